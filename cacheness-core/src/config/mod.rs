@@ -1,0 +1,5 @@
+//! What can be configured, and how.
+
+mod durability;
+
+pub use durability::Durability;

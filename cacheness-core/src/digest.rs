@@ -1,0 +1,80 @@
+//! Checksums and digests: the one file that names their algorithms.
+//!
+//! XXH3-64 finds accidents and names entries; it is never trusted to tell two keys apart, since inputs that share one
+//! value are easy to make. BLAKE3 tells keys apart.
+
+use blake3::Hasher as Blake3;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+/// A checksum against accidental damage: XXH3-64.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
+}
+
+/// [`checksum`] over parts as they come.
+pub(crate) struct Checksum(Xxh3Default);
+
+impl Checksum {
+    pub(crate) fn new() -> Self {
+        Self(Xxh3Default::new())
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(&self) -> u64 {
+        self.0.digest()
+    }
+}
+
+/// Length of an [`Identity`] in bytes.
+pub(crate) const IDENTITY_LEN: usize = 32;
+
+/// A digest that tells contents apart, also chosen ones: BLAKE3.
+pub(crate) type Identity = [u8; IDENTITY_LEN];
+
+/// The identity of some bytes.
+pub(crate) fn identity(bytes: &[u8]) -> Identity {
+    *blake3::hash(bytes).as_bytes()
+}
+
+/// [`identity`] over parts as they come.
+pub(crate) struct IdentityHasher(Blake3);
+
+impl IdentityHasher {
+    pub(crate) fn new() -> Self {
+        Self(Blake3::new())
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(&self) -> Identity {
+        *self.0.finalize().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_whole_have_the_same_digests() {
+        let whole: Vec<u8> = (0..5000u32).flat_map(u32::to_le_bytes).collect();
+        let (mut sum, mut id) = (Checksum::new(), IdentityHasher::new());
+        for part in whole.chunks(333) {
+            sum.update(part);
+            id.update(part);
+        }
+        assert_eq!(sum.finish(), checksum(&whole));
+        assert_eq!(id.finish(), identity(&whole));
+    }
+
+    #[test]
+    fn the_algorithms_are_the_published_ones() {
+        assert_eq!(checksum(b""), 0x2d06_8005_38d3_94c2, "XXH3-64 of nothing, seed 0");
+        assert_eq!(identity(b"")[..4], [0xaf, 0x13, 0x49, 0xb9], "BLAKE3 of nothing");
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine of `cacheness`. Depend on the `cacheness` crate, which re-exports all of this together with the attributes.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod clock;
+mod config;
+mod digest;
+mod error;
+mod limits;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use config::Durability;
+pub use error::{CacheError, ErrorKind, Result};
+pub use limits::Limits;

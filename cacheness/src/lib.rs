@@ -1,0 +1,2 @@
+//! Persistent function caching.
+pub use cacheness_core::*;

@@ -2,12 +2,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod clock;
+mod compress;
 mod config;
 mod digest;
 mod error;
 mod limits;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use config::Durability;
+pub use compress::Codec;
+pub use config::{CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability};
 pub use error::{CacheError, ErrorKind, Result};
 pub use limits::Limits;

@@ -7,6 +7,8 @@ mod config;
 mod digest;
 mod error;
 mod limits;
+#[allow(dead_code, reason = "called by the cache")]
+mod policy;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;

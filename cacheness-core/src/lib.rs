@@ -9,9 +9,11 @@ mod error;
 mod limits;
 #[allow(dead_code, reason = "called by the cache")]
 mod policy;
+mod value;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability};
 pub use error::{CacheError, ErrorKind, Result};
 pub use limits::Limits;
+pub use value::{Metadata, Value};

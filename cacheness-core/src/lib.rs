@@ -7,6 +7,8 @@ mod compress;
 mod config;
 mod digest;
 mod error;
+#[allow(dead_code, unused_imports, reason = "the store above is not there yet")]
+mod format;
 mod limits;
 #[allow(dead_code, reason = "the store above is not there yet")]
 mod vfs;

@@ -1,0 +1,195 @@
+//! Blobs as files: `blobs/ab/<name>.blob`, spread over 256 directories by the first two digits of their names.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{BlobBackend, BlobName};
+use crate::vfs::publish::publish;
+use crate::vfs::read::{read_start, read_whole};
+use crate::vfs::root::{BLOBS, prepare_root};
+use crate::vfs::{DirEntry, FileKind, Vfs, io_kind, storage_error};
+use crate::{Durability, Result};
+
+mod quarantine;
+mod shards;
+
+use quarantine::Quarantine;
+use shards::Shards;
+
+const SUFFIX: &str = ".blob";
+
+/// So many blobs may wait for [`BlobBackend::sync`]. When more are written faster than they are synced, each further
+/// one is synced as it is written: that bounds memory, and slows the writer down to what the disk can do.
+const MAX_UNSYNCED: usize = 4096;
+
+/// Blobs as files below a cache directory.
+#[derive(Debug)]
+pub(crate) struct FilesystemBlobs {
+    vfs: Arc<dyn Vfs>,
+    root: PathBuf,
+    shards: Shards,
+    quarantine: Quarantine,
+    /// Blobs that are written and not synced.
+    unsynced: Mutex<BTreeSet<BlobName>>,
+    /// Held by the one who syncs, so that another one does not return before what it asked for is done.
+    syncing: Mutex<()>,
+}
+
+impl FilesystemBlobs {
+    /// Opens the blobs of a cache directory, making it when it is missing.
+    ///
+    /// # Errors
+    /// `Storage`, as [`prepare_root`].
+    pub(crate) fn open(vfs: Arc<dyn Vfs>, root: &Path) -> Result<Self> {
+        let root = prepare_root(&*vfs, root)?;
+        let shards = Shards::new(root.join(BLOBS));
+        let quarantine = Quarantine::new(&root);
+        Ok(Self { vfs, root, shards, quarantine, unsynced: Mutex::default(), syncing: Mutex::default() })
+    }
+
+    fn path(&self, name: &BlobName) -> PathBuf {
+        self.shards.dir(name).join(file_name(name))
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, BTreeSet<BlobName>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        self.shards.prepare(&*self.vfs, name, durability)?;
+        publish(&*self.vfs, &self.root, &self.path(name), parts, durability)
+    }
+
+    /// Writes once more when a directory was missing: somebody emptied the cache directory while it was in use.
+    fn write_restoring(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        match self.try_write(name, parts, durability) {
+            Err(error) if io_kind(&error) == Some(io::ErrorKind::NotFound) => {
+                self.shards.forget();
+                prepare_root(&*self.vfs, &self.root)?;
+                self.try_write(name, parts, durability)
+            }
+            done => done,
+        }
+    }
+
+    fn visit_shard(&self, shard: &DirEntry, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
+        let Some(digits) = shard.name.to_str().filter(|_| shard.kind == FileKind::Dir) else { return Ok(()) };
+        let dir = self.root.join(BLOBS).join(&shard.name);
+        for entry in list_or_nothing(&*self.vfs, &dir)? {
+            if let Some(name) = blob_name(&entry).filter(|name| shards::digits(name) == digits) {
+                visit(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_file(&self, name: &BlobName) -> Result<()> {
+        let path = self.path(name);
+        match self.vfs.sync_file(&path) {
+            // Removed, or replaced by something that was not written here.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(()),
+            synced => synced.map_err(|error| storage_error("sync", &path, error)),
+        }
+    }
+}
+
+impl BlobBackend for FilesystemBlobs {
+    fn name(&self) -> &'static str {
+        "filesystem"
+    }
+
+    fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        let waiting = self.unsynced().len();
+        let durability = if waiting < MAX_UNSYNCED { durability } else { Durability::Immediate };
+        if let Err(error) = self.write_restoring(name, parts, durability) {
+            // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
+            let _ = self.vfs.remove(&self.path(name));
+            return Err(error);
+        }
+        if durability != Durability::Immediate {
+            self.unsynced().insert(name.clone());
+        }
+        Ok(())
+    }
+
+    fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {
+        read_whole(&*self.vfs, &self.path(name), max_bytes)
+    }
+
+    fn read_start(&self, name: &BlobName, bytes: u64) -> Result<Option<Vec<u8>>> {
+        read_start(&*self.vfs, &self.path(name), bytes)
+    }
+
+    fn remove(&self, name: &BlobName) -> Result<bool> {
+        self.unsynced().remove(name);
+        let path = self.path(name);
+        match self.vfs.remove(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(storage_error("remove", &path, error)),
+        }
+    }
+
+    /// Moves the file to `quarantine/`. What is no regular file was not written here, and stays where it is.
+    fn quarantine(&self, name: &BlobName) -> Result<()> {
+        self.unsynced().remove(name);
+        self.quarantine.take(&*self.vfs, &self.path(name))
+    }
+
+    fn list(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
+        for shard in list_or_nothing(&*self.vfs, &self.root.join(BLOBS))? {
+            self.visit_shard(&shard, visit)?;
+        }
+        Ok(())
+    }
+
+    /// One sync for each file written since the last call, and one for each directory these are in. What fails does
+    /// not keep the others from being synced, and is tried again by the next call.
+    fn sync(&self) -> Result<()> {
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out, so that writers need not wait for the disk.
+        let mut names = std::mem::take(&mut *self.unsynced());
+        let directories = self.shards.sync(&*self.vfs, &names);
+        let directories_failed = directories.is_err();
+        let mut result = directories;
+        names.retain(|name| {
+            let synced = self.sync_file(name);
+            let again = directories_failed || synced.is_err();
+            result = std::mem::replace(&mut result, Ok(())).and(synced);
+            again
+        });
+        self.unsynced().append(&mut names);
+        result
+    }
+}
+
+fn file_name(name: &BlobName) -> String {
+    format!("{name}{SUFFIX}")
+}
+
+/// The blob that a file is, if it is one of ours.
+fn blob_name(entry: &DirEntry) -> Option<BlobName> {
+    let name = entry.name.to_str()?.strip_suffix(SUFFIX)?;
+    (entry.kind == FileKind::File).then(|| BlobName::parse(name).ok())?
+}
+
+/// What is in a directory; nothing when it is gone.
+fn list_or_nothing(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<DirEntry>> {
+    match vfs.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(|error| storage_error("list", dir, error)),
+    }
+}
+
+/// Success also for what is not there any more.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

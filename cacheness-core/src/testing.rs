@@ -1,0 +1,8 @@
+//! For tests of programs that use a cache, and of backends that others write.
+//!
+//! This module is there with the feature `testing`, which is not meant for a program's own build.
+
+pub use crate::blob::conformance::blob_backend as check_blob_backend;
+pub use crate::vfs::{
+    DirEntry, Fault, FileKind, Lie, Lock, Metadata, Owner, ReadFile, RealVfs, Repeat, SimVfs, Vfs, WriteFile,
+};

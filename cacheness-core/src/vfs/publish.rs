@@ -1,0 +1,176 @@
+//! The one way a file appears: written under a name of its own in `staging/`, made durable, then renamed into place.
+//!
+//! Whoever looks at the target sees nothing, the old file or the whole new one. What a crash leaves behind is a file in
+//! `staging/`, and [`empty_staging`] removes it at the next open.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::unique::{is_unique_name, unique_name};
+use super::{FileKind, Vfs, WriteFile, storage_error};
+use crate::{Durability, Result};
+
+/// Where files are written before they appear, below the cache directory.
+pub(crate) const STAGING: &str = "staging";
+
+const SUFFIX: &str = ".part";
+
+/// Up to this many bytes the parts of a file are put together and written by one call.
+const ONE_WRITE: usize = 64 << 10;
+
+/// Writes the file `target` below the cache directory `root`, replacing what has that name.
+///
+/// # Errors
+/// `Storage`. The target is untouched then and nothing is left in `staging/`, unless the last step failed: with
+/// [`Durability::Immediate`] the file can be in place without a promise that its name survives a power cut.
+pub(crate) fn publish(
+    vfs: &dyn Vfs,
+    root: &Path,
+    target: &Path,
+    parts: &[&[u8]],
+    durability: Durability,
+) -> Result<()> {
+    let mut staged = Staged::create(vfs, root)?;
+    if parts.iter().map(|part| part.len()).sum::<usize>() <= ONE_WRITE {
+        staged.write(&parts.concat())?;
+    } else {
+        parts.iter().try_for_each(|part| staged.write(part))?;
+    }
+    staged.commit(target, durability)
+}
+
+/// A file being written. Dropped without [`commit`](Self::commit), it is removed.
+#[derive(Debug)]
+pub(crate) struct Staged<'a> {
+    vfs: &'a dyn Vfs,
+    path: PathBuf,
+    /// None once the file is closed for its last step.
+    file: Option<Box<dyn WriteFile>>,
+    committed: bool,
+}
+
+impl<'a> Staged<'a> {
+    /// Begins a file in the `staging/` of a cache directory.
+    pub(crate) fn create(vfs: &'a dyn Vfs, root: &Path) -> Result<Self> {
+        let path = root.join(STAGING).join(unique_name() + SUFFIX);
+        let file = vfs.create_new(&path).map_err(|error| storage_error("create", &path, error))?;
+        Ok(Self { vfs, path, file: Some(file), committed: false })
+    }
+
+    /// Appends to the file.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.on_file("write", |file| file.write_all(bytes))
+    }
+
+    /// Lets the file appear as `target`: the rename and, when durable, the syncs before and after it are one step, so
+    /// that none can be forgotten.
+    pub(crate) fn commit(mut self, target: &Path, durability: Durability) -> Result<()> {
+        let durable = durability == Durability::Immediate;
+        if durable {
+            self.on_file("sync", |file| file.sync())?;
+        }
+        self.file = None;
+        self.vfs.rename(&self.path, target).map_err(|error| storage_error("rename a new file to", target, error))?;
+        self.committed = true;
+        match target.parent() {
+            Some(dir) if durable => self.vfs.sync_dir(dir).map_err(|error| storage_error("sync", dir, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_file(&mut self, doing: &str, call: impl FnOnce(&mut dyn WriteFile) -> io::Result<()>) -> Result<()> {
+        match &mut self.file {
+            Some(file) => call(&mut **file).map_err(|error| storage_error(doing, &self.path, error)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.file = None;
+            // The error that brought us here is the one to tell; a file that stays is removed at the next open.
+            let _ = self.vfs.remove(&self.path);
+        }
+    }
+}
+
+/// Removes what earlier processes left in `staging/`, and returns how many files that were. Files of others stay.
+///
+/// The caller holds the lock of the directory: nobody is writing one of these.
+///
+/// # Errors
+/// `Storage`.
+pub(crate) fn empty_staging(vfs: &dyn Vfs, root: &Path) -> Result<u64> {
+    let staging = root.join(STAGING);
+    let entries = vfs.list(&staging).map_err(|error| storage_error("list", &staging, error))?;
+    let mut removed = 0;
+    for entry in entries.iter().filter(|entry| entry.kind == FileKind::File) {
+        let name = entry.name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
+        if name.is_some_and(is_unique_name) {
+            let path = staging.join(&entry.name);
+            vfs.remove(&path).map_err(|error| storage_error("remove", &path, error))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::read::read_whole;
+    use crate::vfs::root::prepare_root;
+    use crate::vfs::{Fault, Repeat, SimVfs};
+
+    fn prepared() -> (SimVfs, PathBuf) {
+        let vfs = SimVfs::new();
+        let root = prepare_root(&vfs, Path::new("/cache")).unwrap();
+        (vfs, root)
+    }
+
+    #[test]
+    fn a_published_file_is_its_parts_in_order_whether_small_or_large() {
+        let (vfs, root) = prepared();
+        for size in [0, 10, ONE_WRITE, ONE_WRITE * 2] {
+            let body = vec![7; size];
+            publish(&vfs, &root, &root.join("file"), &[b"head", &body, b"tail"], Durability::Interval).unwrap();
+            let found = read_whole(&vfs, &root.join("file"), u64::MAX).unwrap().unwrap();
+            assert_eq!(found, [b"head".as_slice(), &body, b"tail"].concat());
+        }
+        assert_eq!(vfs.list(&root.join(STAGING)).unwrap(), []);
+    }
+
+    #[test]
+    fn a_failure_at_any_call_keeps_the_old_file_and_leaves_no_staging_file() {
+        for call in 0.. {
+            let (vfs, root) = prepared();
+            let target = root.join("file");
+            publish(&vfs, &root, &target, &[b"old"], Durability::Immediate).unwrap();
+            vfs.fail_at(call, Fault::Kind(io::ErrorKind::StorageFull), Repeat::Once);
+            let result = publish(&vfs, &root, &target, &[b"new"], Durability::Immediate);
+            let failed = vfs.clear_faults();
+            assert_eq!(failed, result.is_err(), "call {call}: {result:?}");
+            assert_eq!(vfs.list(&root.join(STAGING)).unwrap(), [], "call {call}");
+            let found = read_whole(&vfs, &target, 10).unwrap().unwrap();
+            assert!(found == b"old" || found == b"new", "call {call}: {found:?}");
+            if !failed {
+                assert_eq!((found.as_slice(), call), (b"new".as_slice(), 5), "create, write, sync, rename, sync");
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn staging_is_emptied_of_our_own_files_only() {
+        let (vfs, root) = prepared();
+        let staging = root.join(STAGING);
+        drop(vfs.create_new(&staging.join(unique_name() + SUFFIX)).unwrap());
+        let foreign = ["notes.part", "0123.part", &unique_name()];
+        foreign.iter().for_each(|name| drop(vfs.create_new(&staging.join(name)).unwrap()));
+        vfs.make_dir(&staging.join(unique_name() + SUFFIX)).unwrap();
+        assert_eq!(empty_staging(&vfs, &root).unwrap(), 1);
+        assert_eq!(vfs.list(&staging).unwrap().len(), foreign.len() + 1);
+    }
+}

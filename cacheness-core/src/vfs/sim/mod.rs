@@ -1,0 +1,251 @@
+//! A file system in memory that can lose power and fail at any call.
+//!
+//! It keeps two states. The live one is what calls see; the durable one is what syncs have made safe. What lies between
+//! them - writes to files, names added to and taken from directories - is kept as a list, and [`SimVfs::crash`] decides
+//! for each item on it, by a seed, whether and how it reached the disk.
+
+use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+mod crash;
+mod fault;
+mod tree;
+
+pub use fault::{Fault, Repeat};
+use tree::{Id, Tree};
+
+use super::{DirEntry, FileKind, Lock, Metadata, ReadFile, Vfs, WriteFile};
+
+/// A file system in memory for tests of crashes and failing disks. Clones are handles to the same files.
+///
+/// It begins with nothing but the directory `/`.
+#[derive(Clone)]
+pub struct SimVfs(Arc<Mutex<State>>);
+
+/// What a [`SimVfs`] promises and does not do, to show that a test would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Syncing a file has no effect.
+    FileSync,
+    /// Syncing a directory has no effect.
+    DirSync,
+}
+
+struct State {
+    tree: Tree,
+    faults: fault::Plan,
+    lie: Option<Lie>,
+}
+
+impl SimVfs {
+    /// An empty file system.
+    pub fn new() -> Self {
+        Self::over(Tree::new())
+    }
+
+    fn over(tree: Tree) -> Self {
+        Self(Arc::new(Mutex::new(State { tree, faults: fault::Plan::default(), lie: None })))
+    }
+
+    /// What a power cut now would leave. The same seed cuts the same way; this file system goes on as if nothing
+    /// happened.
+    ///
+    /// Synced things stay. Of each write since, all, nothing, a beginning, some bytes or as many zeros arrive, and the
+    /// length of the file is decided apart from that. Each name that was added or removed since is kept or lost by
+    /// itself, but the old name of a renamed file never goes before the new one is there.
+    pub fn crash(&self, seed: u64) -> Self {
+        Self::over(self.state().tree.after_power_cut(seed))
+    }
+
+    /// Lets the `call`-th call from now on (0 is the next one) fail.
+    pub fn fail_at(&self, call: u64, fault: Fault, repeat: Repeat) {
+        self.state().faults.arm(call, fault, repeat);
+    }
+
+    /// Lets every call succeed again, and says whether one has failed since [`SimVfs::fail_at`].
+    pub fn clear_faults(&self) -> bool {
+        self.state().faults.clear()
+    }
+
+    /// Makes a kind of sync do nothing.
+    pub fn lie_about(&self, lie: Lie) {
+        self.state().lie = Some(lie);
+    }
+
+    /// Puts a link or a special file at a path.
+    ///
+    /// # Errors
+    /// As [`Vfs::make_dir`].
+    pub fn plant(&self, path: &Path, kind: FileKind) -> io::Result<()> {
+        self.state().tree.add(path, tree::Node::of(kind)).map(drop)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, for one call: here planned faults strike.
+    fn call(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        state.faults.strike()?;
+        Ok(state)
+    }
+
+    fn handle(&self, id: Id) -> SimFile {
+        SimFile { vfs: self.clone(), id, position: 0 }
+    }
+}
+
+impl Default for SimVfs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for SimVfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimVfs").finish_non_exhaustive()
+    }
+}
+
+impl Vfs for SimVfs {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        let id = self.call()?.tree.find_file(path)?;
+        Ok(Box::new(self.handle(id)))
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let id = self.call()?.tree.add(path, tree::Node::of(FileKind::File))?;
+        Ok(Box::new(self.handle(id)))
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.call()?;
+        let id = state.tree.find_file(path)?;
+        state.sync_file(id);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call()?.tree.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call()?.tree.remove(path)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        self.call()?.tree.add(path, tree::Node::of(FileKind::Dir)).map(drop)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.call()?;
+        let honest = state.lie != Some(Lie::DirSync);
+        state.tree.sync_dir(path, honest)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.call()?.tree.list(path)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.call()?.tree.metadata(path)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.call()?.tree.canonical(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let id = self.call()?.tree.lock(path)?;
+        Ok(Box::new(SimLock { vfs: self.clone(), id }))
+    }
+}
+
+impl State {
+    fn sync_file(&mut self, id: Id) {
+        if self.lie != Some(Lie::FileSync) {
+            self.tree.file_mut(id).sync();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SimLock {
+    vfs: SimVfs,
+    id: Id,
+}
+
+impl Lock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.vfs.state().tree.unlock(self.id);
+    }
+}
+
+/// An open file: goes on working when its name is taken away, as on Unix.
+#[derive(Debug)]
+struct SimFile {
+    vfs: SimVfs,
+    id: Id,
+    position: u64,
+}
+
+impl ReadFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.vfs.call()?.tree.file_mut(self.id).bytes().len() as u64)
+    }
+}
+
+impl Read for SimFile {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.vfs.call()?;
+        let bytes = state.tree.file_mut(self.id).bytes();
+        let start = usize::try_from(self.position).unwrap_or(usize::MAX).min(bytes.len());
+        let read = (&bytes[start..]).read(buf)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for SimFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let len = ReadFile::len(self)?;
+        let target = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(by) => len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+impl WriteFile for SimFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.vfs.call()?.sync_file(self.id);
+        Ok(())
+    }
+}
+
+impl Write for SimFile {
+    /// A write that fails has written half, as on a disk that fills up; an interrupted one has written nothing.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.vfs.state();
+        let struck = state.faults.strike();
+        let arrived = match &struck {
+            Ok(()) => bytes.len(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(_) => bytes.len() / 2,
+        };
+        state.tree.file_mut(self.id).append(&bytes[..arrived]);
+        struck.map(|()| arrived)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

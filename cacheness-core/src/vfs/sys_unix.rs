@@ -1,0 +1,185 @@
+//! File calls of Unix that follow no link.
+//!
+//! A call opens the directory that holds the name first, without following links, and then works on that open
+//! directory: what somebody does to the path in between cannot lead it elsewhere. Linux refuses a link anywhere in the
+//! path (`openat2`); other systems, and kernels before 5.6, refuse it in the last two names, which are those below a
+//! cache directory that only its owner may write to.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{DirEntry, FileKind, Metadata, Owner, not_regular};
+
+/// How far links are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sys {
+    /// Anywhere in a path.
+    #[cfg(target_os = "linux")]
+    NoLinks,
+    /// In the last name, and in that of the directory that holds it.
+    NoLinksAtTheEnd,
+}
+
+/// A handle that is good for calls relative to a directory, and asks for no right to read it.
+#[cfg(target_os = "linux")]
+const HOLD_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+#[cfg(not(target_os = "linux"))]
+const HOLD_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+
+const READ_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+/// Without `NONBLOCK`, opening a pipe waits for somebody to write to it.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
+const CREATE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL);
+const OPEN_LOCK: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::NONBLOCK);
+
+/// Part of every open.
+const NO_LINK: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
+const OWNER_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const OWNER_DIR: Mode = Mode::RWXU;
+
+impl Sys {
+    pub(super) fn strictest() -> Self {
+        #[cfg(target_os = "linux")]
+        if openat2_works() {
+            return Self::NoLinks;
+        }
+        Self::NoLinksAtTheEnd
+    }
+
+    fn open_with(self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::NoLinks => self.open_whole(path, flags, mode),
+            Self::NoLinksAtTheEnd => {
+                let (dir, name) = self.parent(path)?;
+                opened(|| fs::openat(&dir, name, flags | NO_LINK, mode))
+            }
+        }
+    }
+
+    /// Opens a path by one call; where links are refused at the end only, that is the last name.
+    fn open_whole(self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        opened(|| match self {
+            #[cfg(target_os = "linux")]
+            Self::NoLinks => fs::openat2(CWD, path, flags | NO_LINK, mode, fs::ResolveFlags::NO_SYMLINKS),
+            Self::NoLinksAtTheEnd => fs::open(path, flags | NO_LINK, mode),
+        })
+    }
+
+    /// Holds the directory of a path, for a call on the name in it.
+    fn parent(self, path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+        };
+        Ok((self.open_whole(dir, HOLD_DIR, Mode::empty())?, name))
+    }
+
+    pub(super) fn open(self, path: &Path) -> io::Result<File> {
+        Ok(self.open_with(path, READ, Mode::empty())?.into())
+    }
+
+    pub(super) fn open_to_sync(self, path: &Path) -> io::Result<File> {
+        self.open(path)
+    }
+
+    pub(super) fn create_new(self, path: &Path) -> io::Result<File> {
+        Ok(self.open_with(path, CREATE, OWNER_FILE)?.into())
+    }
+
+    pub(super) fn open_lock(self, path: &Path) -> io::Result<File> {
+        Ok(self.open_with(path, OPEN_LOCK, OWNER_FILE)?.into())
+    }
+
+    pub(super) fn rename(self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from_dir, from) = self.parent(from)?;
+        let (to_dir, to) = self.parent(to)?;
+        Ok(retry_on_intr(|| fs::renameat(&from_dir, from, &to_dir, to))?)
+    }
+
+    pub(super) fn remove(self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
+        Ok(retry_on_intr(|| fs::unlinkat(&dir, name, AtFlags::empty()))?)
+    }
+
+    pub(super) fn make_dir(self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
+        Ok(retry_on_intr(|| fs::mkdirat(&dir, name, OWNER_DIR))?)
+    }
+
+    pub(super) fn sync_dir(self, path: &Path) -> io::Result<()> {
+        let dir = File::from(self.open_with(path, READ_DIR, Mode::empty())?);
+        match dir.sync_all() {
+            // Some network and user-space file systems know no sync of directories: nothing more can be done there.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            other => other,
+        }
+    }
+
+    pub(super) fn metadata(self, path: &Path) -> io::Result<Metadata> {
+        let (dir, name) = self.parent(path)?;
+        Ok(metadata_of(&fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    pub(super) fn list(self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut dir = fs::Dir::new(self.open_with(path, READ_DIR, Mode::empty())?)?;
+        let mut entries = Vec::new();
+        while let Some(entry) = dir.read() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems keep no kinds in their directories.
+                FileType::Unknown => metadata_of(&fs::statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?).kind,
+                known => kind_of(known),
+            };
+            entries.push(DirEntry { name: OsString::from(OsStr::from_bytes(name.to_bytes())), kind });
+        }
+        Ok(entries)
+    }
+}
+
+fn opened(open: impl FnMut() -> rustix::io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    retry_on_intr(open).map_err(|errno| match errno {
+        // A link where none is followed; a socket.
+        Errno::LOOP | Errno::NXIO => not_regular(),
+        other => other.into(),
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn openat2_works() -> bool {
+    use std::sync::OnceLock;
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| {
+        let flags = HOLD_DIR | OFlags::CLOEXEC;
+        fs::openat2(CWD, "/", flags, Mode::empty(), fs::ResolveFlags::NO_SYMLINKS).is_ok()
+    })
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the types of these fields differ between systems")]
+fn metadata_of(stat: &Stat) -> Metadata {
+    Metadata {
+        kind: kind_of(FileType::from_raw_mode(stat.st_mode)),
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        owner: Some(Owner { uid: stat.st_uid as u32, mode: stat.st_mode as u32 & 0o7777 }),
+    }
+}
+
+fn kind_of(kind: FileType) -> FileKind {
+    match kind {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Dir,
+        FileType::Symlink => FileKind::Link,
+        _ => FileKind::Other,
+    }
+}

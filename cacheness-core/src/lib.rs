@@ -5,9 +5,11 @@ mod clock;
 mod config;
 mod digest;
 mod error;
+mod key;
 mod limits;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use config::Durability;
 pub use error::{CacheError, ErrorKind, Result};
+pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use limits::Limits;

@@ -1,12 +1,13 @@
 //! Lists, tuples, sets and maps.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, LinkedList, VecDeque};
+use std::slice;
 
 use super::{CacheKey, KeyList, KeyWriter, tag};
 
 impl<T: CacheKey> CacheKey for [T] {
     fn encode(&self, writer: &mut KeyWriter) {
-        T::encode_list(KeyList::Sequence, [self, &[]], writer);
+        T::encode_list(KeyList::Sequence, self.len(), [self].into_iter(), writer);
     }
 }
 
@@ -18,22 +19,20 @@ impl<T: CacheKey> CacheKey for Vec<T> {
 
 impl<T: CacheKey, const N: usize> CacheKey for [T; N] {
     fn encode(&self, writer: &mut KeyWriter) {
-        T::encode_list(KeyList::Array, [self, &[]], writer);
+        T::encode_list(KeyList::Array, N, [self.as_slice()].into_iter(), writer);
     }
 }
 
 impl<T: CacheKey> CacheKey for VecDeque<T> {
     fn encode(&self, writer: &mut KeyWriter) {
         let (front, back) = self.as_slices();
-        T::encode_list(KeyList::Sequence, [front, back], writer);
+        T::encode_list(KeyList::Sequence, self.len(), [front, back].into_iter(), writer);
     }
 }
 
 impl<T: CacheKey> CacheKey for LinkedList<T> {
-    /// Collected first: a list of scalars has the key of the slice with the same elements.
     fn encode(&self, writer: &mut KeyWriter) {
-        let items: Vec<&T> = self.iter().collect();
-        items.encode(writer);
+        T::encode_list(KeyList::Sequence, self.len(), self.iter().map(slice::from_ref), writer);
     }
 }
 

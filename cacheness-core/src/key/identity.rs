@@ -72,14 +72,14 @@ impl Key {
         &self.identity[..usize::from(self.len)]
     }
 
-    /// Names and texts of the parameters, sorted by name, of a key made by [`params!`](crate::params); empty for others.
+    /// Names and `Debug` texts of the parameters, sorted by name, of a key made by [`params!`](crate::params); empty for
+    /// other keys.
     pub fn params(&self) -> &[(String, String)] {
         self.params.as_deref().unwrap_or_default()
     }
 
     /// The same key with another hash, for tests of what happens when hashes collide.
     #[cfg(test)]
-    #[allow(dead_code, reason = "for the tests of the rooms that look keys up by their hash")]
     pub(crate) fn with_hash(mut self, hash: u64) -> Self {
         self.hash = hash;
         self

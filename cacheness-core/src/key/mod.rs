@@ -26,8 +26,9 @@
 //! number    = seven bits a byte, the lowest first; blob = number bytes; option = 0 | 1 blob
 //! ```
 //!
-//! What is *not* told apart: borrowed and owned values; the collections that hold the same list, set or map; lists
-//! without elements, whose elements are not scalars, and `None`s, by the type that they have no value of.
+//! What is *not* told apart: borrowed and owned values; the collections that hold the same list, set or map; empty
+//! lists, sets and maps, and `None`s, by a type that they have no value of. A list of references to scalars is the one
+//! borrowed value with another key than the owned one, since only a list of scalars can be written in one piece.
 
 mod collection;
 mod collections;
@@ -49,7 +50,7 @@ mod writer;
 pub use identity::Key;
 pub use params::Params;
 pub use pending::PendingKey;
-pub use scalars::KeyList;
+use scalars::KeyList;
 pub use serialize::{SerdeKey, serialize_key};
 pub use writer::{KeyFields, KeyWriter};
 
@@ -91,18 +92,18 @@ pub trait CacheKey {
     /// Writes the value. Errors are kept by the writer.
     fn encode(&self, writer: &mut KeyWriter);
 
-    /// Writes all values of a list, given in two parts. Scalars write them side by side.
+    /// Writes all `count` values of a list, given in parts. Scalars write them side by side.
     #[doc(hidden)]
-    fn encode_list(list: KeyList, parts: [&[Self]; 2], writer: &mut KeyWriter)
+    fn encode_list<'a>(list: KeyList, count: usize, parts: impl Iterator<Item = &'a [Self]>, writer: &mut KeyWriter)
     where
-        Self: Sized,
+        Self: Sized + 'a,
     {
         let tag = match list {
             KeyList::Sequence => tag::SEQUENCE,
             KeyList::Array => tag::ARRAY,
         };
-        writer.counted(tag, parts[0].len() + parts[1].len(), |writer| {
-            for item in parts.into_iter().flatten() {
+        writer.counted(tag, count, |writer| {
+            for item in parts.flatten() {
                 item.encode(writer);
                 if writer.failed() {
                     break;

@@ -2,6 +2,8 @@
 
 use super::{CacheKey, KeyWriter, tag};
 
+// One list of scalars is one value, under one tag for all: a large array is written in pieces of many elements.
+
 /// Which container the elements of a list belong to.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +34,14 @@ macro_rules! scalars {
                     writer.$write(*self);
                 }
 
-                fn encode_list(list: KeyList, parts: [&[Self]; 2], writer: &mut KeyWriter) {
-                    writer.packed(list, tag::$tag, parts, |&$value| $bytes);
+                fn encode_list<'a>(
+                    list: KeyList,
+                    count: usize,
+                    parts: impl Iterator<Item = &'a [Self]>,
+                    writer: &mut KeyWriter,
+                ) {
+                    writer.packed_head(list, tag::$tag, count);
+                    parts.for_each(|part| writer.append_packed(part, |&$value| $bytes));
                 }
             }
         )+
@@ -79,9 +87,9 @@ impl CacheKey for u8 {
         writer.write_u8(*self);
     }
 
-    fn encode_list(list: KeyList, parts: [&[Self]; 2], writer: &mut KeyWriter) {
-        writer.packed_head(list, tag::U8, parts[0].len() + parts[1].len());
-        parts.into_iter().for_each(|part| writer.append(part));
+    fn encode_list<'a>(list: KeyList, count: usize, parts: impl Iterator<Item = &'a [Self]>, writer: &mut KeyWriter) {
+        writer.packed_head(list, tag::U8, count);
+        parts.for_each(|part| writer.append(part));
     }
 }
 
@@ -94,7 +102,7 @@ impl KeyWriter {
 
     /// Writes bytes, as a slice of `u8` does.
     pub fn write_bytes(&mut self, value: &[u8]) {
-        u8::encode_list(KeyList::Sequence, [value, &[]], self);
+        value.encode(self);
     }
 
     #[inline]
@@ -103,11 +111,10 @@ impl KeyWriter {
         self.append(&bytes);
     }
 
-    /// Scalars side by side, under one tag for all.
-    fn packed<T, const N: usize>(&mut self, list: KeyList, tag: u8, parts: [&[T]; 2], bytes: impl Fn(&T) -> [u8; N]) {
-        self.packed_head(list, tag, parts[0].len() + parts[1].len());
+    /// Scalars side by side, without their tags.
+    fn append_packed<T, const N: usize>(&mut self, items: &[T], bytes: impl Fn(&T) -> [u8; N]) {
         let mut buffer = [0; 512];
-        for chunk in parts.into_iter().flat_map(|part| part.chunks(buffer.len() / N)) {
+        for chunk in items.chunks(buffer.len() / N) {
             for (slot, item) in buffer.chunks_exact_mut(N).zip(chunk) {
                 slot.copy_from_slice(&bytes(item));
             }

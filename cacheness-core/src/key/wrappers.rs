@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::convert::Infallible;
 use std::marker::PhantomData;
-use std::num::{NonZero, Saturating, Wrapping, ZeroablePrimitive};
+use std::num::{NonZero, Saturating, Wrapping};
 use std::ops::{Bound, Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 use super::{CacheKey, KeyWriter, tag};
@@ -52,11 +52,17 @@ impl<T: CacheKey, E: CacheKey> CacheKey for Result<T, E> {
     }
 }
 
-impl<T: CacheKey + ZeroablePrimitive> CacheKey for NonZero<T> {
-    fn encode(&self, writer: &mut KeyWriter) {
-        writer.tagged(tag::NON_ZERO, 1, |writer| self.get().encode(writer));
-    }
+macro_rules! non_zero {
+    ($($integer:ty),+) => {
+        $(impl CacheKey for NonZero<$integer> {
+            fn encode(&self, writer: &mut KeyWriter) {
+                writer.tagged(tag::NON_ZERO, 1, |writer| self.get().encode(writer));
+            }
+        })+
+    };
 }
+
+non_zero!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
 impl<T: CacheKey> CacheKey for Wrapping<T> {
     fn encode(&self, writer: &mut KeyWriter) {

@@ -100,6 +100,17 @@ impl KeyWriter {
         self.blob(value.as_bytes());
     }
 
+    /// Writes `()`.
+    pub fn write_unit(&mut self) {
+        self.value(&[tag::UNIT]);
+    }
+
+    /// Writes `None`.
+    #[inline]
+    pub fn write_none(&mut self) {
+        self.value(&[tag::NONE]);
+    }
+
     /// Writes a struct, or a variant of an enum. `name` is the path of the type; `fields` announces how many values
     /// `encode` writes: by [`field`](Self::field) if they have names, by [`CacheKey::encode`] if they do not.
     ///

@@ -2,7 +2,7 @@
 //!
 //! # The canonical encoding
 //!
-//! A value begins with a [tag](tag) that tells its type. What follows has a width that the tag fixes, or begins with
+//! A value begins with a [tag] that tells its type. What follows has a width that the tag fixes, or begins with
 //! its length or the number of its parts; nothing is ever found by looking for a separator. So a reader would always
 //! know what comes next, which is why two different values never have one encoding: the encoding can be read in one way.
 //!

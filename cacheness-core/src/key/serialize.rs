@@ -12,7 +12,7 @@ use crate::error::{CacheError, ErrorKind};
 /// Writes a value as its `Serialize` implementation describes it: with names of types, fields and variants, every
 /// integer width by itself, and maps sorted.
 ///
-/// What `Serialize` does not tell cannot be part of the key. So prefer to derive [`CacheKey`](super::CacheKey) for types
+/// What `Serialize` does not tell cannot be part of the key. So prefer to derive [`CacheKey`] for types
 /// that contain one of these:
 /// - a `HashSet`: serde sees a sequence in an order that changes with every process, so that nothing is ever found;
 /// - a path: serde sees its text, and the key does not follow what lies there;

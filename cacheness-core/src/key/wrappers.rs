@@ -15,8 +15,10 @@ impl CacheKey for () {
 }
 
 impl<T: ?Sized> CacheKey for PhantomData<T> {
+    /// The type is all that a marker says: an `Id<User>` is not an `Id<Order>`.
     fn encode(&self, writer: &mut KeyWriter) {
         writer.value(&[tag::PHANTOM]);
+        writer.blob(std::any::type_name::<T>().as_bytes());
     }
 }
 

@@ -92,6 +92,7 @@ fn empty_things_are_told_apart() {
         Some(()),
         Some(None::<u8>),
         PhantomData::<u8>,
+        PhantomData::<str>,
         0,
         false,
         '\0',

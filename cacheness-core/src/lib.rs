@@ -11,6 +11,7 @@ mod digest;
 mod error;
 #[allow(dead_code, unused_imports, reason = "the store above is not there yet")]
 mod format;
+mod key;
 mod limits;
 #[allow(dead_code, reason = "called by the cache")]
 mod policy;
@@ -25,5 +26,6 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability};
 pub use error::{CacheError, ErrorKind, Result};
+pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use limits::Limits;
 pub use value::{Metadata, Value};

@@ -1,2 +1,3 @@
 //! Persistent function caching.
 pub use cacheness_core::*;
+pub use cacheness_macros::CacheKey;

@@ -1,0 +1,165 @@
+//! Values and arguments become keys.
+//!
+//! # The canonical encoding
+//!
+//! A value begins with a [tag] that tells its type. What follows has a width that the tag fixes, or begins with
+//! its length or the number of its parts; nothing is ever found by looking for a separator. So a reader would always
+//! know what comes next, which is why two different values never have one encoding: the encoding can be read in one way.
+//!
+//! ```text
+//! key       = value*                                        made from a value
+//!           | FUNCTION blob option option (argument value*)*  made from a function and its arguments
+//!           | PARAMS number (blob blob)*                    names, and identities of the values alone
+//!           followed, if it mentions paths, by CONTENTS content*
+//! argument  = ARGUMENT | NAMED_ARGUMENT blob
+//! value     = scalar tag, bytes in little-endian order
+//!           | STR blob | C_STR blob | OS_STR blob
+//!           | NONE | SOME value | OK value | ERR value
+//!           | PACKED_SEQUENCE scalar tag, number, bytes     a list of scalars; arrays alike
+//!           | SEQUENCE number value* | ARRAY .. | TUPLE ..
+//!           | SET number value*                             sorted by their encoding
+//!           | MAP number (value value)*                     sorted by their encoding
+//!           | UNIT_STRUCT blob number | TUPLE_STRUCT blob number value* | STRUCT blob number (blob value)*
+//!           | UNIT_VARIANT blob blob number | TUPLE_VARIANT .. | STRUCT_VARIANT ..
+//!           | PATH number | PATH_HERE content | ..
+//! content   = 0 | 1 digest | 2 digest | 3 blob              missing, file, directory, keyed by its text
+//! number    = seven bits a byte, the lowest first; blob = number bytes; option = 0 | 1 blob
+//! ```
+//!
+//! What is *not* told apart: borrowed and owned values; the collections that hold the same list, set or map; empty
+//! lists, sets and maps, and `None`s, by a type that they have no value of. A list of references to scalars is the one
+//! borrowed value with another key than the owned one, since only a list of scalars can be written in one piece.
+
+mod collection;
+mod collections;
+mod content;
+mod identity;
+mod params;
+mod pending;
+mod pointers;
+mod scalars;
+mod serialize;
+mod sink;
+mod std_values;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod wrappers;
+mod writer;
+
+pub use identity::Key;
+pub use params::Params;
+pub use pending::PendingKey;
+use scalars::KeyList;
+pub use serialize::{SerdeKey, serialize_key};
+pub use writer::{KeyFields, KeyWriter};
+
+use crate::error::Result;
+
+/// A value that can be part of a key. Derive it, or let the type implement [`serde::Serialize`].
+///
+/// An implementation writes exactly one value, and the same bytes in every process and on every machine: nothing that
+/// depends on addresses, on the order of a hash map or on a random number. Several parts are written as a tuple of
+/// references or as a [record](KeyWriter::record).
+///
+/// Two values of one type have the same key exactly when they are the same value, and values of different types never
+/// do; but a borrowed value has the key of the owned one, and it does not matter which collection holds the same
+/// elements. Floats are compared by their bits, with one zero and one NaN.
+///
+/// A [`Path`](std::path::Path) is keyed by its *content*: by the bytes of a file, or the relative names and contents of
+/// everything in a directory, wherever that lies. A missing path, an empty file and an empty directory are three
+/// different keys. Links are followed for the path itself; inside a directory they count by the text of their target.
+///
+/// ```
+/// use cacheness_core::{CacheKey, KeyWriter, ToKey};
+///
+/// struct Celsius(f64);
+///
+/// impl CacheKey for Celsius {
+///     fn encode(&self, writer: &mut KeyWriter) {
+///         ("Celsius", self.0).encode(writer);
+///     }
+/// }
+///
+/// assert_ne!(Celsius(20.0).to_key()?, Celsius(21.0).to_key()?);
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be part of a key",
+    note = "derive `CacheKey` for it, implement `serde::Serialize` and wrap it in `SerdeKey`, or leave it out of the key"
+)]
+pub trait CacheKey {
+    /// Writes the value. Errors are kept by the writer.
+    fn encode(&self, writer: &mut KeyWriter);
+
+    /// Writes all `count` values of a list, given in parts. Scalars write them side by side.
+    #[doc(hidden)]
+    fn encode_list<'a>(list: KeyList, count: usize, parts: impl Iterator<Item = &'a [Self]>, writer: &mut KeyWriter)
+    where
+        Self: Sized + 'a,
+    {
+        let tag = match list {
+            KeyList::Sequence => tag::SEQUENCE,
+            KeyList::Array => tag::ARRAY,
+        };
+        writer.counted(tag, count, |writer| {
+            for item in parts.flatten() {
+                item.encode(writer);
+                if writer.failed() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// What a cache can be asked for: any [`CacheKey`] value, [`params!`](crate::params), or a finished [`Key`].
+///
+/// ```
+/// use cacheness_core::{ToKey, params};
+///
+/// let key = "London".to_key()?;
+/// assert_eq!(key.to_key()?, key);
+/// assert_ne!(params! { city: "London" }.to_key()?, key);
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+pub trait ToKey {
+    /// Encodes the key into an empty writer, which brings limits and settings.
+    fn to_key_with(&self, writer: KeyWriter) -> PendingKey;
+
+    /// Makes the key with the default limits. Blocks while the contents of paths are read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PendingKey::resolve`].
+    #[inline]
+    fn to_key(&self) -> Result<Key> {
+        self.to_key_with(KeyWriter::new()).resolve()
+    }
+}
+
+impl<T: CacheKey + ?Sized> ToKey for T {
+    #[inline]
+    fn to_key_with(&self, mut writer: KeyWriter) -> PendingKey {
+        self.encode(&mut writer);
+        writer.finish()
+    }
+}
+
+impl ToKey for Key {
+    fn to_key_with(&self, _: KeyWriter) -> PendingKey {
+        PendingKey::ready(self.clone())
+    }
+}
+
+impl ToKey for &Key {
+    fn to_key_with(&self, writer: KeyWriter) -> PendingKey {
+        (**self).to_key_with(writer)
+    }
+}
+
+impl ToKey for &Params {
+    fn to_key_with(&self, writer: KeyWriter) -> PendingKey {
+        (**self).to_key_with(writer)
+    }
+}

@@ -1,0 +1,60 @@
+//! A key that is encoded but may still have to read files.
+
+use super::{Key, KeyWriter};
+use crate::error::Result;
+
+/// An encoded key whose paths are still to be read, so that an async caller can do that away from its executor.
+///
+/// ```
+/// use std::path::Path;
+/// use cacheness_core::{KeyWriter, ToKey};
+///
+/// assert!(!"London".to_key_with(KeyWriter::new()).needs_io());
+///
+/// let pending = Path::new("no such file").to_key_with(KeyWriter::new());
+/// assert!(pending.needs_io());
+/// let key = pending.resolve()?;
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+#[must_use = "a pending key does nothing until it is resolved"]
+pub struct PendingKey(State);
+
+enum State {
+    Ready(Key),
+    Encoded(KeyWriter),
+}
+
+impl PendingKey {
+    #[inline]
+    pub(super) fn encoded(writer: KeyWriter) -> Self {
+        Self(State::Encoded(writer))
+    }
+
+    pub(super) fn ready(key: Key) -> Self {
+        Self(State::Ready(key))
+    }
+
+    /// Whether [`resolve`](Self::resolve) has to read files or directories.
+    #[inline]
+    pub fn needs_io(&self) -> bool {
+        match &self.0 {
+            State::Ready(_) => false,
+            State::Encoded(writer) => writer.needs_io(),
+        }
+    }
+
+    /// Reads what is left to read and makes the key. Blocks if [`needs_io`](Self::needs_io).
+    ///
+    /// # Errors
+    ///
+    /// The first error of the encoding: `Storage` if a path cannot be read or is neither a file nor a directory,
+    /// `Limit` if the key is too large or nested too deeply, `Serialization` if a value could not be encoded, `Config`
+    /// if a parameter is named twice.
+    #[inline]
+    pub fn resolve(self) -> Result<Key> {
+        match self.0 {
+            State::Ready(key) => Ok(key),
+            State::Encoded(writer) => writer.into_key(),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Values of a fixed width, alone and side by side.
+
+use super::{CacheKey, KeyWriter, tag};
+
+// One list of scalars is one value, under one tag for all: a large array is written in pieces of many elements.
+
+/// Which container the elements of a list belong to.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyList {
+    /// Of any length: slices and what derefs to them, deques.
+    Sequence,
+    /// Of a length that is part of the type.
+    Array,
+}
+
+macro_rules! scalars {
+    ($($(#[$doc:meta])* $write:ident($value:ident: $type:ty) = $tag:ident, $bytes:expr;)+) => {
+        /// Values of a fixed width.
+        impl KeyWriter {
+            $(
+                $(#[$doc])*
+                #[inline]
+                pub fn $write(&mut self, $value: $type) {
+                    self.scalar(tag::$tag, $bytes);
+                }
+            )+
+        }
+
+        $(
+            impl CacheKey for $type {
+                #[inline]
+                fn encode(&self, writer: &mut KeyWriter) {
+                    writer.$write(*self);
+                }
+
+                fn encode_list<'a>(
+                    list: KeyList,
+                    count: usize,
+                    parts: impl Iterator<Item = &'a [Self]>,
+                    writer: &mut KeyWriter,
+                ) {
+                    writer.packed_head(list, tag::$tag, count);
+                    parts.for_each(|part| writer.append_packed(part, |&$value| $bytes));
+                }
+            }
+        )+
+    };
+}
+
+scalars! {
+    /// Writes a `bool`.
+    write_bool(value: bool) = BOOL, [u8::from(value)];
+    /// Writes a `char`.
+    write_char(value: char) = CHAR, u32::from(value).to_le_bytes();
+    /// Writes a `u16`.
+    write_u16(value: u16) = U16, value.to_le_bytes();
+    /// Writes a `u32`.
+    write_u32(value: u32) = U32, value.to_le_bytes();
+    /// Writes a `u64`.
+    write_u64(value: u64) = U64, value.to_le_bytes();
+    /// Writes a `u128`.
+    write_u128(value: u128) = U128, value.to_le_bytes();
+    /// Writes a `usize`, as 64 bits on every machine.
+    write_usize(value: usize) = USIZE, (value as u64).to_le_bytes();
+    /// Writes an `i8`.
+    write_i8(value: i8) = I8, value.to_le_bytes();
+    /// Writes an `i16`.
+    write_i16(value: i16) = I16, value.to_le_bytes();
+    /// Writes an `i32`.
+    write_i32(value: i32) = I32, value.to_le_bytes();
+    /// Writes an `i64`.
+    write_i64(value: i64) = I64, value.to_le_bytes();
+    /// Writes an `i128`.
+    write_i128(value: i128) = I128, value.to_le_bytes();
+    /// Writes an `isize`, as 64 bits on every machine.
+    write_isize(value: isize) = ISIZE, (value as i64).to_le_bytes();
+    /// Writes an `f32`. There is one zero and one NaN.
+    write_f32(value: f32) = F32, canonical_f32(value).to_le_bytes();
+    /// Writes an `f64`. There is one zero and one NaN.
+    write_f64(value: f64) = F64, canonical_f64(value).to_le_bytes();
+}
+
+impl CacheKey for u8 {
+    #[inline]
+    fn encode(&self, writer: &mut KeyWriter) {
+        writer.write_u8(*self);
+    }
+
+    fn encode_list<'a>(list: KeyList, count: usize, parts: impl Iterator<Item = &'a [Self]>, writer: &mut KeyWriter) {
+        writer.packed_head(list, tag::U8, count);
+        parts.for_each(|part| writer.append(part));
+    }
+}
+
+impl KeyWriter {
+    /// Writes a `u8`.
+    #[inline]
+    pub fn write_u8(&mut self, value: u8) {
+        self.scalar(tag::U8, [value]);
+    }
+
+    /// Writes bytes, as a slice of `u8` does.
+    pub fn write_bytes(&mut self, value: &[u8]) {
+        value.encode(self);
+    }
+
+    #[inline]
+    fn scalar<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        self.value(&[tag]);
+        self.append(&bytes);
+    }
+
+    /// Scalars side by side, without their tags.
+    fn append_packed<T, const N: usize>(&mut self, items: &[T], bytes: impl Fn(&T) -> [u8; N]) {
+        let mut buffer = [0; 512];
+        for chunk in items.chunks(buffer.len() / N) {
+            for (slot, item) in buffer.chunks_exact_mut(N).zip(chunk) {
+                slot.copy_from_slice(&bytes(item));
+            }
+            self.append(&buffer[..chunk.len() * N]);
+            if self.failed() {
+                break;
+            }
+        }
+    }
+
+    fn packed_head(&mut self, list: KeyList, tag: u8, count: usize) {
+        let packed = match list {
+            KeyList::Sequence => tag::PACKED_SEQUENCE,
+            KeyList::Array => tag::PACKED_ARRAY,
+        };
+        self.value(&[packed, tag]);
+        self.number(count as u64);
+    }
+}
+
+fn canonical_f32(value: f32) -> u32 {
+    // Adding a positive zero turns the negative one into it and leaves every other number as it is.
+    if value.is_nan() { 0x7fc0_0000 } else { (value + 0.0).to_bits() }
+}
+
+fn canonical_f64(value: f64) -> u64 {
+    if value.is_nan() { 0x7ff8_0000_0000_0000 } else { (value + 0.0).to_bits() }
+}

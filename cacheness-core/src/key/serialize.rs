@@ -1,0 +1,368 @@
+//! Keys of types that only implement [`Serialize`].
+
+use std::fmt::{self, Display};
+
+use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
+
+use super::collection::Collection;
+use super::writer::Frame;
+use super::{CacheKey, KeyFields, KeyWriter, tag};
+use crate::error::{CacheError, ErrorKind};
+
+/// Writes a value as its `Serialize` implementation describes it: with names of types, fields and variants, every
+/// integer width by itself, and maps sorted.
+///
+/// What `Serialize` does not tell cannot be part of the key. So prefer to derive [`CacheKey`] for types
+/// that contain one of these:
+/// - a `HashSet`: serde sees a sequence in an order that changes with every process, so that nothing is ever found;
+/// - a path: serde sees its text, and the key does not follow what lies there;
+/// - types of one name in two modules, or an array and a tuple of one type: serde sees no difference.
+///
+/// A failing implementation is kept by the writer as an error of kind `Serialization`.
+///
+/// ```
+/// use cacheness_core::{KeyWriter, serialize_key};
+///
+/// let mut writer = KeyWriter::new();
+/// serialize_key(&("London", 7), &mut writer);
+/// let key = writer.finish().resolve()?;
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+pub fn serialize_key<T: Serialize + ?Sized>(value: &T, writer: &mut KeyWriter) {
+    if let Err(Stop::Refused(message)) = value.serialize(Encoder(writer)) {
+        let message = format!("a value cannot be serialized into a key: {message}");
+        writer.fail(CacheError::new(ErrorKind::Serialization, message));
+    }
+}
+
+/// Makes a value that only implements [`Serialize`] part of a key, see [`serialize_key`].
+///
+/// ```
+/// use cacheness_core::{SerdeKey, ToKey};
+///
+/// #[derive(serde::Serialize)]
+/// struct City { name: &'static str }
+///
+/// let key = ("population", SerdeKey(City { name: "London" })).to_key()?;
+/// assert_ne!(key, ("population", SerdeKey(City { name: "Paris" })).to_key()?);
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SerdeKey<T: ?Sized>(pub T);
+
+impl<T: Serialize + ?Sized> CacheKey for SerdeKey<T> {
+    fn encode(&self, writer: &mut KeyWriter) {
+        serialize_key(&self.0, writer);
+    }
+}
+
+/// Why an implementation has to stop.
+#[derive(Debug)]
+enum Stop {
+    /// The writer keeps the reason.
+    Failed,
+    /// The implementation itself gave this one.
+    Refused(String),
+}
+
+impl Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failed => "the key is too large or nested too deeply",
+            Self::Refused(message) => message,
+        })
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl ser::Error for Stop {
+    fn custom<T: Display>(message: T) -> Self {
+        Self::Refused(message.to_string())
+    }
+}
+
+/// Whether to go on: a writer that has failed ignores what follows.
+fn go_on(writer: &KeyWriter) -> Result<(), Stop> {
+    if writer.failed() { Err(Stop::Failed) } else { Ok(()) }
+}
+
+struct Encoder<'w>(&'w mut KeyWriter);
+
+impl<'w> Encoder<'w> {
+    fn value(self, write: impl FnOnce(&mut KeyWriter)) -> Result<(), Stop> {
+        write(self.0);
+        go_on(self.0)
+    }
+
+    /// The one value inside another.
+    fn inner<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
+        let frame = self.0.open();
+        go_on(self.0)?;
+        value.serialize(Encoder(self.0))?;
+        self.0.close(frame, 1);
+        go_on(self.0)
+    }
+
+    fn parts(self, count: u64) -> Result<Parts<'w>, Stop> {
+        let frame = self.0.open();
+        go_on(self.0)?;
+        Ok(Parts { writer: self.0, frame, count })
+    }
+
+    fn record(self, name: &str, variant: Option<&str>, fields: KeyFields) -> Result<Parts<'w>, Stop> {
+        let count = self.0.record_head(name, variant, fields);
+        self.parts(count)
+    }
+
+    fn elements(self) -> Result<Elements<'w>, Stop> {
+        let collection = self.0.collect();
+        go_on(self.0)?;
+        Ok(Elements { writer: self.0, collection })
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident($type:ty) => $write:ident;)+) => {
+        $(fn $method(self, value: $type) -> Result<(), Stop> {
+            self.value(|writer| writer.$write(value))
+        })+
+    };
+}
+
+impl<'w> Serializer for Encoder<'w> {
+    type Ok = ();
+    type Error = Stop;
+    type SerializeSeq = Sequence<'w>;
+    type SerializeTuple = Parts<'w>;
+    type SerializeTupleStruct = Parts<'w>;
+    type SerializeTupleVariant = Parts<'w>;
+    type SerializeMap = Elements<'w>;
+    type SerializeStruct = Parts<'w>;
+    type SerializeStructVariant = Parts<'w>;
+
+    scalars! {
+        serialize_bool(bool) => write_bool;
+        serialize_i8(i8) => write_i8;
+        serialize_i16(i16) => write_i16;
+        serialize_i32(i32) => write_i32;
+        serialize_i64(i64) => write_i64;
+        serialize_i128(i128) => write_i128;
+        serialize_u8(u8) => write_u8;
+        serialize_u16(u16) => write_u16;
+        serialize_u32(u32) => write_u32;
+        serialize_u64(u64) => write_u64;
+        serialize_u128(u128) => write_u128;
+        serialize_f32(f32) => write_f32;
+        serialize_f64(f64) => write_f64;
+        serialize_char(char) => write_char;
+        serialize_str(&str) => write_str;
+        serialize_bytes(&[u8]) => write_bytes;
+    }
+
+    fn serialize_unit(self) -> Result<(), Stop> {
+        self.value(KeyWriter::write_unit)
+    }
+
+    fn serialize_none(self) -> Result<(), Stop> {
+        self.value(KeyWriter::write_none)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
+        self.0.value(&[tag::SOME]);
+        self.inner(value)
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Result<(), Stop> {
+        self.record(name, None, KeyFields::Unit)?.end()
+    }
+
+    fn serialize_unit_variant(self, name: &'static str, _: u32, variant: &'static str) -> Result<(), Stop> {
+        self.record(name, Some(variant), KeyFields::Unit)?.end()
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Stop> {
+        self.0.record_head(name, None, KeyFields::Positional(1));
+        self.inner(value)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Stop> {
+        self.0.record_head(name, Some(variant), KeyFields::Positional(1));
+        self.inner(value)
+    }
+
+    fn serialize_seq(self, count: Option<usize>) -> Result<Sequence<'w>, Stop> {
+        let Some(count) = count else { return Ok(Sequence::OfUnknownLength(self.elements()?)) };
+        self.0.value(&[tag::SEQUENCE]);
+        self.0.number(count as u64);
+        Ok(Sequence::OfKnownLength(self.parts(count as u64)?))
+    }
+
+    fn serialize_tuple(self, count: usize) -> Result<Parts<'w>, Stop> {
+        self.0.value(&[tag::TUPLE]);
+        self.0.number(count as u64);
+        self.parts(count as u64)
+    }
+
+    fn serialize_tuple_struct(self, name: &'static str, count: usize) -> Result<Parts<'w>, Stop> {
+        self.record(name, None, KeyFields::Positional(count))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        count: usize,
+    ) -> Result<Parts<'w>, Stop> {
+        self.record(name, Some(variant), KeyFields::Positional(count))
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Elements<'w>, Stop> {
+        self.elements()
+    }
+
+    fn serialize_struct(self, name: &'static str, count: usize) -> Result<Parts<'w>, Stop> {
+        self.record(name, None, KeyFields::Named(count))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        count: usize,
+    ) -> Result<Parts<'w>, Stop> {
+        self.record(name, Some(variant), KeyFields::Named(count))
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+}
+
+/// The parts of a container that announced how many there are.
+struct Parts<'w> {
+    writer: &'w mut KeyWriter,
+    frame: Frame,
+    count: u64,
+}
+
+impl Parts<'_> {
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+        value.serialize(Encoder(self.writer))
+    }
+
+    fn named<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Stop> {
+        self.writer.blob(name.as_bytes());
+        self.part(value)
+    }
+
+    fn end(self) -> Result<(), Stop> {
+        self.writer.close(self.frame, self.count);
+        go_on(self.writer)
+    }
+}
+
+/// The parts of a container that is written when all are known.
+struct Elements<'w> {
+    writer: &'w mut KeyWriter,
+    collection: Collection,
+}
+
+impl Elements<'_> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+        value.serialize(Encoder(self.writer))?;
+        self.writer.end_element(&mut self.collection);
+        Ok(())
+    }
+}
+
+enum Sequence<'w> {
+    OfKnownLength(Parts<'w>),
+    OfUnknownLength(Elements<'w>),
+}
+
+impl SerializeSeq for Sequence<'_> {
+    type Ok = ();
+    type Error = Stop;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+        match self {
+            Self::OfKnownLength(parts) => parts.part(value),
+            Self::OfUnknownLength(elements) => elements.element(value),
+        }
+    }
+
+    fn end(self) -> Result<(), Stop> {
+        match self {
+            Self::OfKnownLength(parts) => parts.end(),
+            Self::OfUnknownLength(Elements { writer, collection }) => {
+                writer.close_listed(tag::SEQUENCE, collection);
+                go_on(writer)
+            }
+        }
+    }
+}
+
+impl SerializeMap for Elements<'_> {
+    type Ok = ();
+    type Error = Stop;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Stop> {
+        key.serialize(Encoder(self.writer))
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+        self.element(value)
+    }
+
+    fn end(self) -> Result<(), Stop> {
+        self.writer.close_sorted(tag::MAP, 2, self.collection);
+        go_on(self.writer)
+    }
+}
+
+macro_rules! serialize_parts {
+    ($($trait:ident::$method:ident)+) => {
+        $(impl ser::$trait for Parts<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+                self.part(value)
+            }
+
+            fn end(self) -> Result<(), Stop> {
+                Parts::end(self)
+            }
+        })+
+    };
+}
+
+serialize_parts!(SerializeTuple::serialize_element SerializeTupleStruct::serialize_field SerializeTupleVariant::serialize_field);
+
+macro_rules! serialize_named_parts {
+    ($($trait:ident)+) => {
+        $(impl ser::$trait for Parts<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Stop> {
+                self.named(name, value)
+            }
+
+            fn end(self) -> Result<(), Stop> {
+                Parts::end(self)
+            }
+        })+
+    };
+}
+
+serialize_named_parts!(SerializeStruct SerializeStructVariant);

@@ -1,0 +1,374 @@
+//! The writer that turns values into the canonical encoding.
+
+use std::path::{Path, PathBuf};
+
+use super::content::Content;
+use super::identity::Texts;
+use super::sink::Sink;
+use super::{CacheKey, Key, PendingKey, tag};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// Deepest nesting of values in a key: a bound on the stack, far above any sensible argument.
+const MAX_DEPTH: u16 = 128;
+
+/// Collects the canonical encoding of values and becomes a [`Key`].
+///
+/// Errors do not interrupt the encoding. The first one is kept, everything after it is ignored, and
+/// [`PendingKey::resolve`] returns it: a key larger than the limit or nested deeper than 128 values
+/// ([`ErrorKind::Limit`]), a container that did not write as many values as it announced
+/// ([`ErrorKind::Serialization`]), a path that cannot be read ([`ErrorKind::Storage`]).
+///
+/// ```
+/// use cacheness_core::{CacheKey, KeyWriter, ToKey};
+///
+/// let mut writer = KeyWriter::new();
+/// "London".encode(&mut writer);
+/// assert_eq!(writer.finish().resolve()?, "London".to_key()?);
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+pub struct KeyWriter {
+    pub(super) sink: Sink,
+    pub(super) length: u64,
+    limit: u64,
+    /// Values written so far into the innermost open container.
+    written: u64,
+    depth: u16,
+    path_content: bool,
+    paths: Vec<PathBuf>,
+    params: Option<Texts>,
+    error: Option<CacheError>,
+}
+
+/// The kind and number of the fields of a struct or of an enum variant, see [`KeyWriter::record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFields {
+    /// No fields and no parentheses or braces.
+    Unit,
+    /// So many fields without names.
+    Positional(usize),
+    /// So many fields with names.
+    Named(usize),
+}
+
+/// What is restored when a container closes.
+#[must_use]
+pub(super) struct Frame {
+    outer_written: u64,
+}
+
+impl KeyWriter {
+    /// A writer with the default limits, which keys paths by content.
+    #[inline]
+    pub fn new() -> Self {
+        Self::with_limits(&Limits::DEFAULT)
+    }
+
+    /// A writer that accepts at most `limits.max_key_bytes` bytes.
+    #[inline]
+    pub fn with_limits(limits: &Limits) -> Self {
+        Self {
+            sink: Sink::new(),
+            length: 0,
+            limit: limits.max_key_bytes,
+            written: 0,
+            depth: 0,
+            path_content: true,
+            paths: Vec::new(),
+            params: None,
+            error: None,
+        }
+    }
+
+    /// Whether a path is keyed by what lies there (the default), or by its own text.
+    #[must_use]
+    pub fn with_path_content(mut self, hash_path_content: bool) -> Self {
+        self.path_content = hash_path_content;
+        self
+    }
+
+    /// Ends the encoding. The contents of paths are still to be read.
+    #[inline]
+    pub fn finish(self) -> PendingKey {
+        PendingKey::encoded(self)
+    }
+
+    /// Writes a string.
+    #[inline]
+    pub fn write_str(&mut self, value: &str) {
+        self.value(&[tag::STR]);
+        self.blob(value.as_bytes());
+    }
+
+    /// Writes `()`.
+    pub fn write_unit(&mut self) {
+        self.value(&[tag::UNIT]);
+    }
+
+    /// Writes `None`.
+    #[inline]
+    pub fn write_none(&mut self) {
+        self.value(&[tag::NONE]);
+    }
+
+    /// Writes a struct, or a variant of an enum. `name` is the path of the type; `fields` announces how many values
+    /// `encode` writes: by [`field`](Self::field) if they have names, by [`CacheKey::encode`] if they do not.
+    ///
+    /// ```
+    /// use cacheness_core::{CacheKey, KeyFields, KeyWriter};
+    ///
+    /// struct City { name: String, population: u64, notes: String }
+    ///
+    /// impl CacheKey for City {
+    ///     fn encode(&self, writer: &mut KeyWriter) {
+    ///         writer.record("my_crate::City", None, KeyFields::Named(2), |writer| {
+    ///             writer.field("name", &self.name);
+    ///             writer.field("population", &self.population);
+    ///         });
+    ///     }
+    /// }
+    /// ```
+    pub fn record(&mut self, name: &str, variant: Option<&str>, fields: KeyFields, encode: impl FnOnce(&mut Self)) {
+        let count = self.record_head(name, variant, fields);
+        self.nested(count, encode);
+    }
+
+    /// Writes one named field of a [`record`](Self::record).
+    pub fn field<T: CacheKey + ?Sized>(&mut self, name: &str, value: &T) {
+        self.blob(name.as_bytes());
+        value.encode(self);
+    }
+
+    /// Begins the key of a function: the first thing in a writer, followed by its arguments.
+    ///
+    /// `function` names it with everything that sets it apart from others: crate, modules, implementing type, type and
+    /// const parameters. A key made from values alone never equals one that begins so.
+    pub fn scope(&mut self, function: &str, prefix: Option<&str>, version: Option<&str>) {
+        if self.length > 0 {
+            let message = format!("the key of `{function}` does not begin with its scope: call `scope` first");
+            return self.fail(CacheError::new(ErrorKind::Config, message));
+        }
+        self.append(&[tag::FUNCTION]);
+        self.blob(function.as_bytes());
+        self.optional_blob(prefix);
+        self.optional_blob(version);
+    }
+
+    /// Announces the next argument of a function, whose encoding follows.
+    #[inline]
+    pub fn argument(&mut self) {
+        self.append(&[tag::ARGUMENT]);
+    }
+
+    /// Announces an argument by its name, so that others may be left out.
+    #[inline]
+    pub fn named_argument(&mut self, name: &str) {
+        self.append(&[tag::NAMED_ARGUMENT]);
+        self.blob(name.as_bytes());
+    }
+
+    /// Keeps `error` if it is the first one.
+    #[cold]
+    pub(super) fn fail(&mut self, error: CacheError) {
+        self.error.get_or_insert(error);
+    }
+
+    /// Whether the rest of the encoding is in vain.
+    #[inline]
+    pub(super) fn failed(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
+impl Default for KeyWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Parts of values, for the implementations in this room.
+impl KeyWriter {
+    /// Begins a value, whose first byte is its tag.
+    #[inline]
+    pub(super) fn value(&mut self, bytes: &[u8]) {
+        self.written += 1;
+        self.append(bytes);
+    }
+
+    /// Bytes that mean something only after a tag.
+    #[inline]
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        let length = self.length + bytes.len() as u64;
+        if length > self.limit || self.error.is_some() {
+            return self.refuse(length);
+        }
+        self.length = length;
+        self.sink.append(bytes);
+    }
+
+    #[cold]
+    fn refuse(&mut self, length: u64) {
+        let limit = self.limit;
+        let message = format!(
+            "a key of {length} bytes or more is larger than the limit of {limit} bytes: \
+             leave large arguments out of the key, or raise `max_key_bytes`"
+        );
+        self.fail(CacheError::new(ErrorKind::Limit, message));
+    }
+
+    /// A number in as few bytes as it takes: seven bits each, the lowest first, the top bit set on all but the last.
+    #[inline]
+    pub(super) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.append(&[number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.append(&[number as u8]);
+    }
+
+    /// Bytes after their number.
+    #[inline]
+    pub(super) fn blob(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.append(bytes);
+    }
+
+    fn optional_blob(&mut self, text: Option<&str>) {
+        match text {
+            None => self.append(&[0]),
+            Some(text) => {
+                self.append(&[1]);
+                self.blob(text.as_bytes());
+            }
+        }
+    }
+
+    /// Writes the head of a struct or variant and returns the number of values that have to follow.
+    pub(super) fn record_head(&mut self, name: &str, variant: Option<&str>, fields: KeyFields) -> u64 {
+        let (tag, count) = match (variant, fields) {
+            (None, KeyFields::Unit) => (tag::UNIT_STRUCT, 0),
+            (None, KeyFields::Positional(count)) => (tag::TUPLE_STRUCT, count),
+            (None, KeyFields::Named(count)) => (tag::STRUCT, count),
+            (Some(_), KeyFields::Unit) => (tag::UNIT_VARIANT, 0),
+            (Some(_), KeyFields::Positional(count)) => (tag::TUPLE_VARIANT, count),
+            (Some(_), KeyFields::Named(count)) => (tag::STRUCT_VARIANT, count),
+        };
+        self.value(&[tag]);
+        self.blob(name.as_bytes());
+        if let Some(variant) = variant {
+            self.blob(variant.as_bytes());
+        }
+        self.number(count as u64);
+        count as u64
+    }
+
+    /// Writes the values of a container, `count` of them.
+    #[inline]
+    pub(super) fn nested(&mut self, count: u64, encode: impl FnOnce(&mut Self)) {
+        let frame = self.open();
+        if !self.failed() {
+            encode(self);
+        }
+        self.close(frame, count);
+    }
+
+    /// A tag and the values that it always has.
+    #[inline]
+    pub(super) fn tagged(&mut self, tag: u8, count: u64, encode: impl FnOnce(&mut Self)) {
+        self.value(&[tag]);
+        self.nested(count, encode);
+    }
+
+    /// A tag, a number, and so many values.
+    #[inline]
+    pub(super) fn counted(&mut self, tag: u8, count: usize, encode: impl FnOnce(&mut Self)) {
+        self.value(&[tag]);
+        self.number(count as u64);
+        self.nested(count as u64, encode);
+    }
+
+    #[inline]
+    pub(super) fn open(&mut self) -> Frame {
+        if self.depth >= MAX_DEPTH {
+            let message = format!("a key is nested deeper than {MAX_DEPTH} values: leave the deep argument out of it");
+            self.fail(CacheError::new(ErrorKind::Limit, message));
+        }
+        self.depth += 1;
+        Frame { outer_written: std::mem::take(&mut self.written) }
+    }
+
+    /// Ends a container that announced `count` values; another number would make two different keys look alike.
+    #[inline]
+    pub(super) fn close(&mut self, frame: Frame, count: u64) {
+        let written = std::mem::replace(&mut self.written, frame.outer_written);
+        self.depth -= 1;
+        if written != count {
+            self.miscounted(written, count);
+        }
+    }
+
+    #[cold]
+    fn miscounted(&mut self, written: u64, count: u64) {
+        let message = format!(
+            "a part of the key announced {count} values and wrote {written}: \
+             an implementation of `CacheKey` writes one value, several as a tuple or a record"
+        );
+        self.fail(CacheError::new(ErrorKind::Serialization, message));
+    }
+}
+
+/// Paths and parameters.
+impl KeyWriter {
+    pub(super) fn write_path(&mut self, path: &Path) {
+        if let Sink::Kept(_) = self.sink {
+            self.value(&[tag::PATH_HERE]);
+            return self.append_content(path);
+        }
+        self.value(&[tag::PATH]);
+        self.number(self.paths.len() as u64);
+        self.paths.push(path.to_owned());
+    }
+
+    fn append_content(&mut self, path: &Path) {
+        if self.failed() {
+            return;
+        }
+        if !self.path_content {
+            self.append(&[Content::NAMED]);
+            return self.blob(path.as_os_str().as_encoded_bytes());
+        }
+        match Content::of(path) {
+            Err(error) => self.fail(error),
+            Ok(content) => {
+                self.append(&[content.kind()]);
+                self.append(content.digest());
+            }
+        }
+    }
+
+    /// The parameters of a key that is not made from one value, with the paths that their encodings mention.
+    pub(super) fn set_params(&mut self, params: Texts, paths: impl IntoIterator<Item = PathBuf>) {
+        self.params = Some(params);
+        self.paths.extend(paths);
+    }
+
+    pub(super) fn needs_io(&self) -> bool {
+        self.path_content && !self.paths.is_empty() && !self.failed()
+    }
+
+    pub(super) fn take_paths(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.paths)
+    }
+
+    #[inline]
+    pub(super) fn into_key(mut self) -> Result<Key> {
+        if !self.paths.is_empty() {
+            self.append(&[tag::CONTENTS]);
+            self.take_paths().iter().for_each(|path| self.append_content(path));
+        }
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self.sink.into_key(self.params)),
+        }
+    }
+}

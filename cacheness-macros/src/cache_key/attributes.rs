@@ -1,0 +1,108 @@
+//! The helper attribute `#[cache_key(..)]` on types and fields.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::meta::ParseNestedMeta;
+use syn::{Attribute, Data, DeriveInput, Error, Field, Path, Result, Variant};
+
+const NAME: &str = "cache_key";
+
+/// What the attributes say, checked as a whole.
+pub(super) struct Options {
+    /// Where the items of `cacheness` are.
+    pub(super) root: TokenStream,
+}
+
+impl Options {
+    /// Reads the attributes of the type, and looks for mistakes in those of its variants and fields as well.
+    pub(super) fn of(input: &DeriveInput) -> Result<Self> {
+        let mut errors = Errors::default();
+        let root = errors.keep(root(&input.attrs)).flatten();
+        check_parts(&input.data, &mut errors);
+        errors.into_result()?;
+        Ok(Self { root: root.map_or_else(|| quote::quote!(::cacheness), ToTokens::into_token_stream) })
+    }
+}
+
+/// Errors of several attributes, reported together.
+#[derive(Default)]
+struct Errors(Option<Error>);
+
+impl Errors {
+    fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                match &mut self.0 {
+                    Some(all) => all.combine(error),
+                    None => self.0 = Some(error),
+                }
+                None
+            }
+        }
+    }
+
+    fn into_result(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+fn check_parts(data: &Data, errors: &mut Errors) {
+    match data {
+        Data::Struct(data) => check_fields(data.fields.iter(), errors),
+        Data::Enum(data) => data.variants.iter().for_each(|variant| check_variant(variant, errors)),
+        Data::Union(data) => {
+            let message = "a union does not know which of its fields is there: implement `CacheKey` by hand";
+            errors.keep::<()>(Err(Error::new(data.union_token.span, message)));
+        }
+    }
+}
+
+fn check_variant(variant: &Variant, errors: &mut Errors) {
+    let refuse = |meta: ParseNestedMeta<'_>| Err(meta.error("a variant has no options: put `skip` on its fields"));
+    errors.keep(read(&variant.attrs, refuse));
+    check_fields(variant.fields.iter(), errors);
+}
+
+fn check_fields<'a>(fields: impl Iterator<Item = &'a Field>, errors: &mut Errors) {
+    for field in fields {
+        errors.keep(is_skipped(field));
+    }
+}
+
+/// Whether a field is left out of the key.
+pub(super) fn is_skipped(field: &Field) -> Result<bool> {
+    let mut skipped = false;
+    read(&field.attrs, |meta| {
+        if !meta.path.is_ident("skip") {
+            return Err(meta.error("unknown option of a field, expected `skip`"));
+        }
+        if std::mem::replace(&mut skipped, true) {
+            return Err(meta.error("`skip` is given twice"));
+        }
+        Ok(())
+    })?;
+    Ok(skipped)
+}
+
+fn root(attributes: &[Attribute]) -> Result<Option<Path>> {
+    let mut root = None;
+    read(attributes, |meta| {
+        if !meta.path.is_ident("crate") {
+            return Err(meta.error("unknown option of a type, expected `crate = path` (`skip` belongs on a field)"));
+        }
+        if root.is_some() {
+            return Err(meta.error("`crate` is given twice"));
+        }
+        root = Some(meta.value()?.call(Path::parse_mod_style)?);
+        Ok(())
+    })?;
+    Ok(root)
+}
+
+fn read(attributes: &[Attribute], mut option: impl FnMut(ParseNestedMeta<'_>) -> Result<()>) -> Result<()> {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(NAME)) {
+        attribute.parse_nested_meta(&mut option)?;
+    }
+    Ok(())
+}

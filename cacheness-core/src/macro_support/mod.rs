@@ -19,7 +19,7 @@ pub use bound::{BoundCall, Later, Now, bind, bind_async};
 pub use call::{Call, Extras};
 pub use function::{FunctionHandle, FunctionInfo, function};
 pub use mode::{bypass, bypass_async, refresh, refresh_async};
-pub use returns::{Plan, Returns};
+pub use returns::{Plan, Returns, output};
 pub use site::Site;
 
 pub use crate::Cache;

@@ -112,9 +112,6 @@ impl Argument {
         }
     }
 
-    pub(crate) fn is_self(&self) -> bool {
-        self.ident == "self"
-    }
 }
 
 fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {

@@ -27,10 +27,12 @@ impl<'c> Call<'c> {
         }
         let ready = match self.ready_async().await {
             Ok(ready) => ready,
-            Err(error) => match plan.refusal(&error) {
-                Some(refusal) => return refusal,
-                None => return Box::pin(mode::within_async(Mode::Usual, body())).await,
-            },
+            Err(error) => {
+                if let Some(refusal) = plan.refusal(&error) {
+                    return refusal;
+                }
+                return Box::pin(mode::within_async(Mode::Usual, body())).await;
+            }
         };
         if mode == Mode::Usual {
             match ready.recall_async::<R, S>().await {
@@ -89,19 +91,22 @@ impl Ready<'_> {
                 // All that may call this function again happens inside the lead, also conditions and `Serialize`.
                 let (result, landing) = lead
                     .run_async(async {
-                        match self.recall_async::<R, S>().await {
-                            Ok(Some(result)) => (result, Landing::Stored),
-                            Ok(None) | Err(_) => self.compute_async(plan, body).await,
+                        if let Some(result) = self.recall_again::<R, S>().await {
+                            return (result, Landing::Stored);
                         }
+                        self.compute_async(plan, body).await
                     })
                     .await;
                 lead.land(landing);
                 result
             }
-            Boarding::Landed(landing) => match self.after_landing_async::<R, S>(landing).await {
-                Some(result) => result,
-                None => self.only_run_async(body).await,
-            },
+            Boarding::Landed(Landing::NotStored) => self.only_run_async(body).await,
+            Boarding::Landed(Landing::Stored) => {
+                if let Some(result) = self.recall_again::<R, S>().await {
+                    return result;
+                }
+                self.only_run_async(body).await
+            }
         }
     }
 
@@ -113,11 +118,9 @@ impl Ready<'_> {
         }
     }
 
-    async fn after_landing_async<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
-        match landing {
-            Landing::Stored => self.recall_async::<R, S>().await.ok().flatten(),
-            Landing::NotStored => None,
-        }
+    /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
+    async fn recall_again<R, S: Strategy<R>>(&self) -> Option<R> {
+        self.recall_async::<R, S>().await.ok().flatten()
     }
 
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {

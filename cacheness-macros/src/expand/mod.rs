@@ -6,7 +6,7 @@
 mod bound;
 mod version;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, FnArg};
@@ -41,7 +41,7 @@ pub(crate) fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream)
 
 /// The error for an item that is something else, or the parser's for a function that is not finished.
 fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
-    let is_function = item.clone().into_iter().any(|tree| matches!(tree, proc_macro2::TokenTree::Ident(word) if word == "fn"));
+    let is_function = item.clone().into_iter().any(|tree| matches!(tree, TokenTree::Ident(word) if word == "fn"));
     if is_function { error } else { syn::Error::new_spanned(item, "only a function can be cached: put the attribute on a `fn`") }
 }
 
@@ -67,8 +67,7 @@ impl Expansion<'_> {
         let beside = self.bound(&function, shape);
         let body = match &shape.kind {
             Kind::Boxed(boxed) => self.boxed(&function, shape, boxed),
-            Kind::Async => self.body(&function, shape, &function.body),
-            Kind::Sync => self.body(&function, shape, &function.body),
+            Kind::Async | Kind::Sync => self.body(&function, shape, &function.body.0),
         };
         for (input, argument) in function.sig.inputs.iter_mut().zip(&shape.arguments) {
             if let (FnArg::Typed(typed), Some(_)) = (input, &argument.pattern) {
@@ -87,8 +86,8 @@ impl Expansion<'_> {
     }
 
     /// Key, call, and the body handed over.
-    fn body(&self, function: &Function, shape: &Shape, body: impl quote::ToTokens) -> TokenStream {
-        let Self { site, p, .. } = self;
+    fn body(&self, function: &Function, shape: &Shape, body: &Group) -> TokenStream {
+        let site = &self.site;
         let key = self.key(function, shape, None);
         let (setup, call) = self.call();
         let metadata = self.metadata();
@@ -96,12 +95,26 @@ impl Expansion<'_> {
         let ty = &shape.output.ty;
         if !shape.is_async() {
             let run = quote_spanned!(*site=> || -> #ty);
-            let body = if metadata.is_empty() { quote!(#run #body) } else { quote!(#run { #metadata #body }) };
+            let body = if metadata.is_empty() {
+                quote!(#run #body)
+            } else {
+                let body = self.nested(body);
+                quote!(#run { #metadata #body })
+            };
             return quote_spanned!(*site=> #key #setup #call.run(#plan, #body));
         }
-        let output = quote_spanned!(self.at(shape.output.span)=> return #p::output::<#ty>());
+        let body = self.nested(body);
+        let (span, p) = (self.at(shape.output.span), self.p(self.at(shape.output.span)));
+        let output = quote_spanned!(span=> return #p::output::<#ty>());
         quote_spanned!(*site=> #key #setup
             #call.run_async(#plan, move || async move { if false { #output } #metadata #body }).await)
+    }
+
+    /// The body in braces of the expansion: lints take those of the user for needless ones inside other braces.
+    fn nested(&self, body: &Group) -> Group {
+        let mut nested = Group::new(body.delimiter(), body.stream());
+        nested.set_span(self.at(body.span()));
+        nested
     }
 
     /// Statements that write the key into `w` and then match the patterns that the signature no longer has.
@@ -154,8 +167,9 @@ impl Expansion<'_> {
     }
 
     fn encode(&self, at: usize, argument: &Argument) -> TokenStream {
-        let (p, ident, cfgs) = (&self.p, &argument.ident, &argument.cfgs);
+        let (ident, cfgs) = (&argument.ident, &argument.cfgs);
         let span = self.at(ident.span());
+        let p = self.p(span);
         if !self.options.leaves_out_defaults() {
             return quote_spanned!(span=> #(#cfgs)* #p::arg(&#ident).encode(w.next()););
         }
@@ -166,8 +180,9 @@ impl Expansion<'_> {
     }
 
     fn encode_expr(&self, expr: &Expr) -> TokenStream {
-        let p = &self.p;
-        quote_spanned!(self.at(expr.span())=> #p::arg(&(#expr)).encode(w.next());)
+        let span = self.at(expr.span());
+        let p = self.p(span);
+        quote_spanned!(span=> #p::arg(&(#expr)).encode(w.next());)
     }
 
     /// The constant part of the options.
@@ -229,7 +244,7 @@ impl Expansion<'_> {
 
     /// What is done with results, decided by their type.
     fn plan(&self, shape: &Shape, conditional: bool) -> TokenStream {
-        let (p, ty, options) = (&self.p, &shape.output.ty, self.options);
+        let (ty, options) = (&shape.output.ty, self.options);
         let choice = match (options.cache_err, options.cache_none) {
             (false, false) => "plan",
             (true, false) => "plan_err",
@@ -237,7 +252,7 @@ impl Expansion<'_> {
             (true, true) => "plan_all",
         };
         let span = self.at(shape.output.span);
-        let choice = Ident::new(choice, span);
+        let (choice, p) = (Ident::new(choice, span), self.p(span));
         let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice());
         if options.is_strict() {
             plan.extend(quote_spanned!(span=> .strict()));
@@ -246,6 +261,15 @@ impl Expansion<'_> {
             plan.extend(quote_spanned!(self.at(condition.span())=> .only_if(#condition)));
         }
         plan
+    }
+
+    /// The path of the private module at a place: an error that names it points there.
+    fn p(&self, span: Span) -> TokenStream {
+        let respan = |mut tree: TokenTree| {
+            tree.set_span(tree.span().located_at(span));
+            tree
+        };
+        self.p.clone().into_iter().map(respan).collect()
     }
 
     /// A place in the user's code, with the hygiene of the expansion.

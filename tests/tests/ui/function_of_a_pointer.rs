@@ -1,0 +1,5 @@
+fn f() {}
+
+fn main() {
+    let _ = cacheness::function(f as fn());
+}

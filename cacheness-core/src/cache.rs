@@ -32,7 +32,6 @@ struct Engine {
     flights: Arc<Flights<Key>>,
     directory: Option<PathBuf>,
     errors: AtomicU64,
-    broken: bool,
 }
 
 #[derive(Debug)]
@@ -44,20 +43,35 @@ struct Stored {
 
 /// What the cache knows about one entry.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Entry {
+    cache_key: String,
+    size: u64,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    prefix: Option<String>,
+    metadata: Metadata,
+}
+
+impl Entry {
     /// The key, printed.
-    pub cache_key: String,
+    pub fn cache_key(&self) -> String {
+        self.cache_key.clone()
+    }
+
     /// Stored bytes.
-    pub size: u64,
-    /// When it was put.
-    pub created_at: Timestamp,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// The prefix of its function.
-    pub prefix: Option<String>,
+    pub fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
     /// User metadata.
-    pub metadata: Metadata,
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
 }
 
 /// How to put a value.
@@ -67,7 +81,7 @@ pub struct PutOptions {
     /// How long it lives.
     pub ttl: Option<Duration>,
     /// Which function made it.
-    pub function: Option<Arc<str>>,
+    pub function: Option<String>,
     /// The prefix of that function.
     pub prefix: Option<String>,
     /// User metadata.
@@ -79,12 +93,7 @@ pub struct PutOptions {
 impl Cache {
     /// A cache that lives as long as its handles.
     pub fn in_memory() -> Self {
-        Self::engine(None, false)
-    }
-
-    /// A cache that fails at every call.
-    pub fn broken() -> Self {
-        Self::engine(None, true)
+        Self::engine(None)
     }
 
     /// A cache that says it is in a directory.
@@ -92,12 +101,12 @@ impl Cache {
     /// # Errors
     /// Never.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self> {
-        Ok(Self::engine(Some(directory.into()), false))
+        Ok(Self::engine(Some(directory.into())))
     }
 
-    fn engine(directory: Option<PathBuf>, broken: bool) -> Self {
+    fn engine(directory: Option<PathBuf>) -> Self {
         let (entries, flights) = (Mutex::default(), Arc::new(Flights::new()));
-        Self(Arc::new(Engine { entries, flights, directory, errors: AtomicU64::new(0), broken }))
+        Self(Arc::new(Engine { entries, flights, directory, errors: AtomicU64::new(0) }))
     }
 
     pub(crate) fn downgrade(&self) -> WeakCache {
@@ -105,9 +114,6 @@ impl Cache {
     }
 
     fn entries(&self) -> Result<MutexGuard<'_, HashMap<Key, Stored>>> {
-        if self.0.broken {
-            return Err(CacheError::new(ErrorKind::Storage, "the disk is gone"));
-        }
         Ok(self.0.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

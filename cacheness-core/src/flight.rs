@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::Hash;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -31,13 +32,14 @@ pub(crate) enum Landing {
     NotStored,
 }
 
-pub(crate) enum Boarding {
-    Lead(Lead),
+pub(crate) enum Boarding<K: FlightKey> {
+    Lead(Lead<K>),
     Landed(Landing),
     Alone,
 }
 
-pub(crate) struct Lead {
+pub(crate) struct Lead<K: FlightKey> {
+    key: PhantomData<fn() -> K>,
     flight: Arc<Flight>,
     landing: Option<Landing>,
     leave: Option<Box<dyn FnOnce() + Send + Sync>>,
@@ -47,12 +49,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<K: Eq + Hash + Clone + Send + Sync + 'static> Flights<K> {
+pub(crate) trait FlightKey: Eq + Hash + Clone + Send + Sync + 'static {}
+
+impl<K: Eq + Hash + Clone + Send + Sync + 'static> FlightKey for K {}
+
+impl<K: FlightKey> Flights<K> {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(HashMap::new()))
     }
 
-    fn join(self: &Arc<Self>, key: &K) -> Result<Lead, Arc<Flight>> {
+    fn join(self: &Arc<Self>, key: &K) -> Result<Lead<K>, Arc<Flight>> {
         let mut map = lock(&self.0);
         if let Some(flight) = map.get(key) {
             return Err(flight.clone());
@@ -60,12 +66,12 @@ impl<K: Eq + Hash + Clone + Send + Sync + 'static> Flights<K> {
         let state = State { outcome: None, leader: None, wakers: Vec::new() };
         let flight = Arc::new(Flight { state: Mutex::new(state), changed: Condvar::new() });
         map.insert(key.clone(), flight.clone());
-        let (flights, key) = (self.clone(), key.clone());
+        let (flights, key): (_, K) = (self.clone(), key.clone());
         let leave = Box::new(move || drop(lock(&flights.0).remove(&key)));
-        Ok(Lead { flight, landing: None, leave: Some(leave) })
+        Ok(Lead { key: PhantomData, flight, landing: None, leave: Some(leave) })
     }
 
-    pub(crate) fn board(self: &Arc<Self>, key: &K) -> Boarding {
+    pub(crate) fn board(self: &Arc<Self>, key: &K) -> Boarding<K> {
         loop {
             let flight = match self.join(key) {
                 Ok(lead) => return Boarding::Lead(lead),
@@ -84,7 +90,11 @@ impl<K: Eq + Hash + Clone + Send + Sync + 'static> Flights<K> {
         }
     }
 
-    pub(crate) async fn board_async(self: Arc<Self>, key: K) -> Boarding {
+    pub(crate) fn board_async(self: &Arc<Self>, key: K) -> impl Future<Output = Boarding<K>> + Send + use<K> {
+        self.clone().boarding(key)
+    }
+
+    async fn boarding(self: Arc<Self>, key: K) -> Boarding<K> {
         loop {
             let flight = match self.join(&key) {
                 Ok(lead) => return Boarding::Lead(lead),
@@ -110,8 +120,8 @@ impl<K: Eq + Hash + Clone + Send + Sync + 'static> Flights<K> {
     }
 }
 
-impl Lead {
-    fn mark(&self) -> Leading<'_> {
+impl<K: FlightKey> Lead<K> {
+    fn mark(&self) -> Leading<'_, K> {
         lock(&self.flight.state).leader = Some(std::thread::current().id());
         Leading(self)
     }
@@ -135,15 +145,15 @@ impl Lead {
     }
 }
 
-struct Leading<'l>(&'l Lead);
+struct Leading<'l, K: FlightKey>(&'l Lead<K>);
 
-impl Drop for Leading<'_> {
+impl<K: FlightKey> Drop for Leading<'_, K> {
     fn drop(&mut self) {
         lock(&self.0.flight.state).leader = None;
     }
 }
 
-impl Drop for Lead {
+impl<K: FlightKey> Drop for Lead<K> {
     fn drop(&mut self) {
         if let Some(leave) = self.leave.take() {
             leave();

@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 
 /// A type whose values can be stored: it implements `Serialize` and `Deserialize` and borrows nothing.
 #[diagnostic::on_unimplemented(
-    message = "a value of type `{Self}` cannot be stored in a cache",
-    label = "what is stored must implement `Serialize` and `Deserialize` and borrow nothing",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for `{Self}`"
+    message = "`{Self}` cannot be stored in a cache",
+    label = "this type cannot be written to a cache and read back",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it borrow nothing"
 )]
 pub trait Storable: Serialize + DeserializeOwned + 'static {}
 

@@ -2,6 +2,7 @@
 //!
 //! An attribute goes through stages, a module each: `parse` (options and function, nothing judged), `shape` (what kind of
 //! function it is), `check` (what cannot work), `expand`, and `fallback` when there was an error.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod check;
 mod errors;

@@ -152,7 +152,7 @@ impl<'c> Ready<'c> {
         }
     }
 
-    fn board(&self) -> Boarding {
+    fn board(&self) -> Boarding<Key> {
         if self.order.site.single_flight { self.cache.flights().board(&self.key) } else { Boarding::Alone }
     }
 
@@ -204,7 +204,7 @@ impl<'c> Ready<'c> {
     pub(super) fn put_options(&self) -> PutOptions {
         let mut options = PutOptions::default();
         options.ttl = self.order.ttl;
-        options.function = Some(self.order.function.scope().clone());
+        options.function = Some(self.order.function.scope().to_string());
         options.prefix = self.order.site.prefix.map(str::to_owned);
         options.metadata = self.order.extras.as_ref().map(Extras::take).unwrap_or_default();
         options

@@ -110,9 +110,9 @@ impl Ready<'_> {
         }
     }
 
-    async fn board_async(&self, mode: Mode) -> Boarding {
+    async fn board_async(&self, mode: Mode) -> Boarding<Key> {
         if mode == Mode::Usual && self.order.site.single_flight {
-            self.cache.flights().clone().board_async(self.key.clone()).await
+            self.cache.flights().board_async(self.key.clone()).await
         } else {
             Boarding::Alone
         }

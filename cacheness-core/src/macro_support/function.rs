@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::counter::Counter;
 use super::scope;
 use super::site::Site;
-use crate::cache::{Entry, WeakCache};
-use crate::{Cache, Result, default_cache};
+use crate::cache::WeakCache;
+use crate::{Cache, Entry, Result, default_cache};
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.
 #[derive(Debug)]
@@ -207,7 +207,7 @@ impl FunctionHandle {
             hits: self.function.hits.sum(),
             misses: self.function.misses.sum(),
             entries: entries.len() as u64,
-            size: entries.iter().map(|entry| entry.size).sum(),
+            size: entries.iter().map(Entry::size).sum(),
             ttl: site.and_then(|site| site.ttl),
             prefix: site.and_then(|site| site.prefix).map(str::to_owned),
             dir: cache.directory().map(PathBuf::from),

@@ -4,6 +4,8 @@
 //! error stands at the place of its cause, with the hygiene of the expansion, so that lints know whose it is.
 
 mod bound;
+#[cfg(test)]
+mod tests;
 mod version;
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
@@ -89,7 +91,7 @@ impl Expansion<'_> {
     fn body(&self, function: &Function, shape: &Shape, body: &Group) -> TokenStream {
         let site = &self.site;
         let key = self.key(function, shape, None);
-        let (setup, call) = self.call();
+        let (setup, call) = self.call(shape.output.span);
         let metadata = self.metadata();
         let plan = self.plan(shape, true);
         let ty = &shape.output.ty;
@@ -106,8 +108,10 @@ impl Expansion<'_> {
         let body = self.nested(body);
         let (span, p) = (self.at(shape.output.span), self.p(self.at(shape.output.span)));
         let output = quote_spanned!(span=> return #p::output::<#ty>());
-        quote_spanned!(*site=> #key #setup
-            #call.run_async(#plan, move || async move { if false { #output } #metadata #body }).await)
+        let make = quote_spanned!(*site=> move || async move { if false { #output } #metadata #body });
+        // One place for the call and for waiting: the compiler then reports one of the same errors of both.
+        let run = quote_spanned!(span=> #call.run_async(#plan, #make).await);
+        quote!(#key #setup #run)
     }
 
     /// The body in braces of the expansion: lints take those of the user for needless ones inside other braces.
@@ -215,11 +219,12 @@ impl Expansion<'_> {
     }
 
     /// Statements that set up the call, and the call.
-    fn call(&self) -> (TokenStream, TokenStream) {
+    fn call(&self, output: Span) -> (TokenStream, TokenStream) {
         let (p, options) = (&self.p, self.options);
         let mut setup = TokenStream::new();
         if let Some(cache) = &options.cache {
-            setup.extend(quote_spanned!(self.site=> let cache: &#p::Cache = &(#cache); call.cache(cache);));
+            let span = self.at(cache.span());
+            setup.extend(quote_spanned!(span=> let cache: &#p::Cache = &(#cache); call.cache(cache);));
         }
         if let Some(Ttl::Expr(ttl)) = &options.ttl {
             setup.extend(quote_spanned!(self.site=> call.ttl(#ttl);));
@@ -228,9 +233,9 @@ impl Expansion<'_> {
             setup.extend(quote_spanned!(self.site=> let extras = call.extras();));
         }
         if setup.is_empty() {
-            return (setup, quote_spanned!(self.site=> w.call()));
+            return (setup, quote_spanned!(self.at(output)=> w.call()));
         }
-        (quote_spanned!(self.site=> let mut call = w.call(); #setup), quote_spanned!(self.site=> call))
+        (quote_spanned!(self.site=> let mut call = w.call(); #setup), quote_spanned!(self.at(output)=> call))
     }
 
     /// Statements that tell metadata.

@@ -3,10 +3,10 @@ use std::borrow::Cow;
 use cacheness::cached;
 
 #[cached]
-async fn f(text: String) -> Cow<'_, str> {
+async fn f(text: &str) -> Cow<'_, str> {
     text.into()
 }
 
 fn main() {
-    drop(f(String::new()));
+    drop(f(""));
 }

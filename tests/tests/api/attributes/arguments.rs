@@ -21,6 +21,7 @@ impl CacheKey for Point {
 
 #[test]
 fn patterns_and_wildcards_are_part_of_the_key() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -41,6 +42,7 @@ fn patterns_and_wildcards_are_part_of_the_key() {
 
 #[test]
 fn a_key_may_use_the_names_of_a_pattern() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(key(a), ttl = std::time::Duration::from_secs(b))]
@@ -55,6 +57,7 @@ fn a_key_may_use_the_names_of_a_pattern() {
 
 #[test]
 fn thirteen_arguments() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -72,6 +75,7 @@ fn thirteen_arguments() {
 
 #[test]
 fn arguments_that_are_changed_moved_and_not_clone() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[derive(Serialize)]
@@ -90,6 +94,7 @@ fn arguments_that_are_changed_moved_and_not_clone() {
 
 #[test]
 fn borrowed_optional_and_unsized_arguments() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -109,6 +114,7 @@ fn borrowed_optional_and_unsized_arguments() {
 
 #[test]
 fn generic_arguments_need_one_of_two_traits() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -137,6 +143,7 @@ fn generic_arguments_need_one_of_two_traits() {
 
 #[test]
 fn a_type_with_both_traits_is_keyed_by_cache_key() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[derive(Serialize)]
@@ -163,6 +170,7 @@ fn a_type_with_both_traits_is_keyed_by_cache_key() {
 
 #[test]
 fn arguments_under_a_cfg_and_with_attributes() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -189,6 +197,7 @@ fn arguments_under_a_cfg_and_with_attributes() {
 
 #[test]
 fn names_that_the_expansion_uses_itself() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(skip(cache), cache = cache, ttl = call, metadata(extras = extras))]

@@ -16,6 +16,7 @@ fn weather(city: &str, units: Option<&str>) -> String {
 
 #[test]
 fn a_bound_call_looks_changes_and_calls() {
+    super::in_memory_by_default();
     let call = || weather_call("London", None);
     assert_eq!((call().is_cached().unwrap(), call().peek().unwrap()), (false, None));
     assert!(!call().invalidate().unwrap());
@@ -28,7 +29,7 @@ fn a_bound_call_looks_changes_and_calls() {
     assert_eq!(call().get(), "London C 1");
     assert_eq!(call().refresh(), "London C 3");
     assert_eq!(weather("London", None), "London C 3");
-    assert_eq!(function(weather).entries().unwrap()[0].cache_key, call().key().unwrap().to_string());
+    assert_eq!(function(weather).entries().unwrap()[0].cache_key(), call().key().unwrap().to_string());
     assert!(call().invalidate().unwrap());
     assert_eq!(weather("London", None), "London C 4");
 }
@@ -62,6 +63,7 @@ impl<T: Clone + serde::Serialize + serde::de::DeserializeOwned + 'static> Store<
 
 #[test]
 fn bound_calls_of_methods_generics_patterns_and_values() {
+    super::in_memory_by_default();
     let store = Store { rows: vec![1u32, 2, 3], cache: Cache::in_memory() };
     assert_eq!(store.row::<1>(1), Some(3));
     assert_eq!(store.row_call::<1>(1).peek().unwrap(), Some(Some(3)));
@@ -74,6 +76,7 @@ fn bound_calls_of_methods_generics_patterns_and_values() {
 
 #[test]
 fn bound_calls_of_async_functions_are_futures_and_send() {
+    super::in_memory_by_default();
     fn send<T: Send>(value: T) -> T {
         value
     }
@@ -91,6 +94,7 @@ static CACHE: LazyLock<Cache> = LazyLock::new(Cache::in_memory);
 
 #[test]
 fn a_bound_call_uses_the_key_and_the_cache_of_its_function() {
+    super::in_memory_by_default();
     #[cached(call = keyed_call, cache = CACHE, key(a + b), prefix = "p", version = auto, cache_none)]
     fn keyed((a, b): (u32, u32)) -> Option<u32> {
         (a == b).then_some(a)
@@ -103,6 +107,7 @@ fn a_bound_call_uses_the_key_and_the_cache_of_its_function() {
 
 #[test]
 fn generic_functions_lifetimes_and_unsafe() {
+    super::in_memory_by_default();
     #[cached(call = longest_call)]
     fn longest<'a, T: serde::Serialize + AsRef<str>>(a: &'a T, b: &'_ str, _: impl serde::Serialize) -> usize {
         a.as_ref().len().max(b.len())

@@ -6,6 +6,7 @@ use super::{Runs, block_on};
 
 #[test]
 fn a_function_tells_its_hits_misses_and_entries() {
+    super::in_memory_by_default();
     #[cached(ttl = 60, prefix = "squares")]
     fn square(n: u64) -> u64 {
         n * n
@@ -23,6 +24,7 @@ fn a_function_tells_its_hits_misses_and_entries() {
 
 #[test]
 fn clear_removes_the_entries_of_this_function_alone() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -42,6 +44,7 @@ fn clear_removes_the_entries_of_this_function_alone() {
 
 #[test]
 fn each_choice_of_types_is_a_function_of_its_own() {
+    super::in_memory_by_default();
     #[cached]
     fn size<T: 'static>(n: usize) -> usize {
         n * size_of::<T>()
@@ -54,6 +57,7 @@ fn each_choice_of_types_is_a_function_of_its_own() {
 
 #[test]
 fn the_cache_that_a_function_used_last_is_the_one_it_is_asked_about() {
+    super::in_memory_by_default();
     #[cached(skip(cache), cache = cache)]
     fn lent(cache: &Cache, n: u32) -> u32 {
         n
@@ -82,6 +86,7 @@ fn outer() -> (u32, u32) {
 
 #[test]
 fn refresh_replaces_and_bypass_leaves_alone_and_both_reach_direct_calls_only() {
+    super::in_memory_by_default();
     assert_eq!([outer(), outer()], [(1, 1), (1, 1)]);
     assert_eq!(refresh(outer), (2, 1), "the inner call answers from the cache");
     assert_eq!(outer(), (2, 1));
@@ -93,6 +98,7 @@ fn refresh_replaces_and_bypass_leaves_alone_and_both_reach_direct_calls_only() {
 
 #[test]
 fn refresh_and_bypass_of_futures_last_as_long_as_they_are_polled() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
     static DEEP: Runs = Runs::new();
 

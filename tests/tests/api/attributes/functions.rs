@@ -10,6 +10,7 @@ use super::Runs;
 
 #[test]
 fn a_free_function_with_equal_arguments_runs_once() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -26,6 +27,7 @@ fn a_free_function_with_equal_arguments_runs_once() {
 
 #[test]
 fn a_function_without_arguments_and_without_result() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -61,6 +63,7 @@ impl<T: Default + 'static> Repo<T> {
 
 #[test]
 fn a_method_of_a_generic_type_is_keyed_by_self_types_and_consts() {
+    super::in_memory_by_default();
     let repo = Repo::<u8>::of(7);
     assert_eq!([repo.load::<2>(3), repo.load::<2>(3)], [[22, 22], [22, 22]]);
     assert_eq!(LOADS.so_far(), 1);
@@ -111,12 +114,14 @@ impl Shape for Field {
 
 #[test]
 fn trait_methods_are_kept_apart_by_their_type() {
+    super::in_memory_by_default();
     assert_eq!([Square(3).area(), Square(3).area(), Field(3).area()], [9, 9, 3]);
     assert_eq!(AREAS.so_far(), 2);
 }
 
 #[test]
 fn a_default_method_of_a_trait() {
+    super::in_memory_by_default();
     assert_eq!([Square(1).sides(), Square(2).sides(), Field(1).sides()], [4, 4, 4]);
     assert_eq!(SIDES.so_far(), 2, "one run for each implementing type");
 }
@@ -160,6 +165,7 @@ struct Self2(u64);
 
 #[test]
 fn every_kind_of_receiver() {
+    super::in_memory_by_default();
     assert_eq!([Square(1).by_value(2), Square(1).by_value(2)], [3, 3]);
     let square = Arc::new(Square(5));
     assert_eq!([square.clone().by_arc(), square.by_arc()], [Self2(5), Self2(5)]);
@@ -171,6 +177,7 @@ fn every_kind_of_receiver() {
 
 #[test]
 fn recursion() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -200,12 +207,14 @@ define!(sum, w: u64, 60 * 60, w);
 
 #[test]
 fn a_function_made_by_a_macro_whose_names_are_also_those_of_the_expansion() {
+    super::in_memory_by_default();
     assert_eq!([sum(1, 2), sum(1, 2), sum(2, 1)], [3, 3, 3]);
     assert_eq!(COUNTED.so_far(), 2);
 }
 
 #[test]
 fn raw_identifiers() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(skip(r#match), include_defaults = false, metadata(r#type = r#type))]
@@ -221,6 +230,7 @@ fn raw_identifiers() {
 
 #[test]
 fn early_returns_and_question_marks() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -240,6 +250,7 @@ fn early_returns_and_question_marks() {
 
 #[test]
 fn inner_attributes_and_unsafe_functions() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     /// # Safety
@@ -274,6 +285,7 @@ mod two {
 
 #[test]
 fn functions_of_one_name_in_two_modules_never_share() {
+    super::in_memory_by_default();
     assert_eq!([one::name(), two::name(), one::name(), two::name()], ["one", "two", "one", "two"]);
     assert_eq!(cacheness::function(one::name).info().unwrap().hits, 1);
 }

@@ -17,6 +17,7 @@ fn send<T: Send>(value: T) -> T {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_tasks_run_one_body() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -34,6 +35,7 @@ async fn fifty_tasks_run_one_body() {
 
 #[test]
 fn a_future_is_polled_without_any_runtime_and_runs_nothing_before() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -52,6 +54,7 @@ fn a_future_is_polled_without_any_runtime_and_runs_nothing_before() {
 
 #[test]
 fn recursion() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -66,6 +69,7 @@ fn recursion() {
 
 #[test]
 fn a_body_that_is_not_send() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -80,6 +84,7 @@ fn a_body_that_is_not_send() {
 
 #[test]
 fn an_error_that_is_not_send_leaves_the_future_send() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -97,6 +102,7 @@ fn an_error_that_is_not_send_leaves_the_future_send() {
 
 #[test]
 fn the_cached_future_is_not_much_larger_than_its_body() {
+    super::in_memory_by_default();
     async fn body() -> u8 {
         let large = [1u8; 16 << 10];
         tokio::task::yield_now().await;
@@ -135,6 +141,7 @@ impl Fetch for Http {
 
 #[test]
 fn a_native_async_method_of_a_trait() {
+    super::in_memory_by_default();
     let http = Http { base: "h:".to_owned() };
     assert_eq!([block_on(send(http.fetch("a"))), block_on(http.fetch("a"))], ["h:a", "h:a"]);
     assert_eq!(FETCHES.so_far(), 1);
@@ -170,6 +177,7 @@ impl Load for Http {
 
 #[tokio::test]
 async fn async_trait_above() {
+    super::in_memory_by_default();
     let http: Arc<dyn Load + Send> = Arc::new(Http { base: "h:".to_owned() });
     for _ in 0..2 {
         assert_eq!(http.load("n", (1, 2)).await.as_deref(), Ok("h:n12"));
@@ -182,6 +190,7 @@ async fn async_trait_above() {
 
 #[test]
 fn a_function_that_returns_a_boxed_future() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -195,6 +204,7 @@ fn a_function_that_returns_a_boxed_future() {
 
 #[tokio::test]
 async fn a_sync_function_on_a_worker_of_tokio() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -207,6 +217,7 @@ async fn a_sync_function_on_a_worker_of_tokio() {
 
 #[tokio::test]
 async fn a_future_dropped_in_the_middle_leaves_no_waiter_behind() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -225,6 +236,7 @@ async fn a_future_dropped_in_the_middle_leaves_no_waiter_behind() {
 
 #[test]
 fn a_panic_in_a_future_passes_through() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]

@@ -9,6 +9,7 @@ struct Connection;
 
 #[test]
 fn skipped_arguments_do_not_count() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     struct Client;
@@ -29,6 +30,7 @@ fn skipped_arguments_do_not_count() {
 
 #[test]
 fn key_expressions_stand_for_the_arguments() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     struct Client {
@@ -83,6 +85,7 @@ mod grown {
 
 #[test]
 fn arguments_equal_to_their_default_are_left_out() {
+    super::in_memory_by_default();
     assert_eq!(grown::search("a", 1, None, false), 1);
     assert_eq!(grown::search("a", 1, None, false), 1);
     assert_eq!(grown::search("a", 1, Some(""), false), 2, "not the default of an Option");
@@ -94,6 +97,7 @@ fn arguments_equal_to_their_default_are_left_out() {
 
 #[test]
 fn an_argument_without_a_default_is_always_part_of_the_key() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[derive(serde::Serialize)]
@@ -132,12 +136,14 @@ versions! {
 
 #[test]
 fn the_version_is_part_of_the_key() {
+    super::in_memory_by_default();
     assert_eq!([first::work(), first::work(), second::work(), second::work()], [1; 4]);
     assert_eq!([first::CALLS.so_far(), second::CALLS.so_far()], [1, 1]);
 }
 
 #[test]
 fn an_automatic_version_still_hits() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(version = auto)]

@@ -67,6 +67,7 @@ pub(crate) mod strict {
 #[test]
 #[allow(deprecated)]
 fn a_crate_that_denies_warnings_compiles_and_caches() {
+    super::in_memory_by_default();
     assert_eq!([strict::documented(1, "a"), strict::documented(1, "a")], ["1a", "1a"]);
     assert_eq!(cacheness::function(strict::documented).info().unwrap().hits, 1);
     assert_eq!(super::block_on(strict::later(1, vec![2], 3)), [2, 1]);

@@ -12,4 +12,4 @@ mod options;
 mod results;
 mod runs;
 
-pub(crate) use runs::{Runs, block_on};
+pub(crate) use runs::{Runs, block_on, in_memory_by_default};

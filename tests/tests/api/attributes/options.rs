@@ -11,6 +11,7 @@ use super::{Runs, block_on};
 
 #[test]
 fn a_result_ends_with_its_ttl() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(ttl = 0.05)]
@@ -32,6 +33,7 @@ static LAZY: LazyLock<Cache> = LazyLock::new(Cache::in_memory);
 
 #[test]
 fn the_named_cache_is_used_whatever_holds_it() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     struct Service {
@@ -68,6 +70,7 @@ const PREFIX: &str = "by constant";
 
 #[test]
 fn the_prefix_is_part_of_the_key_and_of_the_entry() {
+    super::in_memory_by_default();
     static CACHE: LazyLock<Cache> = LazyLock::new(Cache::in_memory);
 
     #[cached(cache = CACHE, cache_key_prefix = "weather")]
@@ -81,12 +84,13 @@ fn the_prefix_is_part_of_the_key_and_of_the_entry() {
     }
 
     assert_eq!([literal(), constant()], [1, 2]);
-    assert_eq!(function(literal).entries().unwrap()[0].prefix.as_deref(), Some("weather"));
+    assert_eq!(function(literal).entries().unwrap()[0].prefix(), Some("weather"));
     assert_eq!(function(constant).info().unwrap().prefix.as_deref(), Some("by constant"));
 }
 
 #[test]
 fn metadata_is_told_on_a_miss_before_the_arguments_move() {
+    super::in_memory_by_default();
     static TOLD: Runs = Runs::new();
 
     #[cached(metadata(city = city.as_str(), attempt = i64::from(TOLD.count()), fixed = "yes"))]
@@ -97,20 +101,21 @@ fn metadata_is_told_on_a_miss_before_the_arguments_move() {
     assert_eq!([weather("London".to_owned()), weather("London".to_owned())], ["London", "London"]);
     assert_eq!(TOLD.so_far(), 1);
     let entry = function(weather).entries().unwrap().remove(0);
-    assert_eq!(entry.metadata.get("city"), Some(&Value::from("London")));
-    assert_eq!(entry.metadata.get("attempt"), Some(&Value::from(1i64)));
-    assert_eq!(entry.metadata.get("fixed"), Some(&Value::from("yes")));
+    assert_eq!(entry.metadata().get("city"), Some(&Value::from("London")));
+    assert_eq!(entry.metadata().get("attempt"), Some(&Value::from(1i64)));
+    assert_eq!(entry.metadata().get("fixed"), Some(&Value::from("yes")));
 }
 
 #[test]
 fn metadata_of_an_async_function() {
+    super::in_memory_by_default();
     #[cached(metadata(city = city.clone()))]
     async fn weather(city: String) -> String {
         city
     }
 
     assert_eq!(block_on(weather("Rome".to_owned())), "Rome");
-    assert_eq!(function(weather).entries().unwrap()[0].metadata.get("city"), Some(&Value::from("Rome")));
+    assert_eq!(function(weather).entries().unwrap()[0].metadata().get("city"), Some(&Value::from("Rome")));
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -127,6 +132,7 @@ impl Reply {
 
 #[test]
 fn a_condition_decides_what_is_stored() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     fn reply(status: &str) -> Reply {
@@ -167,6 +173,7 @@ fn a_condition_decides_what_is_stored() {
 
 #[test]
 fn a_panic_in_a_condition_passes_through_and_stores_nothing() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cache_if(|run| if *run == 1 { panic!("on purpose") } else { true })]
@@ -180,6 +187,7 @@ fn a_panic_in_a_condition_passes_through_and_stores_nothing() {
 
 #[test]
 fn for_api_keeps_results_for_six_hours_unless_told_otherwise() {
+    super::in_memory_by_default();
     #[cached::for_api]
     fn plain() -> u32 {
         1
@@ -205,6 +213,7 @@ fn for_api_keeps_results_for_six_hours_unless_told_otherwise() {
 
 #[test]
 fn without_single_flight_every_caller_runs_the_body() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(single_flight = false)]
@@ -230,6 +239,7 @@ fn without_single_flight_every_caller_runs_the_body() {
 
 #[test]
 fn all_options_in_any_order_and_with_a_comma_at_the_end() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(memory = false, crate = ::cacheness, version = "a", skip(b), ttl_seconds = 1.5e3, single_flight = true,)]
@@ -247,6 +257,7 @@ fn all_options_in_any_order_and_with_a_comma_at_the_end() {
 
 #[test]
 fn cache_async_is_cached_for_futures() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cache_async(ttl = 7200)]

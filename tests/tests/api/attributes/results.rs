@@ -15,6 +15,7 @@ type Maybe = Option<u32>;
 
 #[test]
 fn ok_and_some_are_stored_and_err_and_none_are_not_also_behind_aliases() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -37,6 +38,7 @@ fn ok_and_some_are_stored_and_err_and_none_are_not_also_behind_aliases() {
 
 #[test]
 fn cache_err_stores_err_and_cache_none_stores_none() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(cache_err = true)]
@@ -77,6 +79,7 @@ fn cache_err_stores_err_and_cache_none_stores_none() {
 
 #[test]
 fn a_generic_result_is_stored_whole() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -110,6 +113,7 @@ impl From<cacheness::CacheError> for Failed {
 
 #[test]
 fn a_failing_cache_is_not_in_the_way() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]
@@ -130,6 +134,7 @@ fn a_failing_cache_is_not_in_the_way() {
 
 #[test]
 fn without_ignore_errors_the_caller_sees_what_failed() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached(ignore_errors = false)]
@@ -153,6 +158,7 @@ fn without_ignore_errors_the_caller_sees_what_failed() {
 
 #[test]
 fn a_panic_passes_through_and_stores_nothing() {
+    super::in_memory_by_default();
     static RUNS: Runs = Runs::new();
 
     #[cached]

@@ -36,3 +36,9 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         }
     }
 }
+
+/// Makes a cache in memory the default one, once: results of earlier runs of the tests must not answer.
+pub(crate) fn in_memory_by_default() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| drop(cacheness::set_default_cache(cacheness::Cache::in_memory())));
+}

@@ -1,5 +1,0 @@
-fn f() {}
-
-fn main() {
-    let _ = cacheness::function(f as fn());
-}

@@ -1,31 +1,45 @@
 //! The engine of `cacheness`. Depend on the `cacheness` crate, which re-exports all of this together with the attributes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-#[allow(dead_code, unused_imports, reason = "the store above is not there yet")]
 mod blob;
+mod blob_name;
+mod cache;
 mod clock;
-#[allow(dead_code, reason = "the store above is not there yet")]
 mod compress;
 mod config;
+mod default;
 mod digest;
+mod entry;
 mod error;
-#[allow(dead_code, unused_imports, reason = "the store above is not there yet")]
+mod flight;
 mod format;
+mod handler;
 mod key;
 mod limits;
-#[allow(dead_code, reason = "called by the cache")]
+#[doc(hidden)]
+pub mod macro_support;
+mod metadata;
 mod policy;
-mod value;
+mod runtime;
+mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[allow(dead_code, unused_imports, reason = "the store above is not there yet")]
+mod value;
 mod vfs;
 
-pub use blob::{BlobBackend, BlobName, MemoryBlobs};
+pub use blob::{BlobBackend, MemoryBlobs};
+pub use blob_name::BlobName;
+pub use cache::{Cache, PutOptions, Stats};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability};
+pub use default::{default_cache, set_default_cache};
+pub use entry::Entry;
 pub use error::{CacheError, ErrorKind, Result};
+pub use handler::Storable;
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use limits::Limits;
+pub use macro_support::{
+    BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
+};
 pub use value::{Metadata, Value};

@@ -1,9 +1,51 @@
 //! The attribute and derive macros of `cacheness`; use them through that crate.
+//!
+//! An attribute goes through stages, a module each: `parse` (options and function, nothing judged), `shape` (what kind of
+//! function it is), `check` (what cannot work), `expand`, and `fallback` when there was an error.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod cache_key;
+mod check;
+mod errors;
+mod expand;
+mod fallback;
+mod parse;
+mod shape;
 
 use proc_macro::TokenStream;
+
+use crate::parse::Flavor;
+
+/// Makes the result of a function outlive the call and the process.
+///
+/// Options: `ttl`, `cache`, `prefix`, `include_defaults`, `metadata(..)`, `key(..)`, `skip(..)`, `version`, `condition`,
+/// `cache_none`, `cache_err`, `ignore_errors`, `single_flight`, `memory`, `call`, `crate`, `async`, `for_api`.
+#[proc_macro_attribute]
+pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
+    attribute(Flavor::Cached, options, item)
+}
+
+/// [`macro@cached`] for an `async fn`, said twice: `#[cached(async)]`.
+#[proc_macro_attribute]
+pub fn cache_async(options: TokenStream, item: TokenStream) -> TokenStream {
+    attribute(Flavor::CacheAsync, options, item)
+}
+
+/// [`macro@cached`] that stores a result only if it meets a condition: `#[cache_if(|r: &Reply| r.is_ok(), ttl = 60)]`.
+#[proc_macro_attribute]
+pub fn cache_if(options: TokenStream, item: TokenStream) -> TokenStream {
+    attribute(Flavor::CacheIf, options, item)
+}
+
+/// [`macro@cached`] with defaults for calls of remote services: results live 6 hours. `#[cached(for_api)]`.
+#[proc_macro_attribute]
+pub fn for_api(options: TokenStream, item: TokenStream) -> TokenStream {
+    attribute(Flavor::ForApi, options, item)
+}
+
+fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream) -> TokenStream {
+    expand::attribute(flavor, options.into(), item.into()).into()
+}
 
 /// Makes a type part of keys: its path, the names of its fields and variants, and the values of its fields.
 ///

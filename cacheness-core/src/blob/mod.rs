@@ -10,11 +10,10 @@ pub(crate) mod conformance;
 mod crash_tests;
 mod filesystem;
 mod memory;
-mod name;
 
 pub(crate) use filesystem::FilesystemBlobs;
 pub use memory::MemoryBlobs;
-pub use name::BlobName;
+pub use crate::blob_name::BlobName;
 
 /// A place for blobs.
 ///

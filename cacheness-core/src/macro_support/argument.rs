@@ -1,0 +1,167 @@
+//! Arguments on their way into the key.
+//!
+//! Which trait encodes an argument is decided by method lookup: a type of this module derefs to the next, less wished
+//! for one, and a method whose `impl` does not apply is passed over. So a type that implements both traits is taken by
+//! `CacheKey`, and one that implements neither is one error.
+
+use std::any::type_name;
+use std::ops::Deref;
+
+use serde::Serialize;
+
+use super::call::Call;
+use super::function::Function;
+use super::site::Site;
+use crate::key::{CacheKey, KeyWriter, serialize_key};
+
+/// Writes the key of one call.
+#[derive(Debug)]
+pub struct Writer {
+    key: KeyWriter,
+    site: &'static Site,
+    function: &'static Function,
+}
+
+/// Begins the key of a call of the function that `marker`, a closure, stands in.
+pub fn begin<F: Fn()>(site: &'static Site, marker: F) -> Writer {
+    let _ = marker;
+    Writer::new(site, Function::of(type_name::<F>(), None, site))
+}
+
+/// [`begin`] for the function `name`, which stands beside the one that `marker` stands in.
+pub fn begin_beside<F: Fn()>(site: &'static Site, marker: F, name: &str) -> Writer {
+    let _ = marker;
+    Writer::new(site, Function::of(type_name::<F>(), Some(name), site))
+}
+
+impl Writer {
+    fn new(site: &'static Site, function: &'static Function) -> Self {
+        let mut key = KeyWriter::new();
+        key.scope(function.scope(), site.prefix, site.version);
+        Self { key, site, function }
+    }
+
+    /// Begins the next argument.
+    pub fn next(&mut self) -> &mut KeyWriter {
+        self.key.argument();
+        &mut self.key
+    }
+
+    /// Begins an argument that is known by its name.
+    pub fn named(&mut self, name: &str) -> &mut KeyWriter {
+        self.key.named_argument(name);
+        &mut self.key
+    }
+
+    /// Ends the key.
+    pub fn call<'c>(self) -> Call<'c> {
+        Call::new(self.key.finish(), self.site, self.function)
+    }
+}
+
+/// An argument, to be encoded by `CacheKey`.
+#[derive(Debug)]
+pub struct Arg<'a, T: ?Sized>(BySerialize<'a, T>);
+
+/// An argument, to be encoded by `Serialize`.
+#[derive(Debug)]
+pub struct BySerialize<'a, T: ?Sized>(ByNothing<'a, T>);
+
+/// An argument that nothing encodes.
+#[derive(Debug)]
+pub struct ByNothing<'a, T: ?Sized>(&'a T);
+
+/// An argument to be encoded.
+pub fn arg<T: ?Sized>(value: &T) -> Arg<'_, T> {
+    Arg(BySerialize(ByNothing(value)))
+}
+
+impl<T: CacheKey + ?Sized> Arg<'_, T> {
+    /// Writes the argument.
+    pub fn encode(&self, w: &mut KeyWriter) {
+        self.0.0.0.encode(w);
+    }
+}
+
+impl<T: Serialize + ?Sized> BySerialize<'_, T> {
+    /// Writes the argument.
+    pub fn encode(&self, w: &mut KeyWriter) {
+        serialize_key(self.0.0, w);
+    }
+}
+
+impl<T: ?Sized> ByNothing<'_, T> {
+    /// Does not compile: no type that comes here can be part of a key.
+    pub fn encode(&self, w: &mut KeyWriter)
+    where
+        T: KeyArgument,
+    {
+        self.0.encode(w);
+    }
+}
+
+impl<'a, T: ?Sized> Deref for Arg<'a, T> {
+    type Target = BySerialize<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a, T: ?Sized> Deref for BySerialize<'a, T> {
+    type Target = ByNothing<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// An argument that can be part of a key.
+#[diagnostic::on_unimplemented(
+    message = "an argument of type `{Self}` cannot be part of a cache key",
+    label = "implement or derive `CacheKey` or `Serialize` for `{Self}`, or leave it out with `skip(..)` or `key(..)`"
+)]
+pub trait KeyArgument: CacheKey {}
+
+#[diagnostic::do_not_recommend]
+impl<T: CacheKey + ?Sized> KeyArgument for T {}
+
+/// An argument that may be its type's default.
+#[derive(Debug)]
+pub struct MaybeDefault<'a, T: ?Sized>(&'a T, NoDefault);
+
+/// An argument whose type has no default, or no way to compare with it.
+#[derive(Debug)]
+pub struct NoDefault;
+
+/// An argument that is left out when it [`is_default`](MaybeDefault::is_default).
+pub fn unless_default<T: ?Sized>(value: &T) -> MaybeDefault<'_, T> {
+    MaybeDefault(value, NoDefault)
+}
+
+impl<T: Default + PartialEq> MaybeDefault<'_, T> {
+    /// Whether the argument is its type's default.
+    pub fn is_default(&self) -> bool {
+        *self.0 == T::default()
+    }
+}
+
+impl NoDefault {
+    /// Nothing can be told: `false`.
+    pub fn is_default(&self) -> bool {
+        false
+    }
+}
+
+impl<T: ?Sized> Deref for MaybeDefault<'_, T> {
+    type Target = NoDefault;
+
+    fn deref(&self) -> &Self::Target {
+        &self.1
+    }
+}
+
+/// Names lifetimes that a returned `impl Trait` holds, in every edition.
+pub trait Captures<L: ?Sized> {}
+
+impl<T: ?Sized, L: ?Sized> Captures<L> for T {}

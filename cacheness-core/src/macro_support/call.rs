@@ -1,0 +1,220 @@
+//! One call of a cached function, from the key to the result.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::function::Function;
+use super::mode::{self, Mode};
+use super::returns::{Plan, Strategy};
+use super::site::Site;
+use crate::cache::PutOptions;
+use crate::default::report_without_cache;
+use crate::flight::{Boarding, Landing};
+use crate::key::{Key, PendingKey};
+use crate::value::{Metadata, Value};
+use crate::{Cache, CacheError, Result, default_cache};
+
+pub(super) const OPENING: &str = "opening the cache for a function call";
+pub(super) const KEYING: &str = "making the key of a function call";
+pub(super) const READING: &str = "reading a function result";
+pub(super) const WRITING: &str = "storing a function result";
+
+/// One call of a cached function, with its key written.
+#[derive(Debug)]
+pub struct Call<'c> {
+    pub(super) key: PendingKey,
+    pub(super) cache: Option<&'c Cache>,
+    pub(super) order: Order,
+}
+
+/// What a call asks of its cache.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) site: &'static Site,
+    pub(super) function: &'static Function,
+    pub(super) ttl: Option<Duration>,
+    extras: Option<Extras>,
+}
+
+/// Metadata of a result, told by the function while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Extras(Arc<Mutex<Metadata>>);
+
+impl Extras {
+    /// Adds a value to the metadata.
+    pub fn add(&self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value);
+    }
+
+    fn take(&self) -> Metadata {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A call whose key and cache are there.
+#[derive(Debug)]
+pub(super) struct Ready<'c> {
+    pub(super) cache: Cow<'c, Cache>,
+    pub(super) key: Key,
+    pub(super) order: Order,
+}
+
+impl<'c> Call<'c> {
+    pub(super) fn new(key: PendingKey, site: &'static Site, function: &'static Function) -> Self {
+        Self { key, cache: None, order: Order { site, function, ttl: site.ttl, extras: None } }
+    }
+
+    /// Uses this cache instead of the default one.
+    pub fn cache(&mut self, cache: &'c Cache) {
+        self.cache = Some(cache);
+    }
+
+    /// Results of this call live so long.
+    pub fn ttl(&mut self, ttl: Duration) {
+        self.order.ttl = Some(ttl);
+    }
+
+    /// Where the function tells metadata.
+    pub fn extras(&mut self) -> Extras {
+        self.order.extras.get_or_insert_default().clone()
+    }
+
+    /// Answers the call from the cache, or runs the body and stores its result.
+    pub fn run<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(self, plan: Plan<R, S, C>, body: impl FnOnce() -> R) -> R {
+        let mode = mode::current();
+        let body = || if mode == Mode::Usual { body() } else { mode::within(Mode::Usual, body) };
+        if mode == Mode::Bypass {
+            return body();
+        }
+        let ready = match self.ready() {
+            Ok(ready) => ready,
+            Err(error) => return plan.refusal(&error).unwrap_or_else(body),
+        };
+        if mode == Mode::Refresh {
+            return ready.compute(plan, body).0;
+        }
+        match ready.recall::<R, S>() {
+            Ok(Some(result)) => result,
+            Ok(None) => ready.missed(plan, body),
+            Err(error) => match plan.refusal(&error) {
+                Some(refusal) => refusal,
+                None => {
+                    ready.cache.report(READING, &error);
+                    ready.missed(plan, body)
+                }
+            },
+        }
+    }
+
+    /// Resolves cache and key. A failure has been reported.
+    fn ready(self) -> Result<Ready<'c>> {
+        let cache = match self.cache {
+            Some(cache) => Cow::Borrowed(cache),
+            None => Cow::Owned(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
+        };
+        let key = self.key.resolve().inspect_err(|error| cache.report(KEYING, error))?;
+        Ok(Ready::new(cache, key, self.order))
+    }
+}
+
+impl<'c> Ready<'c> {
+    pub(super) fn new(cache: Cow<'c, Cache>, key: Key, order: Order) -> Self {
+        order.function.uses(&cache);
+        Self { cache, key, order }
+    }
+
+    fn recall<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.recall::<S::Stored>(&self.key, self.order.ttl)?;
+        Ok(stored.map(|stored| self.hit::<R, S>(stored)))
+    }
+
+    pub(super) fn hit<R, S: Strategy<R>>(&self, stored: S::Stored) -> R {
+        self.order.function.hits.count();
+        S::rebuild(stored)
+    }
+
+    #[cold]
+    fn missed<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(self, plan: Plan<R, S, C>, body: impl FnOnce() -> R) -> R {
+        match self.board() {
+            Boarding::Alone => self.compute(plan, body).0,
+            Boarding::Lead(lead) => {
+                // All that may call this function again happens inside the lead, also conditions and `Serialize`.
+                let (result, landing) = lead.run(|| match self.recall::<R, S>() {
+                    Ok(Some(result)) => (result, Landing::Stored),
+                    Ok(None) | Err(_) => self.compute(plan, body),
+                });
+                lead.land(landing);
+                result
+            }
+            Boarding::Landed(landing) => self.after_landing::<R, S>(landing).unwrap_or_else(|| self.only_run(body)),
+        }
+    }
+
+    fn board(&self) -> Boarding<Key> {
+        if self.order.site.single_flight { self.cache.flights().board(&self.key) } else { Boarding::Alone }
+    }
+
+    fn after_landing<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
+        match landing {
+            Landing::Stored => self.recall::<R, S>().ok().flatten(),
+            Landing::NotStored => None,
+        }
+    }
+
+    fn only_run<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.order.function.misses.count();
+        body()
+    }
+
+    /// Runs the body and stores what there is to store.
+    fn compute<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(
+        &self,
+        plan: Plan<R, S, C>,
+        body: impl FnOnce() -> R,
+    ) -> (R, Landing) {
+        let result = self.only_run(body);
+        let on_error = plan.on_error;
+        let value = match keep::<R, S, C>(result, plan) {
+            Ok(value) => value,
+            Err(result) => return (result, Landing::NotStored),
+        };
+        match self.cache.retain(&self.key, &value, self.put_options()) {
+            Ok(()) => (S::rebuild(value), Landing::Stored),
+            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
+        }
+    }
+
+    pub(super) fn not_stored<R, S: Strategy<R>>(
+        &self,
+        value: S::Stored,
+        error: &CacheError,
+        on_error: Option<fn(CacheError) -> R>,
+    ) -> R {
+        match on_error {
+            Some(result_of) => result_of(error.clone()),
+            None => {
+                self.cache.report(WRITING, error);
+                S::rebuild(value)
+            }
+        }
+    }
+
+    pub(super) fn put_options(&self) -> PutOptions {
+        let mut options = PutOptions::default();
+        options.ttl = self.order.ttl;
+        options.function = Some(self.order.function.scope().to_string());
+        options.prefix = self.order.site.prefix.map(str::to_owned);
+        options.metadata = self.order.extras.as_ref().map(Extras::take).unwrap_or_default();
+        options
+    }
+}
+
+/// What is to be stored, or the result if nothing is.
+pub(super) fn keep<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(
+    result: R,
+    plan: Plan<R, S, C>,
+) -> Result<S::Stored, R> {
+    if S::keeps(&result) && (plan.condition)(&result) { S::split(result) } else { Err(result) }
+}

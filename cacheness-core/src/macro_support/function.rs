@@ -1,0 +1,271 @@
+//! What a process knows about its cached functions, and the control of a function by the function itself.
+
+use std::any::type_name;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::counter::Counter;
+use super::scope;
+use super::site::Site;
+use crate::cache::WeakCache;
+use crate::{Cache, Entry, Result, default_cache};
+
+/// One cached function of this process. There are as many as the program has cached functions, and they stay.
+#[derive(Debug)]
+pub(super) struct Function {
+    scope: Arc<str>,
+    site: OnceLock<&'static Site>,
+    pub(super) hits: Counter,
+    pub(super) misses: Counter,
+    last_cache: LastCache,
+}
+
+/// The cache that a function used last. A weak handle, since a function must not keep a cache open.
+#[derive(Debug, Default)]
+struct LastCache {
+    /// Tells caches apart without a lock.
+    address: AtomicUsize,
+    cache: Mutex<Option<WeakCache>>,
+}
+
+static FUNCTIONS: Mutex<Option<HashMap<Arc<str>, &'static Function>>> = Mutex::new(None);
+
+type Known = HashMap<usize, Vec<(&'static str, &'static Function)>, BuildHasherDefault<AddressHasher>>;
+
+thread_local! {
+    /// The functions this thread has called, by the address of their type name: a hit takes no lock to find its own.
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Function {
+    /// The function whose closure has this type name, or the one of the given name beside it.
+    pub(super) fn of(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
+        KNOWN
+            .try_with(|known| Self::known(&mut known.borrow_mut(), closure, beside, site))
+            .unwrap_or_else(|_| Self::found(closure, beside, site))
+    }
+
+    fn known(known: &mut Known, closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
+        // Two names may begin at one address if one is the beginning of the other.
+        let candidates = known.entry(closure.as_ptr() as usize).or_default();
+        if let Some((_, function)) = candidates.iter().find(|(name, _)| name.len() == closure.len()) {
+            return function;
+        }
+        let function = Self::found(closure, beside, site);
+        candidates.push((closure, function));
+        function
+    }
+
+    fn found(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
+        let own = scope::without_closures(closure);
+        let function = match beside {
+            Some(name) => Self::named(&scope::beside(own, name)),
+            None => Self::named(own),
+        };
+        function.site.get_or_init(|| site);
+        function
+    }
+
+    fn named(scope: &str) -> &'static Self {
+        let mut functions = lock(&FUNCTIONS);
+        let functions = functions.get_or_insert_default();
+        if let Some(function) = functions.get(scope) {
+            return function;
+        }
+        let function: &'static Self = Box::leak(Box::new(Self::new(scope)));
+        functions.insert(function.scope.clone(), function);
+        function
+    }
+
+    fn new(scope: &str) -> Self {
+        Self {
+            scope: scope.into(),
+            site: OnceLock::new(),
+            hits: Counter::default(),
+            misses: Counter::default(),
+            last_cache: LastCache::default(),
+        }
+    }
+
+    pub(super) fn scope(&self) -> &Arc<str> {
+        &self.scope
+    }
+
+    /// Remembers which cache the function used.
+    pub(super) fn uses(&self, cache: &Cache) {
+        let address = Arc::as_ptr(cache.flights()) as usize;
+        if self.last_cache.address.load(Ordering::Relaxed) != address {
+            let mut slot = lock(&self.last_cache.cache);
+            *slot = Some(cache.downgrade());
+            self.last_cache.address.store(address, Ordering::Relaxed);
+        }
+    }
+
+    fn last_cache(&self) -> Option<Cache> {
+        lock(&self.last_cache.cache).as_ref().and_then(WeakCache::upgrade)
+    }
+}
+
+/// The control of a cached function, by the function itself: `function(get_weather)`, `function(Repo::load)`,
+/// `function(parse::<u8>)`.
+///
+/// It sees the entries of that function in the cache which the function used last in this process, else in the default
+/// cache, or in the cache given with [`in_cache`](FunctionHandle::in_cache) - also those of earlier runs.
+/// Each choice of type and const arguments is a function of its own.
+///
+/// A function pointer or a closure does not compile: neither tells which function it is.
+///
+/// ```
+/// fn twice(n: u32) -> u32 {
+///     n * 2
+/// }
+///
+/// let twice = cacheness_core::function(twice); // in real life, with #[cached] on it
+/// assert_eq!(twice.info()?.hits, 0);
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+pub fn function<F>(function: F) -> FunctionHandle {
+    const { assert!(size_of::<F>() == 0, "`function` takes a function by its name, not a function pointer") };
+    let _ = function;
+    FunctionHandle { function: Function::named(scope::without_closures(type_name::<F>())), cache: None }
+}
+
+/// The control of a cached function; made by [`function`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FunctionHandle {
+    function: &'static Function,
+    cache: Option<Cache>,
+}
+
+/// What is known about a cached function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FunctionInfo {
+    /// Calls in this process that were answered by a cache.
+    pub hits: u64,
+    /// Calls in this process that ran the body, other than by [`bypass`](super::bypass).
+    pub misses: u64,
+    /// Entries in the cache.
+    pub entries: u64,
+    /// What the entries take in the cache, in bytes.
+    pub size: u64,
+    /// The TTL in the function's attribute. `None` if it has none or an expression, or was not called in this process.
+    pub ttl: Option<Duration>,
+    /// The prefix in the function's attribute. `None` if it has none, or was not called in this process.
+    pub prefix: Option<String>,
+    /// The directory of the cache. `None` if it is in memory.
+    pub dir: Option<PathBuf>,
+}
+
+impl FunctionHandle {
+    /// Looks into this cache instead of the one that the function used last.
+    pub fn in_cache(self, cache: &Cache) -> Self {
+        Self { cache: Some(cache.clone()), ..self }
+    }
+
+    /// The function's path, as entries name it.
+    pub fn name(&self) -> &str {
+        &self.function.scope
+    }
+
+    /// Hits, misses, entries and what else is known about the function.
+    ///
+    /// # Errors
+    /// When the cache cannot be opened or its index cannot be read.
+    pub fn info(&self) -> Result<FunctionInfo> {
+        let cache = self.cache()?;
+        let entries = cache.function_entries(self.name())?;
+        let site = self.function.site.get();
+        Ok(FunctionInfo {
+            hits: self.function.hits.sum(),
+            misses: self.function.misses.sum(),
+            entries: entries.len() as u64,
+            size: entries.iter().map(Entry::size).sum(),
+            ttl: site.and_then(|site| site.ttl),
+            prefix: site.and_then(|site| site.prefix).map(str::to_owned),
+            dir: cache.directory().map(PathBuf::from),
+        })
+    }
+
+    /// Removes every entry of the function, also those of earlier runs, and returns how many there were.
+    ///
+    /// # Errors
+    /// When the cache cannot be opened or an entry cannot be removed.
+    pub fn clear(&self) -> Result<u64> {
+        self.cache()?.clear_function(self.name())
+    }
+
+    /// The entries of the function.
+    ///
+    /// # Errors
+    /// When the cache cannot be opened or its index cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        self.cache()?.function_entries(self.name())
+    }
+
+    fn cache(&self) -> Result<Cache> {
+        match self.cache.clone().or_else(|| self.function.last_cache()) {
+            Some(cache) => Ok(cache),
+            None => default_cache(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SITE: Site = Site::new();
+
+    #[test]
+    fn a_function_is_known_by_its_name_wherever_the_text_lies() {
+        let copied: &'static str = String::from("known::f::{{closure}}").leak();
+        let first = Function::of("known::f::{{closure}}", None, &SITE);
+        assert!(std::ptr::eq(first, Function::of(copied, None, &SITE)));
+        assert!(std::ptr::eq(first, Function::of("known::g::{{closure}}", Some("f"), &SITE)));
+    }
+
+    #[test]
+    fn a_name_that_begins_another_is_not_mistaken_for_it() {
+        let long: &'static str = "begins::f::g";
+        let short = Function::of(&long[..9], None, &SITE);
+        assert!(!std::ptr::eq(short, Function::of(long, None, &SITE)));
+    }
+
+    #[test]
+    fn a_function_does_not_keep_its_cache_open() {
+        let function = Function::named("weak::f");
+        let cache = Cache::in_memory();
+        function.uses(&cache);
+        assert!(function.last_cache().is_some());
+        drop(cache);
+        assert!(function.last_cache().is_none());
+    }
+}

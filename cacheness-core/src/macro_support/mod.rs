@@ -1,0 +1,25 @@
+//! What the attributes expand to, and the control of cached functions by the function itself.
+//!
+//! An expansion writes the key ([`begin`], [`arg`]), then hands the body to [`Call::run`] or [`Call::run_async`].
+//! Everything that is decided at run time is decided here, so that an annotated function stays small.
+
+mod argument;
+mod bound;
+mod call;
+mod call_async;
+mod counter;
+mod function;
+mod mode;
+mod returns;
+mod scope;
+mod site;
+
+pub use argument::{Captures, Writer, arg, begin, begin_beside, unless_default};
+pub use bound::{BoundCall, Later, Now, bind, bind_async};
+pub use call::{Call, Extras};
+pub use function::{FunctionHandle, FunctionInfo, function};
+pub use mode::{bypass, bypass_async, refresh, refresh_async};
+pub use returns::{Plan, Returns, output};
+pub use site::Site;
+
+pub use crate::Cache;

@@ -1,0 +1,220 @@
+//! What of a result is stored: decided by its type, so that aliases of `Result` and `Option` work.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use crate::CacheError;
+use crate::handler::Storable;
+
+/// The way between a result and what is stored of it.
+pub trait Strategy<R> {
+    /// What is stored.
+    type Stored: Storable;
+
+    /// Whether there is something to store.
+    fn keeps(result: &R) -> bool;
+
+    /// What is stored, or the result if nothing is.
+    ///
+    /// # Errors
+    /// The result, if nothing of it is stored.
+    fn split(result: R) -> Result<Self::Stored, R>;
+
+    /// The result whose stored part this is.
+    fn rebuild(stored: Self::Stored) -> R;
+}
+
+/// Stores the whole result.
+#[derive(Debug)]
+pub enum Whole {}
+
+/// Stores what is in `Ok`.
+#[derive(Debug)]
+pub enum OkOnly {}
+
+/// Stores what is in `Some`.
+#[derive(Debug)]
+pub enum SomeOnly {}
+
+impl<R: Storable> Strategy<R> for Whole {
+    type Stored = R;
+
+    fn keeps(_: &R) -> bool {
+        true
+    }
+
+    fn split(result: R) -> Result<R, R> {
+        Ok(result)
+    }
+
+    fn rebuild(stored: R) -> R {
+        stored
+    }
+}
+
+impl<T: Storable, E> Strategy<Result<T, E>> for OkOnly {
+    type Stored = T;
+
+    fn keeps(result: &Result<T, E>) -> bool {
+        result.is_ok()
+    }
+
+    fn split(result: Result<T, E>) -> Result<T, Result<T, E>> {
+        result.map_err(Err)
+    }
+
+    fn rebuild(stored: T) -> Result<T, E> {
+        Ok(stored)
+    }
+}
+
+impl<T: Storable> Strategy<Option<T>> for SomeOnly {
+    type Stored = T;
+
+    fn keeps(result: &Option<T>) -> bool {
+        result.is_some()
+    }
+
+    fn split(result: Option<T>) -> Result<T, Option<T>> {
+        result.ok_or(None)
+    }
+
+    fn rebuild(stored: T) -> Option<T> {
+        Some(stored)
+    }
+}
+
+/// What a function that returns `R` does with its results.
+pub struct Plan<R, S, C = fn(&R) -> bool> {
+    pub(super) condition: C,
+    pub(super) on_error: Option<fn(CacheError) -> R>,
+    strategy: PhantomData<fn() -> S>,
+}
+
+impl<R, S, C> fmt::Debug for Plan<R, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("strict", &self.on_error.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<R, S> Plan<R, S> {
+    fn new() -> Self {
+        Self { condition: |_| true, on_error: None, strategy: PhantomData }
+    }
+}
+
+impl<R, S, C> Plan<R, S, C> {
+    /// Stores only results that meet the condition.
+    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, D> {
+        Plan { condition, on_error: self.on_error, strategy: PhantomData }
+    }
+
+    /// Returns errors of the cache to the caller.
+    #[must_use]
+    pub fn strict(self) -> Self
+    where
+        R: FromCacheError,
+    {
+        Self { on_error: Some(R::from_cache_error), ..self }
+    }
+
+    /// The result that an error of the cache becomes, if the caller is to see it.
+    pub(super) fn refusal(&self, error: &CacheError) -> Option<R> {
+        self.on_error.map(|result_of| result_of(error.clone()))
+    }
+}
+
+/// A result that an error of the cache can become.
+#[diagnostic::on_unimplemented(
+    message = "`ignore_errors = false` needs a return type of `Result<T, E>` with `E: From<CacheError>`",
+    label = "`{Self}` cannot hold an error of the cache",
+    note = "implement `From<cacheness::CacheError>` for the error type, or remove `ignore_errors = false`"
+)]
+pub trait FromCacheError {
+    /// The result that the error becomes.
+    fn from_cache_error(error: CacheError) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: From<CacheError>> FromCacheError for Result<T, E> {
+    fn from_cache_error(error: CacheError) -> Self {
+        Err(error.into())
+    }
+}
+
+/// The return type of a function, to be asked for a plan. Method lookup finds `Result` and `Option` first and any other
+/// type one deref later.
+#[derive(Debug)]
+pub struct Returns<R>(AnyType<R>);
+
+/// A return type that is stored whole.
+#[derive(Debug)]
+pub struct AnyType<R>(PhantomData<fn() -> R>);
+
+impl<R> Returns<R> {
+    /// The return type.
+    #[allow(clippy::new_without_default, reason = "only expansions make one")]
+    pub fn new() -> Self {
+        Self(AnyType(PhantomData))
+    }
+}
+
+impl<T, E> Returns<Result<T, E>> {
+    /// Stores what is in `Ok`.
+    pub fn plan(&self) -> Plan<Result<T, E>, OkOnly> {
+        Plan::new()
+    }
+
+    /// Stores what is in `Ok`, which is no `Option`.
+    pub fn plan_none(&self) -> Plan<Result<T, E>, OkOnly> {
+        Plan::new()
+    }
+}
+
+impl<T> Returns<Option<T>> {
+    /// Stores what is in `Some`.
+    pub fn plan(&self) -> Plan<Option<T>, SomeOnly> {
+        Plan::new()
+    }
+
+    /// Stores what is in `Some`, which is no `Result`.
+    pub fn plan_err(&self) -> Plan<Option<T>, SomeOnly> {
+        Plan::new()
+    }
+}
+
+impl<R> AnyType<R> {
+    /// Stores the result.
+    pub fn plan(&self) -> Plan<R, Whole> {
+        Plan::new()
+    }
+
+    /// Stores the result, also `None`.
+    pub fn plan_none(&self) -> Plan<R, Whole> {
+        Plan::new()
+    }
+
+    /// Stores the result, also `Err`.
+    pub fn plan_err(&self) -> Plan<R, Whole> {
+        Plan::new()
+    }
+
+    /// Stores the result, whatever it is.
+    pub fn plan_all(&self) -> Plan<R, Whole> {
+        Plan::new()
+    }
+}
+
+impl<R> Deref for Returns<R> {
+    type Target = AnyType<R>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// Tells the compiler what an `async` block returns; never called.
+pub fn output<R>() -> R {
+    loop {}
+}

@@ -1,0 +1,173 @@
+//! What cannot work, each with its caret on the cause and what to do.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{Attribute, Safety, Type};
+
+use crate::errors::Errors;
+use crate::parse::{Flavor, Function, Options, nearest};
+use crate::shape::{Argument, Kind, Shape};
+
+/// Reports what of the options and the function cannot work.
+pub(crate) fn check(flavor: Flavor, options: &Options, function: &Function, shape: &Shape, errors: &mut Errors) {
+    qualifiers(function, errors);
+    attribute_twice(&function.attrs, errors);
+    asynchrony(flavor, options, function, shape, errors);
+    output(shape, errors);
+    for argument in &shape.arguments {
+        mutable_argument(argument, options, errors);
+    }
+    skipped(options, shape, errors);
+    together(flavor, options, function, shape, errors);
+}
+
+fn qualifiers(function: &Function, errors: &mut Errors) {
+    let sig = &function.sig;
+    if let Some(constness) = sig.constness {
+        errors.on(constness, "a `const fn` cannot be cached: it runs when the program is compiled; remove `const`");
+    }
+    if let Some(abi) = &sig.abi {
+        errors.on(abi, "an `extern` function cannot be cached: cache a Rust function that it calls");
+    }
+    if let Safety::Safe(safe) = &sig.safety {
+        errors.on(safe, "a `safe` foreign function cannot be cached: cache a Rust function that calls it");
+    }
+}
+
+fn attribute_twice(attrs: &[Attribute], errors: &mut Errors) {
+    let ours = |attribute: &&Attribute| {
+        let mut segments = attribute.path().segments.iter().rev().map(|segment| segment.ident.to_string());
+        let (last, parent) = (segments.next().unwrap_or_default(), segments.next());
+        ["cached", "cache_async", "cache_if"].contains(&last.as_str())
+            || last == "for_api" && parent.as_deref() == Some("cached")
+    };
+    if let Some(second) = attrs.iter().find(ours) {
+        errors.on(second, "the function is cached twice: put all options into one attribute");
+    }
+}
+
+fn asynchrony(flavor: Flavor, options: &Options, function: &Function, shape: &Shape, errors: &mut Errors) {
+    if shape.is_async() {
+        return;
+    }
+    let message = "the function is not `async`: make it an `async fn`, or use `#[cached]` without `async`";
+    if let Some(span) = options.asynchronous {
+        errors.at(span, message);
+    } else if flavor == Flavor::CacheAsync {
+        errors.on(function.sig.fn_token, message);
+    }
+}
+
+fn output(shape: &Shape, errors: &mut Errors) {
+    let ty = &shape.output.ty;
+    if contains(ty, &|tree| is_ident(tree, "impl")) {
+        errors.on(ty, "`impl Trait` has no name and cannot be stored: return a type like `Vec<_>` by its name");
+    } else if contains(ty, &|tree| is_punct(tree, '&')) || has_lifetime(ty) {
+        errors.on(ty, "a borrowed result cannot be stored: return an owned type, like `String` for `&str`");
+    } else if ty.to_string() == "!" {
+        errors.on(ty, "a function that never returns has no result to store: remove the attribute");
+    }
+}
+
+fn mutable_argument(argument: &Argument, options: &Options, errors: &mut Errors) {
+    let skipped = argument.name.as_ref().is_some_and(|name| options.skip.iter().any(|skip| skip == name));
+    if skipped {
+        return;
+    }
+    let name = argument.name.as_deref().unwrap_or("..");
+    let message = format!(
+        "a hit would not change what `&mut` points to: take it by `&` or by value, or leave it out with `skip({name})`"
+    );
+    match &argument.ty {
+        Some(ty) if borrows_mutably(ty) => errors.on(ty, &message),
+        _ => {
+            if let Some(span) = argument.mutable_self {
+                errors.at(span, &message);
+            }
+        }
+    }
+}
+
+fn skipped(options: &Options, shape: &Shape, errors: &mut Errors) {
+    let names = || shape.arguments.iter().filter_map(|argument| argument.name.as_deref());
+    for (at, skip) in options.skip.iter().enumerate() {
+        let name = syn::ext::IdentExt::unraw(skip).to_string();
+        if options.skip[..at].contains(skip) {
+            errors.at(skip.span(), &format!("`{name}` is skipped twice: remove one of them"));
+        } else if names().all(|argument| argument != name) {
+            let hint = nearest(&name, names()).map_or(String::new(), |meant| format!(": did you mean `{meant}`?"));
+            errors.at(skip.span(), &format!("the function has no argument `{name}`{hint}"));
+        }
+    }
+}
+
+/// Options that do not go together, or not with this function.
+fn together(flavor: Flavor, options: &Options, function: &Function, shape: &Shape, errors: &mut Errors) {
+    if flavor == Flavor::CacheIf && options.condition.is_none() {
+        errors.at(Span::call_site(), "`cache_if` needs a condition: `#[cache_if(|result| .., ttl = 3600)]`");
+    }
+    if let (Flavor::ForApi, Some(span)) = (flavor, options.for_api) {
+        errors.at(span, "`for_api` is given twice: the attribute already says it");
+    }
+    if let (Some(include), Some(_)) = (&options.include_defaults, &options.key) {
+        errors.on(include, "`include_defaults` is about arguments, and with `key(..)` they are not part of the key");
+    }
+    let Some(call) = &options.call else { return };
+    if call.name == function.sig.ident {
+        errors.at(call.name.span(), "`call` adds a function: give it a name of its own");
+    } else if let Some(cfg) = shape.arguments.iter().find_map(|argument| argument.cfgs.first()) {
+        errors.on(cfg, "`call` does not work with `cfg` on an argument: put the `cfg` on two functions");
+    } else if let Kind::Boxed(_) = shape.kind {
+        errors.at(call.name.span(), "`call` cannot add a function beside a method that `#[async_trait]` has rewritten");
+    }
+}
+
+fn contains(tokens: &TokenStream, wanted: &dyn Fn(&TokenTree) -> bool) -> bool {
+    tokens.clone().into_iter().any(|tree| match &tree {
+        TokenTree::Group(group) => contains(&group.stream(), wanted),
+        tree => wanted(tree),
+    })
+}
+
+fn is_ident(tree: &TokenTree, name: &str) -> bool {
+    matches!(tree, TokenTree::Ident(ident) if ident == name)
+}
+
+fn is_punct(tree: &TokenTree, punct: char) -> bool {
+    matches!(tree, TokenTree::Punct(found) if found.as_char() == punct)
+}
+
+fn has_lifetime(tokens: &TokenStream) -> bool {
+    lifetimes(tokens).iter().any(|lifetime| lifetime != "static")
+}
+
+/// The names of all lifetimes.
+fn lifetimes(tokens: &TokenStream) -> Vec<Ident> {
+    let mut found = Vec::new();
+    let mut quote = false;
+    for tree in tokens.clone() {
+        match &tree {
+            TokenTree::Group(group) => found.extend(lifetimes(&group.stream())),
+            TokenTree::Ident(ident) if quote => found.push(ident.clone()),
+            _ => {}
+        }
+        quote = is_punct(&tree, '\'');
+    }
+    found
+}
+
+/// Whether there is a `&mut` or `&'a mut` anywhere in the type.
+fn borrows_mutably(ty: &Type) -> bool {
+    fn find(tokens: TokenStream) -> bool {
+        let mut after_pointer = false;
+        tokens.into_iter().any(|tree| {
+            let found = match &tree {
+                TokenTree::Group(group) => find(group.stream()),
+                tree => is_ident(tree, "mut") && !after_pointer,
+            };
+            after_pointer = is_punct(&tree, '*');
+            found
+        })
+    }
+    find(ty.to_token_stream())
+}

@@ -1,0 +1,284 @@
+//! A checked function to its expansion.
+//!
+//! Locals of the expansion and the user's names cannot meet: they are of different hygiene. Every token that can cause an
+//! error stands at the place of its cause, with the hygiene of the expansion, so that lints know whose it is.
+
+mod bound;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Expr, FnArg};
+
+use crate::check;
+use crate::errors::Errors;
+use crate::fallback;
+use crate::parse::{Flavor, Function, Options, Ttl, Version};
+use crate::shape::{Argument, BoxedBody, Kind, Shape};
+
+const FOR_API_TTL_MICROS: u64 = 6 * 3600 * 1_000_000;
+
+/// Expands one attribute: parse, shape, check, expand; or the errors and the item as it was.
+pub(crate) fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let options = Options::parse(flavor, options, &mut errors);
+    let function = match syn::parse2::<Function>(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            errors.push(not_a_function(&item, error));
+            return fallback::expand(errors.report().unwrap_or_default(), item);
+        }
+    };
+    let shape = Shape::of(&function);
+    check::check(flavor, &options, &function, &shape, &mut errors);
+    match errors.report() {
+        Some(report) => fallback::expand(report, item),
+        None => Expansion { flavor, options: &options, site: Span::mixed_site(), p: private(&options) }
+            .function(function, &shape),
+    }
+}
+
+/// The error for an item that is something else, or the parser's for a function that is not finished.
+fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
+    let is_function = item.clone().into_iter().any(|tree| matches!(tree, TokenTree::Ident(word) if word == "fn"));
+    if is_function { error } else { syn::Error::new_spanned(item, "only a function can be cached: put the attribute on a `fn`") }
+}
+
+/// The private module of the runtime: its name has the version, so that versions cannot be mixed.
+fn private(options: &Options) -> TokenStream {
+    let version = format_ident!("v{}", env!("CARGO_PKG_VERSION").replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
+    match &options.krate {
+        Some(krate) => quote!(#krate::__private::#version),
+        None => quote!(::cacheness::__private::#version),
+    }
+}
+
+struct Expansion<'o> {
+    flavor: Flavor,
+    options: &'o Options,
+    site: Span,
+    /// The path of the private module.
+    p: TokenStream,
+}
+
+impl Expansion<'_> {
+    fn function(&self, mut function: Function, shape: &Shape) -> TokenStream {
+        let beside = self.bound(&function, shape);
+        let body = match &shape.kind {
+            Kind::Boxed(boxed) => self.boxed(&function, shape, boxed),
+            Kind::Async | Kind::Sync => self.body(&function, shape, &function.body.0),
+        };
+        for (input, argument) in function.sig.inputs.iter_mut().zip(&shape.arguments) {
+            if let (FnArg::Typed(typed), Some(_)) = (input, &argument.pattern) {
+                let ident = &argument.ident;
+                typed.pat = Box::new(syn::parse_quote!(#ident));
+            }
+        }
+        let Function { attrs, vis, defaultness, sig, .. } = &function;
+        quote!(#(#attrs)* #vis #defaultness #sig { #body } #beside)
+    }
+
+    fn boxed(&self, function: &Function, shape: &Shape, boxed: &BoxedBody) -> TokenStream {
+        let BoxedBody { before, pin, block } = boxed;
+        let body = self.body(function, shape, block);
+        quote_spanned!(self.site=> #before #pin(async move { #body }))
+    }
+
+    /// Key, call, and the body handed over.
+    fn body(&self, function: &Function, shape: &Shape, body: &Group) -> TokenStream {
+        let site = &self.site;
+        let key = self.key(function, shape, None);
+        let (setup, call) = self.call(shape.output.span);
+        let metadata = self.metadata();
+        let plan = self.plan(shape, true);
+        let ty = &shape.output.ty;
+        if !shape.is_async() {
+            let run = quote_spanned!(*site=> || -> #ty);
+            let body = if metadata.is_empty() {
+                quote!(#run #body)
+            } else {
+                let body = self.nested(body);
+                quote!(#run { #metadata #body })
+            };
+            return quote_spanned!(*site=> #key #setup #call.run(#plan, #body));
+        }
+        let body = self.nested(body);
+        let (span, p) = (self.at(shape.output.span), self.p(self.at(shape.output.span)));
+        let output = quote_spanned!(span=> return #p::output::<#ty>());
+        let make = quote_spanned!(*site=> move || async move { if false { #output } #metadata #body });
+        // One place for the call and for waiting: the compiler then reports one of the same errors of both.
+        let run = quote_spanned!(span=> #call.run_async(#plan, #make).await);
+        quote!(#key #setup #run)
+    }
+
+    /// The body in braces of the expansion: lints take those of the user for needless ones inside other braces.
+    fn nested(&self, body: &Group) -> Group {
+        let mut nested = Group::new(body.delimiter(), body.stream());
+        nested.set_span(self.at(body.span()));
+        nested
+    }
+
+    /// Statements that write the key into `w` and then match the patterns that the signature no longer has.
+    fn key(&self, function: &Function, shape: &Shape, beside: Option<&Ident>) -> TokenStream {
+        let Self { site, p, .. } = self;
+        let settings = self.settings(function);
+        let begin = match beside {
+            Some(name) => {
+                let name = name.to_string();
+                quote_spanned!(*site=> #p::begin_beside(const { &#settings }, || (), #name))
+            }
+            None => quote_spanned!(*site=> #p::begin(const { &#settings }, || ())),
+        };
+        let patterns = shape.arguments.iter().filter_map(|argument| self.matched(argument, beside.is_some()));
+        let keyed: Vec<&Argument> = shape.arguments.iter().filter(|argument| !self.skips(argument)).collect();
+        let (count, encode): (usize, Vec<_>) = match &self.options.key {
+            Some((_, exprs)) => (exprs.len(), exprs.iter().map(|expr| self.encode_expr(expr)).collect()),
+            None => (
+                keyed.iter().filter(|argument| argument.cfgs.is_empty()).count(),
+                keyed.iter().enumerate().map(|(at, argument)| self.encode(at, argument)).collect(),
+            ),
+        };
+        // Arguments that a `cfg` takes away leave nothing that changes the key.
+        let binding = match (count, encode.len()) {
+            (_, 0) => quote_spanned!(*site=> let w),
+            (0, _) => quote_spanned!(*site=> #[allow(unused_mut)] let mut w),
+            _ => quote_spanned!(*site=> let mut w),
+        };
+        if self.options.key.is_some() {
+            quote_spanned!(*site=> #(#patterns)* #binding = #begin; #(#encode)*)
+        } else {
+            quote_spanned!(*site=> #binding = #begin; #(#encode)* #(#patterns)*)
+        }
+    }
+
+    /// The statement that matches a pattern. A bound call only looks: it passes the argument on as it came.
+    fn matched(&self, argument: &Argument, bound: bool) -> Option<TokenStream> {
+        let (ident, pattern, cfgs) = (&argument.ident, argument.pattern.as_ref()?, &argument.cfgs);
+        if !bound {
+            return Some(quote_spanned!(self.site=> #(#cfgs)* let #pattern = #ident;));
+        }
+        let needed = self.options.key.is_some() || matches!(self.options.ttl, Some(Ttl::Expr(_)));
+        needed.then(|| quote_spanned!(self.site=> #[allow(unused_variables)] let #pattern = &#ident;))
+    }
+
+    fn skips(&self, argument: &Argument) -> bool {
+        argument.name.as_ref().is_some_and(|name| {
+            self.options.skip.iter().any(|skip| syn::ext::IdentExt::unraw(skip) == *name)
+        })
+    }
+
+    fn encode(&self, at: usize, argument: &Argument) -> TokenStream {
+        let (ident, cfgs) = (&argument.ident, &argument.cfgs);
+        let span = self.at(ident.span());
+        let p = self.p(span);
+        if !self.options.leaves_out_defaults() {
+            return quote_spanned!(span=> #(#cfgs)* #p::arg(&#ident).encode(w.next()););
+        }
+        let name = argument.name.clone().unwrap_or_else(|| at.to_string());
+        quote_spanned! {span=> #(#cfgs)* {
+            if !#p::unless_default(&#ident).is_default() { #p::arg(&#ident).encode(w.named(#name)); }
+        }}
+    }
+
+    fn encode_expr(&self, expr: &Expr) -> TokenStream {
+        let span = self.at(expr.span());
+        let p = self.p(span);
+        quote_spanned!(span=> #p::arg(&(#expr)).encode(w.next());)
+    }
+
+    /// The constant part of the options.
+    fn settings(&self, function: &Function) -> TokenStream {
+        let (p, options) = (&self.p, self.options);
+        let mut settings = quote_spanned!(self.site=> #p::Site::new());
+        let for_api = self.flavor == Flavor::ForApi || options.for_api.is_some();
+        match &options.ttl {
+            Some(Ttl::Micros(micros)) => settings.extend(quote_spanned!(self.site=> .ttl_micros(#micros))),
+            None if for_api => settings.extend(quote_spanned!(self.site=> .ttl_micros(#FOR_API_TTL_MICROS))),
+            _ => {}
+        }
+        if let Some(prefix) = &options.prefix {
+            settings.extend(quote_spanned!(self.site=> .prefix(#prefix)));
+        }
+        if let Some(version) = &options.version {
+            let text = match version {
+                Version::Text(text) => text.clone(),
+                Version::OfBody => version::of(&function.body.0),
+            };
+            settings.extend(quote_spanned!(self.site=> .version(#text)));
+        }
+        if options.single_flight.as_ref().is_some_and(|on| !on.value) {
+            settings.extend(quote_spanned!(self.site=> .crowded()));
+        }
+        if options.memory.as_ref().is_some_and(|on| !on.value) {
+            settings.extend(quote_spanned!(self.site=> .off_memory()));
+        }
+        settings
+    }
+
+    /// Statements that set up the call, and the call.
+    fn call(&self, output: Span) -> (TokenStream, TokenStream) {
+        let (p, options) = (&self.p, self.options);
+        let mut setup = TokenStream::new();
+        if let Some(cache) = &options.cache {
+            let span = self.at(cache.span());
+            setup.extend(quote_spanned!(span=> let cache: &#p::Cache = &(#cache); call.cache(cache);));
+        }
+        if let Some(Ttl::Expr(ttl)) = &options.ttl {
+            setup.extend(quote_spanned!(self.site=> call.ttl(#ttl);));
+        }
+        if !options.metadata.is_empty() {
+            setup.extend(quote_spanned!(self.site=> let extras = call.extras();));
+        }
+        if setup.is_empty() {
+            return (setup, quote_spanned!(self.at(output)=> w.call()));
+        }
+        (quote_spanned!(self.site=> let mut call = w.call(); #setup), quote_spanned!(self.at(output)=> call))
+    }
+
+    /// Statements that tell metadata.
+    fn metadata(&self) -> TokenStream {
+        let add = self.options.metadata.iter().map(|(name, value)| {
+            let name = syn::ext::IdentExt::unraw(name).to_string();
+            quote_spanned!(self.at(value.span())=> extras.add(#name, #value);)
+        });
+        quote_spanned!(self.site=> #(#add)*)
+    }
+
+    /// What is done with results, decided by their type.
+    fn plan(&self, shape: &Shape, conditional: bool) -> TokenStream {
+        let (ty, options) = (&shape.output.ty, self.options);
+        let choice = match (options.cache_err, options.cache_none) {
+            (false, false) => "plan",
+            (true, false) => "plan_err",
+            (false, true) => "plan_none",
+            (true, true) => "plan_all",
+        };
+        let span = self.at(shape.output.span);
+        let (choice, p) = (Ident::new(choice, span), self.p(span));
+        let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice());
+        if options.is_strict() {
+            plan.extend(quote_spanned!(span=> .strict()));
+        }
+        if let Some(condition) = options.condition.as_ref().filter(|_| conditional) {
+            plan.extend(quote_spanned!(self.at(condition.span())=> .only_if(#condition)));
+        }
+        plan
+    }
+
+    /// The path of the private module at a place: an error that names it points there.
+    fn p(&self, span: Span) -> TokenStream {
+        let respan = |mut tree: TokenTree| {
+            tree.set_span(tree.span().located_at(span));
+            tree
+        };
+        self.p.clone().into_iter().map(respan).collect()
+    }
+
+    /// A place in the user's code, with the hygiene of the expansion.
+    fn at(&self, span: Span) -> Span {
+        span.resolved_at(self.site)
+    }
+}

@@ -1,0 +1,32 @@
+use super::*;
+
+fn expansion(options: &str, item: &str) -> String {
+    attribute(Flavor::Cached, options.parse().unwrap(), item.parse().unwrap()).to_string()
+}
+
+#[test]
+fn a_simple_function_grows_by_less_than_its_bar() {
+    for (options, item) in [
+        ("ttl = 86400", "fn nearest(csv: &Path, k: usize) -> Vec<Neighbor> { read(csv).nearest(k) }"),
+        ("ttl = 86400", "async fn nearest(csv: &Path, k: usize) -> Result<Vec<Neighbor>> { read(csv).await?.nearest(k) }"),
+    ] {
+        let (written, expanded) = (item.len(), expansion(options, item).len());
+        println!("{written} bytes become {expanded}");
+        assert!(expanded <= 2_100 && expanded - written <= 1_000, "{}", expansion(options, item));
+    }
+}
+
+#[test]
+fn after_an_error_the_function_is_still_there_untouched() {
+    let item = "fn f (n : u32) -> u32 { n }";
+    let expanded = expansion("tll = 1, ttl = 0", item);
+    assert_eq!(expanded.matches("compile_error").count(), 2, "{expanded}");
+    assert!(expanded.ends_with(item), "{expanded}");
+}
+
+#[test]
+fn a_half_typed_body_goes_through_as_it_is() {
+    let expanded = expansion("", "fn f(n: u32) -> u32 { let x = n. ; x }");
+    assert!(expanded.contains("let x = n . ; x"), "{expanded}");
+    assert!(!expanded.contains("compile_error"), "{expanded}");
+}

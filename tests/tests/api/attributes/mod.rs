@@ -1,0 +1,15 @@
+//! The attributes, as users write them. Every test counts the runs of a body or looks at what is stored, so that it fails
+//! when an attribute does nothing.
+
+mod arguments;
+mod bound;
+mod control;
+mod functions;
+mod futures;
+mod keys;
+mod lints;
+mod options;
+mod results;
+mod runs;
+
+pub(crate) use runs::{Runs, block_on, in_memory_by_default};

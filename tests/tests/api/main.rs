@@ -1,0 +1,4 @@
+//! What users of the crate see, one module a subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod attributes;

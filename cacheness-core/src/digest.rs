@@ -4,11 +4,16 @@
 //! value are easy to make. BLAKE3 tells keys apart.
 
 use blake3::Hasher as Blake3;
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_64_with_seed};
 
 /// A checksum against accidental damage: XXH3-64.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
+}
+
+/// A checksum of `bytes` that also differs when `context` does: XXH3-64 seeded with the context's.
+pub(crate) fn checksum_within(context: &[u8], bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, xxh3_64(context))
 }
 
 /// [`checksum`] over parts as they come.

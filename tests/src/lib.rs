@@ -1,1 +1,87 @@
 //! Shared parts of the tests.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The only right value of a key: from a few bytes to some hundred KiB, so that records and blob files both take part.
+pub fn value_of(n: u64) -> Vec<u8> {
+    let len = match n % 10 {
+        0 => 20_000 + (n as usize % 7) * 30_000,
+        1 => 5_000,
+        _ => 10 + n as usize % 200,
+    };
+    let mut state = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (0..len)
+        .map(|at| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(at as u64 | 1);
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+/// The probe's story, ready to run with its default cache in `dir` and nothing else of this environment's settings.
+pub fn probe(program: &str, dir: &Path, story: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CACHENESS_")) {
+        command.env_remove(name);
+    }
+    command.args(story).env("CACHENESS_DIR", dir).stdin(Stdio::null());
+    command
+}
+
+/// Runs a story to its end.
+///
+/// # Panics
+/// If the program cannot be started.
+pub fn run(program: &str, dir: &Path, story: &[&str]) -> Output {
+    probe(program, dir, story).output().expect("the probe starts")
+}
+
+/// What a program wrote to standard error.
+pub fn errors_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// How many times the body of a cached function ran in a probe.
+pub fn bodies(output: &Output) -> usize {
+    errors_of(output).lines().filter(|line| line.starts_with("body")).count()
+}
+
+/// How many warnings of the cache a probe wrote.
+pub fn warnings(output: &Output) -> Vec<String> {
+    errors_of(output).lines().filter(|line| line.starts_with("cacheness:")).map(str::to_owned).collect()
+}
+
+/// Copies a directory with everything in it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for item in std::fs::read_dir(from)? {
+        let item = item?;
+        if item.file_type()?.is_dir() {
+            copy_dir(&item.path(), &to.join(item.file_name()))?;
+        } else {
+            std::fs::copy(item.path(), to.join(item.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every file below a directory, in order.
+///
+/// # Errors
+/// Those of the file system.
+pub fn files_below(dir: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+    let mut files = Vec::new();
+    for item in std::fs::read_dir(dir)? {
+        let item = item?;
+        match item.file_type()?.is_dir() {
+            true => files.extend(files_below(&item.path())?),
+            false => files.push(item.path()),
+        }
+    }
+    files.sort();
+    Ok(files)
+}

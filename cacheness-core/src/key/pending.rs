@@ -24,6 +24,12 @@ enum State {
     Encoded(KeyWriter),
 }
 
+impl std::fmt::Debug for PendingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingKey").field("needs_io", &self.needs_io()).finish_non_exhaustive()
+    }
+}
+
 impl PendingKey {
     #[inline]
     pub(super) fn encoded(writer: KeyWriter) -> Self {

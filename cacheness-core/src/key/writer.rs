@@ -57,6 +57,13 @@ pub(super) struct Frame {
     outer_written: u64,
 }
 
+/// What has been written so far is not shown: it may hold secrets.
+impl std::fmt::Debug for KeyWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyWriter").finish_non_exhaustive()
+    }
+}
+
 impl KeyWriter {
     /// A writer with the default limits, which keys paths by content.
     #[inline]

@@ -1,0 +1,356 @@
+//! The cache: time to live, eviction and statistics on top of the [store](crate::store).
+
+mod control;
+mod engine;
+mod evict;
+mod exit;
+mod options;
+mod registry;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod warn;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::CacheConfig;
+use crate::entry::{Entry, IndexKey};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::flight::Flights;
+use crate::handler::{self, Storable};
+use crate::key::{Key, ToKey};
+use crate::runtime::blocking;
+
+use engine::Engine;
+
+pub use options::PutOptions;
+pub use stats::Stats;
+pub(crate) use warn::Warnings;
+
+/// A cache: values of any serde type under keys, with a time to live, a size limit and statistics.
+///
+/// A handle is cheap to clone and can be shared between threads. The cache closes when its last handle is dropped, by
+/// [`close`](Self::close), and at the normal end of the process. Opening one directory twice in a process gives two
+/// handles of one cache; another process is refused while it is open.
+///
+/// ```
+/// use std::time::Duration;
+/// use cacheness_core::{Cache, PutOptions, params};
+///
+/// # fn main() -> cacheness_core::Result<()> {
+/// let cache = Cache::in_memory();
+/// let key = params! { experiment: "exp_001", run: 42 };
+/// cache.put_with(&vec![0.5, 0.7], &key, PutOptions::new().ttl(Duration::from_secs(3600)))?;
+/// assert_eq!(cache.get::<Vec<f64>>(&key)?, Some(vec![0.5, 0.7]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Cache(Arc<HandleOf>);
+
+/// A handle that does not keep its cache open.
+#[derive(Clone)]
+pub(crate) struct WeakCache(Weak<HandleOf>);
+
+impl WeakCache {
+    pub(crate) fn upgrade(&self) -> Option<Cache> {
+        self.0.upgrade().map(Cache)
+    }
+}
+
+impl fmt::Debug for WeakCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakCache")
+    }
+}
+
+/// What the clones of one handle share.
+struct HandleOf {
+    engine: Arc<Engine>,
+    config: CacheConfig,
+    closed: AtomicBool,
+    /// Stores nothing, so that everything is a miss.
+    disabled: bool,
+}
+
+impl Drop for HandleOf {
+    fn drop(&mut self) {
+        if !self.closed.swap(true, Ordering::SeqCst)
+            && let Err(error) = self.engine.leave()
+        {
+            self.engine.report("close the cache", &error);
+        }
+    }
+}
+
+impl Cache {
+    /// Opens the cache that the configuration describes.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) with every fault of the configuration; [`Locked`](ErrorKind::Locked) if another
+    /// process has the directory open; [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
+    /// owned by another user, or may be written by others.
+    ///
+    /// ```
+    /// use cacheness_core::{Cache, CacheConfig};
+    ///
+    /// # fn main() -> cacheness_core::Result<()> {
+    /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-new-{}", std::process::id()));
+    /// let cache = Cache::new(CacheConfig::new(&dir).with_max_size_mb(100))?;
+    /// cache.put(&"value".to_owned(), "key")?;
+    /// # drop(cache);
+    /// # std::fs::remove_dir_all(dir).ok();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(config: CacheConfig) -> Result<Self> {
+        config.validate()?;
+        let engine = registry::open(&config)?;
+        let cache = Self::over(engine, config);
+        if cache.0.config.storage.cleanup_on_init {
+            cache.cleanup_expired()?;
+        }
+        Ok(cache)
+    }
+
+    /// Opens the cache in a directory, with the default configuration.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::new(CacheConfig::new(dir.as_ref()))
+    }
+
+    /// A cache that lives and dies with the process.
+    pub fn in_memory() -> Self {
+        let config = CacheConfig::in_memory();
+        Self::over(Arc::new(Engine::in_memory(&config)), config)
+    }
+
+    /// A cache for the answers of network services: entries live six hours and are compressed by lz4.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_api(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::new(CacheConfig::for_api(dir.as_ref()))
+    }
+
+    /// A cache in memory that reads its time from `clock`, for tests of expiry.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let config = CacheConfig::in_memory();
+        let engine = Engine::in_memory(&config).with_clock(clock);
+        Self::over(Arc::new(engine), config)
+    }
+
+    /// A cache that stores nothing.
+    pub(crate) fn disabled() -> Self {
+        let config = CacheConfig::in_memory();
+        let engine = Arc::new(Engine::in_memory(&config));
+        Self(Arc::new(HandleOf { engine, config, closed: AtomicBool::new(false), disabled: true }))
+    }
+
+    fn over(engine: Arc<Engine>, config: CacheConfig) -> Self {
+        Self(Arc::new(HandleOf { engine, config, closed: AtomicBool::new(false), disabled: false }))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakCache {
+        WeakCache(Arc::downgrade(&self.0))
+    }
+
+    fn engine(&self) -> Result<&Arc<Engine>> {
+        if self.0.closed.load(Ordering::Relaxed) {
+            return Err(CacheError::new(ErrorKind::Closed, "the cache is closed: open it again to use it"));
+        }
+        Ok(&self.0.engine)
+    }
+
+    /// Stores a value under a key, for the configuration's time to live. Returns the key.
+    ///
+    /// # Errors
+    /// [`Serialization`](ErrorKind::Serialization) if the value does not serialise or would not read back;
+    /// [`Limit`](ErrorKind::Limit) if key or value are over a limit, or the value alone over the size of the cache;
+    /// [`Storage`](ErrorKind::Storage), [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed). What was
+    /// stored under the key before is then still there.
+    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<Key> {
+        self.put_with(value, key, PutOptions::new())
+    }
+
+    /// Stores a value under a key, with options for this entry.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
+        let key = key.to_key()?;
+        self.retain(&key, value, options)?;
+        Ok(key)
+    }
+
+    /// The value under a key. `None` if there is none, if it expired, if it is damaged, or if it was stored as another
+    /// type or by another version of the type.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata) if the cache cannot be read at all;
+    /// [`Closed`](ErrorKind::Closed); what [`ToKey`] says of the key.
+    pub fn get<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
+        self.recall(&key.to_key()?, None)
+    }
+
+    /// The value under a key with its entry.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
+        let engine = self.engine()?;
+        let key = IndexKey::of(&key.to_key()?);
+        let Some(mut found) = engine.find::<T>(&key, None)? else { return Ok(None) };
+        let bytes = engine.load(&key, &mut found)?;
+        // The record may have been replaced by a newer one while it was loaded: describe the one that was.
+        let entry = found.record.entry()?;
+        Ok(engine.decode(bytes, &found).map(|value| (value, entry)))
+    }
+
+    /// Whether a value that has not expired lies under a key.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn exists(&self, key: impl ToKey) -> Result<bool> {
+        self.engine()?.is_fresh(&IndexKey::of(&key.to_key()?))
+    }
+
+    /// Removes the entry of a key; says whether there was one.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn invalidate(&self, key: impl ToKey) -> Result<bool> {
+        self.engine()?.store().remove(&IndexKey::of(&key.to_key()?))
+    }
+
+    /// Removes every entry; returns how many there were. Files that the cache did not write stay.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage), [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed).
+    pub fn clear(&self) -> Result<u64> {
+        self.engine()?.clear()
+    }
+
+    /// Removes the entries that have expired; returns how many. Others are not looked at.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn cleanup_expired(&self) -> Result<u64> {
+        self.engine()?.cleanup_expired()
+    }
+
+    /// What the cache holds and how it was used. Costs the same however much it holds.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed).
+    pub fn get_stats(&self) -> Result<Stats> {
+        Ok(self.engine()?.stats())
+    }
+
+    /// The directory of the cache; `None` if it is in memory.
+    pub fn directory(&self) -> Option<&Path> {
+        self.0.engine.store().root()
+    }
+
+    /// The configuration this handle was opened with.
+    pub fn config(&self) -> &CacheConfig {
+        &self.0.config
+    }
+
+    /// Brings everything that was put to the disk.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn flush(&self) -> Result<()> {
+        self.engine()?.store().flush()
+    }
+
+    /// Closes this handle and its clones: everything is brought to the disk, and if no other handle has the directory
+    /// open, it is free for other processes. Later calls fail with [`Closed`](ErrorKind::Closed); closing again is
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata) if something could not be written.
+    pub fn close(&self) -> Result<()> {
+        match self.0.closed.swap(true, Ordering::SeqCst) {
+            true => Ok(()),
+            false => self.0.engine.leave(),
+        }
+    }
+
+    /// [`get`](Self::get) with a time to live of the reader, which narrows the entry's own.
+    pub(crate) fn recall<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        let engine = self.engine()?;
+        let key = IndexKey::of(key);
+        let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };
+        let bytes = engine.load(&key, &mut found)?;
+        Ok(engine.decode(bytes, &found))
+    }
+
+    /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in the index is read at once.
+    pub(crate) async fn recall_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        let engine = self.engine()?;
+        let key = IndexKey::of(key);
+        let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };
+        if Engine::is_inline(&found) {
+            let bytes = engine.load(&key, &mut found)?;
+            return Ok(engine.decode(bytes, &found));
+        }
+        let loader = Arc::clone(engine);
+        let (loaded, found) = blocking(move || (loader.load(&key, &mut found), found)).await;
+        Ok(engine.decode(loaded?, &found))
+    }
+
+    /// [`put_with`](Self::put_with) for a key that is made already.
+    pub(crate) fn retain<T: Storable>(&self, key: &Key, value: &T, options: PutOptions) -> Result<()> {
+        let engine = self.engine()?;
+        if self.0.disabled {
+            return Ok(());
+        }
+        let encoded = handler::encode(value, engine.store().limits())?;
+        engine.put(key, std::any::type_name::<T>(), encoded, options, &self.0.config)
+    }
+
+    /// [`retain`](Self::retain) that writes on the blocking pool. The value is encoded before the first await.
+    pub(crate) fn retain_async<T: Storable>(
+        &self,
+        key: &Key,
+        value: &T,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<()>> + Send + use<T> {
+        let wanted = (!self.0.disabled).then(|| self.engine());
+        let encoded = wanted.map(|engine| handler::encode(value, engine?.store().limits()));
+        let (cache, key) = (self.clone(), key.clone());
+        async move {
+            let Some(encoded) = encoded.transpose()? else { return Ok(()) };
+            let data_type = std::any::type_name::<T>();
+            blocking(move || cache.engine()?.put(&key, data_type, encoded, options, &cache.0.config)).await
+        }
+    }
+
+    /// The flights of this cache: who is computing which key.
+    pub(crate) fn flights(&self) -> &Arc<Flights<Key>> {
+        self.0.engine.flights()
+    }
+
+    /// Counts an error that is kept from the caller, and warns of it if there was no such warning lately.
+    pub(crate) fn report(&self, doing: &str, error: &CacheError) {
+        self.0.engine.report(doing, error);
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("directory", &self.directory())
+            .field("closed", &self.0.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}

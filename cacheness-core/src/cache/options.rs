@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use crate::value::{Metadata, Value};
+
+/// What a put says about its entry, beside the value.
+///
+/// ```
+/// use std::time::Duration;
+/// use cacheness_core::{Cache, PutOptions};
+///
+/// # fn main() -> cacheness_core::Result<()> {
+/// let cache = Cache::in_memory();
+/// let options = PutOptions::new()
+///     .ttl(Duration::from_secs(60))
+///     .description("a model of last week")
+///     .metadata("accuracy", 0.93);
+/// cache.put_with(&vec![1u8, 2, 3], "model", options)?;
+/// let (_, entry) = cache.get_with_metadata::<Vec<u8>>("model")?.expect("it was just stored");
+/// assert_eq!(entry.metadata()["accuracy"], 0.93.into());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PutOptions {
+    /// How long the entry lives; the configuration's default if `None`.
+    pub ttl: Option<Duration>,
+    /// The function whose result this is; attributes fill it in.
+    pub function: Option<String>,
+    /// The namespace of the entry, by which it can be listed and cleared.
+    pub prefix: Option<String>,
+    /// A sentence for the reader of a listing.
+    pub description: Option<String>,
+    /// Groups that the entry belongs to.
+    pub tags: Vec<String>,
+    /// Values that describe the entry.
+    pub metadata: Metadata,
+}
+
+impl PutOptions {
+    /// Nothing but the value.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long the entry lives.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The function whose result this is.
+    #[must_use]
+    pub fn function(mut self, function: impl Into<String>) -> Self {
+        self.function = Some(function.into());
+        self
+    }
+
+    /// The namespace of the entry.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// A sentence for the reader of a listing.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Adds a group.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Adds a value that describes the entry.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.metadata.insert(name.into(), value.into());
+        self
+    }
+}

@@ -1,0 +1,92 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::metadata::Totals;
+
+/// What a cache holds, and how it was used since it was opened by this process.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Entries, also expired ones that were not cleaned up yet.
+    pub entries: u64,
+    /// Bytes of their values as stored.
+    pub size_bytes: u64,
+    /// Reads that gave a value.
+    pub hits: u64,
+    /// Reads that gave none.
+    pub misses: u64,
+    /// Values stored.
+    pub puts: u64,
+    /// Entries removed to keep the size limit.
+    pub evictions: u64,
+    /// Errors, also those that were kept from the caller.
+    pub errors: u64,
+    /// Name of the metadata backend.
+    pub backend: &'static str,
+}
+
+impl Stats {
+    /// Hits in proportion to all reads, from 0 to 1; 0 before the first read.
+    pub fn hit_rate(&self) -> f64 {
+        ratio(self.hits, self.hits + self.misses)
+    }
+
+    /// Bytes of a value on average; 0 if there is none.
+    pub fn average_entry_size(&self) -> f64 {
+        ratio(self.size_bytes, self.entries)
+    }
+
+    /// The size in megabytes of 1,048,576 bytes.
+    pub fn size_mb(&self) -> f64 {
+        ratio(self.size_bytes, 1 << 20)
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    puts: AtomicU64,
+    evictions: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn miss(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn put(&self) {
+        self.puts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an eviction; says whether it was the first.
+    pub(super) fn evicted(&self) -> bool {
+        self.evictions.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self, totals: Totals, backend: &'static str) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            entries: totals.entries,
+            size_bytes: totals.bytes,
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            puts: read(&self.puts),
+            evictions: read(&self.evictions),
+            errors: read(&self.errors),
+            backend,
+        }
+    }
+}

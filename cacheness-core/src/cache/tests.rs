@@ -1,0 +1,251 @@
+use std::fs;
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::params;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Reading {
+    station: String,
+    celsius: f64,
+}
+
+fn reading(n: u32) -> Reading {
+    Reading { station: format!("station {n}"), celsius: f64::from(n) / 10.0 }
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn with_manual_clock() -> (Cache, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    (Cache::with_clock(clock.clone()), clock)
+}
+
+#[test]
+fn a_value_is_there_after_the_cache_was_closed_and_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    let key = params! { city: "London", day: 3 };
+    cache.put(&reading(1), &key).unwrap();
+    cache.close().unwrap();
+    assert!(cache.get::<Reading>(&key).unwrap_err().is_closed());
+    cache.close().unwrap();
+
+    let cache = Cache::open(dir.path()).unwrap();
+    assert_eq!(cache.get::<Reading>(params! { day: 3, city: "London" }).unwrap(), Some(reading(1)));
+    assert_eq!(cache.get::<Reading>(params! { day: 4, city: "London" }).unwrap(), None);
+    let (_, entry) = cache.get_with_metadata::<Reading>(&key).unwrap().unwrap();
+    assert_eq!(entry.cache_key(), key.to_key().unwrap().to_string());
+    assert!(entry.data_type().ends_with("Reading"));
+    assert_eq!(entry.cache_key_params().len(), 2);
+}
+
+#[test]
+fn dropping_the_last_handle_closes_the_cache_and_frees_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Cache::open(dir.path()).unwrap();
+    let second = Cache::open(dir.path()).unwrap();
+    first.put(&1u8, "one").unwrap();
+    assert_eq!(second.get::<u8>("one").unwrap(), Some(1), "two opens share one engine");
+    drop(first);
+    assert_eq!(second.get::<u8>("one").unwrap(), Some(1));
+    second.close().unwrap();
+    assert!(dir.path().join("index.clean").exists());
+    assert_eq!(Cache::open(dir.path()).unwrap().get::<u8>("one").unwrap(), Some(1));
+}
+
+#[test]
+fn threads_that_open_and_drop_one_directory_never_meet_its_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    thread::scope(|scope| {
+        for n in 0..8u32 {
+            let dir = dir.path();
+            scope.spawn(move || {
+                for round in 0..10u32 {
+                    let cache = Cache::open(dir).unwrap();
+                    cache.put(&round, (n, round)).unwrap();
+                    assert_eq!(cache.get::<u32>((n, round)).unwrap(), Some(round));
+                }
+            });
+        }
+    });
+    assert_eq!(Cache::open(dir.path()).unwrap().get_stats().unwrap().entries, 80);
+}
+
+#[test]
+fn an_entry_expires_at_its_time_to_live_and_a_reader_may_narrow_it() {
+    let (cache, clock) = with_manual_clock();
+    cache.put_with(&1u8, "short", PutOptions::new().ttl(seconds(10))).unwrap();
+    cache.put(&2u8, "forever").unwrap();
+    clock.advance(seconds(10) - Duration::from_micros(1));
+    assert_eq!(cache.get::<u8>("short").unwrap(), Some(1));
+    clock.advance(Duration::from_micros(1));
+    assert_eq!(cache.get::<u8>("short").unwrap(), None, "expired means now >= expires_at");
+    assert!(!cache.exists("short").unwrap());
+    let key = "forever".to_key().unwrap();
+    assert_eq!(cache.recall::<u8>(&key, Some(seconds(11))).unwrap(), Some(2));
+    assert_eq!(cache.recall::<u8>(&key, Some(seconds(5))).unwrap(), None);
+    assert_eq!(cache.recall::<u8>(&"short".to_key().unwrap(), Some(seconds(1000))).unwrap(), None, "never widened");
+}
+
+#[test]
+fn cleanup_removes_what_expired_and_nothing_else() {
+    let (cache, clock) = with_manual_clock();
+    for n in 0..500u64 {
+        cache.put_with(&n, n, PutOptions::new().ttl(seconds(n + 1))).unwrap();
+    }
+    clock.advance(seconds(400));
+    assert_eq!(cache.cleanup_expired().unwrap(), 400);
+    assert_eq!(cache.cleanup_expired().unwrap(), 0);
+    assert_eq!(cache.get_stats().unwrap().entries, 100);
+}
+
+#[test]
+fn a_default_time_to_live_holds_for_puts_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_ttl(seconds(60))).unwrap();
+    cache.put(&1u8, "one").unwrap();
+    let (_, entry) = cache.get_with_metadata::<u8>("one").unwrap().unwrap();
+    assert_eq!(entry.ttl(), Some(seconds(60)));
+    assert_eq!(entry.expires_at(), Some(entry.created_at().after(seconds(60))));
+}
+
+#[test]
+fn a_value_of_another_type_is_a_miss() {
+    let cache = Cache::in_memory();
+    cache.put(&1u32, "one").unwrap();
+    assert_eq!(cache.get::<i32>("one").unwrap(), None);
+    assert_eq!(cache.get::<String>("one").unwrap(), None);
+    assert_eq!(cache.get::<u32>("one").unwrap(), Some(1));
+}
+
+#[test]
+fn a_stored_none_is_a_hit() {
+    let cache = Cache::in_memory();
+    cache.put(&None::<u32>, "nothing").unwrap();
+    assert_eq!(cache.get::<Option<u32>>("nothing").unwrap(), Some(None));
+}
+
+#[test]
+fn the_least_recently_used_go_first_and_the_cache_comes_down_to_80_percent() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();
+    let value = |n: u32| vec![n.to_le_bytes(); 16 << 8];
+    for n in 0..70u32 {
+        cache.put(&value(n), n).unwrap();
+        assert_eq!(cache.get::<Vec<[u8; 4]>>(0u32).unwrap(), Some(value(0)), "the one in use stays");
+    }
+    let stats = cache.get_stats().unwrap();
+    assert!(stats.evictions > 0 && stats.size_bytes <= 1 << 20, "{stats:?}");
+    assert_eq!(cache.get::<Vec<[u8; 4]>>(69u32).unwrap(), Some(value(69)));
+    assert_eq!(cache.get::<Vec<[u8; 4]>>(1u32).unwrap(), None, "the oldest went");
+}
+
+#[test]
+fn an_entry_of_nearly_the_whole_cache_stays_when_it_is_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();
+    for n in 0..10u32 {
+        cache.put(&vec![[1u8; 4]; 16 << 8], n).unwrap();
+    }
+    let large = vec![[2u8; 4]; 240 << 10];
+    cache.put(&large, "large").unwrap();
+    assert_eq!(cache.get::<Vec<[u8; 4]>>("large").unwrap(), Some(large));
+    assert_eq!(cache.get_stats().unwrap().entries, 1);
+}
+
+#[test]
+fn a_value_larger_than_the_cache_is_refused_and_pushes_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();
+    cache.put(&1u8, "one").unwrap();
+    let error = cache.put(&vec![0u8; 2 << 20], "huge").unwrap_err();
+    assert!(error.is_limit() && error.to_string().contains("max_cache_size_mb"), "{error}");
+    assert_eq!(cache.get::<u8>("one").unwrap(), Some(1));
+}
+
+#[test]
+fn clear_removes_every_entry_and_no_foreign_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    for n in 0..600u32 {
+        cache.put(&n, n).unwrap();
+    }
+    cache.put(&vec![7u64; 10_000], "large").unwrap();
+    fs::write(dir.path().join("mine.txt"), "mine").unwrap();
+    assert_eq!(cache.clear().unwrap(), 601);
+    assert_eq!(cache.get_stats().unwrap().entries, 0);
+    assert_eq!(fs::read(dir.path().join("mine.txt")).unwrap(), b"mine");
+}
+
+#[test]
+fn invalidate_says_whether_there_was_an_entry() {
+    let cache = Cache::in_memory();
+    cache.put(&1u8, "one").unwrap();
+    assert!(cache.invalidate("one").unwrap());
+    assert!(!cache.invalidate("one").unwrap());
+    assert!(!cache.exists("one").unwrap());
+}
+
+#[test]
+fn statistics_count_hits_misses_puts_and_sizes() {
+    let cache = Cache::in_memory();
+    cache.put(&"four".to_owned(), "k").unwrap();
+    cache.get::<String>("k").unwrap();
+    cache.get::<String>("k").unwrap();
+    cache.get::<String>("other").unwrap();
+    cache.get::<u8>("k").unwrap();
+    let stats = cache.get_stats().unwrap();
+    assert_eq!((stats.hits, stats.misses, stats.puts, stats.entries), (2, 2, 1, 1));
+    assert!((stats.hit_rate() - 0.5).abs() < 1e-9);
+    assert!(stats.size_bytes > 0);
+}
+
+#[test]
+fn the_entries_of_a_function_are_listed_and_cleared_apart() {
+    let cache = Cache::in_memory();
+    for n in 0..300u32 {
+        let function = if n % 3 == 0 { "app::f" } else { "app::g" };
+        cache.put_with(&n, n, PutOptions::new().function(function)).unwrap();
+    }
+    assert_eq!(cache.function_entries("app::f").unwrap().len(), 100);
+    assert_eq!(cache.clear_function("app::f").unwrap(), 100);
+    assert_eq!(cache.clear_function("app::f").unwrap(), 0);
+    assert_eq!(cache.get_stats().unwrap().entries, 200);
+}
+
+#[test]
+fn an_invalid_configuration_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("cache");
+    let error = Cache::new(CacheConfig::new(&place).with_max_size_mb(0)).unwrap_err();
+    assert!(error.is_config(), "{error}");
+    assert!(!place.exists());
+}
+
+#[test]
+fn a_durable_put_is_there_without_a_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = CacheConfig::new(dir.path()).with_durability(crate::Durability::Immediate);
+    let cache = Cache::new(config).unwrap();
+    cache.put(&1u8, "one").unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), &copy.path().join("cache"));
+    assert_eq!(Cache::open(copy.path().join("cache")).unwrap().get::<u8>("one").unwrap(), Some(1));
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        match item.file_type().unwrap().is_dir() {
+            true => copy_dir(&item.path(), &to.join(item.file_name())),
+            false => drop(fs::copy(item.path(), to.join(item.file_name())).unwrap()),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! One warning, not a thousand.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{CacheError, ErrorKind};
+
+/// After a warning, further ones of its kind are only counted for this long.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Tells of errors that are kept from the caller: once for each kind, then at most once a minute.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(Mutex<HashMap<ErrorKind, Told>>);
+
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    kept_back: u64,
+}
+
+impl Warnings {
+    pub(crate) fn tell(&self, doing: &str, error: &CacheError) {
+        if let Some(kept_back) = self.is_due(error.kind()) {
+            emit(&text(doing, error, kept_back));
+        }
+    }
+
+    /// How many of a kind were kept back since the last warning, if it is time for one.
+    fn is_due(&self, kind: ErrorKind) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match told.get_mut(&kind) {
+            Some(last) if now.duration_since(last.at) < QUIET => {
+                last.kept_back += 1;
+                None
+            }
+            Some(last) => {
+                last.at = now;
+                Some(std::mem::take(&mut last.kept_back))
+            }
+            None => {
+                told.insert(kind, Told { at: now, kept_back: 0 });
+                Some(0)
+            }
+        }
+    }
+}
+
+fn text(doing: &str, error: &CacheError, kept_back: u64) -> String {
+    let mut text = format!("cacheness: cannot {doing}: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    if kept_back > 0 {
+        text.push_str(&format!(" (and {kept_back} more of this kind)"));
+    }
+    text
+}
+
+/// To the program's log, or to standard error where it keeps none: a cache that fails without a word would be worse.
+pub(crate) fn emit(text: &str) {
+    if log::max_level() == log::LevelFilter::Off {
+        eprintln!("{text}");
+    } else {
+        log::warn!("{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_error_of_a_kind_is_kept_back_and_one_of_another_kind_is_not() {
+        let warnings = Warnings::default();
+        assert_eq!(warnings.is_due(ErrorKind::Storage), Some(0));
+        assert_eq!(warnings.is_due(ErrorKind::Storage), None);
+        assert_eq!(warnings.is_due(ErrorKind::Locked), Some(0));
+    }
+
+    #[test]
+    fn a_warning_names_every_cause_and_how_many_were_kept_back() {
+        let error = CacheError::caused_by(ErrorKind::Storage, "cannot write blob", "disk full");
+        assert_eq!(
+            text("store a result", &error, 3),
+            "cacheness: cannot store a result: cannot write blob: disk full (and 3 more of this kind)"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The cache that attributes use when they name none.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use once_cell::sync::Lazy;
+
+use crate::cache::{Cache, Warnings};
+use crate::config::CacheConfig;
+use crate::error::{CacheError, Result};
+
+static DEFAULT: Lazy<Mutex<Option<Cache>>> = Lazy::new(Mutex::default);
+static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
+
+/// Makes `cache` the one that attributes use from now on when they name none. Returns the one before, if there was one.
+///
+/// ```
+/// use cacheness_core::{Cache, default_cache, set_default_cache};
+///
+/// # fn main() -> cacheness_core::Result<()> {
+/// set_default_cache(Cache::in_memory());
+/// default_cache()?.put(&1u8, "one")?;
+/// let before = set_default_cache(Cache::in_memory()).expect("the first one");
+/// assert_eq!(before.get::<u8>("one")?, Some(1));
+/// # Ok(())
+/// # }
+/// ```
+pub fn set_default_cache(cache: Cache) -> Option<Cache> {
+    slot().replace(cache)
+}
+
+/// The cache that attributes use when they name none: the one of [`set_default_cache`], else one that is opened now as
+/// the environment says, in `./cache` if it says nothing.
+///
+/// A directory that is in use by another process, cannot be written or is not safe to use costs a warning, and the
+/// default cache is then in memory.
+///
+/// # Errors
+/// [`Config`](crate::ErrorKind::Config) if an environment variable is not valid; it is read again at the next call.
+pub fn default_cache() -> Result<Cache> {
+    let mut slot = slot();
+    if let Some(cache) = &*slot {
+        return Ok(cache.clone());
+    }
+    let cache = open_from_environment()?;
+    *slot = Some(cache.clone());
+    Ok(cache)
+}
+
+fn slot() -> MutexGuard<'static, Option<Cache>> {
+    DEFAULT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn open_from_environment() -> Result<Cache> {
+    if CacheConfig::disabled_by_env()? {
+        return Ok(Cache::disabled());
+    }
+    match Cache::new(CacheConfig::from_env()?) {
+        Err(error) if !error.is_config() => {
+            report_without_cache("open the default cache, results are kept in memory only", &error);
+            Ok(Cache::in_memory())
+        }
+        opened => opened,
+    }
+}
+
+/// Warns of an error that is kept from the caller where no cache could be had.
+pub(crate) fn report_without_cache(doing: &str, error: &CacheError) {
+    WARNINGS.tell(doing, error);
+}

@@ -1,0 +1,166 @@
+//! What the index knows about one value: plain data, no I/O.
+
+mod codec;
+mod key;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::compress::StoredCodec;
+use crate::value::Metadata;
+
+pub(crate) use codec::{decode, decode_core, encode};
+pub(crate) use key::IndexKey;
+
+/// What the index knows about one value of a cache: when it was stored, how large it is, how it is encoded, and what
+/// was said about it at the put.
+///
+/// ```
+/// use cacheness_core::Cache;
+///
+/// # fn main() -> cacheness_core::Result<()> {
+/// let cache = Cache::in_memory();
+/// cache.put(&42u64, "answer")?;
+/// let (value, entry) = cache.get_with_metadata::<u64>("answer")?.expect("it was just stored");
+/// assert_eq!(value, 42);
+/// assert_eq!(entry.data_type(), "u64");
+/// assert_eq!(entry.expires_at(), None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Entry {
+    pub(crate) key: IndexKey,
+    pub(crate) core: Core,
+    pub(crate) details: Details,
+}
+
+/// The part of an entry that every hit needs: of fixed size, so that reading it allocates nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Core {
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    /// The time to live given at the put; what `touch` gives again.
+    pub ttl: Option<Duration>,
+    pub type_fingerprint: u64,
+    pub shape: u64,
+    /// How the handler wrote the value; its number on disk.
+    pub payload_format: u8,
+    pub codec: StoredCodec,
+    /// Bytes before compression.
+    pub raw_size: u64,
+    /// Bytes after compression: what lies in the record or in the blob file.
+    pub stored_size: u64,
+    /// Checksum of the stored bytes.
+    pub checksum: u64,
+}
+
+/// The part of an entry that listings and group operations need.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Details {
+    pub data_type: String,
+    pub function: Option<String>,
+    pub prefix: Option<String>,
+    pub description: Option<String>,
+    pub tags: Vec<String>,
+    pub metadata: Metadata,
+    pub params: Vec<(String, String)>,
+}
+
+impl Entry {
+    /// The entry's name in listings: 16 hex digits, made from its key.
+    pub fn cache_key(&self) -> String {
+        self.key.to_string()
+    }
+
+    /// When the value was stored.
+    pub fn created_at(&self) -> Timestamp {
+        self.core.created_at
+    }
+
+    /// When the value stops being returned; `None` if never.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.core.expires_at
+    }
+
+    /// The time to live given when the value was stored.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.core.ttl
+    }
+
+    /// Bytes that the value takes on disk, after compression.
+    pub fn size(&self) -> u64 {
+        self.core.stored_size
+    }
+
+    /// [`size`](Self::size) in megabytes of 1,048,576 bytes.
+    pub fn size_mb(&self) -> f64 {
+        self.core.stored_size as f64 / f64::from(1u32 << 20)
+    }
+
+    /// Bytes of the encoded value before compression.
+    pub fn raw_size(&self) -> u64 {
+        self.core.raw_size
+    }
+
+    /// How the value was compressed: `"none"` or `"lz4"`.
+    pub fn codec(&self) -> &'static str {
+        self.core.codec.codec().name()
+    }
+
+    /// XXH3-64 of the stored bytes.
+    pub fn file_hash(&self) -> u64 {
+        self.core.checksum
+    }
+
+    /// Name of the stored type, as the compiler writes it.
+    pub fn data_type(&self) -> &str {
+        &self.details.data_type
+    }
+
+    /// The function whose result this is, if an attribute stored it.
+    pub fn function(&self) -> Option<&str> {
+        self.details.function.as_deref()
+    }
+
+    /// The prefix it was stored under.
+    pub fn prefix(&self) -> Option<&str> {
+        self.details.prefix.as_deref()
+    }
+
+    /// What was said about it at the put.
+    pub fn description(&self) -> Option<&str> {
+        self.details.description.as_deref()
+    }
+
+    /// The groups it belongs to.
+    pub fn tags(&self) -> &[String] {
+        &self.details.tags
+    }
+
+    /// The user's metadata.
+    pub fn metadata(&self) -> &Metadata {
+        &self.details.metadata
+    }
+
+    /// The named parameters of its key as text, if the key was made by [`params!`](crate::params) and the configuration
+    /// keeps them.
+    pub fn cache_key_params(&self) -> &[(String, String)] {
+        &self.details.params
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("cache_key", &self.cache_key())
+            .field("created_at", &self.core.created_at)
+            .field("expires_at", &self.core.expires_at)
+            .field("size", &self.core.stored_size)
+            .field("details", &self.details)
+            .finish_non_exhaustive()
+    }
+}

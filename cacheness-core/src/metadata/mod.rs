@@ -1,0 +1,104 @@
+//! The index of entries: which value lies where, in which order entries expire and were used.
+
+mod memory;
+mod record;
+pub(crate) mod sled;
+
+use std::fmt;
+
+pub(crate) use memory::MemoryIndex;
+pub(crate) use record::{Payload, Record};
+
+use crate::clock::Timestamp;
+use crate::digest;
+use crate::entry::{Details, IndexKey};
+use crate::error::Result;
+
+/// Keeps records by key, finds them by expiry, by last access and by group, and knows how many there are.
+///
+/// A record goes in and comes out whole: a reader sees the old one or the new one, never a mixture. Methods that name an
+/// `expected` record do nothing if another one has taken its place meanwhile.
+pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
+    /// The backend's name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// The record of a key.
+    fn get(&self, key: &IndexKey) -> Result<Option<Record>>;
+
+    /// Puts a record in place of the one that was there, and returns that.
+    fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>>;
+
+    /// Takes a record out, and returns it.
+    fn remove(&self, key: &IndexKey) -> Result<Option<Record>>;
+
+    /// Takes a record out if it is still the expected one; says whether it was.
+    fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool>;
+
+    /// Notes a use of an entry; written later, together with others.
+    fn accessed(&self, key: &IndexKey, at: Timestamp);
+
+    /// When an entry was last used, as far as it was noted.
+    fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>>;
+
+    /// Up to `limit` records that are expired at `now`, the earliest first.
+    fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
+
+    /// Up to `limit` records, the least recently used first.
+    fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
+
+    /// Up to `limit` records of a group, in key order, behind `after`.
+    fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
+
+    /// Up to `limit` records in key order, behind `after`.
+    fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
+
+    /// How many records there are, and the bytes of their values.
+    fn totals(&self) -> Totals;
+
+    /// Brings everything that was put to the disk.
+    fn flush(&self) -> Result<()>;
+
+    /// Flushes and lets go of every file. Later calls fail with [`Closed`](crate::ErrorKind::Closed).
+    fn close(&self) -> Result<()>;
+}
+
+/// What is kept, not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub entries: u64,
+    pub bytes: u64,
+}
+
+/// A set of entries that can be listed and cleared on its own: those of a function, of a prefix, of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Group(u64);
+
+impl Group {
+    pub(crate) fn function(name: &str) -> Self {
+        Self::named(b'f', name)
+    }
+
+    pub(crate) fn prefix(name: &str) -> Self {
+        Self::named(b'p', name)
+    }
+
+    pub(crate) fn tag(name: &str) -> Self {
+        Self::named(b't', name)
+    }
+
+    /// Groups are found by a checksum of their name; whoever lists one compares the name in the entry's details.
+    fn named(kind: u8, name: &str) -> Self {
+        Self(digest::checksum_within(&[kind], name.as_bytes()))
+    }
+
+    pub(crate) fn to_be_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
+    /// The groups that an entry with these details belongs to.
+    pub(crate) fn all_of(details: &Details) -> Vec<Self> {
+        let function = details.function.as_deref().map(Self::function);
+        let prefix = details.prefix.as_deref().map(Self::prefix);
+        function.into_iter().chain(prefix).chain(details.tags.iter().map(|tag| Self::tag(tag))).collect()
+    }
+}

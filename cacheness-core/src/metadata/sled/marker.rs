@@ -1,0 +1,183 @@
+//! The mark of a clean close: what every file of the index looked like, and what must be true of the records.
+//!
+//! It is written last at a close and removed first at an open. If it is there, the index was closed in order; if a file
+//! differs from what it says, the file was damaged since.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 8 | `CNSSMARK` |
+//! | 1 | version of this layout: 1 |
+//! | 8, 8 | number of entries, bytes of their values |
+//! | 4 | number of buckets, then 8 bytes each: sums of the records' checksums |
+//! | 4 | number of files, then for each 2 bytes length of its name, the name, 8 bytes length, 8 bytes checksum |
+//! | 8 | checksum of all bytes before |
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::super::Totals;
+use crate::digest::{self, Checksum};
+
+const MAGIC: &[u8; 8] = b"CNSSMARK";
+const VERSION: u8 = 1;
+const FILE_NAME: &str = "index.clean";
+const CHUNK: usize = 1 << 18;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) totals: Totals,
+    pub(super) buckets: Vec<u64>,
+    files: Vec<FileFacts>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct FileFacts {
+    name: String,
+    len: u64,
+    checksum: u64,
+}
+
+fn path(root: &Path) -> PathBuf {
+    root.join(FILE_NAME)
+}
+
+impl Marker {
+    /// Takes down what the files of a closed index look like.
+    pub(super) fn of(index: &Path, totals: Totals, buckets: Vec<u64>) -> io::Result<Self> {
+        Ok(Self { totals, buckets, files: facts_of(index)? })
+    }
+
+    /// Whether the files are still those.
+    pub(super) fn fits(&self, index: &Path) -> bool {
+        facts_of(index).is_ok_and(|files| files == self.files)
+    }
+
+    /// The marker of a cache directory; `None` if there is none or it is damaged itself.
+    pub(super) fn read(root: &Path) -> Option<Self> {
+        Self::decode(&fs::read(path(root)).ok()?)
+    }
+
+    pub(super) fn remove(root: &Path) -> io::Result<()> {
+        match fs::remove_file(path(root)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A torn marker does not read back, so it needs no staging: it is then as if there were none.
+    pub(super) fn write(&self, root: &Path) -> io::Result<()> {
+        fs::write(path(root), self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.push(VERSION);
+        out.extend_from_slice(&self.totals.entries.to_le_bytes());
+        out.extend_from_slice(&self.totals.bytes.to_le_bytes());
+        out.extend_from_slice(&(self.buckets.len() as u32).to_le_bytes());
+        for bucket in &self.buckets {
+            out.extend_from_slice(&bucket.to_le_bytes());
+        }
+        out.extend_from_slice(&(self.files.len() as u32).to_le_bytes());
+        for file in &self.files {
+            out.extend_from_slice(&(file.name.len() as u16).to_le_bytes());
+            out.extend_from_slice(file.name.as_bytes());
+            out.extend_from_slice(&file.len.to_le_bytes());
+            out.extend_from_slice(&file.checksum.to_le_bytes());
+        }
+        out.extend_from_slice(&digest::checksum(&out).to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, sum) = bytes.split_last_chunk::<8>()?;
+        if digest::checksum(body) != u64::from_le_bytes(*sum) {
+            return None;
+        }
+        let mut rest = body.strip_prefix(MAGIC)?.strip_prefix(&[VERSION])?;
+        let totals = Totals { entries: u64::from_le_bytes(take(&mut rest)?), bytes: u64::from_le_bytes(take(&mut rest)?) };
+        let buckets = u32::from_le_bytes(take(&mut rest)?);
+        let buckets = (0..buckets).map(|_| take(&mut rest).map(u64::from_le_bytes)).collect::<Option<_>>()?;
+        let files = u32::from_le_bytes(take(&mut rest)?);
+        let files = (0..files).map(|_| file_facts(&mut rest)).collect::<Option<_>>()?;
+        rest.is_empty().then_some(Self { totals, buckets, files })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk::<N>()?;
+    *rest = left;
+    Some(*taken)
+}
+
+fn file_facts(rest: &mut &[u8]) -> Option<FileFacts> {
+    let name_len = usize::from(u16::from_le_bytes(take(rest)?));
+    let (name, left) = rest.split_at_checked(name_len)?;
+    *rest = left;
+    Some(FileFacts {
+        name: String::from_utf8(name.to_vec()).ok()?,
+        len: u64::from_le_bytes(take(rest)?),
+        checksum: u64::from_le_bytes(take(rest)?),
+    })
+}
+
+fn facts_of(index: &Path) -> io::Result<Vec<FileFacts>> {
+    let mut files = Vec::new();
+    collect(index, "", &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn collect(dir: &Path, prefix: &str, files: &mut Vec<FileFacts>) -> io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let item = item?;
+        let name = format!("{prefix}{}", item.file_name().to_string_lossy());
+        if item.file_type()?.is_dir() {
+            collect(&item.path(), &format!("{name}/"), files)?;
+        } else {
+            let (len, checksum) = checksum_of(&item.path())?;
+            files.push(FileFacts { name, len, checksum });
+        }
+    }
+    Ok(())
+}
+
+fn checksum_of(path: &Path) -> io::Result<(u64, u64)> {
+    let mut file = File::open(path)?;
+    let (mut buffer, mut sum, mut len) = (vec![0; CHUNK], Checksum::new(), 0u64);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((len, sum.finish())),
+            read => {
+                sum.update(&buffer[..read]);
+                len += read as u64;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_reads_back_and_every_flipped_bit_makes_it_none() {
+        let root = tempfile::tempdir().unwrap();
+        let index = root.path().join("index");
+        fs::create_dir(&index).unwrap();
+        fs::write(index.join("db"), b"pages").unwrap();
+        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2 }, vec![3, 4]).unwrap();
+        marker.write(root.path()).unwrap();
+        assert_eq!(Marker::read(root.path()).as_ref(), Some(&marker));
+        assert!(marker.fits(&index));
+        let bytes = marker.encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Marker::decode(&flipped), None, "bit {bit}");
+        }
+        fs::write(index.join("db"), b"pagez").unwrap();
+        assert!(!marker.fits(&index));
+    }
+}

@@ -1,0 +1,181 @@
+//! Opening, rebuilding in place, and closing.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+
+use super::marker::Marker;
+use super::rows::{self, Rows};
+use super::shield::shielded;
+use super::sums::Sums;
+use super::{SledIndex, SledOptions, Trees, believed, closed, salvage};
+use crate::error::{CacheError, ErrorKind, Result};
+
+/// In what state an index was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// There was none.
+    New,
+    /// It was closed in order and nothing has touched it since.
+    Clean,
+    /// Its last user did not close it; every record was checked and its rows made anew.
+    Unclean,
+    /// It was damaged; what can be believed was carried over into a new one.
+    Damaged,
+}
+
+pub(super) fn index_dir(root: &Path) -> std::path::PathBuf {
+    root.join("index")
+}
+
+impl SledIndex {
+    /// Opens the index in a cache directory whose lock the caller holds, or makes it.
+    ///
+    /// # Errors
+    /// [`Metadata`](ErrorKind::Metadata) or [`Storage`](ErrorKind::Storage) if the directory cannot be written.
+    /// Damage is not an error.
+    pub(crate) fn open(options: SledOptions) -> Result<(Self, Health)> {
+        let root = options.root.clone();
+        let index = index_dir(&root);
+        let marker = Marker::read(&root);
+        let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
+        Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
+        let found = match marker {
+            Some(marker) if untouched => Trees::open(&options).map(|trees| {
+                (trees, Sums::restore(&marker.buckets, marker.totals), Health::Clean)
+            }),
+            Some(marker) => salvage::carry_over(&options, Some(&marker.buckets)).map(damaged),
+            None if index.exists() => open_unmarked(&options),
+            None => Trees::open(&options).map(|trees| (trees, Sums::new(), Health::New)),
+        };
+        let (trees, sums, health) = match found {
+            Err(error) if error.is_integrity() => salvage::carry_over(&options, None).map(damaged)?,
+            found => found?,
+        };
+        let index = Self { options, trees: RwLock::new(Some(trees)), rows: Rows::default(), sums };
+        Ok((index, health))
+    }
+
+    /// Replaces a database that turned out damaged by what can be believed of it.
+    pub(super) fn repair(&self) -> Result<()> {
+        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(broken) = trees.take() else { return Err(closed()) };
+        // Closing a database that panicked may panic or hang; its files are copied away below.
+        std::mem::forget(broken);
+        let (fresh, sums) = salvage::carry_over(&self.options, Some(&self.sums.buckets()))?;
+        self.sums.replace_by(&sums);
+        self.rows.start_anew();
+        *trees = Some(fresh);
+        Ok(())
+    }
+
+    /// Writes everything, lets go of the files and leaves the mark of a clean close.
+    pub(super) fn shut(&self) -> Result<()> {
+        let mut slot = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(trees) = slot.take() else { return Ok(()) };
+        shielded("bring the index rows up to date", || self.rows.apply(&trees))?;
+        shielded("flush the index", || trees.db.flush())?;
+        shielded("close the index", || {
+            drop(trees);
+            Ok(())
+        })?;
+        if !self.rows.are_complete() {
+            return Ok(());
+        }
+        let root = &self.options.root;
+        let marker = Marker::of(&index_dir(root), self.sums.totals(), self.sums.buckets());
+        marker
+            .and_then(|marker| marker.write(root))
+            .map_err(|error| storage(root, "cannot mark the index as closed", error))
+    }
+}
+
+fn damaged((trees, sums): (Trees, Sums)) -> (Trees, Sums, Health) {
+    (trees, sums, Health::Damaged)
+}
+
+/// Opens an index whose last user did not close it: counts and sums are taken from the records, rows are made anew.
+fn open_unmarked(options: &SledOptions) -> Result<(Trees, Sums, Health)> {
+    let trees = Trees::open(options)?;
+    let sums = Sums::new();
+    shielded("read the index", || {
+        for tree in [&trees.by_access, &trees.by_expiry, &trees.by_group] {
+            tree.clear()?;
+        }
+        for row in trees.entries.iter() {
+            let (key, bytes) = row?;
+            match believed(&key, &bytes) {
+                Some((key, record)) => {
+                    sums.put(&key, None, &record);
+                    if let Ok(facts) = rows::Facts::of(&record) {
+                        rows::insert_rows(&trees, key.hash(), &facts)?;
+                    }
+                }
+                None => drop(trees.entries.remove(key)?),
+            }
+        }
+        Ok(())
+    })?;
+    Ok((trees, sums, Health::Unclean))
+}
+
+impl Trees {
+    pub(super) fn open(options: &SledOptions) -> Result<Self> {
+        Self::open_at(&index_dir(&options.root), options.page_cache_bytes)
+    }
+
+    pub(super) fn open_at(index: &Path, page_cache_bytes: u64) -> Result<Self> {
+        let config = sled::Config::new().path(index).cache_capacity(page_cache_bytes).flush_every_ms(None);
+        shielded("open the index", || {
+            let db = config.open()?;
+            Ok(Self {
+                entries: db.open_tree("entries")?,
+                by_expiry: db.open_tree("by_expiry")?,
+                by_access: db.open_tree("by_access")?,
+                by_group: db.open_tree("by_group")?,
+                last_access: db.open_tree("last_access")?,
+                db,
+            })
+        })
+    }
+}
+
+pub(super) fn storage(path: &Path, doing: &str, error: std::io::Error) -> CacheError {
+    CacheError::caused_by(ErrorKind::Storage, format!("{doing} in {}: {error}", path.display()), error)
+}
+
+/// Moves a damaged index out of the way, for one who wants to look at it; the one before goes.
+pub(super) fn set_aside(root: &Path) -> Result<std::path::PathBuf> {
+    let aside = root.join("quarantine").join("index");
+    let moved = (|| {
+        if aside.exists() {
+            fs::remove_dir_all(&aside)?;
+        }
+        fs::create_dir_all(&aside)?;
+        copy_files(&index_dir(root), &aside)?;
+        if index_dir(root).exists() {
+            fs::remove_dir_all(index_dir(root))?;
+        }
+        Ok(())
+    })();
+    moved.map_err(|error| storage(root, "cannot set the damaged index aside", error))?;
+    Ok(aside)
+}
+
+/// Copies instead of renaming: a database that was given up may still hold the old files.
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    for item in fs::read_dir(from)? {
+        let item = item?;
+        let target = to.join(item.file_name());
+        if item.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy_files(&item.path(), &target)?;
+        } else if item.file_type()?.is_file() {
+            fs::copy(item.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Carrying over what can be believed of a damaged index.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::open::set_aside;
+use super::rows;
+use super::shield::shielded;
+use super::sums::Sums;
+use super::{SledOptions, Trees, believed};
+use crate::entry::IndexKey;
+use crate::error::Result;
+use crate::metadata::Record;
+
+/// A damaged database that gives nothing for this long is taken to hang.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Sets the index aside and makes a new one of the records that can be believed: those whose own checksum is right and,
+/// where the sums of the live records are known, whose bucket is complete. In an incomplete bucket a value that lies in a
+/// blob is kept all the same, because the blob of a replaced or removed entry is gone.
+pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Result<(Trees, Sums)> {
+    let aside = set_aside(&options.root)?;
+    let fresh = Trees::open(options)?;
+    let found = Sums::new();
+    // Without unwinding a panic of sled would end the process: the values in the index are given up then.
+    if cfg!(panic = "unwind") {
+        let cache = options.page_cache_bytes;
+        let (sender, receiver) = channel();
+        thread::spawn(move || read_damaged(&aside, cache, &sender));
+        take_over(&fresh, &found, &receiver)?;
+    }
+    match expected {
+        Some(expected) => keep_believed(fresh, &found, expected),
+        None => index_rows(fresh, |_, _| true),
+    }
+}
+
+/// Sends every record that can be read, from both ends if there is a hole.
+fn read_damaged(index: &std::path::Path, cache: u64, sender: &Sender<(IndexKey, Record)>) {
+    let Ok(trees) = Trees::open_at(index, cache) else { return };
+    let send = |row: sled::Result<(sled::IVec, sled::IVec)>| -> sled::Result<()> {
+        let (key, bytes) = row?;
+        if let Some(found) = believed(&key, &bytes) {
+            // Nobody listens any more: the reader lost patience.
+            let _ = sender.send(found);
+        }
+        Ok(())
+    };
+    let forwards = shielded("read the damaged index", || trees.entries.iter().try_for_each(send));
+    if forwards.is_err() {
+        let _ = shielded("read the damaged index backwards", || trees.entries.iter().rev().try_for_each(send));
+    }
+    if shielded("close the damaged index", || trees.db.flush()).is_err() {
+        std::mem::forget(trees);
+    }
+}
+
+fn take_over(fresh: &Trees, found: &Sums, receiver: &Receiver<(IndexKey, Record)>) -> Result<()> {
+    loop {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok((key, record)) => {
+                let previous = shielded("rebuild the index", || fresh.entries.insert(key.as_bytes(), record.as_bytes()))?;
+                if previous.is_none() {
+                    found.put(&key, None, &record);
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+fn keep_believed(fresh: Trees, found: &Sums, expected: &[u64]) -> Result<(Trees, Sums)> {
+    index_rows(fresh, |key, record| record.blob().is_some() || found.agree_on(expected, key))
+}
+
+/// Drops what is not kept, and writes the ordered rows of the rest.
+fn index_rows(fresh: Trees, keep: impl Fn(&IndexKey, &Record) -> bool) -> Result<(Trees, Sums)> {
+    let sums = Sums::new();
+    shielded("rebuild the index", || {
+        for row in fresh.entries.iter() {
+            let (key, bytes) = row?;
+            match believed(&key, &bytes).filter(|(key, record)| keep(key, record)) {
+                Some((key, record)) => {
+                    sums.put(&key, None, &record);
+                    if let Ok(facts) = rows::Facts::of(&record) {
+                        rows::insert_rows(&fresh, key.hash(), &facts)?;
+                    }
+                }
+                None => drop(fresh.entries.remove(key)?),
+            }
+        }
+        fresh.db.flush().map(drop)
+    })?;
+    Ok((fresh, sums))
+}

@@ -1,0 +1,154 @@
+use std::fs;
+use std::path::Path;
+
+use super::super::MemoryIndex;
+use super::super::record::tests::record_of;
+use super::*;
+
+fn options(root: &Path) -> SledOptions {
+    SledOptions { root: root.to_path_buf(), page_cache_bytes: 16 << 20 }
+}
+
+fn open(root: &Path) -> (SledIndex, Health) {
+    SledIndex::open(options(root)).unwrap()
+}
+
+fn filled(index: &dyn MetadataBackend, count: i64) {
+    for n in 0..count {
+        let (key, record) = record_of(&format!("key {n}"), n, (n % 2 == 0).then_some(1000));
+        assert_eq!(index.put(&key, &record).unwrap(), None);
+    }
+}
+
+fn behaves(index: &dyn MetadataBackend) {
+    filled(index, 20);
+    let (key, first) = record_of("key 4", 4, Some(1000));
+    assert_eq!(index.get(&key).unwrap(), Some(first.clone()));
+    let (_, second) = record_of("key 4", 100, None);
+    assert_eq!(index.put(&key, &second).unwrap(), Some(first.clone()));
+    assert!(!index.remove_expected(&key, &first).unwrap(), "another record has taken its place");
+    assert_eq!(index.totals(), Totals { entries: 20, bytes: 100 });
+
+    let expired: Vec<_> = index.expired(Timestamp::from_micros(1008), 100).unwrap();
+    let times: Vec<_> = expired.iter().map(|(_, record)| record.core().unwrap().created_at.as_micros()).collect();
+    assert_eq!(times, [0, 2, 6, 8], "in order of expiry, and the replaced one never expires");
+
+    let (oldest, _) = record_of("key 0", 0, Some(1000));
+    index.accessed(&oldest, Timestamp::from_micros(5000));
+    let used: Vec<_> = index.least_recently_used(2).unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(used, [record_of("key 1", 0, None).0, record_of("key 2", 0, None).0], "a used entry goes to the end");
+    assert_eq!(index.last_access(&oldest).unwrap(), Some(Timestamp::from_micros(5000)));
+
+    let first_page = index.group(Group::function("f"), None, 15).unwrap();
+    let second_page = index.group(Group::function("f"), first_page.last().map(|(key, _)| key), 15).unwrap();
+    assert_eq!((first_page.len(), second_page.len()), (15, 5));
+    assert!(index.group(Group::prefix("f"), None, 15).unwrap().is_empty());
+    let scanned = index.scan(None, 12).unwrap();
+    assert_eq!(index.scan(scanned.last().map(|(key, _)| key), 12).unwrap().len(), 8);
+
+    assert!(index.remove_expected(&key, &second).unwrap());
+    assert_eq!(index.remove(&oldest).unwrap(), Some(record_of("key 0", 0, Some(1000)).1));
+    assert_eq!(index.remove(&oldest).unwrap(), None);
+    assert_eq!(index.totals(), Totals { entries: 18, bytes: 90 });
+    assert_eq!(index.group(Group::function("f"), None, 100).unwrap().len(), 18);
+}
+
+#[test]
+fn sled_and_memory_behave_alike() {
+    let root = tempfile::tempdir().unwrap();
+    behaves(&open(root.path()).0);
+    behaves(&MemoryIndex::default());
+}
+
+#[test]
+fn a_closed_index_is_found_clean_with_its_counts_and_order() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, health) = open(root.path());
+    assert_eq!(health, Health::New);
+    filled(&index, 50);
+    index.close().unwrap();
+    assert!(index.get(&record_of("key 1", 1, None).0).unwrap_err().is_closed());
+    for _ in 0..20 {
+        let (index, health) = open(root.path());
+        assert_eq!(health, Health::Clean);
+        assert_eq!(index.totals(), Totals { entries: 50, bytes: 250 });
+        assert_eq!(index.expired(Timestamp::MAX, 100).unwrap().len(), 25);
+        index.close().unwrap();
+    }
+}
+
+#[test]
+fn an_index_that_was_only_flushed_is_found_with_everything_and_its_order_made_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    filled(&index, 50);
+    shield::shielded("flush", || index.trees().as_ref().unwrap().db.flush()).unwrap();
+    drop(index);
+    let (index, health) = open(root.path());
+    assert_eq!(health, Health::Unclean);
+    assert_eq!(index.totals(), Totals { entries: 50, bytes: 250 });
+    assert_eq!(index.expired(Timestamp::MAX, 100).unwrap().len(), 25);
+    assert_eq!(index.least_recently_used(100).unwrap().len(), 50);
+}
+
+/// Rot in the database of an older value whose record is whole: only the sums can tell that it is not the live one.
+#[test]
+fn an_older_record_that_a_damaged_index_gives_back_is_not_believed() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    filled(&index, 50);
+    index.close().unwrap();
+    let old = fs::read(root.path().join("index/db")).unwrap();
+    let (index, _) = open(root.path());
+    let (key, newer) = record_of("key 7", 99, None);
+    index.put(&key, &newer).unwrap();
+    index.close().unwrap();
+    fs::write(root.path().join("index/db"), old).unwrap();
+    let (index, health) = open(root.path());
+    assert_eq!(health, Health::Damaged);
+    assert_eq!(index.get(&key).unwrap(), None, "the value before the last put must not come back");
+    assert_eq!(index.totals().entries, 49);
+}
+
+#[test]
+fn one_flipped_bit_costs_at_most_the_records_it_touches() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    filled(&index, 200);
+    index.close().unwrap();
+    let db = root.path().join("index/db");
+    let whole = fs::read(&db).unwrap();
+    let marker = fs::read(root.path().join("index.clean")).unwrap();
+    let mut survived = Vec::new();
+    for step in 0..40 {
+        let mut flipped = whole.clone();
+        let at = whole.len() * step / 40;
+        flipped[at] ^= 1 << (step % 8);
+        fs::write(&db, &flipped).unwrap();
+        fs::write(root.path().join("index.clean"), &marker).unwrap();
+        let (index, health) = open(root.path());
+        assert_eq!(health, Health::Damaged);
+        for n in 0..200 {
+            let (key, expected) = record_of(&format!("key {n}"), n, (n % 2 == 0).then_some(1000));
+            assert!(index.get(&key).unwrap().is_none_or(|found| found == expected));
+        }
+        survived.push(index.totals().entries);
+        index.close().unwrap();
+    }
+    assert!(survived.iter().filter(|entries| **entries == 200).count() > 10, "{survived:?}");
+}
+
+#[test]
+fn a_panic_inside_sled_rebuilds_the_index_and_the_next_call_works() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    filled(&index, 50);
+    index.flush().unwrap();
+    let error = index.with("try", |_| -> sled::Result<()> { panic!("as sled does on rot") }).unwrap_err();
+    assert!(error.is_integrity());
+    let (key, record) = record_of("key 3", 3, None);
+    assert_eq!(index.get(&key).unwrap(), Some(record));
+    assert_eq!(index.totals().entries, 50);
+    index.close().unwrap();
+    assert_eq!(open(root.path()).1, Health::Clean);
+}

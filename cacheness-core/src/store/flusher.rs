@@ -1,0 +1,94 @@
+//! The thread that brings puts to the disk, one interval after the first of them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::blob::BlobBackend;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::metadata::MetadataBackend;
+
+#[derive(Debug)]
+pub(super) struct Flusher {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Set by the first put after a flush; lets all others pass without the lock.
+    dirty: AtomicBool,
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Flusher {
+    pub(super) fn start(
+        index: Arc<dyn MetadataBackend>,
+        blobs: Arc<dyn BlobBackend>,
+        interval: Duration,
+    ) -> Result<Self> {
+        let shared =
+            Arc::new(Shared { dirty: AtomicBool::new(false), stopped: Mutex::new(false), changed: Condvar::new() });
+        let mine = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("cacheness-flush".to_owned())
+            .spawn(move || mine.run(&*index, &*blobs, interval))
+            .map_err(|error| CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Says that there is something to flush.
+    pub(super) fn wake(&self) {
+        if !self.shared.dirty.load(Ordering::Relaxed) && !self.shared.dirty.swap(true, Ordering::SeqCst) {
+            // The lock orders this with the check before the wait, so that no wake is missed.
+            let _stopped = self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Ends the thread, after the flush it may be in.
+    pub(super) fn stop(&self) {
+        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.changed.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            // Its panic was shown when it happened; the close that follows flushes all the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, interval: Duration) {
+        while self.wait_for_a_put() && !self.stopped_within(interval) {
+            self.dirty.store(false, Ordering::SeqCst);
+            // Blobs first: a record that is on the disk then names one that is there too.
+            if let Err(error) = blobs.sync().and_then(|()| index.flush()) {
+                log::warn!("cannot flush the cache: {error}");
+            }
+        }
+    }
+
+    fn wait_for_a_put(&self) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |stopped: &mut bool| !*stopped && !self.dirty.load(Ordering::SeqCst);
+        !*self.changed.wait_while(stopped, idle).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped_within(&self, interval: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stopped, _) = self
+            .changed
+            .wait_timeout_while(stopped, interval, |stopped| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        *stopped
+    }
+}

@@ -1,0 +1,257 @@
+//! Storage of encoded values under keys: index and blobs together, no time to live and no eviction.
+//!
+//! The order of the steps is what makes it safe. A put writes the blob under a new name, then the record that names it
+//! (this is the commit), then removes the blob of the record before. A delete takes the record first. So a crash can only
+//! leave a blob that no record names, and those are removed when an index that was not closed is opened.
+
+mod flusher;
+mod manifest;
+mod open;
+mod recover;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::blob::BlobBackend;
+use crate::blob_name::BlobName;
+use crate::compress::{self, Codec, StoredCodec};
+use crate::config::Durability;
+use crate::digest;
+use crate::entry::{self, Core, Entry, IndexKey};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::format;
+use crate::limits::Limits;
+use crate::metadata::{MetadataBackend, Payload, Record};
+use crate::policy;
+
+use flusher::Flusher;
+
+pub(crate) use open::prepare;
+
+/// A reader meets a blob that was just replaced at most this often before it gives up.
+const MAX_OVERTAKEN: usize = 16;
+
+/// Index and blobs of one cache directory, or of one cache in memory.
+#[derive(Debug)]
+pub(crate) struct Store {
+    root: Option<PathBuf>,
+    index: Arc<dyn MetadataBackend>,
+    blobs: Arc<dyn BlobBackend>,
+    settings: Settings,
+    flusher: Option<Flusher>,
+    /// Held as long as the store is open; other processes are kept out by it.
+    lock: open::HeldLock,
+}
+
+/// What of the configuration decides how values are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub limits: Limits,
+    pub durability: Durability,
+    pub codec: Codec,
+    pub compress_from: u64,
+    pub inline_up_to: u64,
+}
+
+/// A record that was found, with its entry's fixed part.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub record: Record,
+    pub core: Core,
+}
+
+impl Store {
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    pub(crate) fn index(&self) -> &dyn MetadataBackend {
+        &*self.index
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// Stores the encoded value `raw` under the entry's key. Sizes, codec and checksum of the entry are filled in here.
+    ///
+    /// # Errors
+    /// [`Limit`](ErrorKind::Limit), also if it would take more than `largest` bytes; [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata); what was
+    /// stored under the key before is then still there.
+    pub(crate) fn put(&self, mut entry: Entry, raw: &[u8], largest: u64) -> Result<()> {
+        let (codec, stored) = self.compressed(raw)?;
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        entry.core.codec = codec;
+        entry.core.raw_size = raw.len() as u64;
+        entry.core.stored_size = stored.len() as u64;
+        entry.core.checksum = digest::checksum(&stored);
+        let previous = if entry.core.stored_size <= self.settings.inline_up_to {
+            self.commit(&entry, &Payload::Inline(&stored))
+        } else {
+            self.put_blob(&entry, &stored)
+        }?;
+        self.after_write(previous.as_ref())
+    }
+
+    fn compressed<'a>(&self, raw: &'a [u8]) -> Result<(StoredCodec, Cow<'a, [u8]>)> {
+        if (raw.len() as u64) < self.settings.compress_from {
+            return Ok((StoredCodec::None, raw.into()));
+        }
+        Ok(match compress::compress(self.settings.codec, raw)? {
+            Some(compressed) => (compressed.codec, compressed.bytes.into()),
+            None => (StoredCodec::None, raw.into()),
+        })
+    }
+
+    fn put_blob(&self, entry: &Entry, stored: &[u8]) -> Result<Option<Record>> {
+        let mut header = Vec::new();
+        entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
+        let envelope = format::seal(&header, stored, &self.settings.limits)?;
+        let name = BlobName::unique();
+        self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
+        self.commit(entry, &Payload::Blob(name.clone())).inspect_err(|_| self.discard(&name))
+    }
+
+    fn commit(&self, entry: &Entry, payload: &Payload<'_>) -> Result<Option<Record>> {
+        let record = Record::new(entry, payload, self.settings.limits.max_header_bytes)?;
+        self.index.put(&entry.key, &record)
+    }
+
+    /// What follows a change of the index: the disk if that was promised, and the end of the blob it replaced.
+    fn after_write(&self, replaced: Option<&Record>) -> Result<()> {
+        match self.settings.durability {
+            Durability::Immediate => self.index.flush()?,
+            Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
+        }
+        if let Some(name) = replaced.and_then(Record::blob) {
+            self.discard(&name);
+        }
+        Ok(())
+    }
+
+    /// Removes a blob that no record names. If it can't be removed now it is found and removed at the next recovery.
+    fn discard(&self, name: &BlobName) {
+        if let Err(error) = self.blobs.remove(name) {
+            log::debug!("cannot remove blob {name}: {error}");
+        }
+    }
+
+    /// The record of a key. A damaged one is removed and counts as absent.
+    pub(crate) fn find(&self, key: &IndexKey) -> Result<Option<Found>> {
+        let found = match self.index.get(key) {
+            Ok(Some(record)) => record.core().map(|core| Some(Found { record, core })),
+            Ok(None) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        if found.as_ref().is_err_and(CacheError::is_integrity) {
+            log::debug!("the record of {key} is damaged and is removed");
+            self.index.remove(key)?;
+            return Ok(None);
+        }
+        found
+    }
+
+    /// Whether the value lies in the record itself, so that [`load`](Self::load) reads no file.
+    pub(crate) fn is_inline(found: &Found) -> bool {
+        matches!(found.record.payload(), Ok(Payload::Inline(_)))
+    }
+
+    /// The encoded value of a found record, checked. `None` if its blob is gone or damaged (it is then set aside and the
+    /// record removed), or if the entry was removed meanwhile; one that was replaced meanwhile gives the new value, whose
+    /// record is then in `found`.
+    pub(crate) fn load(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
+        for _ in 0..MAX_OVERTAKEN {
+            match self.stored_bytes(key, found) {
+                Ok(Some(stored)) => return self.inflate(&found.core, stored).map(Some),
+                Ok(None) => {}
+                Err(error) if error.is_integrity() => self.set_aside(found, &error)?,
+                Err(error) => return Err(error),
+            }
+            match self.find(key)? {
+                Some(newer) if newer.record != found.record => *found = newer,
+                Some(_) => {
+                    self.index.remove_expected(key, &found.record)?;
+                    return Ok(None);
+                }
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn stored_bytes<'a>(&self, key: &IndexKey, found: &'a Found) -> Result<Option<Cow<'a, [u8]>>> {
+        let name = match found.record.payload()? {
+            Payload::Inline(stored) => return Ok(Some(stored.into())),
+            Payload::Blob(name) => name,
+        };
+        let Some(mut file) = self.blobs.read(&name, format::max_envelope_bytes(&self.settings.limits))? else {
+            return Ok(None);
+        };
+        let opened = format::open(&file, &self.settings.limits)?;
+        let (sealed, _) = entry::decode(opened.header)?;
+        if sealed.key != *key || sealed.core.checksum != found.core.checksum {
+            return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));
+        }
+        let (start, len) = (opened.payload.as_ptr() as usize - file.as_ptr() as usize, opened.payload.len());
+        file.drain(..start);
+        file.truncate(len);
+        Ok(Some(file.into()))
+    }
+
+    fn inflate(&self, core: &Core, stored: Cow<'_, [u8]>) -> Result<Vec<u8>> {
+        match compress::inflate(core.codec, &stored, core.raw_size, &self.settings.limits)? {
+            Cow::Owned(raw) => Ok(raw),
+            Cow::Borrowed(_) => Ok(stored.into_owned()),
+        }
+    }
+
+    fn set_aside(&self, found: &Found, error: &CacheError) -> Result<()> {
+        log::debug!("a damaged blob is set aside: {error}");
+        found.record.blob().map_or(Ok(()), |name| self.blobs.quarantine(&name))
+    }
+
+    /// Removes an entry; says whether there was one.
+    pub(crate) fn remove(&self, key: &IndexKey) -> Result<bool> {
+        let removed = self.index.remove(key)?;
+        self.after_write(removed.as_ref())?;
+        Ok(removed.is_some())
+    }
+
+    /// Removes an entry unless another one has taken its place; says whether it did.
+    pub(crate) fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
+        let removed = self.index.remove_expected(key, expected)?;
+        if removed {
+            self.after_write(Some(expected))?;
+        }
+        Ok(removed)
+    }
+
+    /// Brings everything to the disk.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.blobs.sync()?;
+        self.index.flush()
+    }
+
+    /// Brings everything to the disk and lets go of the directory. Later calls fail with [`Closed`](ErrorKind::Closed).
+    pub(crate) fn close(&self) -> Result<()> {
+        self.flusher.iter().for_each(Flusher::stop);
+        let synced = self.blobs.sync();
+        let closed = self.index.close();
+        self.lock.release();
+        synced.and(closed)
+    }
+}
+
+/// A value that would not fit into the empty store must not push everything else out first.
+fn check_fits(key: &IndexKey, bytes: u64, largest: u64) -> Result<()> {
+    if policy::fits(bytes, largest) {
+        return Ok(());
+    }
+    let message = format!(
+        "the value of {key} takes {bytes} bytes, the whole cache may hold {largest} (storage.max_cache_size_mb)"
+    );
+    Err(CacheError::new(ErrorKind::Limit, message))
+}

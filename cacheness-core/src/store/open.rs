@@ -1,0 +1,93 @@
+//! Opening a cache directory: lock, handshake, index, recovery.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Flusher, Settings, Store, manifest, recover};
+use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
+use crate::config::{CacheConfig, Durability};
+use crate::error::Result;
+use crate::metadata::sled::{SledIndex, SledOptions};
+use crate::metadata::{MemoryIndex, MetadataBackend};
+use crate::vfs::lock::lock_root;
+use crate::vfs::publish::empty_staging;
+use crate::vfs::root::prepare_root;
+use crate::vfs::{Lock, RealVfs, Vfs};
+
+/// The lock of the directory, until it is released or the store is gone.
+#[derive(Debug, Default)]
+pub(super) struct HeldLock(Mutex<Option<Box<dyn Lock>>>);
+
+impl HeldLock {
+    fn of(lock: Box<dyn Lock>) -> Self {
+        Self(Mutex::new(Some(lock)))
+    }
+
+    pub(super) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Makes a cache directory where it is missing, checks that it is safe to use, and returns its path without links.
+///
+/// # Errors
+/// [`Storage`](crate::ErrorKind::Storage) if it cannot be made or must not be used.
+pub(crate) fn prepare(dir: &Path) -> Result<PathBuf> {
+    prepare_root(&RealVfs::new(), dir)
+}
+
+impl Settings {
+    fn of(config: &CacheConfig) -> Self {
+        Self {
+            limits: config.limits,
+            durability: config.durability,
+            codec: config.compression.codec,
+            compress_from: config.compression.threshold_bytes,
+            inline_up_to: config.storage.inline_bytes,
+        }
+    }
+}
+
+impl Store {
+    /// Opens a [prepared](prepare) directory for this process alone.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if a newer
+    /// release wrote it; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
+    /// not an error: what can be believed is kept.
+    pub(crate) fn open(root: &Path, config: &CacheConfig) -> Result<Self> {
+        let vfs: Arc<dyn Vfs> = Arc::new(RealVfs::new());
+        let lock = lock_root(&*vfs, root)?;
+        empty_staging(&*vfs, root)?;
+        manifest::shake_hands(&*vfs, root)?;
+        let options = SledOptions { root: root.to_path_buf(), page_cache_bytes: config.page_cache_bytes() };
+        let (index, health) = SledIndex::open(options)?;
+        let blobs = FilesystemBlobs::open(vfs, root)?;
+        recover::reconcile(&index, &blobs, health, &config.limits)?;
+        let (index, blobs): (Arc<dyn MetadataBackend>, Arc<dyn BlobBackend>) = (Arc::new(index), Arc::new(blobs));
+        let flusher = match config.durability {
+            Durability::Immediate => None,
+            Durability::Interval => Some(Flusher::start(Arc::clone(&index), Arc::clone(&blobs), config.flush_interval())?),
+        };
+        Ok(Self {
+            root: Some(root.to_path_buf()),
+            index,
+            blobs,
+            settings: Settings::of(config),
+            flusher,
+            lock: HeldLock::of(lock),
+        })
+    }
+
+    /// A store that lives and dies with the process.
+    pub(crate) fn in_memory(config: &CacheConfig) -> Self {
+        Self {
+            root: None,
+            index: Arc::new(MemoryIndex::default()),
+            blobs: Arc::new(MemoryBlobs::new()),
+            settings: Settings::of(config),
+            flusher: None,
+            lock: HeldLock::default(),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Bringing index and blobs together again after an index was not closed, was damaged or is gone.
+
+use std::collections::HashSet;
+
+use crate::blob::BlobBackend;
+use crate::blob_name::BlobName;
+use crate::entry::{self, Entry, IndexKey};
+use crate::error::Result;
+use crate::format::{self, HeaderRead};
+use crate::limits::Limits;
+use crate::metadata::sled::Health;
+use crate::metadata::{MetadataBackend, Payload, Record};
+
+const PAGE: usize = 1024;
+/// Most headers are shorter.
+const FIRST_READ: u64 = 4096;
+
+/// Makes sure that every blob has a record, or is gone: a blob without one is removed if the index knows all that was
+/// committed, and taken up again from its header if the index lost something.
+pub(super) fn reconcile(
+    index: &dyn MetadataBackend,
+    blobs: &dyn BlobBackend,
+    health: Health,
+    limits: &Limits,
+) -> Result<()> {
+    if health == Health::Clean {
+        return Ok(());
+    }
+    let known = referenced(index)?;
+    let mut unknown = Vec::new();
+    blobs.list(&mut |name| {
+        if !known.contains(&name) {
+            unknown.push(name);
+        }
+        Ok(())
+    })?;
+    for name in unknown {
+        let kept = health != Health::Unclean && take_up(index, blobs, &name, limits)?;
+        if !kept {
+            blobs.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+fn referenced(index: &dyn MetadataBackend) -> Result<HashSet<BlobName>> {
+    let mut names = HashSet::new();
+    let mut after: Option<IndexKey> = None;
+    loop {
+        let page = index.scan(after.as_ref(), PAGE)?;
+        names.extend(page.iter().filter_map(|(_, record)| record.blob()));
+        match page.into_iter().next_back() {
+            Some((last, _)) => after = Some(last),
+            None => return Ok(names),
+        }
+    }
+}
+
+/// Makes the record of a blob from its header; false if the blob is damaged or its key has a newer value.
+fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<bool> {
+    let Some(entry) = entry_of(blobs, name, limits)? else { return Ok(false) };
+    let newer = match index.get(&entry.key)? {
+        Some(record) => record.core()?.created_at >= entry.core.created_at,
+        None => false,
+    };
+    if newer {
+        return Ok(false);
+    }
+    let record = Record::new(&entry, &Payload::Blob(name.clone()), limits.max_header_bytes)?;
+    if let Some(older) = index.put(&entry.key, &record)?.and_then(|record| record.blob()) {
+        blobs.remove(&older)?;
+    }
+    Ok(true)
+}
+
+/// The entry that a blob's header tells; `None` if it is not whole.
+fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<Option<Entry>> {
+    let mut wanted = FIRST_READ;
+    loop {
+        let start = match blobs.read_start(name, wanted) {
+            Ok(Some(start)) => start,
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_integrity() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match format::open_header(&start, limits) {
+            Ok(HeaderRead::Whole(header)) => return Ok(entry::decode(header).ok().map(|(entry, _)| entry)),
+            Ok(HeaderRead::Needs(bytes)) if bytes > start.len() as u64 && start.len() as u64 == wanted => wanted = bytes,
+            Ok(HeaderRead::Needs(_)) | Err(_) => return Ok(None),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A program that uses a cache and then ends, is killed or is refused: what the process tests look at from outside.
+//!
+//! The first argument names the story; values are functions of their keys, so that a wrong one shows.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::exit;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use cacheness::{Cache, CacheConfig, cached, default_cache, set_default_cache};
+use cacheness_tests::value_of;
+
+static IN_A_STATIC: OnceLock<Cache> = OnceLock::new();
+
+#[cached]
+fn counted(n: u64) -> Vec<u8> {
+    eprintln!("body {n}");
+    value_of(n)
+}
+
+#[cached(prefix = "fails")]
+fn by_content(path: &Path) -> usize {
+    eprintln!("body");
+    std::fs::read(path).map_or(0, |content| content.len())
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Refuses(#[serde(serialize_with = "refuse")] u8);
+
+fn refuse<S: serde::Serializer>(_: &u8, _: S) -> Result<S::Ok, S::Error> {
+    Err(serde::ser::Error::custom("this value stays where it is"))
+}
+
+#[cached]
+fn unserialisable(n: u8) -> Refuses {
+    eprintln!("body {n}");
+    Refuses(n)
+}
+
+#[cached]
+fn with_a_long_key(text: &str) -> usize {
+    eprintln!("body");
+    text.len()
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
+    match arguments.first().map(String::as_str) {
+        Some("put-and-return") => put_through_a_static(number(1)),
+        Some("put-and-exit") => {
+            put_through_a_static(number(1));
+            exit(7);
+        }
+        Some("put-in-a-thread-and-exit") => {
+            put_through_a_static(number(1));
+            let exits = std::thread::spawn(|| exit(7));
+            let _ = exits.join();
+        }
+        Some("call") => (0..number(1)).for_each(|n| assert_eq!(counted(n), value_of(n))),
+        Some("call-and-abort") => {
+            (0..number(1)).for_each(|n| drop(counted(n)));
+            std::process::abort();
+        }
+        Some("put-until-killed") => put_until_killed(),
+        Some("hold") => hold(),
+        Some("key-of-a-file") => println!("{}", by_content(Path::new(&arguments[1]))),
+        Some("unserialisable") => (0..3).for_each(|n| assert_eq!(unserialisable(n).0, n)),
+        Some("long-key") => limited(),
+        other => panic!("there is no story {other:?}"),
+    }
+}
+
+/// Puts from the default cache, which lies in a static and is never dropped, and from one in a static of our own.
+fn put_through_a_static(count: u64) {
+    let cache = default_cache().expect("the directory is ours");
+    IN_A_STATIC.get_or_init(|| cache);
+    (0..count).for_each(|n| assert_eq!(counted(n), value_of(n)));
+}
+
+/// Puts one key after the other and says so, with the time: who reads it knows what was acknowledged when.
+fn put_until_killed() {
+    let cache = default_cache().expect("the directory is ours");
+    let mut out = std::io::stdout();
+    let first = cache.get_stats().expect("it is open").entries;
+    for n in first.. {
+        cache.put(&value_of(n), n).expect("there is room");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        writeln!(out, "{n} {}", now.as_millis()).expect("the reader listens");
+    }
+}
+
+fn hold() {
+    let cache = default_cache().expect("the directory is ours");
+    println!("open {:?}", cache.directory());
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+fn limited() {
+    let mut config = CacheConfig::from_env().expect("the environment is in order");
+    config.limits.max_key_bytes = 1000;
+    set_default_cache(Cache::new(config).expect("the directory is ours"));
+    for _ in 0..3 {
+        assert_eq!(with_a_long_key(&"x".repeat(2000)), 2000);
+    }
+}

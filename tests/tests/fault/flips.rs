@@ -1,0 +1,105 @@
+//! One bit of one file, as a disk that ages or a cable that is loose would flip it.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::path::Path;
+use std::sync::Once;
+
+use cacheness_tests::{copy_dir, files_below};
+
+use crate::{examine, filled};
+
+/// Panics inside sled are caught, and would fill the output.
+fn silence_panics_of_other_threads() {
+    static SILENCE: Once = Once::new();
+    SILENCE.call_once(|| set_hook(Box::new(|_| {})));
+}
+
+/// Flips one random bit per round in a fresh copy of a closed directory.
+fn sweep(count: u64, sessions: u64, flips: u64, seed: u64) {
+    silence_panics_of_other_threads();
+    let original = tempfile::tempdir().unwrap();
+    filled(original.path(), count, sessions);
+    let files: Vec<_> = files_below(original.path()).unwrap();
+    let files: Vec<_> = files.iter().map(|file| file.strip_prefix(original.path()).unwrap()).collect();
+    let lengths: Vec<u64> = files.iter().map(|file| original.path().join(file).metadata().unwrap().len()).collect();
+    let (mut state, mut hits, mut misses) = (seed, 0, 0);
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 0..flips {
+        // Half of the flips go to a file chosen evenly, so that small ones are hit; half to a byte chosen evenly.
+        let file = if round % 2 == 0 { random(files.len() as u64) } else { weighted(&lengths, random(lengths.iter().sum())) };
+        let (file, len) = (files[file as usize], lengths[file as usize]);
+        if len == 0 {
+            continue;
+        }
+        let (at, bit) = (random(len), random(8));
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(original.path(), copy.path()).unwrap();
+        flip(&copy.path().join(file), at, bit);
+        let outcome = catch_unwind(AssertUnwindSafe(|| examine(copy.path(), count)));
+        let place = format!("{} byte {at} bit {bit}, seed {seed}, round {round}", file.display());
+        match outcome {
+            Ok(Ok(seen)) => (hits, misses) = (hits + seen.hits, misses + seen.misses),
+            Ok(Err(error)) => fail(&format!("{place}: the caller got an error: {error:?}")),
+            Err(panic) => fail(&format!("{place}: {}", text_of(&*panic))),
+        }
+    }
+    eprintln!("{count} entries: {flips} flips, {hits} right values, {misses} misses, 0 wrong");
+    assert!(hits > misses * 20, "one flip must not cost more than a few entries: {hits} hits, {misses} misses");
+}
+
+fn weighted(lengths: &[u64], mut at: u64) -> u64 {
+    for (index, len) in lengths.iter().enumerate() {
+        if at < *len {
+            return index as u64;
+        }
+        at -= len;
+    }
+    0
+}
+
+fn flip(path: &Path, at: u64, bit: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at as usize] ^= 1 << bit;
+    fs::write(path, bytes).unwrap();
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic reached the caller".to_owned())
+}
+
+/// The hook is silent, so the message goes to standard error by itself.
+fn fail(message: &str) -> ! {
+    eprintln!("{message}");
+    panic!("{message}");
+}
+
+#[test]
+fn a_flip_in_a_small_cache_is_never_a_wrong_value_a_panic_or_an_error() {
+    sweep(30, 2, 3500, 1);
+}
+
+#[test]
+fn a_flip_in_a_cache_of_some_hundred_entries_is_never_a_wrong_value_a_panic_or_an_error() {
+    sweep(400, 3, 1300, 2);
+}
+
+#[test]
+fn a_flip_in_a_cache_of_several_index_segments_is_never_a_wrong_value_a_panic_or_an_error() {
+    sweep(9000, 2, 200, 3);
+}
+
+/// The sweep must not be blind: damage that the checks cannot see has to make it fail.
+#[test]
+fn the_sweep_notices_a_value_that_is_not_the_right_one() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 5, 1);
+    let cache = cacheness::Cache::new(crate::config(dir.path())).unwrap();
+    cache.put(&vec![1u8, 2, 3], 3u64).unwrap();
+    cache.close().unwrap();
+    silence_panics_of_other_threads();
+    assert!(catch_unwind(AssertUnwindSafe(|| examine(dir.path(), 5))).is_err());
+}

@@ -1,0 +1,8 @@
+//! Real processes that end, are killed, meet each other, or meet a directory they cannot use.
+
+mod bad_places;
+mod ends;
+mod kills;
+mod neighbours;
+
+const PROBE: &str = env!("CARGO_BIN_EXE_probe");

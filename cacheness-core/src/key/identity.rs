@@ -4,16 +4,62 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::sink::INLINE_LEN;
 use crate::digest::{IDENTITY_LEN, Identity};
 
 /// Names and texts of parameters.
 pub(super) type Texts = Arc<[(String, String)]>;
 
+/// The longest encoding that is its own identity.
+pub(super) const INLINE_LEN: usize = 128;
+
 /// First byte of an identity that holds the canonical encoding itself.
 const WHOLE: u8 = 0;
 /// First byte of an identity that holds a digest of the canonical encoding.
 const DIGEST: u8 = 1;
+
+/// What tells a key from every other one. Inline: a copy is a few cache lines, without an allocation or a counter that
+/// threads share.
+#[derive(Clone, Copy)]
+pub(super) struct Inline {
+    len: u8,
+    bytes: [u8; 1 + INLINE_LEN],
+}
+
+impl Inline {
+    /// The identity of the empty encoding.
+    #[inline]
+    pub(super) fn new() -> Self {
+        const { assert!(WHOLE == 0) };
+        Self { len: 1, bytes: [0; 1 + INLINE_LEN] }
+    }
+
+    /// The identity of an encoding that is too long to be one itself.
+    pub(super) fn of_digest(digest: Identity) -> Self {
+        const { assert!(IDENTITY_LEN <= INLINE_LEN) };
+        let mut inline = Self::new();
+        inline.bytes[0] = DIGEST;
+        inline.append(&digest);
+        inline
+    }
+
+    /// Appends to the encoding, if there is room for all of `new`.
+    #[inline]
+    pub(super) fn append(&mut self, new: &[u8]) -> bool {
+        let start = usize::from(self.len);
+        let end = start + new.len();
+        let Some(free) = self.bytes.get_mut(start..end) else { return false };
+        free.copy_from_slice(new);
+        // At most 1 + INLINE_LEN, which a u8 holds.
+        self.len = end as u8;
+        true
+    }
+
+    /// The bytes without the first one.
+    #[inline]
+    pub(super) fn encoding(&self) -> &[u8] {
+        &self.bytes[1..usize::from(self.len)]
+    }
+}
 
 /// What an entry is found by: made of a value that implements [`CacheKey`](super::CacheKey), of
 /// [`params!`](crate::params), or of a function and its arguments.
@@ -33,30 +79,15 @@ const DIGEST: u8 = 1;
 #[derive(Clone)]
 pub struct Key {
     hash: u64,
-    len: u8,
-    // Inline: a clone is a copy of a few cache lines, without an allocation or a counter shared by threads.
-    identity: [u8; 1 + INLINE_LEN],
+    identity: Inline,
     params: Option<Texts>,
 }
 
 impl Key {
-    /// `encoding` has at most [`INLINE_LEN`] bytes; `hash` is its checksum.
+    /// `hash` is the checksum of the encoding.
     #[inline]
-    pub(super) fn of_short(hash: u64, encoding: &[u8], params: Option<Texts>) -> Self {
-        Self::with_identity(hash, WHOLE, encoding, params)
-    }
-
-    pub(super) fn of_digest(hash: u64, digest: Identity, params: Option<Texts>) -> Self {
-        const { assert!(IDENTITY_LEN <= INLINE_LEN) };
-        Self::with_identity(hash, DIGEST, &digest, params)
-    }
-
-    #[inline]
-    fn with_identity(hash: u64, kind: u8, content: &[u8], params: Option<Texts>) -> Self {
-        let mut identity = [0; 1 + INLINE_LEN];
-        identity[0] = kind;
-        identity[1..=content.len()].copy_from_slice(content);
-        Self { hash, len: 1 + content.len() as u8, identity, params }
+    pub(super) fn from_parts(hash: u64, identity: Inline, params: Option<Texts>) -> Self {
+        Self { hash, identity, params }
     }
 
     /// XXH3-64 of the canonical encoding: quick to look up by, but different keys with one hash are easy to make.
@@ -69,7 +100,7 @@ impl Key {
     /// has at most 128 bytes, else a one byte and the 32 bytes of its BLAKE3 digest.
     #[inline]
     pub fn identity(&self) -> &[u8] {
-        &self.identity[..usize::from(self.len)]
+        &self.identity.bytes[..usize::from(self.identity.len)]
     }
 
     /// Names and `Debug` texts of the parameters, sorted by name, of a key made by [`params!`](crate::params); empty for
@@ -118,22 +149,37 @@ impl fmt::Debug for Key {
 mod tests {
     use super::*;
 
+    fn short(hash: u64, encoding: &[u8]) -> Key {
+        let mut identity = Inline::new();
+        assert!(identity.append(encoding));
+        Key::from_parts(hash, identity, None)
+    }
+
     #[test]
     fn keys_with_one_hash_are_still_two_keys() {
-        let one = Key::of_short(1, b"a", None);
-        let other = Key::of_short(2, b"b", None).with_hash(1);
+        let one = short(1, b"a");
+        let other = short(2, b"b").with_hash(1);
         assert_eq!(one.hash(), other.hash());
         assert_ne!(one, other);
     }
 
     #[test]
     fn an_encoding_that_looks_like_a_digest_is_not_one() {
-        assert_ne!(Key::of_short(1, &[7; IDENTITY_LEN], None), Key::of_digest(1, [7; IDENTITY_LEN], None));
+        let digest = Key::from_parts(1, Inline::of_digest([7; IDENTITY_LEN]), None);
+        assert_ne!(short(1, &[7; IDENTITY_LEN]), digest);
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let mut identity = Inline::new();
+        assert!(identity.append(&[1; INLINE_LEN - 1]) && !identity.append(&[2; 2]));
+        assert_eq!(identity.encoding(), [1; INLINE_LEN - 1]);
+        assert!(identity.append(&[3]) && !identity.append(&[4]));
     }
 
     #[test]
     fn a_key_prints_as_16_digits_also_when_its_hash_is_small() {
-        let key = Key::of_short(0xab, b"", None);
+        let key = short(0xab, b"");
         assert_eq!(format!("{key} {key:?}"), "00000000000000ab 00000000000000ab");
     }
 }

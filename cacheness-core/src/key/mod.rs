@@ -144,6 +144,14 @@ impl<T: CacheKey + ?Sized> ToKey for T {
         self.encode(&mut writer);
         writer.finish()
     }
+
+    /// Without a [`PendingKey`], which would only be moved about.
+    #[inline]
+    fn to_key(&self) -> Result<Key> {
+        let mut writer = KeyWriter::new();
+        self.encode(&mut writer);
+        writer.into_key()
+    }
 }
 
 impl ToKey for Key {

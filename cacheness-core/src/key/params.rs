@@ -47,7 +47,7 @@ impl Params {
         let mut writer = KeyWriter::new();
         value.encode(&mut writer);
         let paths = writer.take_paths();
-        self.entries.push(Param { name: name.into(), text: Excerpt::of(value), value: writer.into_key(), paths });
+        self.entries.push(Param { name: name.into(), text: Excerpt::of(value), value: writer.key(), paths });
         self
     }
 

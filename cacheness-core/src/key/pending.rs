@@ -57,10 +57,10 @@ impl PendingKey {
     /// `Limit` if the key is too large or nested too deeply, `Serialization` if a value could not be encoded, `Config`
     /// if a parameter is named twice.
     #[inline]
-    pub fn resolve(self) -> Result<Key> {
-        match self.0 {
-            State::Ready(key) => Ok(key),
-            State::Encoded(writer) => writer.into_key(),
+    pub fn resolve(mut self) -> Result<Key> {
+        match &mut self.0 {
+            State::Ready(key) => Ok(key.clone()),
+            State::Encoded(writer) => writer.key(),
         }
     }
 }

@@ -14,6 +14,9 @@ pub enum KeyList {
     Array,
 }
 
+/// Bytes of the widest scalar.
+const MAX_WIDTH: usize = 16;
+
 macro_rules! scalars {
     ($($(#[$doc:meta])* $write:ident($value:ident: $type:ty) = $tag:ident, $bytes:expr;)+) => {
         /// Values of a fixed width.
@@ -107,8 +110,9 @@ impl KeyWriter {
 
     #[inline]
     fn scalar<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
-        self.value(&[tag]);
-        self.append(&bytes);
+        let mut tagged = [tag; 1 + MAX_WIDTH];
+        tagged[1..=N].copy_from_slice(&bytes);
+        self.value(&tagged[..=N]);
     }
 
     /// Scalars side by side, without their tags.

@@ -1,20 +1,13 @@
 //! Where canonical bytes go: inline while they are few, then the heap, then only hashers.
 
-use super::Key;
-use super::identity::Texts;
+use super::identity::Inline;
 use crate::digest::{self, Checksum, IdentityHasher};
-
-/// The longest encoding that is its own identity.
-pub(super) const INLINE_LEN: usize = 128;
 
 /// From this length on bytes are hashed as they come and not kept, so that a large argument is never held twice.
 const HEAP_LEN: usize = 64 << 10;
 
 pub(super) enum Sink {
-    Inline {
-        len: u8,
-        bytes: [u8; INLINE_LEN],
-    },
+    Inline(Inline),
     Heap(Vec<u8>),
     Hashed(Box<Hashers>),
     /// All bytes are kept, whatever their number: they are going to be sorted.
@@ -52,16 +45,16 @@ impl Hashers {
         self.identity.update(bytes);
     }
 
-    fn into_key(mut self, params: Option<Texts>) -> Key {
+    fn finish(&mut self) -> (u64, Inline) {
         self.flush();
-        Key::of_digest(self.checksum.finish(), self.identity.finish(), params)
+        (self.checksum.finish(), Inline::of_digest(self.identity.finish()))
     }
 }
 
 impl Sink {
     #[inline]
     pub(super) fn new() -> Self {
-        Self::Inline { len: 0, bytes: [0; INLINE_LEN] }
+        Self::Inline(Inline::new())
     }
 
     pub(super) fn kept() -> Self {
@@ -70,14 +63,10 @@ impl Sink {
 
     #[inline]
     pub(super) fn append(&mut self, new: &[u8]) {
-        if let Self::Inline { len, bytes } = self {
-            let start = usize::from(*len);
-            if let Some(free) = bytes.get_mut(start..start + new.len()) {
-                free.copy_from_slice(new);
-                // At most INLINE_LEN, which a u8 holds.
-                *len = (start + new.len()) as u8;
-                return;
-            }
+        if let Self::Inline(inline) = self
+            && inline.append(new)
+        {
+            return;
         }
         self.append_outside(new);
     }
@@ -89,7 +78,7 @@ impl Sink {
             Self::Hashed(hashers) => hashers.update(new),
             Self::Heap(bytes) if bytes.len() + new.len() <= HEAP_LEN => bytes.extend_from_slice(new),
             Self::Heap(bytes) => *self = Self::hashed(std::mem::take(bytes), new),
-            Self::Inline { len, bytes } => *self = Self::spilled(&bytes[..usize::from(*len)], new),
+            Self::Inline(inline) => *self = Self::spilled(inline.encoding(), new),
         }
     }
 
@@ -109,31 +98,37 @@ impl Sink {
         Self::Hashed(Box::new(hashers))
     }
 
+    /// Hash and identity of what was appended. In place: moving the buffer would take longer than hashing it.
     #[inline]
-    pub(super) fn into_key(self, params: Option<Texts>) -> Key {
+    pub(super) fn finish(&mut self) -> (u64, Inline) {
         match self {
-            Self::Inline { len, bytes } => Key::of_bytes(&bytes[..usize::from(len)], params),
-            Self::Heap(bytes) | Self::Kept(bytes) => Key::of_bytes(&bytes, params),
-            Self::Hashed(hashers) => hashers.into_key(params),
+            Self::Inline(inline) => (digest::checksum(inline.encoding()), *inline),
+            Self::Heap(bytes) | Self::Kept(bytes) => whole(bytes),
+            Self::Hashed(hashers) => hashers.finish(),
         }
     }
 }
 
-impl Key {
-    /// The key whose canonical encoding is `bytes`.
-    #[inline]
-    fn of_bytes(bytes: &[u8], params: Option<Texts>) -> Self {
-        let hash = digest::checksum(bytes);
-        if bytes.len() <= INLINE_LEN {
-            return Self::of_short(hash, bytes, params);
-        }
-        Self::of_digest(hash, digest::identity(bytes), params)
+fn whole(bytes: &[u8]) -> (u64, Inline) {
+    let mut inline = Inline::new();
+    if !inline.append(bytes) {
+        inline = Inline::of_digest(digest::identity(bytes));
     }
+    (digest::checksum(bytes), inline)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Key;
+    use super::super::identity::INLINE_LEN;
     use super::*;
+
+    impl Sink {
+        fn key(mut self) -> Key {
+            let (hash, identity) = self.finish();
+            Key::from_parts(hash, identity, None)
+        }
+    }
 
     fn appended(total: usize, step: usize) -> Sink {
         let mut sink = Sink::new();
@@ -145,17 +140,17 @@ mod tests {
     #[test]
     fn the_size_of_the_parts_does_not_matter_at_any_length() {
         for total in [0, 1, 127, 128, 129, 1000, HEAP_LEN - 1, HEAP_LEN, HEAP_LEN + 1, 200_000] {
-            let whole = appended(total, usize::MAX).into_key(None);
+            let whole = appended(total, usize::MAX).key();
             for step in [1, 3, 128, 129, 65_536] {
-                assert_eq!(appended(total, step).into_key(None), whole, "{total} bytes in parts of {step}");
-                assert_eq!(appended(total, step).into_key(None).hash(), whole.hash());
+                assert_eq!(appended(total, step).key(), whole, "{total} bytes in parts of {step}");
+                assert_eq!(appended(total, step).key().hash(), whole.hash());
             }
         }
     }
 
     #[test]
     fn few_bytes_stay_inline_and_many_are_not_kept() {
-        assert!(matches!(appended(INLINE_LEN, 16), Sink::Inline { .. }));
+        assert!(matches!(appended(INLINE_LEN, 16), Sink::Inline(_)));
         assert!(matches!(appended(INLINE_LEN + 1, 16), Sink::Heap(_)));
         assert!(matches!(appended(HEAP_LEN, 16), Sink::Heap(_)));
         assert!(matches!(appended(HEAP_LEN + 1, 16), Sink::Hashed(_)));
@@ -166,7 +161,7 @@ mod tests {
         let bytes = vec![9; 300];
         let mut sink = Sink::new();
         sink.append(&bytes);
-        let key = sink.into_key(None);
+        let key = sink.key();
         assert_eq!(key.hash(), digest::checksum(&bytes));
         assert_eq!(key.identity()[0], 1);
         assert_eq!(key.identity()[1..], digest::identity(&bytes));

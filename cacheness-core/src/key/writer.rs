@@ -103,8 +103,18 @@ impl KeyWriter {
     /// Writes a string.
     #[inline]
     pub fn write_str(&mut self, value: &str) {
-        self.value(&[tag::STR]);
-        self.blob(value.as_bytes());
+        self.written += 1;
+        self.tagged_blob(tag::STR, value.as_bytes());
+    }
+
+    /// Ends the encoding and makes the key. Blocks if it has to read the contents of paths.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PendingKey::resolve`].
+    #[inline]
+    pub fn into_key(mut self) -> Result<Key> {
+        self.key()
     }
 
     /// Writes `()`.
@@ -155,8 +165,7 @@ impl KeyWriter {
             let message = format!("the key of `{function}` does not begin with its scope: call `scope` first");
             return self.fail(CacheError::new(ErrorKind::Config, message));
         }
-        self.append(&[tag::FUNCTION]);
-        self.blob(function.as_bytes());
+        self.tagged_blob(tag::FUNCTION, function.as_bytes());
         self.optional_blob(prefix);
         self.optional_blob(version);
     }
@@ -170,8 +179,7 @@ impl KeyWriter {
     /// Announces an argument by its name, so that others may be left out.
     #[inline]
     pub fn named_argument(&mut self, name: &str) {
-        self.append(&[tag::NAMED_ARGUMENT]);
-        self.blob(name.as_bytes());
+        self.tagged_blob(tag::NAMED_ARGUMENT, name.as_bytes());
     }
 
     /// Keeps `error` if it is the first one.
@@ -240,13 +248,22 @@ impl KeyWriter {
         self.append(bytes);
     }
 
+    /// A tag and bytes after their number, the short ones with fewer steps.
+    #[inline]
+    fn tagged_blob(&mut self, tag: u8, bytes: &[u8]) {
+        if bytes.len() < 0x80 {
+            self.append(&[tag, bytes.len() as u8]);
+        } else {
+            self.append(&[tag]);
+            self.number(bytes.len() as u64);
+        }
+        self.append(bytes);
+    }
+
     fn optional_blob(&mut self, text: Option<&str>) {
         match text {
             None => self.append(&[0]),
-            Some(text) => {
-                self.append(&[1]);
-                self.blob(text.as_bytes());
-            }
+            Some(text) => self.tagged_blob(1, text.as_bytes()),
         }
     }
 
@@ -367,15 +384,22 @@ impl KeyWriter {
         std::mem::take(&mut self.paths)
     }
 
+    /// Makes the key, reading what is left to read. In place, so that the buffer need not move.
     #[inline]
-    pub(super) fn into_key(mut self) -> Result<Key> {
+    pub(super) fn key(&mut self) -> Result<Key> {
         if !self.paths.is_empty() {
-            self.append(&[tag::CONTENTS]);
-            self.take_paths().iter().for_each(|path| self.append_content(path));
+            self.append_contents();
         }
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(self.sink.into_key(self.params)),
+        if let Some(error) = self.error.take() {
+            return Err(error);
         }
+        let (hash, identity) = self.sink.finish();
+        Ok(Key::from_parts(hash, identity, self.params.take()))
+    }
+
+    #[cold]
+    fn append_contents(&mut self) {
+        self.append(&[tag::CONTENTS]);
+        self.take_paths().iter().for_each(|path| self.append_content(path));
     }
 }

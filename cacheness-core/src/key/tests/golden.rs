@@ -147,6 +147,18 @@ fn values_are_encoded_as_ever() {
 }
 
 #[test]
+fn lengths_are_written_in_groups_of_seven_bits() {
+    for (length, number) in
+        [(127, &[0x7f][..]), (128, &[0x80, 0x01]), (300, &[0xac, 0x02]), (20_000, &[0xa0, 0x9c, 0x01])]
+    {
+        let text = "x".repeat(length);
+        let encoding = [&[0x30][..], number, text.as_bytes()].concat();
+        assert_eq!(key(&text).identity()[1..], crate::digest::identity(&encoding), "{length}");
+        assert_eq!(key(&text).hash(), crate::digest::checksum(&encoding), "{length}");
+    }
+}
+
+#[test]
 fn functions_are_encoded_as_ever() {
     let key = function_key(|writer| {
         writer.scope("m::f", Some("p"), None);

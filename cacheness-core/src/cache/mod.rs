@@ -23,7 +23,8 @@ use crate::entry::{Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::handler::{self, Storable};
-use crate::key::{Key, ToKey};
+use crate::key::{Key, KeyWriter, ToKey};
+use crate::limits::Limits;
 use crate::runtime::blocking;
 
 use engine::Engine;
@@ -185,7 +186,7 @@ impl Cache {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
-        let key = key.to_key()?;
+        let key = self.key(key)?;
         self.retain(&key, value, options)?;
         Ok(key)
     }
@@ -197,7 +198,7 @@ impl Cache {
     /// [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata) if the cache cannot be read at all;
     /// [`Closed`](ErrorKind::Closed); what [`ToKey`] says of the key.
     pub fn get<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
-        self.recall(&key.to_key()?, None)
+        self.recall(&self.key(key)?, None)
     }
 
     /// The value under a key with its entry.
@@ -206,7 +207,7 @@ impl Cache {
     /// As [`get`](Self::get).
     pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
         let engine = self.engine()?;
-        let key = IndexKey::of(&key.to_key()?);
+        let key = self.index_key(key)?;
         let Some(mut found) = engine.find::<T>(&key, None)? else { return Ok(None) };
         let bytes = engine.load(&key, &mut found)?;
         // The record may have been replaced by a newer one while it was loaded: describe the one that was.
@@ -219,7 +220,7 @@ impl Cache {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn exists(&self, key: impl ToKey) -> Result<bool> {
-        self.engine()?.is_fresh(&IndexKey::of(&key.to_key()?))
+        self.engine()?.is_fresh(&self.index_key(key)?)
     }
 
     /// Removes the entry of a key; says whether there was one.
@@ -227,7 +228,7 @@ impl Cache {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn invalidate(&self, key: impl ToKey) -> Result<bool> {
-        self.engine()?.store().remove(&IndexKey::of(&key.to_key()?))
+        self.engine()?.store().remove(&self.index_key(key)?)
     }
 
     /// Removes every entry; returns how many there were. Files that the cache did not write stay.
@@ -333,6 +334,19 @@ impl Cache {
             let data_type = std::any::type_name::<T>();
             blocking(move || cache.engine()?.put(&key, data_type, encoded, options, &cache.0.config)).await
         }
+    }
+
+    /// What keys and values of this cache may not exceed.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.config.limits
+    }
+
+    fn index_key(&self, key: impl ToKey) -> Result<IndexKey> {
+        self.key(key).map(|key| IndexKey::of(&key))
+    }
+
+    fn key(&self, key: impl ToKey) -> Result<Key> {
+        key.to_key_with(KeyWriter::with_limits(self.limits())).resolve()
     }
 
     /// The flights of this cache: who is computing which key.

@@ -2,6 +2,7 @@
 
 use super::{Key, KeyWriter};
 use crate::error::Result;
+use crate::limits::Limits;
 
 /// An encoded key whose paths are still to be read, so that an async caller can do that away from its executor.
 ///
@@ -47,6 +48,15 @@ impl PendingKey {
             State::Ready(_) => false,
             State::Encoded(writer) => writer.needs_io(),
         }
+    }
+
+    /// The same key, refused by [`resolve`](Self::resolve) if it is over these limits.
+    #[inline]
+    pub(crate) fn within(mut self, limits: &Limits) -> Self {
+        if let State::Encoded(writer) = &mut self.0 {
+            writer.narrow(limits);
+        }
+        self
     }
 
     /// Reads what is left to read and makes the key. Blocks if [`needs_io`](Self::needs_io).

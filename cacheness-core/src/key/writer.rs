@@ -231,6 +231,15 @@ impl KeyWriter {
         self.fail(CacheError::new(ErrorKind::Limit, message));
     }
 
+    /// Holds what has been written, and what follows, to limits that were not known at the start.
+    #[inline]
+    pub(super) fn narrow(&mut self, limits: &Limits) {
+        self.limit = self.limit.min(limits.max_key_bytes);
+        if self.length > self.limit {
+            self.refuse(self.length);
+        }
+    }
+
     /// A number in as few bytes as it takes: seven bits each, the lowest first, the top bit set on all but the last.
     #[inline]
     pub(super) fn number(&mut self, mut number: u64) {

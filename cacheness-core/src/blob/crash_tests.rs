@@ -110,11 +110,11 @@ fn goes_on(vfs: &SimVfs, blobs: &FilesystemBlobs) {
     let root = Path::new(ROOT);
     let left = vfs_names(vfs, STAGING) as u64;
     assert_eq!((empty_staging(vfs, root).unwrap(), vfs_names(vfs, STAGING)), (left, 0));
-    let visit = |name| {
+    let mut visit = |name| {
         look(blobs, &name);
         Ok(())
     };
-    blobs.list(&mut { visit }).unwrap();
+    blobs.list(&mut visit).unwrap();
     let name = BlobName::unique();
     write(blobs, &name, Durability::Immediate).unwrap();
     assert_eq!(look(blobs, &name), Found::Whole);

@@ -103,11 +103,12 @@ fn checked_size(codec: StoredCodec, stored: usize, raw_size: u64, limits: &Limit
             format!("a value of {raw_size} bytes is over the limit of {max}"),
         ));
     }
-    // One byte of LZ4 stands for at most 255.
     let possible = match codec {
         StoredCodec::None => raw_size == stored as u64,
+        // One byte of LZ4 stands for at most 255.
         StoredCodec::Lz4Block => raw_size <= LARGEST_BLOCK as u64 && raw_size <= stored as u64 * 255,
-        StoredCodec::Lz4Frame => raw_size <= stored as u64 * 255,
+        // Inflated in pieces, and memory is taken for what came out.
+        StoredCodec::Lz4Frame => true,
     };
     match usize::try_from(raw_size) {
         Ok(size) if possible => Ok(size),
@@ -217,6 +218,18 @@ mod tests {
         }
         assert!(compress(Codec::Lz4, &[0; SMALLEST - 1]).unwrap().is_none());
         assert!(compress(Codec::None, &[0; 10_000]).unwrap().is_none());
+    }
+
+    #[test]
+    fn large_values_are_judged_by_a_sample() {
+        let mut value = vec![0; 2 * SAMPLED_FROM];
+        let stride = (value.len() - SAMPLE_BYTES) / (SAMPLES - 1);
+        for sample in 0..SAMPLES {
+            value[sample * stride..][..SAMPLE_BYTES].copy_from_slice(&noise(SAMPLE_BYTES));
+        }
+        assert!(compress(Codec::Lz4, &value).unwrap().is_none());
+        value[..SAMPLE_BYTES].fill(0);
+        assert_eq!(round_trip(&value), Some(StoredCodec::Lz4Frame), "a part that shrinks is enough");
     }
 
     #[test]

@@ -30,8 +30,9 @@ impl Quarantine {
     pub(super) fn take(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(found) = metadata(vfs, path)?.filter(|found| found.kind == FileKind::File) else { return Ok(()) };
-        let Some(name) = path.file_name().filter(|_| found.len <= MAX_BYTES) else { return remove(vfs, path) };
-        if self.has_room_for(vfs, found.len)? {
+        if let Some(name) = path.file_name()
+            && self.has_room_for(vfs, found.len)?
+        {
             let kept = self.dir.join(name);
             unless_gone(vfs.rename(path, &kept)).map_err(|error| storage_error("move to quarantine", path, error))?;
         }
@@ -44,7 +45,7 @@ impl Quarantine {
         for entry in list_or_nothing(vfs, &self.dir)?.iter().filter(|entry| blob_name(entry).is_some()) {
             let found = metadata(vfs, &self.dir.join(&entry.name))?;
             files += 1;
-            bytes += found.map_or(0, |found| found.len);
+            bytes = found.map_or(bytes, |found| found.len.saturating_add(bytes));
         }
         Ok(files <= MAX_FILES && bytes <= MAX_BYTES)
     }

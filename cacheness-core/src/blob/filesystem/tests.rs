@@ -96,7 +96,7 @@ fn directories_that_somebody_removed_are_made_again() {
         f.blobs.quarantine(&name).unwrap();
         assert_eq!(f.blobs.read(&name, 10).unwrap(), None);
         assert!(f.blobs.list(&mut |_| Ok(())).is_ok());
-        let name = f.written(b"after");
+        f.blobs.write(&name, &[b"after"], Durability::Immediate).unwrap();
         assert_eq!(f.blobs.read(&name, 10).unwrap().as_deref(), Some(&b"after"[..]), "{dir}");
     }
 }
@@ -209,11 +209,11 @@ mod on_unix {
             let dir = if linked == "shard" { path.parent().unwrap().to_owned() } else { f.root.join(linked) };
             fs::remove_dir_all(&dir).unwrap();
             symlink(outside.path(), &dir).unwrap();
-            for _ in 0..2 {
-                let error = f.blobs.write(&name, &[b"mine"], Durability::Immediate).unwrap_err();
-                assert!(error.is_storage(), "{linked}: {error:?}");
-                f.blobs.shards.forget();
-            }
+            let write = || f.blobs.write(&name, &[b"mine"], Durability::Immediate).unwrap_err();
+            assert!(write().is_storage(), "{linked}: while it is thought to be there");
+            f.blobs.shards.forget();
+            let error = write();
+            assert_eq!(error.to_string().contains("remove it by hand"), linked == "shard", "{error}");
             assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{linked}");
         }
     }
@@ -227,17 +227,19 @@ mod on_unix {
         let shard = path.parent().unwrap().to_owned();
         let aside = f.root.join("aside");
         fs::write(outside.path().join(path.file_name().unwrap()), "outside").unwrap();
-        let done = std::sync::atomic::AtomicBool::new(false);
-        let done = &done;
+        let (working, done) = std::sync::mpsc::channel::<()>();
         std::thread::scope(|threads| {
             threads.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let done = done;
+                while done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                     let _ = fs::rename(&shard, &aside);
                     let _ = symlink(outside.path(), &shard);
                     let _ = fs::remove_file(&shard);
                     let _ = fs::rename(&aside, &shard);
                 }
             });
+            // Dropped at the end of the work or of a failed check, which ends the other thread.
+            let _working = working;
             for _ in 0..3000 {
                 let _ = f.blobs.write(&name, &[b"mine"], Durability::Interval);
                 if let Ok(Some(bytes)) = f.blobs.read(&name, 100) {
@@ -245,7 +247,6 @@ mod on_unix {
                 }
                 let _ = f.blobs.remove(&name);
             }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         let left: Vec<_> = fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left.len(), 1);

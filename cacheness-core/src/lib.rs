@@ -5,6 +5,8 @@ mod clock;
 mod config;
 mod digest;
 mod error;
+#[allow(dead_code, unused_imports, reason = "used by the cache")]
+mod flight;
 mod limits;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

@@ -1,0 +1,135 @@
+//! Which flights the current thread, or the future it is polling, leads right now.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::state::State;
+
+/// Takes a lock. Nothing that can panic runs under the locks of this room but `Eq` and `Hash` of the key, which leave
+/// the map as it was.
+pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A flight that somebody leads, waits for, or has abandoned to those who wait.
+pub(super) struct Flight {
+    /// Never used again in this process.
+    pub(super) id: u64,
+    pub(super) state: Mutex<State<Waker>>,
+    /// The thread that polled the leading future last; `NO_THREAD` if a thread leads.
+    polled_by: AtomicU64,
+}
+
+impl Flight {
+    pub(super) fn led() -> Arc<Self> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new(Self { id, state: Mutex::new(State::led()), polled_by: AtomicU64::new(NO_THREAD) })
+    }
+
+    /// Whether the leader is a future that this thread polled last: if this thread sleeps, it may never be polled again.
+    pub(super) fn needs_this_thread(&self) -> bool {
+        self.polled_by.load(Ordering::Relaxed) == this_thread()
+    }
+}
+
+/// A flight as led by one leader: with the flight whose body began it.
+pub(super) struct Leg {
+    pub(super) flight: Arc<Flight>,
+    pub(super) inside: Option<Arc<Leg>>,
+}
+
+impl Leg {
+    /// A flight the caller leads from now on, inside the body that is running now.
+    pub(super) fn begin(flight: Arc<Flight>) -> Arc<Self> {
+        flight.polled_by.store(NO_THREAD, Ordering::Relaxed);
+        Arc::new(Self { flight, inside: innermost() })
+    }
+
+    /// Runs a body, or polls it once, as led by this leg.
+    pub(super) fn fly<R>(self: &Arc<Self>, body: impl FnOnce() -> R) -> R {
+        let _inside = Inside::enter(Arc::clone(self));
+        body()
+    }
+
+    /// [`Self::fly`] for one poll of a future.
+    pub(super) fn fly_poll<R>(self: &Arc<Self>, poll: impl FnOnce() -> R) -> R {
+        self.flight.polled_by.store(this_thread(), Ordering::Relaxed);
+        self.fly(poll)
+    }
+}
+
+thread_local! {
+    static LEADING: RefCell<Vec<Arc<Leg>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The leg whose body is running on this thread, the innermost of several. None while the thread is being torn down.
+pub(super) fn innermost() -> Option<Arc<Leg>> {
+    LEADING.try_with(|legs| legs.borrow().last().cloned()).ok().flatten()
+}
+
+/// Takes the leg off again, also when the body panics. Counts depth, since an inner one always goes first.
+struct Inside(usize);
+
+impl Inside {
+    fn enter(leg: Arc<Leg>) -> Self {
+        let depth = LEADING.try_with(|legs| {
+            let mut legs = legs.borrow_mut();
+            legs.push(leg);
+            legs.len() - 1
+        });
+        Self(depth.unwrap_or(usize::MAX))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // The leg is dropped outside the borrow: wakers may go with it, and they are not ours.
+        let _leg = LEADING.try_with(|legs| {
+            let mut legs = legs.borrow_mut();
+            if self.0 < legs.len() { legs.drain(self.0..).next() } else { None }
+        });
+    }
+}
+
+const NO_THREAD: u64 = 0;
+
+/// A number for this thread that no other thread of the process has had or will have.
+fn this_thread() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(NO_THREAD);
+    thread_local! {
+        static NUMBER: u64 = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    }
+    // Without a destructor, this one outlives the tearing down of the thread.
+    NUMBER.with(|number| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn innermost_id() -> Option<u64> {
+        innermost().map(|leg| leg.flight.id)
+    }
+
+    #[test]
+    fn a_body_is_inside_its_flight_and_nothing_is_afterwards_even_if_it_panics() {
+        let (outer, inner) = (Leg::begin(Flight::led()), Leg::begin(Flight::led()));
+        outer.fly(|| {
+            assert_eq!(innermost_id(), Some(outer.flight.id));
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inner.fly(|| panic!("boom"))));
+            assert!(panic.is_err());
+            assert_eq!(innermost_id(), Some(outer.flight.id));
+        });
+        assert_eq!(innermost_id(), None);
+    }
+
+    #[test]
+    fn a_leg_knows_the_body_that_began_it() {
+        let outer = Leg::begin(Flight::led());
+        let inner = outer.fly(|| Leg::begin(Flight::led()));
+        assert_eq!(inner.inside.as_ref().map(|leg| leg.flight.id), Some(outer.flight.id));
+    }
+}

@@ -1,0 +1,108 @@
+//! Flights as their callers use them: a harness that stores values as a cache does and counts how often a body ran.
+
+mod cancel;
+mod deadlock;
+mod herd;
+
+use std::collections::HashSet;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use super::context::lock;
+use super::{Boarding, Flights, Landing};
+
+/// A hang is a failure: runs a test on a thread of its own, and gives it ten seconds.
+fn within_ten_seconds(test: impl FnOnce() + Send + 'static) {
+    let (done, wait) = mpsc::channel::<()>();
+    let runner = std::thread::spawn(move || {
+        let _done = done;
+        test();
+    });
+    assert_ne!(wait.recv_timeout(Duration::from_secs(10)), Err(mpsc::RecvTimeoutError::Timeout), "hangs");
+    if let Err(panic) = runner.join() {
+        resume_unwind(panic);
+    }
+}
+
+fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+fn multi_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap()
+}
+
+/// A cache that keeps no values, only which keys have one.
+struct Office {
+    flights: Arc<Flights<u32>>,
+    stored: Mutex<HashSet<u32>>,
+    computes: AtomicUsize,
+}
+
+impl Office {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { flights: Flights::new(), stored: Mutex::default(), computes: AtomicUsize::new(0) })
+    }
+
+    fn computes(&self) -> usize {
+        self.computes.load(Ordering::SeqCst)
+    }
+
+    fn has(&self, key: u32) -> bool {
+        lock(&self.stored).contains(&key)
+    }
+
+    fn store(&self, key: u32) {
+        lock(&self.stored).insert(key);
+    }
+
+    fn count(&self) {
+        self.computes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn call(&self, key: u32, body: impl FnOnce()) {
+        match self.flights.board(&key) {
+            Boarding::Lead(lead) => {
+                if !self.has(key) {
+                    self.count();
+                    lead.run(body);
+                    self.store(key);
+                }
+                lead.land(Landing::Stored);
+            }
+            Boarding::Landed(Landing::Stored) => assert!(self.has(key)),
+            Boarding::Landed(Landing::NotStored) | Boarding::Alone => {
+                self.count();
+                body();
+            }
+        }
+    }
+
+    async fn call_async(&self, key: u32, body: impl Future<Output = ()>) {
+        match self.flights.board_async(key).await {
+            Boarding::Lead(lead) => {
+                if !self.has(key) {
+                    self.count();
+                    lead.run_async(body).await;
+                    self.store(key);
+                }
+                lead.land(Landing::Stored);
+            }
+            Boarding::Landed(Landing::Stored) => assert!(self.has(key)),
+            Boarding::Landed(Landing::NotStored) | Boarding::Alone => {
+                self.count();
+                body.await;
+            }
+        }
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.flights.in_flight(), 0, "a flight is left behind");
+        }
+    }
+}

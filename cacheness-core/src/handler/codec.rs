@@ -1,0 +1,188 @@
+use std::any::{Any, type_name};
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::guard::SPARE_ELEMENTS;
+use super::payload::{PayloadFormat, Written, read, write};
+use super::proven::{Plan, failed, plan, succeeded};
+use super::shape::{Trace, trace};
+use super::{Storable, plain, type_fingerprint};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// A value as bytes, and what must be known to read them.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) format: PayloadFormat,
+    pub(crate) type_fingerprint: u64,
+    pub(crate) shape: u64,
+}
+
+/// Writes a value.
+///
+/// # Errors
+///
+/// `Serialization` if the type refuses, panics, nests too deep or does not read back what it wrote; `Limit` if the value
+/// is longer than `limits` allow.
+pub(crate) fn encode<T: Storable>(value: &T, limits: &Limits) -> Result<Encoded> {
+    shielded::<T, _>("Serialize", || {
+        if let Some(shape) = plain::shape(value) {
+            check_size::<T>(shape.size, limits)?;
+            if let Some(bytes) = plain::write(value) {
+                return Ok(encoded::<T>(bytes, PayloadFormat::Bincode, shape));
+            }
+        }
+        let shape = trace::<false>(value).map_err(|cause| unwritable::<T>(cause))?;
+        match plan::<T>(&shape) {
+            Plan::Write(format) => put_down(value, shape, format, limits),
+            Plan::Prove(format) => prove(value, shape, format, limits),
+            Plan::Refuse(refusal) => Err(refusal),
+        }
+    })
+}
+
+/// Reads a value that [`encode`] wrote.
+///
+/// # Errors
+///
+/// `Serialization` if the bytes are those of another type or of another version of it, damaged, or not accepted by the
+/// type; `Limit` if they are longer than `limits` allow.
+pub(crate) fn decode<T: Storable>(
+    bytes: &[u8],
+    format: PayloadFormat,
+    type_fingerprint: u64,
+    shape: u64,
+    limits: &Limits,
+) -> Result<T> {
+    if type_fingerprint != self::type_fingerprint::<T>() {
+        return Err(error::<T>("is not the type of the stored value"));
+    }
+    check_size::<T>(bytes.len() as u64, limits)?;
+    shielded::<T, _>("Deserialize", || {
+        if format == PayloadFormat::Bincode
+            && let Some(value) = plain::read(bytes, shape)
+        {
+            return Ok(value);
+        }
+        let value: T = read(bytes, format).map_err(|cause| unreadable::<T>(cause))?;
+        if fingerprint(&value, format)? == shape {
+            Ok(value)
+        } else {
+            Err(error::<T>("has changed since the value was written"))
+        }
+    })
+}
+
+/// What is compared to know that a read value is the written one.
+fn fingerprint<T: Storable>(value: &T, format: PayloadFormat) -> Result<u64> {
+    let trace = match format {
+        PayloadFormat::Bincode => trace::<false>(value),
+        PayloadFormat::MessagePack => trace::<true>(value),
+    };
+    Ok(trace.map_err(|cause| unwritable::<T>(cause))?.hash)
+}
+
+fn put_down<T: Storable>(value: &T, shape: Trace, format: PayloadFormat, limits: &Limits) -> Result<Encoded> {
+    let expected = match format {
+        PayloadFormat::Bincode => shape.size,
+        // Nothing is shorter than a ninth of its bincode: a length of eight bytes becomes one.
+        PayloadFormat::MessagePack => shape.size / 9,
+    };
+    check_size::<T>(expected, limits)?;
+    let written = write(value, format, expected, limits.max_value_bytes).map_err(|cause| unwritable::<T>(cause))?;
+    let bytes = match written {
+        Written::Bytes(bytes) => bytes,
+        Written::TooLong(length) => return Err(too_large::<T>(length, limits)),
+    };
+    if shape.elements > bytes.len() as u64 + SPARE_ELEMENTS {
+        let message = format!("`{}` has {} elements without contents", type_name::<T>(), shape.elements);
+        return Err(CacheError::new(ErrorKind::Limit, format!("{message}, the limit is {SPARE_ELEMENTS}")));
+    }
+    let trace = if format == PayloadFormat::Bincode { shape } else { contents(value)? };
+    Ok(encoded::<T>(bytes, format, trace))
+}
+
+fn contents<T: Storable>(value: &T) -> Result<Trace> {
+    trace::<true>(value).map_err(|cause| unwritable::<T>(cause))
+}
+
+fn encoded<T: Storable>(bytes: Vec<u8>, format: PayloadFormat, trace: Trace) -> Encoded {
+    Encoded { bytes, format, type_fingerprint: type_fingerprint::<T>(), shape: trace.hash }
+}
+
+/// Writes a value in the first format that gives it back.
+fn prove<T: Storable>(value: &T, shape: Trace, planned: PayloadFormat, limits: &Limits) -> Result<Encoded> {
+    let contents = contents(value)?;
+    let attempt = |format| put_down(value, shape, format, limits).and_then(|encoded| read_back::<T>(encoded, contents));
+    let mut outcome = attempt(planned);
+    let too_large = outcome.as_ref().err().filter(|error| error.is_limit()).cloned();
+    if outcome.is_err() && planned == PayloadFormat::Bincode {
+        outcome = attempt(PayloadFormat::MessagePack);
+    }
+    match (outcome, too_large) {
+        (Ok(encoded), None) => {
+            succeeded::<T>(&shape, planned, encoded.format);
+            Ok(encoded)
+        }
+        // It fits into the other format, which says nothing about this one.
+        (Ok(encoded), Some(_)) => Ok(encoded),
+        (Err(_), Some(too_large)) => Err(too_large),
+        (Err(error), None) if error.is_limit() => Err(error),
+        (Err(cause), None) => Err(refuse::<T>(cause)),
+    }
+}
+
+fn refuse<T: Storable>(cause: CacheError) -> CacheError {
+    let message = format!("`{}` does not read back what it wrote: {cause}", type_name::<T>());
+    let refusal = CacheError::caused_by(ErrorKind::Serialization, message, cause);
+    failed::<T>(&refusal);
+    refusal
+}
+
+fn read_back<T: Storable>(encoded: Encoded, contents: Trace) -> Result<Encoded> {
+    shielded::<T, _>("Deserialize", || {
+        let value: T = read(&encoded.bytes, encoded.format).map_err(|cause| unreadable::<T>(cause))?;
+        let same = self::contents(&value)?.hash == contents.hash;
+        if same { Ok(encoded) } else { Err(error::<T>("became another value")) }
+    })
+}
+
+/// Turns a panic of the type's own code into an error. What the code left half done is dropped with the value.
+fn shielded<T, R>(what: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let says = panic_message(&*panic);
+        Err(error::<T>(&format!("panicked in `{what}`: {says}")))
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+fn check_size<T>(size: u64, limits: &Limits) -> Result<()> {
+    if size > limits.max_value_bytes { Err(too_large::<T>(size, limits)) } else { Ok(()) }
+}
+
+fn too_large<T>(size: u64, limits: &Limits) -> CacheError {
+    let limit = limits.max_value_bytes;
+    let message = format!("`{}` takes {size} bytes, the limit `max_value_bytes` is {limit}", type_name::<T>());
+    CacheError::new(ErrorKind::Limit, message)
+}
+
+fn error<T>(what: &str) -> CacheError {
+    CacheError::new(ErrorKind::Serialization, format!("`{}` {what}", type_name::<T>()))
+}
+
+fn unwritable<T>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
+    caused::<T>("cannot be written", cause.into())
+}
+
+fn unreadable<T>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
+    caused::<T>("cannot be read back", cause.into())
+}
+
+fn caused<T>(what: &str, cause: Box<dyn Error + Send + Sync>) -> CacheError {
+    CacheError::caused_by(ErrorKind::Serialization, format!("`{}` {what}: {cause}", type_name::<T>()), cause)
+}

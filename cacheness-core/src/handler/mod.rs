@@ -1,0 +1,64 @@
+//! Values to bytes and back, for every type that serde knows.
+//!
+//! Values are written as bincode, which does not describe itself: bytes of one struct are as good as any to another. So
+//! each value is written with a fingerprint of its type and of its *shape* (`shape`: which fields, variants and kinds of
+//! values it consists of), and what is read must have the same shape again. A struct whose fields were swapped, renamed
+//! or retyped between two builds is an error, never another value.
+//!
+//! Some types cannot be read back from bincode (untagged enums, `flatten`, `skip_serializing_if`, `serde_json::Value`).
+//! That is found out when a value is written (`proven`): it is read back and compared, for the first value of a type and
+//! for later ones that contain something new, say, another variant. Such types are written as MessagePack with named
+//! fields instead; there the fingerprint covers the contents as well, since a name that is not found may be left out or
+//! replaced by a default.
+//!
+//! Bytes are not trusted. Whatever they say, reading takes memory in proportion to their length, ends soon, does not
+//! nest too deep for the stack (`guard`), and a panic of the type's own code is an error.
+
+mod codec;
+mod guard;
+mod payload;
+mod plain;
+mod proven;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use codec::{Encoded, decode, encode};
+pub(crate) use payload::PayloadFormat;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::digest::checksum;
+
+/// A value the cache can keep: every type that serde can write and read.
+///
+/// It is implemented for all of them, and by nothing else.
+///
+/// ```
+/// use cacheness_core::Storable;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Reading {
+///     station: String,
+///     celsius: f64,
+/// }
+///
+/// fn can_be_stored<T: Storable>() {}
+/// can_be_stored::<Vec<Option<Reading>>>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in a cache",
+    label = "this type cannot be written to a cache and read back",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it borrow nothing"
+)]
+pub trait Storable: Serialize + DeserializeOwned + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + 'static> Storable for T {}
+
+/// Tells types apart: a checksum of the type's path. Another compiler may name a type differently, which is a miss.
+pub(crate) fn type_fingerprint<T: ?Sized + 'static>() -> u64 {
+    checksum(std::any::type_name::<T>().as_bytes())
+}

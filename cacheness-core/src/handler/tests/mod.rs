@@ -1,0 +1,37 @@
+mod change;
+mod errors;
+mod formats;
+mod golden;
+mod hostile;
+mod round_trip;
+
+use super::*;
+use crate::error::Result;
+use crate::limits::Limits;
+
+const LIMITS: Limits = Limits::DEFAULT;
+
+fn put<T: Storable>(value: &T) -> Encoded {
+    encode(value, &LIMITS).expect("can be written")
+}
+
+fn get<T: Storable>(encoded: &Encoded) -> Result<T> {
+    decode(&encoded.bytes, encoded.format, encoded.type_fingerprint, encoded.shape, &LIMITS)
+}
+
+/// What is read as a `New` by a program that takes it for the type that wrote it.
+fn get_as<New: Storable>(encoded: &Encoded) -> Result<New> {
+    decode(&encoded.bytes, encoded.format, type_fingerprint::<New>(), encoded.shape, &LIMITS)
+}
+
+#[track_caller]
+fn comes_back<T: Storable + PartialEq + std::fmt::Debug>(value: T) -> Encoded {
+    let encoded = put(&value);
+    assert_eq!(get::<T>(&encoded).expect("can be read"), value);
+    encoded
+}
+
+#[track_caller]
+fn comes_back_as<T: Storable + PartialEq + std::fmt::Debug>(format: PayloadFormat, value: T) {
+    assert_eq!(comes_back(value).format, format);
+}

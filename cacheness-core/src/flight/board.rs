@@ -55,7 +55,7 @@ impl Seat {
         if waiter == Waiter::Thread && self.flight.needs_this_thread() {
             return false;
         }
-        let leg = innermost();
+        let Ok(leg) = innermost() else { return false };
         if leg.as_ref().map(|leg| leg.flight.id) == self.wait.as_ref().map(Wait::by) {
             return true;
         }

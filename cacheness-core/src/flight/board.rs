@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::context::{Flight, innermost, lock};
 use super::graph::Wait;
+use super::hashed::Hashed;
 use super::map::{Flights, Found};
 use super::state::{Answer, Ticket, Waiter};
 use super::{Boarding, FlightKey};
@@ -15,7 +16,7 @@ use super::{Boarding, FlightKey};
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct Board<K: FlightKey> {
     flights: Arc<Flights<K>>,
-    key: K,
+    key: Hashed<K>,
     waiter: Waiter,
     seat: Option<Seat>,
 }
@@ -32,12 +33,29 @@ impl Seat {
         Self { flight, ticket: None, wait: None }
     }
 
+    /// What to do now, and queues the caller if that is to wait. Nothing if waiting would never end.
+    fn ask(&mut self, waiter: Waiter, waker: impl FnOnce() -> Waker) -> Option<Answer> {
+        if !self.may_wait(waiter) {
+            return None;
+        }
+        let waker = waker();
+        let mut state = lock(&self.flight.state);
+        let answer = state.ask();
+        let unneeded = match answer {
+            Answer::Wait => state.wait(waiter, &mut self.ticket, waker),
+            Answer::TakeOver | Answer::Landed(_) => Some(waker),
+        };
+        drop(state);
+        drop(unneeded);
+        Some(answer)
+    }
+
     /// Whether waiting can end. Asked at each poll, since a future may be polled inside different bodies.
     fn may_wait(&mut self, waiter: Waiter) -> bool {
         if waiter == Waiter::Thread && self.flight.needs_this_thread() {
             return false;
         }
-        let leg = innermost();
+        let Ok(leg) = innermost() else { return false };
         if leg.as_ref().map(|leg| leg.flight.id) == self.wait.as_ref().map(Wait::by) {
             return true;
         }
@@ -49,7 +67,7 @@ impl Seat {
 }
 
 impl<K: FlightKey> Board<K> {
-    pub(super) fn new(flights: Arc<Flights<K>>, key: K, waiter: Waiter) -> Self {
+    pub(super) fn new(flights: Arc<Flights<K>>, key: Hashed<K>, waiter: Waiter) -> Self {
         Self { flights, key, waiter, seat: None }
     }
 
@@ -67,25 +85,12 @@ impl<K: FlightKey> Board<K> {
     fn step(&mut self, waker: impl FnOnce() -> Waker) -> Poll<Boarding<K>> {
         if self.seat.is_none() {
             match self.flights.find(&self.key) {
-                Found::Done(boarding) => return Poll::Ready(boarding),
+                Found::Lead(flight) => return Poll::Ready(self.lead(flight)),
+                Found::Landed(landing) => return Poll::Ready(Boarding::Landed(landing)),
                 Found::Seat(seat) => self.seat = Some(seat),
             }
         }
-        let Some(seat) = &mut self.seat else { return Poll::Pending };
-        let answer = if seat.may_wait(self.waiter) {
-            let waker = waker();
-            let mut state = lock(&seat.flight.state);
-            let answer = state.ask();
-            let unneeded = match answer {
-                Answer::Wait => state.wait(self.waiter, &mut seat.ticket, waker),
-                Answer::TakeOver | Answer::Landed(_) => Some(waker),
-            };
-            drop(state);
-            drop(unneeded);
-            Some(answer)
-        } else {
-            None
-        };
+        let answer = self.seat.as_mut().and_then(|seat| seat.ask(self.waiter, waker));
         self.act_on(answer)
     }
 
@@ -95,10 +100,14 @@ impl<K: FlightKey> Board<K> {
         }
         let flight = self.leave();
         Poll::Ready(match (answer, flight) {
-            (Some(Answer::TakeOver), Some(flight)) => Boarding::Lead(self.flights.lead(self.key.clone(), flight)),
+            (Some(Answer::TakeOver), Some(flight)) => self.lead(flight),
             (Some(Answer::Landed(landing)), _) => Boarding::Landed(landing),
             _ => Boarding::Alone,
         })
+    }
+
+    fn lead(&self, flight: Arc<Flight>) -> Boarding<K> {
+        Boarding::Lead(self.flights.lead(self.key.clone(), flight))
     }
 
     /// Gives up the seat, and passes on a call that might have been meant for it.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::thread::AccessError;
 
 use super::state::State;
 
@@ -45,7 +46,7 @@ impl Leg {
     /// A flight the caller leads from now on, inside the body that is running now.
     pub(super) fn begin(flight: Arc<Flight>) -> Arc<Self> {
         flight.polled_by.store(NO_THREAD, Ordering::Relaxed);
-        Arc::new(Self { flight, inside: innermost() })
+        Arc::new(Self { flight, inside: innermost().ok().flatten() })
     }
 
     /// Runs a body, or polls it once, as led by this leg.
@@ -65,9 +66,10 @@ thread_local! {
     static LEADING: RefCell<Vec<Arc<Leg>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The leg whose body is running on this thread, the innermost of several. None while the thread is being torn down.
-pub(super) fn innermost() -> Option<Arc<Leg>> {
-    LEADING.try_with(|legs| legs.borrow().last().cloned()).ok().flatten()
+/// The leg whose body is running on this thread, the innermost of several. Nobody knows while the thread is being torn
+/// down.
+pub(super) fn innermost() -> Result<Option<Arc<Leg>>, AccessError> {
+    LEADING.try_with(|legs| legs.borrow().last().cloned())
 }
 
 /// Takes the leg off again, also when the body panics. Counts depth, since an inner one always goes first.
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     fn innermost_id() -> Option<u64> {
-        innermost().map(|leg| leg.flight.id)
+        innermost().unwrap().map(|leg| leg.flight.id)
     }
 
     #[test]

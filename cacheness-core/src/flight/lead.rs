@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::context::Leg;
+use super::hashed::Hashed;
 use super::map::Flights;
 use super::{FlightKey, Landing};
 
@@ -11,13 +12,13 @@ use super::{FlightKey, Landing};
 #[must_use = "a lead that is dropped abandons its flight"]
 pub(crate) struct Lead<K: FlightKey> {
     flights: Arc<Flights<K>>,
-    key: K,
+    key: Hashed<K>,
     leg: Arc<Leg>,
     landed: bool,
 }
 
 impl<K: FlightKey> Lead<K> {
-    pub(super) fn new(flights: Arc<Flights<K>>, key: K, leg: Arc<Leg>) -> Self {
+    pub(super) fn new(flights: Arc<Flights<K>>, key: Hashed<K>, leg: Arc<Leg>) -> Self {
         Self { flights, key, leg, landed: false }
     }
 

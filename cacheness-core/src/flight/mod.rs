@@ -24,12 +24,14 @@
 mod board;
 mod context;
 mod graph;
+mod hashed;
 mod lead;
 mod map;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use board::Board;
 pub(crate) use lead::Lead;
 pub(crate) use map::Flights;
 

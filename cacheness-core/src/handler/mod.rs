@@ -51,7 +51,7 @@ use crate::digest::checksum;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a cache",
     label = "this type cannot be written to a cache and read back",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it borrow nothing"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it and for all it contains, and let it borrow nothing"
 )]
 pub trait Storable: Serialize + DeserializeOwned + 'static {}
 

@@ -250,12 +250,15 @@ fn a_call_while_a_thread_is_torn_down_neither_hangs_nor_aborts() {
     alone_with_the_graph(|| {
         let office = Office::new();
         let at_end = CallsAtTheEnd(Arc::clone(&office));
-        std::thread::spawn(|| {
+        let before = Arc::clone(&office);
+        std::thread::spawn(move || {
             LAST.with(|last| *last.borrow_mut() = Some(at_end));
+            // What was used later is torn down earlier.
+            before.call(2, || ());
         })
         .join()
         .unwrap();
-        assert_eq!(office.computes(), 2);
+        assert_eq!(office.computes(), 3);
     });
 }
 

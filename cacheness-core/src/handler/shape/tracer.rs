@@ -1,0 +1,233 @@
+use std::fmt::{self, Display, Write};
+
+use serde::Serialize;
+use serde::ser::{self, Serializer};
+
+use super::compound::Compound;
+use super::{INDEX, Kind, LENGTH, MAX_DEPTH, Trace, Untraceable, mix, name};
+use crate::digest::{Checksum, checksum};
+
+/// The serializer, for a value at some depth.
+pub(super) struct Tracer<const CONTENTS: bool> {
+    depth: u32,
+}
+
+impl<const CONTENTS: bool> Tracer<CONTENTS> {
+    #[inline]
+    pub(super) fn at(depth: u32) -> Self {
+        Self { depth }
+    }
+
+    fn leaf(kind: Kind, size: u64, contents: u64) -> Result<Trace, Untraceable> {
+        let hash = if CONTENTS { mix(mix(kind as u64, 0), contents) } else { mix(kind as u64, 0) };
+        Ok(Trace { hash, size, elements: 0, marks: 1 << kind as u32 })
+    }
+
+    fn inner(&self) -> Result<Self, Untraceable> {
+        if self.depth < MAX_DEPTH { Ok(Self { depth: self.depth + 1 }) } else { Err(Untraceable::TooDeep) }
+    }
+
+    /// A value that consists of one other value.
+    fn around(
+        &self,
+        kind: Kind,
+        hash: u64,
+        size: u64,
+        value: &(impl Serialize + ?Sized),
+    ) -> Result<Trace, Untraceable> {
+        let inner = value.serialize(self.inner()?)?;
+        Ok(Trace {
+            hash: mix(mix(kind as u64, hash), inner.hash),
+            size: size + inner.size,
+            marks: inner.marks | 1 << kind as u32,
+            ..inner
+        })
+    }
+}
+
+fn variant_hash(of: &str, index: u32, variant: &str) -> u64 {
+    mix(mix(name(of), u64::from(index)), name(variant))
+}
+
+macro_rules! leaves {
+    ($($method:ident($type:ty) $kind:ident $size:literal $contents:expr;)*) => {$(
+        #[inline]
+        fn $method(self, value: $type) -> Result<Trace, Untraceable> {
+            let contents: fn($type) -> u64 = $contents;
+            Self::leaf(Kind::$kind, $size, contents(value))
+        }
+    )*};
+}
+
+impl<const CONTENTS: bool> Serializer for Tracer<CONTENTS> {
+    type Ok = Trace;
+    type Error = Untraceable;
+    type SerializeSeq = Compound<CONTENTS>;
+    type SerializeTuple = Compound<CONTENTS>;
+    type SerializeTupleStruct = Compound<CONTENTS>;
+    type SerializeTupleVariant = Compound<CONTENTS>;
+    type SerializeMap = Compound<CONTENTS>;
+    type SerializeStruct = Compound<CONTENTS>;
+    type SerializeStructVariant = Compound<CONTENTS>;
+
+    /// As bincode and MessagePack have it.
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    leaves! {
+        serialize_bool(bool) Bool 1 u64::from;
+        serialize_i8(i8) I8 1 |v| v as u64;
+        serialize_i16(i16) I16 2 |v| v as u64;
+        serialize_i32(i32) I32 4 |v| v as u64;
+        serialize_i64(i64) I64 8 |v| v as u64;
+        serialize_i128(i128) I128 16 |v| mix(v as u64, (v >> 64) as u64);
+        serialize_u8(u8) U8 1 u64::from;
+        serialize_u16(u16) U16 2 u64::from;
+        serialize_u32(u32) U32 4 u64::from;
+        serialize_u64(u64) U64 8 |v| v;
+        serialize_u128(u128) U128 16 |v| mix(v as u64, (v >> 64) as u64);
+        serialize_f32(f32) F32 4 |v| u64::from(v.to_bits());
+        serialize_f64(f64) F64 8 f64::to_bits;
+    }
+
+    #[inline]
+    fn serialize_char(self, value: char) -> Result<Trace, Untraceable> {
+        Self::leaf(Kind::Char, value.len_utf8() as u64, u64::from(value))
+    }
+
+    #[inline]
+    fn serialize_str(self, value: &str) -> Result<Trace, Untraceable> {
+        let contents = if CONTENTS { checksum(value.as_bytes()) } else { 0 };
+        Self::leaf(Kind::Str, LENGTH + value.len() as u64, contents)
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<Trace, Untraceable> {
+        let mut text = Text { sum: Checksum::new(), len: 0 };
+        write!(text, "{value}").map_err(ser::Error::custom)?;
+        Self::leaf(Kind::Str, LENGTH + text.len, text.sum.finish())
+    }
+
+    #[inline]
+    fn serialize_bytes(self, value: &[u8]) -> Result<Trace, Untraceable> {
+        let contents = if CONTENTS { checksum(value) } else { 0 };
+        Self::leaf(Kind::Bytes, LENGTH + value.len() as u64, contents)
+    }
+
+    #[inline]
+    fn serialize_none(self) -> Result<Trace, Untraceable> {
+        Self::leaf(Kind::None, 1, 0)
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Trace, Untraceable> {
+        let mut trace = self.around(Kind::Some, 0, 1, value)?;
+        // MessagePack has one nothing: `Some(None)` and `Some(())` need a look of their own.
+        if trace.size <= 2 {
+            trace.marks |= Trace::variant_mark(trace.hash);
+        }
+        Ok(trace)
+    }
+
+    #[inline]
+    fn serialize_unit(self) -> Result<Trace, Untraceable> {
+        Self::leaf(Kind::Unit, 0, 0)
+    }
+
+    #[inline]
+    fn serialize_unit_struct(self, of: &'static str) -> Result<Trace, Untraceable> {
+        let hash = mix(Kind::UnitStruct as u64, name(of));
+        Ok(Trace { hash, size: 0, elements: 0, marks: 1 << Kind::UnitStruct as u32 })
+    }
+
+    #[inline]
+    fn serialize_unit_variant(self, of: &'static str, index: u32, variant: &'static str) -> Result<Trace, Untraceable> {
+        let hash = mix(Kind::UnitVariant as u64, variant_hash(of, index, variant));
+        let marks = 1 << Kind::UnitVariant as u32 | Trace::variant_mark(hash);
+        Ok(Trace { hash, size: INDEX, elements: 0, marks })
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        of: &'static str,
+        value: &T,
+    ) -> Result<Trace, Untraceable> {
+        self.around(Kind::NewtypeStruct, name(of), 0, value)
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        of: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<Trace, Untraceable> {
+        let hash = variant_hash(of, index, variant);
+        let mut trace = self.around(Kind::NewtypeVariant, hash, INDEX, value)?;
+        trace.marks |= Trace::variant_mark(hash);
+        Ok(trace)
+    }
+
+    #[inline]
+    fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, Untraceable> {
+        Ok(Compound::of_length(self.inner()?.depth, Kind::Seq, len))
+    }
+
+    #[inline]
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Untraceable> {
+        Ok(Compound::new(self.inner()?.depth, Kind::Tuple, 0, 0))
+    }
+
+    #[inline]
+    fn serialize_tuple_struct(self, of: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Untraceable> {
+        Ok(Compound::new(self.inner()?.depth, Kind::TupleStruct, name(of), 0))
+    }
+
+    #[inline]
+    fn serialize_tuple_variant(
+        self,
+        of: &'static str,
+        index: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Untraceable> {
+        Ok(Compound::of_variant(self.inner()?.depth, Kind::TupleVariant, variant_hash(of, index, variant)))
+    }
+
+    #[inline]
+    fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, Untraceable> {
+        Ok(Compound::of_length(self.inner()?.depth, Kind::Map, len))
+    }
+
+    #[inline]
+    fn serialize_struct(self, of: &'static str, _: usize) -> Result<Self::SerializeStruct, Untraceable> {
+        Ok(Compound::new(self.inner()?.depth, Kind::Struct, name(of), 0))
+    }
+
+    #[inline]
+    fn serialize_struct_variant(
+        self,
+        of: &'static str,
+        index: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Untraceable> {
+        Ok(Compound::of_variant(self.inner()?.depth, Kind::StructVariant, variant_hash(of, index, variant)))
+    }
+}
+
+/// Text as it is being formatted.
+struct Text {
+    sum: Checksum,
+    len: u64,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.sum.update(part.as_bytes());
+        self.len += part.len() as u64;
+        Ok(())
+    }
+}

@@ -146,11 +146,7 @@ impl Cache {
         Ok(())
     }
 
-    pub(crate) async fn recall_async<T: Storable>(
-        &self,
-        key: &Key,
-        reader_ttl: Option<Duration>,
-    ) -> Result<Option<T>> {
+    pub(crate) async fn recall_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
         self.recall(key, reader_ttl)
     }
 

@@ -212,9 +212,6 @@ impl<'c> Ready<'c> {
 }
 
 /// What is to be stored, or the result if nothing is.
-pub(super) fn keep<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(
-    result: R,
-    plan: Plan<R, S, C>,
-) -> Result<S::Stored, R> {
+pub(super) fn keep<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(result: R, plan: Plan<R, S, C>) -> Result<S::Stored, R> {
     if S::keeps(&result) && (plan.condition)(&result) { S::split(result) } else { Err(result) }
 }

@@ -44,7 +44,11 @@ pub(crate) fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream)
 /// The error for an item that is something else, or the parser's for a function that is not finished.
 fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
     let is_function = item.clone().into_iter().any(|tree| matches!(tree, TokenTree::Ident(word) if word == "fn"));
-    if is_function { error } else { syn::Error::new_spanned(item, "only a function can be cached: put the attribute on a `fn`") }
+    if is_function {
+        error
+    } else {
+        syn::Error::new_spanned(item, "only a function can be cached: put the attribute on a `fn`")
+    }
 }
 
 /// The private module of the runtime: its name has the version, so that versions cannot be mixed.
@@ -165,9 +169,10 @@ impl Expansion<'_> {
     }
 
     fn skips(&self, argument: &Argument) -> bool {
-        argument.name.as_ref().is_some_and(|name| {
-            self.options.skip.iter().any(|skip| syn::ext::IdentExt::unraw(skip) == *name)
-        })
+        argument
+            .name
+            .as_ref()
+            .is_some_and(|name| self.options.skip.iter().any(|skip| syn::ext::IdentExt::unraw(skip) == *name))
     }
 
     fn encode(&self, at: usize, argument: &Argument) -> TokenStream {

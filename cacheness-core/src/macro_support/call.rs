@@ -202,12 +202,13 @@ impl<'c> Ready<'c> {
     }
 
     pub(super) fn put_options(&self) -> PutOptions {
-        let mut options = PutOptions::default();
-        options.ttl = self.order.ttl;
-        options.function = Some(self.order.function.scope().to_string());
-        options.prefix = self.order.site.prefix.map(str::to_owned);
-        options.metadata = self.order.extras.as_ref().map(Extras::take).unwrap_or_default();
-        options
+        PutOptions {
+            ttl: self.order.ttl,
+            function: Some(self.order.function.scope().to_string()),
+            prefix: self.order.site.prefix.map(str::to_owned),
+            metadata: self.order.extras.as_ref().map(Extras::take).unwrap_or_default(),
+            ..PutOptions::default()
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Expansion<'_> {
         for (input, argument) in function.sig.inputs.iter_mut().zip(&shape.arguments) {
             if let (FnArg::Typed(typed), Some(_)) = (input, &argument.pattern) {
                 let ident = &argument.ident;
-                typed.pat = Box::new(syn::parse_quote!(#ident));
+                *typed.pat = syn::parse_quote!(#ident);
             }
         }
         let Function { attrs, vis, defaultness, sig, .. } = &function;
@@ -180,7 +180,7 @@ impl Expansion<'_> {
         let span = self.at(ident.span());
         let p = self.p(span);
         if !self.options.leaves_out_defaults() {
-            return quote_spanned!(span=> #(#cfgs)* #p::arg(&#ident).encode(w.next()););
+            return quote_spanned!(span=> #(#cfgs)* #p::arg(&#ident).encode(w.argument()););
         }
         let name = argument.name.clone().unwrap_or_else(|| at.to_string());
         quote_spanned! {span=> #(#cfgs)* {
@@ -191,7 +191,7 @@ impl Expansion<'_> {
     fn encode_expr(&self, expr: &Expr) -> TokenStream {
         let span = self.at(expr.span());
         let p = self.p(span);
-        quote_spanned!(span=> #p::arg(&(#expr)).encode(w.next());)
+        quote_spanned!(span=> #p::arg(&(#expr)).encode(w.argument());)
     }
 
     /// The constant part of the options.

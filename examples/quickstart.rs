@@ -70,7 +70,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn report<T>(cache: &Cache, what: &str, call: impl FnOnce() -> Result<Timed<T>, Box<dyn Error>>) -> Result<T, Box<dyn Error>> {
+fn report<T>(
+    cache: &Cache,
+    what: &str,
+    call: impl FnOnce() -> Result<Timed<T>, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
     let (hits, start) = (cache.get_stats()?.hits, Instant::now());
     let Timed { took, value } = call()?;
     let elapsed = start.elapsed();

@@ -11,10 +11,10 @@ mod default;
 mod digest;
 mod entry;
 mod error;
-#[allow(dead_code, unused_imports, reason = "used by the cache")]
 mod flight;
-#[allow(dead_code, unused_imports, reason = "used by the store")]
+mod format;
 mod handler;
+mod key;
 mod limits;
 #[doc(hidden)]
 pub mod macro_support;
@@ -37,6 +37,7 @@ pub use default::{default_cache, set_default_cache};
 pub use entry::Entry;
 pub use error::{CacheError, ErrorKind, Result};
 pub use handler::Storable;
+pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use limits::Limits;
 pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,

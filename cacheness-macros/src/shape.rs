@@ -4,9 +4,7 @@ use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{
-    Attribute, Expr, FnArg, GenericArgument, Pat, PathArguments, ReturnType, Stmt, Token, Type, TypeParamBound,
-};
+use syn::{Attribute, Expr, FnArg, GenericArgument, Pat, PathArguments, ReturnType, Stmt, Token, Type, TypeParamBound};
 
 use crate::parse::Function;
 
@@ -111,7 +109,6 @@ impl Argument {
             }
         }
     }
-
 }
 
 fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {

@@ -11,9 +11,9 @@ mod crash_tests;
 mod filesystem;
 mod memory;
 
+use crate::blob_name::BlobName;
 pub(crate) use filesystem::FilesystemBlobs;
 pub use memory::MemoryBlobs;
-pub use crate::blob_name::BlobName;
 
 /// A place for blobs.
 ///

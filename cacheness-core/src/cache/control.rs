@@ -40,12 +40,13 @@ impl Cache {
         function: &str,
         mut visit: impl FnMut(&IndexKey, &Record, Entry) -> Result<()>,
     ) -> Result<()> {
-        let index = self.engine()?.store().index();
+        let engine = self.engine()?;
+        let index = engine.store().index();
         let mut after: Option<IndexKey> = None;
         loop {
             let page = index.group(Group::function(function), after.as_ref(), PAGE)?;
             for (key, record) in &page {
-                let entry = record.entry()?;
+                let entry = engine.describe(record)?;
                 if entry.function() == Some(function) {
                     visit(key, record, entry)?;
                 }

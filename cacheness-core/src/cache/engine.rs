@@ -14,6 +14,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::handler::{self, Encoded, PayloadFormat, Storable};
 use crate::key::Key;
+use crate::metadata::Record;
 use crate::policy::{self, Verdict};
 use crate::store::{Found, Store};
 
@@ -158,6 +159,13 @@ impl Engine {
         }
     }
 
+    /// The entry of a record, with when it was last used.
+    pub(super) fn describe(&self, record: &Record) -> Result<Entry> {
+        let mut entry = record.entry()?;
+        entry.accessed_at = self.store.index().last_access(&entry.key)?;
+        Ok(entry)
+    }
+
     /// Stores an encoded value, then makes room if the cache has grown over its limit.
     pub(super) fn put(
         &self,
@@ -172,6 +180,7 @@ impl Engine {
             key: IndexKey::of(key),
             core: self.core_of(&encoded, ttl),
             details: details_of(key, data_type, options, config.metadata.store_cache_key_params),
+            accessed_at: None,
         };
         let key = entry.key.clone();
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
@@ -206,7 +215,7 @@ impl Engine {
     }
 
     /// Removes page after page of records until none is left, or none of a page could be removed.
-    fn remove_pages(&self, page: impl Fn() -> Result<Vec<(IndexKey, crate::metadata::Record)>>) -> Result<u64> {
+    fn remove_pages(&self, page: impl Fn() -> Result<Vec<(IndexKey, Record)>>) -> Result<u64> {
         let mut total = 0;
         loop {
             let mut removed = 0;

@@ -13,8 +13,8 @@ mod warn;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -209,9 +209,9 @@ impl Cache {
         let engine = self.engine()?;
         let key = self.index_key(key)?;
         let Some(mut found) = engine.find::<T>(&key, None)? else { return Ok(None) };
+        // Loading may find a newer record in the place of the one that was found: describe that.
         let bytes = engine.load(&key, &mut found)?;
-        // The record may have been replaced by a newer one while it was loaded: describe the one that was.
-        let entry = found.record.entry()?;
+        let entry = engine.describe(&found.record)?;
         Ok(engine.decode(bytes, &found).map(|value| (value, entry)))
     }
 

@@ -94,6 +94,17 @@ fn an_entry_expires_at_its_time_to_live_and_a_reader_may_narrow_it() {
 }
 
 #[test]
+fn an_entry_tells_when_it_was_last_read() {
+    let (cache, clock) = with_manual_clock();
+    cache.put(&1u8, "one").unwrap();
+    let stored = clock.now();
+    clock.advance(seconds(5));
+    let (_, entry) = cache.get_with_metadata::<u8>("one").unwrap().unwrap();
+    assert_eq!(entry.created_at(), stored);
+    assert_eq!(entry.accessed_at(), stored.after(seconds(5)));
+}
+
+#[test]
 fn cleanup_removes_what_expired_and_nothing_else() {
     let (cache, clock) = with_manual_clock();
     for n in 0..500u64 {

@@ -96,7 +96,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Entry, &[u8])> {
     let (core, key_len, details_len) = reader.core()?;
     let key = IndexKey::from_stored(reader.take(key_len)?)?;
     let details = decode_details(reader.take(details_len)?)?;
-    Ok((Entry { key, core, details }, reader.0))
+    Ok((Entry { key, core, details, accessed_at: None }, reader.0))
 }
 
 /// Reads only the part of fixed size; what follows the entry's bytes is returned with it.
@@ -207,6 +207,7 @@ mod tests {
                 metadata: [("accuracy".to_owned(), Value::from(0.5))].into(),
                 ..Details::default()
             },
+            accessed_at: None,
         }
     }
 

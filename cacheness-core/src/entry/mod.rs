@@ -36,6 +36,8 @@ pub struct Entry {
     pub(crate) key: IndexKey,
     pub(crate) core: Core,
     pub(crate) details: Details,
+    /// Kept apart from the record, which a hit does not write.
+    pub(crate) accessed_at: Option<Timestamp>,
 }
 
 /// The part of an entry that every hit needs: of fixed size, so that reading it allocates nothing.
@@ -79,6 +81,11 @@ impl Entry {
     /// When the value was stored.
     pub fn created_at(&self) -> Timestamp {
         self.core.created_at
+    }
+
+    /// When the value was last read or stored.
+    pub fn accessed_at(&self) -> Timestamp {
+        self.accessed_at.map_or(self.core.created_at, |at| at.max(self.core.created_at))
     }
 
     /// When the value stops being returned; `None` if never.

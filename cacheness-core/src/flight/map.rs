@@ -50,6 +50,7 @@ impl<K: FlightKey> Flights<K> {
         Board::new(Arc::clone(self), Hashed::new(key, &self.hasher), waiter)
     }
 
+    #[cfg(test)]
     /// How many keys are being worked on.
     pub(crate) fn in_flight(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()

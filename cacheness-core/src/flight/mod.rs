@@ -31,7 +31,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use board::Board;
 pub(crate) use lead::Lead;
 pub(crate) use map::Flights;
 

@@ -22,8 +22,8 @@
 mod open;
 mod seal;
 
-pub(crate) use open::{HeaderRead, Opened, open, open_header};
-pub(crate) use seal::{Envelope, seal};
+pub(crate) use open::{HeaderRead, open, open_header};
+pub(crate) use seal::seal;
 
 use crate::Limits;
 use crate::digest::checksum;

@@ -18,6 +18,7 @@ impl Envelope<'_> {
         [&self.start, self.payload, &self.trailer]
     }
 
+    #[cfg(test)]
     /// Length of all parts together, in bytes.
     pub(crate) fn len(&self) -> u64 {
         (self.start.len() + self.payload.len() + self.trailer.len()) as u64

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::open::Opened;
 use super::*;
 use crate::{CacheError, Result};
 

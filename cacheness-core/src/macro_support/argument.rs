@@ -42,7 +42,7 @@ impl Writer {
     }
 
     /// Begins the next argument.
-    pub fn next(&mut self) -> &mut KeyWriter {
+    pub fn argument(&mut self) -> &mut KeyWriter {
         self.key.argument();
         &mut self.key
     }

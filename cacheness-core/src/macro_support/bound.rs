@@ -48,11 +48,7 @@ impl<F> fmt::Debug for Later<F> {
 }
 
 /// Binds a call to what makes it.
-pub fn bind<R, S: Strategy<R>, F: FnOnce() -> R>(
-    call: Call<'_>,
-    plan: Plan<R, S>,
-    make: F,
-) -> BoundCall<R, Now<F>> {
+pub fn bind<R, S: Strategy<R>, F: FnOnce() -> R>(call: Call<'_>, plan: Plan<R, S>, make: F) -> BoundCall<R, Now<F>> {
     BoundCall::new(call, &plan, Now(make))
 }
 

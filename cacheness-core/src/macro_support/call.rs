@@ -202,19 +202,17 @@ impl<'c> Ready<'c> {
     }
 
     pub(super) fn put_options(&self) -> PutOptions {
-        let mut options = PutOptions::default();
-        options.ttl = self.order.ttl;
-        options.function = Some(self.order.function.scope().to_string());
-        options.prefix = self.order.site.prefix.map(str::to_owned);
-        options.metadata = self.order.extras.as_ref().map(Extras::take).unwrap_or_default();
-        options
+        PutOptions {
+            ttl: self.order.ttl,
+            function: Some(self.order.function.scope().to_string()),
+            prefix: self.order.site.prefix.map(str::to_owned),
+            metadata: self.order.extras.as_ref().map(Extras::take).unwrap_or_default(),
+            ..PutOptions::default()
+        }
     }
 }
 
 /// What is to be stored, or the result if nothing is.
-pub(super) fn keep<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(
-    result: R,
-    plan: Plan<R, S, C>,
-) -> Result<S::Stored, R> {
+pub(super) fn keep<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(result: R, plan: Plan<R, S, C>) -> Result<S::Stored, R> {
     if S::keeps(&result) && (plan.condition)(&result) { S::split(result) } else { Err(result) }
 }

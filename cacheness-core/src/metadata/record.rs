@@ -124,8 +124,9 @@ impl Record {
 }
 
 fn parse_name(bytes: &[u8]) -> Result<BlobName> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| CacheError::caused_by(ErrorKind::Integrity, "a record names its blob in other bytes", error))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        CacheError::caused_by(ErrorKind::Integrity, "a record names its blob in other bytes", error)
+    })?;
     BlobName::parse(text)
 }
 
@@ -159,7 +160,7 @@ pub(super) mod tests {
             checksum: 3,
         };
         let details = Details { function: Some("f".into()), ..Details::default() };
-        Entry { key: IndexKey::of(&key.to_key().unwrap()), core, details }
+        Entry { key: IndexKey::of(&key.to_key().unwrap()), core, details, accessed_at: None }
     }
 
     pub(in crate::metadata) fn record_of(key: &str, created: i64, ttl: Option<u64>) -> (IndexKey, Record) {

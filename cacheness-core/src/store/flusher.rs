@@ -35,7 +35,9 @@ impl Flusher {
         let thread = thread::Builder::new()
             .name("cacheness-flush".to_owned())
             .spawn(move || mine.run(&*index, &*blobs, interval))
-            .map_err(|error| CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error))?;
+            .map_err(|error| {
+                CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error)
+            })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 

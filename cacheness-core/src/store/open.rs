@@ -67,7 +67,9 @@ impl Store {
         let (index, blobs): (Arc<dyn MetadataBackend>, Arc<dyn BlobBackend>) = (Arc::new(index), Arc::new(blobs));
         let flusher = match config.durability {
             Durability::Immediate => None,
-            Durability::Interval => Some(Flusher::start(Arc::clone(&index), Arc::clone(&blobs), config.flush_interval())?),
+            Durability::Interval => {
+                Some(Flusher::start(Arc::clone(&index), Arc::clone(&blobs), config.flush_interval())?)
+            }
         };
         Ok(Self {
             root: Some(root.to_path_buf()),

@@ -85,7 +85,9 @@ fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result
         };
         match format::open_header(&start, limits) {
             Ok(HeaderRead::Whole(header)) => return Ok(entry::decode(header).ok().map(|(entry, _)| entry)),
-            Ok(HeaderRead::Needs(bytes)) if bytes > start.len() as u64 && start.len() as u64 == wanted => wanted = bytes,
+            Ok(HeaderRead::Needs(bytes)) if bytes > start.len() as u64 && start.len() as u64 == wanted => {
+                wanted = bytes
+            }
             Ok(HeaderRead::Needs(_)) | Err(_) => return Ok(None),
         }
     }

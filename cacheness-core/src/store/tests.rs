@@ -33,7 +33,9 @@ fn put(store: &Store, key: &str, value: &[u8]) {
         stored_size: 0,
         checksum: 0,
     };
-    store.put(Entry { key: key_of(key), core, details: Details::default() }, value, u64::MAX).unwrap();
+    store
+        .put(Entry { key: key_of(key), core, details: Details::default(), accessed_at: None }, value, u64::MAX)
+        .unwrap();
 }
 
 fn get(store: &Store, key: &str) -> Option<Vec<u8>> {

@@ -106,20 +106,13 @@ pub trait Vfs: Debug + Send + Sync {
 }
 
 /// A file open for reading.
+#[allow(clippy::len_without_is_empty, reason = "the length of a file that is read, not of a collection")]
 pub trait ReadFile: io::Read + io::Seek + Debug + Send {
     /// Its length in bytes.
     ///
     /// # Errors
     /// Those of the operating system.
     fn len(&self) -> io::Result<u64>;
-
-    /// Whether it has no bytes.
-    ///
-    /// # Errors
-    /// As [`ReadFile::len`].
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
 }
 
 /// A new file open for writing.

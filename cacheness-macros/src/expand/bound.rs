@@ -4,8 +4,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    Attribute, FnArg, GenericParam, Lifetime, ParenthesizedGenericArguments, Pat, ReceiverKind, Safety, Signature, Type,
-    TypeReference,
+    Attribute, FnArg, GenericParam, Lifetime, ParenthesizedGenericArguments, Pat, ReceiverKind, Safety, Signature,
+    Type, TypeReference,
 };
 
 use super::Expansion;

@@ -44,7 +44,11 @@ pub(crate) fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream)
 /// The error for an item that is something else, or the parser's for a function that is not finished.
 fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
     let is_function = item.clone().into_iter().any(|tree| matches!(tree, TokenTree::Ident(word) if word == "fn"));
-    if is_function { error } else { syn::Error::new_spanned(item, "only a function can be cached: put the attribute on a `fn`") }
+    if is_function {
+        error
+    } else {
+        syn::Error::new_spanned(item, "only a function can be cached: put the attribute on a `fn`")
+    }
 }
 
 /// The private module of the runtime: its name has the version, so that versions cannot be mixed.
@@ -74,7 +78,7 @@ impl Expansion<'_> {
         for (input, argument) in function.sig.inputs.iter_mut().zip(&shape.arguments) {
             if let (FnArg::Typed(typed), Some(_)) = (input, &argument.pattern) {
                 let ident = &argument.ident;
-                typed.pat = Box::new(syn::parse_quote!(#ident));
+                *typed.pat = syn::parse_quote!(#ident);
             }
         }
         let Function { attrs, vis, defaultness, sig, .. } = &function;
@@ -165,9 +169,10 @@ impl Expansion<'_> {
     }
 
     fn skips(&self, argument: &Argument) -> bool {
-        argument.name.as_ref().is_some_and(|name| {
-            self.options.skip.iter().any(|skip| syn::ext::IdentExt::unraw(skip) == *name)
-        })
+        argument
+            .name
+            .as_ref()
+            .is_some_and(|name| self.options.skip.iter().any(|skip| syn::ext::IdentExt::unraw(skip) == *name))
     }
 
     fn encode(&self, at: usize, argument: &Argument) -> TokenStream {
@@ -175,7 +180,7 @@ impl Expansion<'_> {
         let span = self.at(ident.span());
         let p = self.p(span);
         if !self.options.leaves_out_defaults() {
-            return quote_spanned!(span=> #(#cfgs)* #p::arg(&#ident).encode(w.next()););
+            return quote_spanned!(span=> #(#cfgs)* #p::arg(&#ident).encode(w.argument()););
         }
         let name = argument.name.clone().unwrap_or_else(|| at.to_string());
         quote_spanned! {span=> #(#cfgs)* {
@@ -186,7 +191,7 @@ impl Expansion<'_> {
     fn encode_expr(&self, expr: &Expr) -> TokenStream {
         let span = self.at(expr.span());
         let p = self.p(span);
-        quote_spanned!(span=> #p::arg(&(#expr)).encode(w.next());)
+        quote_spanned!(span=> #p::arg(&(#expr)).encode(w.argument());)
     }
 
     /// The constant part of the options.

@@ -8,7 +8,10 @@ fn expansion(options: &str, item: &str) -> String {
 fn a_simple_function_grows_by_less_than_its_bar() {
     for (options, item) in [
         ("ttl = 86400", "fn nearest(csv: &Path, k: usize) -> Vec<Neighbor> { read(csv).nearest(k) }"),
-        ("ttl = 86400", "async fn nearest(csv: &Path, k: usize) -> Result<Vec<Neighbor>> { read(csv).await?.nearest(k) }"),
+        (
+            "ttl = 86400",
+            "async fn nearest(csv: &Path, k: usize) -> Result<Vec<Neighbor>> { read(csv).await?.nearest(k) }",
+        ),
     ] {
         let (written, expanded) = (item.len(), expansion(options, item).len());
         println!("{written} bytes become {expanded}");

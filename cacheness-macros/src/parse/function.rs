@@ -23,7 +23,10 @@ impl Parse for Function {
             if input.peek(Token![default]) && !input.peek2(Token![!]) { Some(input.parse()?) } else { None };
         let sig: Signature = input.parse()?;
         if input.peek(Token![;]) {
-            return Err(Error::new_spanned(&sig, "a cached function needs a body: put the attribute where the body is"));
+            return Err(Error::new_spanned(
+                &sig,
+                "a cached function needs a body: put the attribute where the body is",
+            ));
         }
         let TokenTree::Group(group) = input.parse()? else {
             return Err(input.error("expected the body of the function"));

@@ -150,12 +150,7 @@ impl Options {
         flavor == Flavor::CacheIf && self.condition.is_none() && !named
     }
 
-    fn read_option(
-        &mut self,
-        input: ParseStream,
-        seen: &mut Vec<&'static str>,
-        errors: &mut Errors,
-    ) -> Result<()> {
+    fn read_option(&mut self, input: ParseStream, seen: &mut Vec<&'static str>, errors: &mut Errors) -> Result<()> {
         if !input.peek(Ident::peek_any) {
             return Err(misplaced(input));
         }

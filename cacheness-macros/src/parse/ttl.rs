@@ -13,7 +13,10 @@ pub(super) fn literal(expr: &Expr) -> Result<Option<u64>> {
         && let Lit::Str(text) = &literal.lit
     {
         let micros = text_micros(&text.value()).ok_or_else(|| {
-            Error::new(span, "`ttl` is not a time: write a number and a unit of us, ms, s, m, h, d, w, like \"90s\" or \"24h\"")
+            Error::new(
+                span,
+                "`ttl` is not a time: write a number and a unit of us, ms, s, m, h, d, w, like \"90s\" or \"24h\"",
+            )
         })?;
         return whole(micros, span).map(Some);
     }

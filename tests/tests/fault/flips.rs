@@ -30,7 +30,8 @@ fn sweep(count: u64, sessions: u64, flips: u64, seed: u64) {
     };
     for round in 0..flips {
         // Half of the flips go to a file chosen evenly, so that small ones are hit; half to a byte chosen evenly.
-        let file = if round % 2 == 0 { random(files.len() as u64) } else { weighted(&lengths, random(lengths.iter().sum())) };
+        let file =
+            if round % 2 == 0 { random(files.len() as u64) } else { weighted(&lengths, random(lengths.iter().sum())) };
         let (file, len) = (files[file as usize], lengths[file as usize]);
         if len == 0 {
             continue;

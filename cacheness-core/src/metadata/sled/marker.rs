@@ -96,7 +96,8 @@ impl Marker {
             return None;
         }
         let mut rest = body.strip_prefix(MAGIC)?.strip_prefix(&[VERSION])?;
-        let totals = Totals { entries: u64::from_le_bytes(take(&mut rest)?), bytes: u64::from_le_bytes(take(&mut rest)?) };
+        let totals =
+            Totals { entries: u64::from_le_bytes(take(&mut rest)?), bytes: u64::from_le_bytes(take(&mut rest)?) };
         let buckets = u32::from_le_bytes(take(&mut rest)?);
         let buckets = (0..buckets).map(|_| take(&mut rest).map(u64::from_le_bytes)).collect::<Option<_>>()?;
         let files = u32::from_le_bytes(take(&mut rest)?);

@@ -123,8 +123,7 @@ impl MetadataBackend for SledIndex {
 
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
         let facts = rows::Facts::of(record)?;
-        let previous =
-            self.with("write the index", |trees| trees.entries.insert(key.as_bytes(), record.as_bytes()))?;
+        let previous = self.with("write the index", |trees| trees.entries.insert(key.as_bytes(), record.as_bytes()))?;
         let previous = previous.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
         self.sums.put(key, previous.as_ref(), record);
         self.rows.put(key, previous.as_ref(), facts);

@@ -41,9 +41,9 @@ impl SledIndex {
         let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
         Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
         let found = match marker {
-            Some(marker) if untouched => Trees::open(&options).map(|trees| {
-                (trees, Sums::restore(&marker.buckets, marker.totals), Health::Clean)
-            }),
+            Some(marker) if untouched => {
+                Trees::open(&options).map(|trees| (trees, Sums::restore(&marker.buckets, marker.totals), Health::Clean))
+            }
             Some(marker) => salvage::carry_over(&options, Some(&marker.buckets)).map(damaged),
             None if index.exists() => open_unmarked(&options),
             None => Trees::open(&options).map(|trees| (trees, Sums::new(), Health::New)),

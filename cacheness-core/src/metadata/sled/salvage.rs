@@ -60,7 +60,8 @@ fn take_over(fresh: &Trees, found: &Sums, receiver: &Receiver<(IndexKey, Record)
     loop {
         match receiver.recv_timeout(PATIENCE) {
             Ok((key, record)) => {
-                let previous = shielded("rebuild the index", || fresh.entries.insert(key.as_bytes(), record.as_bytes()))?;
+                let previous =
+                    shielded("rebuild the index", || fresh.entries.insert(key.as_bytes(), record.as_bytes()))?;
                 if previous.is_none() {
                     found.put(&key, None, &record);
                 }

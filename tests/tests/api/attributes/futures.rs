@@ -91,7 +91,9 @@ fn an_error_that_is_not_send_leaves_the_future_send() {
     async fn fails(n: i32) -> Result<i32, Box<dyn std::error::Error>> {
         RUNS.count();
         ready(()).await;
-        if n < 0 { Err("negative")? }
+        if n < 0 {
+            Err("negative")?
+        }
         Ok(n)
     }
 

@@ -28,7 +28,7 @@ pub(crate) mod strict {
     ///
     /// # Errors
     /// Never.
-    #[cache_if(|n| n.is_ok(), prefix = "p")]
+    #[cache_if(|n| matches!(n, Ok(1..)), prefix = "p")]
     pub fn result((a, b): (u32, u32), _: u8) -> Result<u32, std::num::ParseIntError> {
         let c: u32 = "3".parse()?;
         if a > b {

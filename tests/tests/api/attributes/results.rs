@@ -129,6 +129,7 @@ fn a_failing_cache_is_not_in_the_way() {
     }
 
     assert_eq!([value(), value()], [Stubborn, Stubborn]);
+    assert_eq!(cacheness::function(value).info().unwrap().misses, 2);
     assert_eq!([key(Stubborn), key(Stubborn)], [3, 4]);
 }
 

@@ -1,7 +1,7 @@
 //! [`Call::run`] as a future.
 //!
-//! The body is a closure that makes the user's future: only a miss makes it, in one allocation together with the rest of
-//! the way a miss goes. So the future of a cached function is small, and only as `Send` as its body.
+//! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
+//! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ impl<'c> Call<'c> {
     ) -> R {
         let mode = mode::current();
         if mode == Mode::Bypass {
-            return Box::pin(mode::within_async(Mode::Usual, body())).await;
+            return mode::within_async(Mode::Usual, Box::pin(body())).await;
         }
         let ready = match self.ready_async().await {
             Ok(ready) => ready,
@@ -31,7 +31,7 @@ impl<'c> Call<'c> {
                 if let Some(refusal) = plan.refusal(&error) {
                     return refusal;
                 }
-                return Box::pin(mode::within_async(Mode::Usual, body())).await;
+                return mode::within_async(Mode::Usual, Box::pin(body())).await;
             }
         };
         if mode == Mode::Usual {
@@ -125,7 +125,8 @@ impl Ready<'_> {
 
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {
         self.order.function.misses.count();
-        mode::within_async(Mode::Usual, body()).await
+        // Boxed by itself: recursive functions would otherwise carry it through the stack frame of every step.
+        mode::within_async(Mode::Usual, Box::pin(body())).await
     }
 
     async fn compute_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Future<Output = R>>(

@@ -120,7 +120,7 @@ impl Ready<'_> {
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
     async fn recall_again<R, S: Strategy<R>>(&self) -> Option<R> {
-        self.recall_async::<R, S>().await.ok().flatten()
+        Box::pin(self.recall_async::<R, S>()).await.ok().flatten()
     }
 
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {
@@ -141,7 +141,7 @@ impl Ready<'_> {
             Err(result) => return (result, Landing::NotStored),
         };
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        match self.cache.retain_async(&self.key, &value, self.put_options()).await {
+        match Box::pin(self.cache.retain_async(&self.key, &value, self.put_options())).await {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
         }

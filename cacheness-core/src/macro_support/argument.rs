@@ -15,7 +15,6 @@ use super::site::Site;
 use crate::key::{CacheKey, KeyWriter, serialize_key};
 
 /// Writes the key of one call.
-#[derive(Debug)]
 pub struct Writer {
     key: KeyWriter,
     site: &'static Site,

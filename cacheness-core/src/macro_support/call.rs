@@ -21,7 +21,6 @@ pub(super) const READING: &str = "reading a function result";
 pub(super) const WRITING: &str = "storing a function result";
 
 /// One call of a cached function, with its key written.
-#[derive(Debug)]
 pub struct Call<'c> {
     pub(super) key: PendingKey,
     pub(super) cache: Option<&'c Cache>,

@@ -1,7 +1,7 @@
 //! [`Call::run`] as a future.
 //!
-//! The body is a closure that makes the user's future: only a miss makes it, in one allocation together with the rest of
-//! the way a miss goes. So the future of a cached function is small, and only as `Send` as its body.
+//! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
+//! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ impl<'c> Call<'c> {
     ) -> R {
         let mode = mode::current();
         if mode == Mode::Bypass {
-            return Box::pin(mode::within_async(Mode::Usual, body())).await;
+            return mode::within_async(Mode::Usual, Box::pin(body())).await;
         }
         let ready = match self.ready_async().await {
             Ok(ready) => ready,
@@ -31,7 +31,7 @@ impl<'c> Call<'c> {
                 if let Some(refusal) = plan.refusal(&error) {
                     return refusal;
                 }
-                return Box::pin(mode::within_async(Mode::Usual, body())).await;
+                return mode::within_async(Mode::Usual, Box::pin(body())).await;
             }
         };
         if mode == Mode::Usual {
@@ -120,12 +120,13 @@ impl Ready<'_> {
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
     async fn recall_again<R, S: Strategy<R>>(&self) -> Option<R> {
-        self.recall_async::<R, S>().await.ok().flatten()
+        Box::pin(self.recall_async::<R, S>()).await.ok().flatten()
     }
 
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {
         self.order.function.misses.count();
-        mode::within_async(Mode::Usual, body()).await
+        // Boxed by itself: recursive functions would otherwise carry it through the stack frame of every step.
+        mode::within_async(Mode::Usual, Box::pin(body())).await
     }
 
     async fn compute_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Future<Output = R>>(
@@ -140,7 +141,7 @@ impl Ready<'_> {
             Err(result) => return (result, Landing::NotStored),
         };
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        match self.cache.retain_async(&self.key, &value, self.put_options()).await {
+        match Box::pin(self.cache.retain_async(&self.key, &value, self.put_options())).await {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
         }

@@ -1,8 +1,10 @@
 //! Opening, rebuilding in place, and closing.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::marker::Marker;
 use super::rows::{self, Rows};
@@ -10,6 +12,9 @@ use super::shield::shielded;
 use super::sums::Sums;
 use super::{SledIndex, SledOptions, Trees, believed, closed, salvage};
 use crate::error::{CacheError, ErrorKind, Result};
+
+/// How long the threads of a closed database may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// In what state an index was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,7 @@ impl SledIndex {
             drop(trees);
             Ok(())
         })?;
+        wait_until_released(&index_dir(&self.options.root));
         if !self.rows.are_complete() {
             return Ok(());
         }
@@ -87,6 +93,18 @@ impl SledIndex {
         marker
             .and_then(|marker| marker.write(root))
             .map_err(|error| storage(root, "cannot mark the index as closed", error))
+    }
+}
+
+/// Waits until the last thread of a closed sled has let go of its file: until then the file may still change, and the
+/// lock on it is not free.
+fn wait_until_released(index: &Path) {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        match File::open(index.join("db")).map(|file| file.try_lock()) {
+            Ok(Err(TryLockError::WouldBlock)) => thread::sleep(Duration::from_millis(1)),
+            _ => return,
+        }
     }
 }
 
@@ -125,6 +143,7 @@ impl Trees {
     }
 
     pub(super) fn open_at(index: &Path, page_cache_bytes: u64) -> Result<Self> {
+        wait_until_released(index);
         let config = sled::Config::new().path(index).cache_capacity(page_cache_bytes).flush_every_ms(None);
         shielded("open the index", || {
             let db = config.open()?;

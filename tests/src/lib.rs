@@ -52,6 +52,14 @@ pub fn warnings(output: &Output) -> Vec<String> {
     errors_of(output).lines().filter(|line| line.starts_with("cacheness:")).map(str::to_owned).collect()
 }
 
+/// A directory for a test that makes and removes many: in memory where the system has such a place.
+///
+/// # Panics
+/// If none can be made.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory can be made")
+}
+
 /// Copies a directory with everything in it.
 ///
 /// # Errors
@@ -64,6 +72,24 @@ pub fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
             copy_dir(&item.path(), &to.join(item.file_name()))?;
         } else {
             std::fs::copy(item.path(), to.join(item.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a cache directory. Blobs, which are written once and never changed, are shared with the original.
+///
+/// # Errors
+/// Those of the file system.
+pub fn copy_cache(from: &Path, to: &Path) -> std::io::Result<()> {
+    let blobs = from.join("blobs");
+    for file in files_below(from)? {
+        let target = to.join(file.strip_prefix(from).map_err(std::io::Error::other)?);
+        target.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        if file.starts_with(&blobs) {
+            std::fs::hard_link(&file, target)?;
+        } else {
+            std::fs::copy(&file, target)?;
         }
     }
     Ok(())

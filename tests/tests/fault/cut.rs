@@ -5,22 +5,28 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cacheness_tests::{copy_dir, files_below};
+use cacheness_tests::{copy_cache, files_below, scratch};
 
-use crate::{examine, filled};
+use crate::{examine, filled, values};
 
 const COUNT: u64 = 40;
 
 /// Damages every file of a closed directory in turn and looks at what is left.
 fn each_file(damage: impl Fn(&Path)) {
-    let original = tempfile::tempdir().unwrap();
+    let original = scratch();
     filled(original.path(), COUNT, 2);
+    let right = values(COUNT);
     for file in files_below(original.path()).unwrap() {
-        let copy = tempfile::tempdir().unwrap();
-        copy_dir(original.path(), copy.path()).unwrap();
+        let copy = scratch();
+        copy_cache(original.path(), copy.path()).unwrap();
         let name = file.strip_prefix(original.path()).unwrap();
-        damage(&copy.path().join(name));
-        examine(copy.path(), COUNT).unwrap_or_else(|error| panic!("{}: {error:?}", name.display()));
+        // A file of its own: blobs are shared with the original.
+        let file = copy.path().join(name);
+        let bytes = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, bytes).unwrap();
+        damage(&file);
+        examine(copy.path(), &right).unwrap_or_else(|error| panic!("{}: {error:?}", name.display()));
     }
 }
 
@@ -51,7 +57,7 @@ fn a_file_that_was_written_twice_is_survived() {
 
 #[test]
 fn a_blob_replaced_by_a_link_a_pipe_or_a_directory_is_a_miss_and_never_followed_or_waited_for() {
-    let outside = tempfile::tempdir().unwrap();
+    let outside = scratch();
     let target = outside.path().join("target");
     fs::write(&target, "mine").unwrap();
     let replace: [&dyn Fn(&PathBuf); 3] = [
@@ -60,13 +66,13 @@ fn a_blob_replaced_by_a_link_a_pipe_or_a_directory_is_a_miss_and_never_followed_
         &|file| fs::create_dir(file).unwrap(),
     ];
     for replacement in replace {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         filled(dir.path(), COUNT, 1);
         for blob in files_below(&dir.path().join("blobs")).unwrap() {
             fs::remove_file(&blob).unwrap();
             replacement(&blob);
         }
-        let seen = examine(dir.path(), COUNT).unwrap();
+        let seen = examine(dir.path(), &values(COUNT)).unwrap();
         assert_eq!((seen.hits, seen.misses), (32, 8), "{seen:?}");
     }
     assert_eq!(fs::read(&target).unwrap(), b"mine");
@@ -74,14 +80,14 @@ fn a_blob_replaced_by_a_link_a_pipe_or_a_directory_is_a_miss_and_never_followed_
 
 #[test]
 fn junk_in_the_directory_is_neither_read_nor_removed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     filled(dir.path(), COUNT, 1);
     for place in ["junk", "blobs/junk", "blobs/ab/junk.blob", "staging/junk", "quarantine/junk"] {
         let path = dir.path().join(place);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "mine").unwrap();
     }
-    let seen = examine(dir.path(), COUNT).unwrap();
+    let seen = examine(dir.path(), &values(COUNT)).unwrap();
     assert_eq!((seen.hits, seen.misses), (COUNT, 0));
     for place in ["junk", "blobs/junk", "blobs/ab/junk.blob", "staging/junk", "quarantine/junk"] {
         assert_eq!(fs::read(dir.path().join(place)).unwrap(), b"mine", "{place}");

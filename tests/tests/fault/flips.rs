@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 use std::sync::Once;
 
-use cacheness_tests::{copy_dir, files_below};
+use cacheness_tests::{copy_cache, files_below, scratch};
 
-use crate::{examine, filled};
+use crate::{examine, filled, values};
 
 /// Panics inside sled are caught by the cache, and would fill the output.
 fn silence_panics_of_sled() {
@@ -25,11 +25,12 @@ fn silence_panics_of_sled() {
 /// Flips one random bit per round in a fresh copy of a closed directory.
 fn sweep(count: u64, sessions: u64, flips: u64, seed: u64) {
     silence_panics_of_sled();
-    let original = tempfile::tempdir().unwrap();
+    let original = scratch();
     filled(original.path(), count, sessions);
     let files: Vec<_> = files_below(original.path()).unwrap();
     let files: Vec<_> = files.iter().map(|file| file.strip_prefix(original.path()).unwrap()).collect();
     let lengths: Vec<u64> = files.iter().map(|file| original.path().join(file).metadata().unwrap().len()).collect();
+    let right = values(count);
     let (mut state, mut hits, mut misses) = (seed, 0, 0);
     let mut random = |below: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -44,10 +45,10 @@ fn sweep(count: u64, sessions: u64, flips: u64, seed: u64) {
             continue;
         }
         let (at, bit) = (random(len), random(8));
-        let copy = tempfile::tempdir().unwrap();
-        copy_dir(original.path(), copy.path()).unwrap();
+        let copy = scratch();
+        copy_cache(original.path(), copy.path()).unwrap();
         flip(&copy.path().join(file), at, bit);
-        let outcome = catch_unwind(AssertUnwindSafe(|| examine(copy.path(), count)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| examine(copy.path(), &right)));
         let place = format!("{} byte {at} bit {bit}, seed {seed}, round {round}", file.display());
         match outcome {
             Ok(Ok(seen)) => (hits, misses) = (hits + seen.hits, misses + seen.misses),
@@ -72,6 +73,8 @@ fn weighted(lengths: &[u64], mut at: u64) -> u64 {
 fn flip(path: &Path, at: u64, bit: u64) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at as usize] ^= 1 << bit;
+    // Not written in place: the file may be shared with the original.
+    fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
@@ -97,11 +100,11 @@ fn a_flip_in_a_cache_of_several_index_segments_is_never_a_wrong_value_a_panic_or
 /// The sweep must not be blind: damage that the checks cannot see has to make it fail.
 #[test]
 fn the_sweep_notices_a_value_that_is_not_the_right_one() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     filled(dir.path(), 5, 1);
     let cache = cacheness::Cache::new(crate::config(dir.path())).unwrap();
     cache.put(&vec![1u8, 2, 3], 3u64).unwrap();
     cache.close().unwrap();
     silence_panics_of_sled();
-    assert!(catch_unwind(AssertUnwindSafe(|| examine(dir.path(), 5))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| examine(dir.path(), &values(5)))).is_err());
 }

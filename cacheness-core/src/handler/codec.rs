@@ -69,7 +69,7 @@ pub(crate) fn decode<T: Storable>(
         if fingerprint(&value, format)? == shape {
             Ok(value)
         } else {
-            Err(error::<T>("has changed since the value was written"))
+            Err(error::<T>("is another version of the type that wrote the value"))
         }
     })
 }

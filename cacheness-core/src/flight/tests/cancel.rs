@@ -133,6 +133,36 @@ fn a_follower_that_is_never_polled_again_keeps_no_other_from_leading() {
 }
 
 #[test]
+fn an_abandoned_flight_that_a_newcomer_takes_over_is_still_the_one_its_followers_wait_for() {
+    on_both_runtimes(|| async {
+        let office = Office::new();
+        let mut leader = Box::pin(office.call_async(1, five_steps()));
+        let mut follower = Box::pin(office.call_async(1, five_steps()));
+        assert!(!poll_once(leader.as_mut()) && !poll_once(follower.as_mut()));
+        drop(leader);
+        let mut newcomer = Box::pin(office.call_async(1, five_steps()));
+        assert!(!poll_once(newcomer.as_mut()) && !poll_once(follower.as_mut()));
+        newcomer.await;
+        follower.await;
+        assert_eq!(office.computes(), 2);
+    });
+}
+
+#[test]
+fn a_flight_that_leader_and_followers_leave_is_gone() {
+    on_both_runtimes(|| async {
+        let office = Office::new();
+        let mut leader = Box::pin(office.call_async(1, five_steps()));
+        let mut follower = Box::pin(office.call_async(1, five_steps()));
+        assert!(!poll_once(leader.as_mut()) && !poll_once(follower.as_mut()));
+        drop(leader);
+        assert_eq!(office.flights.in_flight(), 1);
+        drop(follower);
+        assert_eq!(office.flights.in_flight(), 0);
+    });
+}
+
+#[test]
 fn a_body_that_panics_at_any_await_leaves_nothing_behind() {
     on_both_runtimes(|| async {
         for step in 0..5 {

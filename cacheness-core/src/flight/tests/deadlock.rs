@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Barrier;
+use std::task::{Context, Waker};
 use std::thread::scope;
 
 use proptest::prelude::*;
@@ -207,6 +208,29 @@ fn a_thread_does_not_sleep_for_a_task_that_only_it_can_poll() {
             tokio::task::yield_now().await;
             office.call(1, || ());
             leader.await.unwrap();
+        });
+        assert_eq!(office.computes(), 2);
+    });
+}
+
+#[test]
+fn a_thread_waits_for_another_thread_that_took_over_from_a_task_of_its_own() {
+    alone_with_the_graph(|| {
+        let (office, (leads, led)) = (Office::new(), mpsc::channel());
+        let mut task = Box::pin(office.call_async(1, std::future::pending()));
+        assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        scope(|threads| {
+            threads.spawn(|| {
+                office.call(1, || {
+                    leads.send(()).unwrap();
+                    std::thread::sleep(Duration::from_millis(20));
+                });
+            });
+            // Long enough for it to be aboard; if it is not, it leads a flight of its own.
+            std::thread::sleep(Duration::from_millis(20));
+            drop(task);
+            led.recv().unwrap();
+            office.call(1, || ());
         });
         assert_eq!(office.computes(), 2);
     });

@@ -84,6 +84,11 @@ changed!(a_renamed_field_whose_replacement_has_a_default_is_not_read_by_name_eit
     => pub(super) struct T { #[serde(default)] b: u32, #[serde(flatten)] rest: Rest },
     T { a: 1, rest: Rest { z: 2 } });
 
+changed!(a_field_that_was_left_out_does_not_stand_for_another_one:
+    pub(super) struct T { #[serde(skip_serializing_if = "Option::is_none")] a: Option<u32>, b: u32 }
+    => pub(super) struct T { #[serde(skip_serializing_if = "Option::is_none")] c: Option<u32>, b: u32 },
+    T { a: None, b: 2 });
+
 changed!(a_string_that_became_bytes_is_not_read:
     pub(super) struct T { a: String } => pub(super) struct T { a: Vec<u8> },
     T { a: "seven".into() });

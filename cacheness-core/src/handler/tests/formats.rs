@@ -93,6 +93,31 @@ fn a_later_variant_that_bincode_loses_is_found_out() {
     comes_back_as(MessagePack, Reply::Number(1));
 }
 
+/// Written like the number it contains, but read by asking what is there.
+#[derive(Serialize, Deserialize, PartialEq, Debug)]
+#[serde(untagged)]
+enum Asks {
+    Number(u32),
+}
+
+#[test]
+fn a_later_variant_that_consists_of_the_same_kinds_of_values_is_found_out_too() {
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    enum Newtypes {
+        Plain(u32),
+        Asks(Asks),
+    }
+    comes_back_as(Bincode, Newtypes::Plain(1));
+    comes_back_as(MessagePack, Newtypes::Asks(Asks::Number(1)));
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    enum Structs {
+        Plain { x: u32 },
+        Asks { x: Asks },
+    }
+    comes_back_as(Bincode, Structs::Plain { x: 1 });
+    comes_back_as(MessagePack, Structs::Asks { x: Asks::Number(1) });
+}
+
 #[test]
 fn a_nothing_inside_of_something_that_neither_format_keeps_is_refused() {
     #[derive(Serialize, Deserialize)]
@@ -100,7 +125,7 @@ fn a_nothing_inside_of_something_that_neither_format_keeps_is_refused() {
         #[serde(flatten)]
         fields: BTreeMap<String, Option<Option<u8>>>,
     }
-    let value = |inner| Nested { fields: [("a".to_owned(), inner)].into() };
+    let value = |inner| Nested { fields: [("a".to_owned(), inner), ("b".to_owned(), None)].into() };
     assert!(encode(&value(Some(Some(1))), &LIMITS).is_ok());
     let error = encode(&value(Some(None)), &LIMITS).unwrap_err();
     assert!(error.is_serialization());
@@ -126,10 +151,15 @@ fn a_sequence_of_unknown_length_is_kept() {
     struct Even(Vec<u32>);
     impl Serialize for Even {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            if self.0.len() == 1 {
+                return self.0.serialize(serializer);
+            }
             serializer.collect_seq(self.0.iter().filter(|n| *n % 2 == 0))
         }
     }
+    comes_back_as(Bincode, Even(vec![2]));
     comes_back_as(MessagePack, Even(vec![2, 4]));
+    comes_back_as(Bincode, Even(vec![6]));
 }
 
 #[test]

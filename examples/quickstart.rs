@@ -1,5 +1,4 @@
 //! For each of 3,376 US airports its nearest neighbours, and a route of short flights between two of them.
-//!
 //! Run it twice: the second run takes both from the disk. Change `examples/data/airports.csv`, or name another file as
 //! the argument, and it computes again, because a `Path` argument stands for the file's content.
 use std::collections::BTreeMap;
@@ -38,25 +37,18 @@ fn nearest(from: &Airport, airports: &[Airport]) -> Vec<(String, f64)> {
     distances.into_iter().take(5).map(|(km, to)| (to.iata.clone(), km)).collect()
 }
 
-/// The route with the shortest flights: at every stop on to the airport nearest to the goal that lies within `range_km`.
+/// A route in hops of at most `range_km`, each to the airport within reach that lies nearest to the goal.
 #[cached(ttl = 86400)]
 fn route(csv: &Path, from: &str, to: &str, range_km: f64) -> Result<Timed<Vec<String>>, Box<dyn Error>> {
     let airports: Vec<Airport> = read_csv(csv)?;
     let find = |code: &str| airports.iter().find(|a| a.iata == code).ok_or(format!("there is no airport {code}"));
-    let (mut here, goal) = (find(from)?, find(to)?);
-    Ok(timed(|| {
-        let mut stops = vec![here.iata.clone()];
-        while here.iata != goal.iata {
-            let within = airports.iter().filter(|next| distance_km(here, next) <= range_km);
-            let Some(next) = within.min_by(|a, b| distance_km(a, goal).total_cmp(&distance_km(b, goal))) else { break };
-            if next.iata == here.iata {
-                break;
-            }
-            here = next;
-            stops.push(here.iata.clone());
-        }
-        stops
-    }))
+    let (start, goal) = (find(from)?, find(to)?);
+    let hop = |here: &&Airport| {
+        let nearer = |a: &&Airport| distance_km(a, goal) < distance_km(here, goal) && distance_km(here, a) <= range_km;
+        let within = airports.iter().filter(nearer);
+        within.min_by(|a, b| distance_km(a, goal).total_cmp(&distance_km(b, goal)))
+    };
+    Ok(timed(|| std::iter::successors(Some(start), hop).map(|stop| stop.iata.clone()).collect()))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -64,8 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cache = default_cache()?;
     let neighbours = report(&cache, "nearest airports", || nearest_airports(&csv))?;
     println!("  {} airports; next to SEA: {:.1?}", neighbours.len(), neighbours["SEA"]);
-    let stops = report(&cache, "route SEA to JFK", || route(&csv, "SEA", "JFK", 400.0))?;
-    println!("  {}", stops.join(" - "));
+    println!("  {}", report(&cache, "route SEA to JFK", || route(&csv, "SEA", "JFK", 400.0))?.join(" - "));
     println!("{:#?}", cache.get_stats()?);
     Ok(())
 }

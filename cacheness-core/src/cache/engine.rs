@@ -99,14 +99,10 @@ impl Engine {
         self.counters.snapshot(self.store.index().totals(), self.store.index().name())
     }
 
-    /// The record of a key, if it holds a `T` that has not expired; counts a miss if not.
+    /// The record of a key, if it holds a `T` that has not expired.
     pub(super) fn find<T: Storable>(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
         let found = self.fresh(key, reader_ttl)?;
-        let found = found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>());
-        if found.is_none() {
-            self.counters.miss();
-        }
-        Ok(found)
+        Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
     }
 
     fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
@@ -126,18 +122,18 @@ impl Engine {
         Store::is_inline(found)
     }
 
-    /// The encoded value of a found record; counts a miss if it is gone or damaged.
+    /// The encoded value of a found record; `None` if it is gone or damaged.
     pub(super) fn load(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
         let loaded = self.store.load(key, found);
         match &loaded {
             Ok(Some(_)) => self.store.index().accessed(key, self.clock.now()),
-            Ok(None) => self.counters.miss(),
+            Ok(None) => {}
             Err(_) => self.counters.error(),
         }
         loaded
     }
 
-    /// The value itself; one that does not decode as a `T` counts as a miss.
+    /// The value itself; `None` if it does not decode as a `T`.
     pub(super) fn decode<T: Storable>(&self, bytes: Option<Vec<u8>>, found: &Found) -> Option<T> {
         let (bytes, core) = (bytes?, &found.core);
         let format = PayloadFormat::from_id(core.payload_format);
@@ -146,17 +142,7 @@ impl Engine {
             .and_then(|format| {
                 handler::decode::<T>(&bytes, format, core.type_fingerprint, core.shape, self.store.limits())
             });
-        match decoded {
-            Ok(value) => {
-                self.counters.hit();
-                Some(value)
-            }
-            Err(error) => {
-                log::debug!("a stored value is not returned: {error}");
-                self.counters.miss();
-                None
-            }
-        }
+        decoded.inspect_err(|error| log::debug!("a stored value is not returned: {error}")).ok()
     }
 
     /// The entry of a record, with when it was last used.

@@ -206,11 +206,16 @@ impl Cache {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
+        let described = self.describe(&self.index_key(key)?)?;
+        self.count(described.is_some());
+        Ok(described)
+    }
+
+    fn describe<T: Storable>(&self, key: &IndexKey) -> Result<Option<(T, Entry)>> {
         let engine = self.engine()?;
-        let key = self.index_key(key)?;
-        let Some(mut found) = engine.find::<T>(&key, None)? else { return Ok(None) };
+        let Some(mut found) = engine.find::<T>(key, None)? else { return Ok(None) };
         // Loading may find a newer record in the place of the one that was found: describe that.
-        let bytes = engine.load(&key, &mut found)?;
+        let bytes = engine.load(key, &mut found)?;
         let entry = engine.describe(&found.record)?;
         Ok(engine.decode(bytes, &found).map(|value| (value, entry)))
     }
@@ -288,6 +293,28 @@ impl Cache {
 
     /// [`get`](Self::get) with a time to live of the reader, which narrows the entry's own.
     pub(crate) fn recall<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        self.lookup(key, reader_ttl).inspect(|value| self.count(value.is_some()))
+    }
+
+    /// A second [`recall`](Self::recall) for one call, which is a miss already: counted only if it is a hit now.
+    pub(crate) fn recall_again<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        self.lookup(key, reader_ttl).inspect(|value| self.count_found(value.is_some()))
+    }
+
+    fn count(&self, hit: bool) {
+        match hit {
+            true => self.0.engine.counters().hit(),
+            false => self.0.engine.counters().miss(),
+        }
+    }
+
+    fn count_found(&self, hit: bool) {
+        if hit {
+            self.count(true);
+        }
+    }
+
+    fn lookup<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
         let engine = self.engine()?;
         let key = IndexKey::of(key);
         let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };
@@ -297,6 +324,19 @@ impl Cache {
 
     /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in the index is read at once.
     pub(crate) async fn recall_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        self.lookup_async(key, reader_ttl).await.inspect(|value| self.count(value.is_some()))
+    }
+
+    /// [`recall_again`](Self::recall_again) that reads blobs on the blocking pool.
+    pub(crate) async fn recall_again_async<T: Storable>(
+        &self,
+        key: &Key,
+        reader_ttl: Option<Duration>,
+    ) -> Result<Option<T>> {
+        self.lookup_async(key, reader_ttl).await.inspect(|value| self.count_found(value.is_some()))
+    }
+
+    async fn lookup_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
         let engine = self.engine()?;
         let key = IndexKey::of(key);
         let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };

@@ -129,6 +129,12 @@ impl<'c> Ready<'c> {
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
+    /// Looks once more, as one who has missed already.
+    fn recall_again<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.recall_again::<S::Stored>(&self.key, self.order.ttl)?;
+        Ok(stored.map(|stored| self.hit::<R, S>(stored)))
+    }
+
     pub(super) fn hit<R, S: Strategy<R>>(&self, stored: S::Stored) -> R {
         self.order.function.hits.count();
         S::rebuild(stored)
@@ -140,7 +146,7 @@ impl<'c> Ready<'c> {
             Boarding::Alone => self.compute(plan, body).0,
             Boarding::Lead(lead) => {
                 // All that may call this function again happens inside the lead, also conditions and `Serialize`.
-                let (result, landing) = lead.run(|| match self.recall::<R, S>() {
+                let (result, landing) = lead.run(|| match self.recall_again::<R, S>() {
                     Ok(Some(result)) => (result, Landing::Stored),
                     Ok(None) | Err(_) => self.compute(plan, body),
                 });
@@ -157,7 +163,7 @@ impl<'c> Ready<'c> {
 
     fn after_landing<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
         match landing {
-            Landing::Stored => self.recall::<R, S>().ok().flatten(),
+            Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
             Landing::NotStored => None,
         }
     }

@@ -91,7 +91,7 @@ impl Ready<'_> {
                 // All that may call this function again happens inside the lead, also conditions and `Serialize`.
                 let (result, landing) = lead
                     .run_async(async {
-                        if let Some(result) = self.recall_again::<R, S>().await {
+                        if let Some(result) = self.recall_again_async::<R, S>().await {
                             return (result, Landing::Stored);
                         }
                         self.compute_async(plan, body).await
@@ -102,7 +102,7 @@ impl Ready<'_> {
             }
             Boarding::Landed(Landing::NotStored) => self.only_run_async(body).await,
             Boarding::Landed(Landing::Stored) => {
-                if let Some(result) = self.recall_again::<R, S>().await {
+                if let Some(result) = self.recall_again_async::<R, S>().await {
                     return result;
                 }
                 self.only_run_async(body).await
@@ -119,8 +119,9 @@ impl Ready<'_> {
     }
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
-    async fn recall_again<R, S: Strategy<R>>(&self) -> Option<R> {
-        Box::pin(self.recall_async::<R, S>()).await.ok().flatten()
+    async fn recall_again_async<R, S: Strategy<R>>(&self) -> Option<R> {
+        let stored = Box::pin(self.cache.recall_again_async::<S::Stored>(&self.key, self.order.ttl)).await;
+        stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
     }
 
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {

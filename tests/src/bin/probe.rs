@@ -44,6 +44,12 @@ fn with_a_long_key(text: &str) -> usize {
     text.len()
 }
 
+#[cached]
+fn panicking(n: u64) -> u64 {
+    eprintln!("body {n}");
+    panic!("as the body does")
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -63,6 +69,7 @@ fn main() {
             (0..number(1)).for_each(|n| drop(counted(n)));
             std::process::abort();
         }
+        Some("panic") => drop(panicking(1)),
         Some("put-until-killed") => put_until_killed(),
         Some("hold") => hold(),
         Some("key-of-a-file") => println!("{}", by_content(Path::new(&arguments[1]))),

@@ -1,5 +1,6 @@
 //! Real processes that end, are killed, meet each other, or meet a directory they cannot use.
 
+mod aborting;
 mod bad_places;
 mod ends;
 mod kills;

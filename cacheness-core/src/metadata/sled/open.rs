@@ -1,5 +1,6 @@
 //! Opening, rebuilding in place, and closing.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
@@ -181,6 +182,12 @@ pub(super) fn set_aside(root: &Path) -> Result<std::path::PathBuf> {
     Ok(aside)
 }
 
+/// What sled can do without: its settings, which are ours, and a snapshot that spares it reading the log. A damaged one
+/// would make the whole log unreadable.
+fn is_dispensable(name: &OsStr) -> bool {
+    name == "conf" || name.as_encoded_bytes().starts_with(b"snap")
+}
+
 /// Copies instead of renaming: a database that was given up may still hold the old files.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     if !from.is_dir() {
@@ -188,6 +195,9 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     }
     for item in fs::read_dir(from)? {
         let item = item?;
+        if is_dispensable(&item.file_name()) {
+            continue;
+        }
         let target = to.join(item.file_name());
         if item.file_type()?.is_dir() {
             fs::create_dir_all(&target)?;

@@ -1,6 +1,6 @@
 //! What of a result is stored.
 
-use cacheness::cached;
+use cacheness::{Cache, cached};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -174,4 +174,17 @@ fn a_panic_passes_through_and_stores_nothing() {
     assert_eq!(panic.downcast_ref::<u8>(), Some(&42));
     assert_eq!([second_time_lucky(5), second_time_lucky(5)], [5, 5]);
     assert_eq!(RUNS.so_far(), 2);
+}
+
+#[test]
+fn a_call_counts_as_one_miss_or_one_hit_in_the_statistics_of_its_cache() {
+    #[cached(cache = cache, skip(cache))]
+    fn twice(cache: &Cache, n: u32) -> u32 {
+        let _ = cache;
+        n * 2
+    }
+    let cache = Cache::in_memory();
+    assert_eq!((twice(&cache, 1), twice(&cache, 1), twice(&cache, 1)), (2, 2, 2));
+    let stats = cache.get_stats().unwrap();
+    assert_eq!((stats.misses, stats.hits), (1, 2));
 }

@@ -133,7 +133,7 @@ impl Rows {
                 trees.by_access.remove(row)?;
             }
             if let Some(later) = later {
-                trees.by_access.insert(&joined(time_bytes(later), hash), &[])?;
+                trees.by_access.insert(joined(time_bytes(later), hash), &[])?;
             }
             found.extend(records.into_iter().filter(|(_, record)| due(record)));
         }
@@ -152,7 +152,7 @@ fn write_batch(
     changes: &HashMap<IndexKey, Change>,
 ) -> sled::Result<()> {
     for (hash, at) in accesses {
-        trees.last_access.insert(&hash.to_be_bytes(), &time_bytes(*at))?;
+        trees.last_access.insert(hash.to_be_bytes(), &time_bytes(*at))?;
     }
     changes.iter().try_for_each(|(key, change)| apply_change(trees, key.hash(), change))
 }

@@ -54,6 +54,8 @@ fn functions_of_one_name_in_two_closures_do_not_share_results() {
     assert_ne!(first.1.key().unwrap(), second.1.key().unwrap());
 }
 
+static IN_METHODS: Runs = Runs::new();
+
 struct Plain;
 struct Doubled;
 
@@ -65,12 +67,14 @@ impl Made for Plain {
     fn made(n: u32) -> u32 {
         #[cached]
         fn inner(n: u32) -> u32 {
+            IN_METHODS.count();
             n
         }
         let plain = inner(n);
         {
             #[cached]
             fn inner(n: u32) -> u32 {
+                IN_METHODS.count();
                 n * 3
             }
             plain + inner(n)
@@ -89,6 +93,7 @@ impl Made for Doubled {
 fn functions_in_methods_of_traits_are_nested_too() {
     super::in_memory_by_default();
     assert_eq!([Plain::made(5), Plain::made(5), Doubled::made(5), Doubled::made(5)], [20, 20, 40, 40]);
+    assert_eq!(IN_METHODS.so_far(), 2, "and both are cached");
 }
 
 macro_rules! twin {

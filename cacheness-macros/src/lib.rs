@@ -20,6 +20,11 @@ use crate::parse::Flavor;
 ///
 /// Options: `ttl`, `cache`, `prefix`, `include_defaults`, `metadata(..)`, `key(..)`, `skip(..)`, `version`, `condition`,
 /// `cache_none`, `cache_err`, `ignore_errors`, `single_flight`, `memory`, `call`, `crate`, `async`, `for_api`.
+///
+/// Results belong to the path of the function and survive a change of its body, unless `version` says otherwise. The
+/// path is not enough for a function inside another one, nor for an associated function without `self`, which looks the
+/// same: a change of its signature or body makes new keys. Two functions that even so cannot be told apart, as in two
+/// versions of a crate, run uncached in a program that calls both, with a warning; a `prefix` for each keeps them apart.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Flavor::Cached, options, item)

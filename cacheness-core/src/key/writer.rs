@@ -184,7 +184,7 @@ impl KeyWriter {
 
     /// Keeps `error` if it is the first one.
     #[cold]
-    pub(super) fn fail(&mut self, error: CacheError) {
+    pub(crate) fn fail(&mut self, error: CacheError) {
         self.error.get_or_insert(error);
     }
 

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use super::call::Call;
-use super::function::Function;
+use super::claim::Claim;
 use super::site::Site;
 use crate::key::{CacheKey, KeyWriter, serialize_key};
 
@@ -18,26 +18,29 @@ use crate::key::{CacheKey, KeyWriter, serialize_key};
 pub struct Writer {
     key: KeyWriter,
     site: &'static Site,
-    function: &'static Function,
+    claim: &'static Claim,
 }
 
 /// Begins the key of a call of the function that `marker`, a closure, stands in.
 pub fn begin<F: Fn()>(site: &'static Site, marker: F) -> Writer {
     let _ = marker;
-    Writer::new(site, Function::of(type_name::<F>(), None, site))
+    Writer::new(site, Claim::of(type_name::<F>(), None, site))
 }
 
 /// [`begin`] for the function `name`, which stands beside the one that `marker` stands in.
 pub fn begin_beside<F: Fn()>(site: &'static Site, marker: F, name: &str) -> Writer {
     let _ = marker;
-    Writer::new(site, Function::of(type_name::<F>(), Some(name), site))
+    Writer::new(site, Claim::of(type_name::<F>(), Some(name), site))
 }
 
 impl Writer {
-    fn new(site: &'static Site, function: &'static Function) -> Self {
+    fn new(site: &'static Site, claim: &'static Claim) -> Self {
         let mut key = KeyWriter::new();
-        key.scope(function.scope(), site.prefix, site.version);
-        Self { key, site, function }
+        match claim.conflict() {
+            None => key.scope(claim.scope(), site.prefix, site.version),
+            Some(conflict) => key.fail(conflict),
+        }
+        Self { key, site, claim }
     }
 
     /// Begins the next argument.
@@ -54,7 +57,7 @@ impl Writer {
 
     /// Ends the key.
     pub fn call<'c>(self) -> Call<'c> {
-        Call::new(self.key.finish(), self.site, self.function)
+        Call::new(self.key.finish(), self.site, self.claim.function)
     }
 }
 

@@ -1,14 +1,13 @@
 //! What a process knows about its cached functions, and the control of a function by the function itself.
 
 use std::any::type_name;
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::claim::Claim;
 use super::counter::Counter;
 use super::scope;
 use super::site::Site;
@@ -20,6 +19,7 @@ use crate::{Cache, Entry, Result, default_cache};
 pub(super) struct Function {
     scope: Arc<str>,
     site: OnceLock<&'static Site>,
+    claims: Mutex<Vec<&'static Claim>>,
     pub(super) hits: Counter,
     pub(super) misses: Counter,
     last_cache: LastCache,
@@ -35,64 +35,12 @@ struct LastCache {
 
 static FUNCTIONS: Mutex<Option<HashMap<Arc<str>, &'static Function>>> = Mutex::new(None);
 
-type Known = HashMap<usize, Vec<(&'static str, &'static Function)>, BuildHasherDefault<AddressHasher>>;
-
-thread_local! {
-    /// The functions this thread has called, by the address of their type name: a hit takes no lock to find its own.
-    static KNOWN: RefCell<Known> = RefCell::default();
-}
-
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Function {
-    /// The function whose closure has this type name, or the one of the given name beside it.
-    pub(super) fn of(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
-        KNOWN
-            .try_with(|known| Self::known(&mut known.borrow_mut(), closure, beside, site))
-            .unwrap_or_else(|_| Self::found(closure, beside, site))
-    }
-
-    fn known(known: &mut Known, closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
-        // Two names may begin at one address if one is the beginning of the other.
-        let candidates = known.entry(closure.as_ptr() as usize).or_default();
-        if let Some((_, function)) = candidates.iter().find(|(name, _)| name.len() == closure.len()) {
-            return function;
-        }
-        let function = Self::found(closure, beside, site);
-        candidates.push((closure, function));
-        function
-    }
-
-    fn found(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
-        let own = scope::without_closures(closure);
-        let function = match beside {
-            Some(name) => Self::named(&scope::beside(own, name)),
-            None => Self::named(own),
-        };
-        function.site.get_or_init(|| site);
-        function
-    }
-
-    fn named(scope: &str) -> &'static Self {
+    pub(super) fn named(scope: &str) -> &'static Self {
         let mut functions = lock(&FUNCTIONS);
         let functions = functions.get_or_insert_default();
         if let Some(function) = functions.get(scope) {
@@ -103,10 +51,25 @@ impl Function {
         function
     }
 
+    /// The claim of this attribute on the keys of the function, also if another one has it already.
+    pub(super) fn claimed(&'static self, site: &'static Site, beside: bool) -> &'static Claim {
+        self.site.get_or_init(|| site);
+        let mut claims = lock(&self.claims);
+        let known = claims.iter().copied().find(|claim| claim.is_of(site));
+        let claim = known.unwrap_or_else(|| {
+            let claim: &'static Claim = Box::leak(Box::new(Claim::new(self, site)));
+            claims.push(claim);
+            claim
+        });
+        claim.hold(site.place, beside);
+        claim
+    }
+
     fn new(scope: &str) -> Self {
         Self {
             scope: scope.into(),
             site: OnceLock::new(),
+            claims: Mutex::default(),
             hits: Counter::default(),
             misses: Counter::default(),
             last_cache: LastCache::default(),
@@ -241,23 +204,6 @@ impl FunctionHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    static SITE: Site = Site::new();
-
-    #[test]
-    fn a_function_is_known_by_its_name_wherever_the_text_lies() {
-        let copied: &'static str = String::from("known::f::{{closure}}").leak();
-        let first = Function::of("known::f::{{closure}}", None, &SITE);
-        assert!(std::ptr::eq(first, Function::of(copied, None, &SITE)));
-        assert!(std::ptr::eq(first, Function::of("known::g::{{closure}}", Some("f"), &SITE)));
-    }
-
-    #[test]
-    fn a_name_that_begins_another_is_not_mistaken_for_it() {
-        let long: &'static str = "begins::f::g";
-        let short = Function::of(&long[..9], None, &SITE);
-        assert!(!std::ptr::eq(short, Function::of(long, None, &SITE)));
-    }
 
     #[test]
     fn a_function_does_not_keep_its_cache_open() {

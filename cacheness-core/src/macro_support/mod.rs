@@ -7,6 +7,7 @@ mod argument;
 mod bound;
 mod call;
 mod call_async;
+mod claim;
 mod counter;
 mod function;
 mod mode;
@@ -20,6 +21,6 @@ pub use call::{Call, Extras};
 pub use function::{FunctionHandle, FunctionInfo, function};
 pub use mode::{bypass, bypass_async, refresh, refresh_async};
 pub use returns::{Plan, Returns, output};
-pub use site::Site;
+pub use site::{Place, Site};
 
 pub use crate::Cache;

@@ -34,9 +34,68 @@ fn arguments_start(scope: &str) -> usize {
     scope.len()
 }
 
+/// Whether more stands between the module and the name of a function than nothing: a function or a block that it is
+/// nested in, of which there may be several alike, or a type. A method of a trait, `<T as Trait>::f`, is beside it.
+pub(super) fn may_be_nested(scope: &str, module: &str) -> bool {
+    let module = format!("{}::", module.replace("::r#", "::"));
+    match scope.strip_prefix(&module) {
+        Some(rest) => separators(rest) > 0,
+        None if scope.starts_with('<') => separators(scope) > 1,
+        None => true,
+    }
+}
+
+/// How many `::` there are outside of brackets.
+fn separators(path: &str) -> usize {
+    // Const arguments may be brackets themselves.
+    let path = path.replace("'<'", "").replace("'>'", "").replace("->", "");
+    let mut depth = 0_usize;
+    let bytes = path.as_bytes();
+    let outside = bytes.windows(2).filter(|pair| {
+        match pair[0] {
+            b'<' => depth += 1,
+            b'>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && *pair == b"::"
+    });
+    outside.count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_of_a_module_is_not_nested() {
+        for (scope, module) in [
+            ("a::f", "a"),
+            ("a::m::f", "a::m"),
+            ("a::type::m::f", "a::r#type::m"),
+            ("a::f<b::X<u8>, fn(c::Y) -> d::Z, '<', b::W>", "a"),
+            ("<a::S<u8> as b::T<c::X>>::f<d::Y>", "a"),
+        ] {
+            assert!(!may_be_nested(scope, module), "{scope} in {module}");
+        }
+    }
+
+    #[test]
+    fn a_function_with_a_parent_may_be_nested() {
+        for (scope, module) in [
+            ("a::outer::f", "a"),
+            ("a::outer::{{closure}}::f", "a"),
+            ("a::outer<b::X>::f", "a"),
+            ("a::outer<'<'>::f", "a"),
+            ("a::outer<fn(b::X) -> c::Y>::f", "a"),
+            ("a::main::m::f", "a::m"),
+            ("a::S<u8>::f", "a"),
+            ("a::m::<impl a::S>::f", "a::m"),
+            ("<a::S as b::T>::load::f", "a"),
+            ("ab::f", "a"),
+        ] {
+            assert!(may_be_nested(scope, module), "{scope} in {module}");
+        }
+    }
 
     #[test]
     fn closures_at_the_end_are_cut_off_and_no_others() {

@@ -1,8 +1,13 @@
 use std::time::Duration;
 
+/// Which attribute it is: the address of a static beside it, which no other attribute of the program has.
+pub type Place = &'static fn();
+
 /// What an attribute says that is known when the program is compiled. Only what differs from the default is set.
 #[derive(Clone, Debug)]
 pub struct Site {
+    pub(super) place: Place,
+    pub(super) without_self: Option<WithoutSelf>,
     pub(super) ttl: Option<Duration>,
     pub(super) prefix: Option<&'static str>,
     pub(super) version: Option<&'static str>,
@@ -11,11 +16,24 @@ pub struct Site {
     pub(super) memory: bool,
 }
 
+/// What tells a function without a receiver from others of its path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WithoutSelf {
+    /// Hash of the tokens of its signature and its body.
+    pub(super) tokens: u64,
+    /// The path of the module that it is in.
+    pub(super) module: &'static str,
+}
+
 impl Site {
     /// An attribute without options.
-    #[allow(clippy::new_without_default, reason = "only expansions make one, in a constant")]
-    pub const fn new() -> Self {
-        Self { ttl: None, prefix: None, version: None, single_flight: true, memory: true }
+    pub const fn at(place: Place) -> Self {
+        Self { place, without_self: None, ttl: None, prefix: None, version: None, single_flight: true, memory: true }
+    }
+
+    /// The function has no receiver: it may be nested in another, in one of several blocks.
+    pub const fn without_self(self, tokens: u64, module: &'static str) -> Self {
+        Self { without_self: Some(WithoutSelf { tokens, module }), ..self }
     }
 
     /// How long results live.

@@ -8,7 +8,7 @@ mod bound;
 mod tests;
 mod version;
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, FnArg};
@@ -197,7 +197,11 @@ impl Expansion<'_> {
     /// The constant part of the options.
     fn settings(&self, function: &Function) -> TokenStream {
         let (p, options) = (&self.p, self.options);
-        let mut settings = quote_spanned!(self.site=> #p::Site::new());
+        let mut settings = quote_spanned!(self.site=> #p::Site::at({ static P: fn() = || (); &P }));
+        if function.sig.receiver().is_none() {
+            let tokens = Literal::u64_unsuffixed(version::tokens_of(&function.sig, &function.body.0));
+            settings.extend(quote_spanned!(self.site=> .without_self(#tokens, ::core::module_path!())));
+        }
         let for_api = self.flavor == Flavor::ForApi || options.for_api.is_some();
         match &options.ttl {
             Some(Ttl::Micros(micros)) => settings.extend(quote_spanned!(self.site=> .ttl_micros(#micros))),

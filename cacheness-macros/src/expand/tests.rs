@@ -33,3 +33,18 @@ fn a_half_typed_body_goes_through_as_it_is() {
     assert!(expanded.contains("let x = n . ; x"), "{expanded}");
     assert!(!expanded.contains("compile_error"), "{expanded}");
 }
+
+#[test]
+fn only_a_function_without_a_receiver_is_told_apart_by_its_tokens() {
+    for with_self in ["fn f(&self) {}", "fn f(self: Box<Self>, n: u32) {}", "async fn f(mut self) {}"] {
+        assert!(!expansion("skip(self)", with_self).contains("without_self"), "{with_self}");
+    }
+    let hashes = ["fn f() { 1 }", "fn f() { 2 }", "fn f(n: u32) { 1 }"].map(|item| {
+        let expanded = expansion("call = f_call", item);
+        let hashes: Vec<_> =
+            expanded.split("without_self (").skip(1).map(|rest| rest.split(' ').next().unwrap().to_owned()).collect();
+        assert!(hashes.len() == 2 && hashes[0] == hashes[1], "the function beside has the same: {expanded}");
+        hashes[0].clone()
+    });
+    assert!(hashes[0] != hashes[1] && hashes[0] != hashes[2], "{hashes:?}");
+}

@@ -8,6 +8,7 @@ mod functions;
 mod futures;
 mod keys;
 mod lints;
+mod nested;
 mod options;
 mod results;
 mod runs;

@@ -17,15 +17,17 @@ struct Timed<T> {
     value: T,
 }
 
+/// By airport, the nearest others with their distances in kilometres.
+type Neighbours = BTreeMap<String, Vec<(String, f64)>>;
+
 fn timed<T>(compute: impl FnOnce() -> T) -> Timed<T> {
     let start = Instant::now();
     let value = compute();
     Timed { took: start.elapsed(), value }
 }
 
-/// Five nearest airports of every airport, with their distances in kilometres.
 #[cached(ttl = 86400)]
-fn nearest_airports(csv: &Path) -> Result<Timed<BTreeMap<String, Vec<(String, f64)>>>, Box<dyn Error>> {
+fn nearest_airports(csv: &Path) -> Result<Timed<Neighbours>, Box<dyn Error>> {
     let airports: Vec<Airport> = read_csv(csv)?;
     Ok(timed(|| airports.iter().map(|from| (from.iata.clone(), nearest(from, &airports))).collect()))
 }

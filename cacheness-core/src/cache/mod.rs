@@ -163,6 +163,11 @@ impl Cache {
         WeakCache(Arc::downgrade(&self.0))
     }
 
+    /// Differs between handles as long as one of them, or a weak one, is there.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
     fn engine(&self) -> Result<&Arc<Engine>> {
         if self.0.closed.load(Ordering::Relaxed) {
             return Err(CacheError::new(ErrorKind::Closed, "the cache is closed: open it again to use it"));

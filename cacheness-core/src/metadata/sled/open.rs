@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::marker::Marker;
 use super::rows::{self, Rows};
 use super::shield::shielded;
 use super::sums::Sums;
-use super::{SledIndex, SledOptions, Trees, believed, closed, salvage};
+use super::{SledIndex, SledOptions, TURNS, Trees, believed, closed, salvage};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// How long the threads of a closed database may take to end.
@@ -57,7 +57,14 @@ impl SledIndex {
             Err(error) if error.is_integrity() => salvage::carry_over(&options, None).map(damaged)?,
             found => found?,
         };
-        let index = Self { options, trees: RwLock::new(Some(trees)), rows: Rows::default(), sums };
+        let health = if interrupted { Health::Damaged } else { health };
+        let index = Self {
+            options,
+            trees: RwLock::new(Some(trees)),
+            rows: Rows::default(),
+            sums,
+            turns: [const { Mutex::new(()) }; TURNS],
+        };
         Ok((index, health))
     }
 

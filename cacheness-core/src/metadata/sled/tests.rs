@@ -10,7 +10,9 @@ fn options(root: &Path) -> SledOptions {
 }
 
 fn open(root: &Path) -> (SledIndex, Health) {
-    SledIndex::open(options(root)).unwrap()
+    let (index, health) = SledIndex::open(options(root)).unwrap();
+    index.rebuilt().unwrap();
+    (index, health)
 }
 
 fn filled(index: &dyn MetadataBackend, count: i64) {

@@ -206,7 +206,18 @@ impl Engine {
     }
 
     pub(super) fn clear(&self) -> Result<u64> {
-        self.remove_pages(|| self.store.index().scan(None, PAGE))
+        // Once through all keys: what others put behind the cursor was put after the clearing began.
+        let (mut total, mut after) = (0, None);
+        loop {
+            let page = self.store.index().scan(after.as_ref(), PAGE)?;
+            for (key, record) in &page {
+                total += u64::from(self.store.remove_expected(key, record)?);
+            }
+            match page.into_iter().next_back() {
+                Some((last, _)) => after = Some(last),
+                None => return Ok(total),
+            }
+        }
     }
 
     pub(super) fn cleanup_expired(&self) -> Result<u64> {

@@ -81,6 +81,11 @@ struct HandleOf {
 
 impl Drop for HandleOf {
     fn drop(&mut self) {
+        if self.engine.is_inherited() {
+            // Dropping it would wait for a thread that only the parent has, and write into the parent's files.
+            std::mem::forget(Arc::clone(&self.engine));
+            return;
+        }
         if !self.closed.swap(true, Ordering::SeqCst)
             && let Err(error) = self.engine.leave()
         {

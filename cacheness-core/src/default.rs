@@ -1,5 +1,6 @@
 //! The cache that attributes use when they name none.
 
+use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::Lazy;
@@ -37,6 +38,7 @@ pub fn set_default_cache(cache: Cache) -> Option<Cache> {
 /// # Errors
 /// [`Config`](crate::ErrorKind::Config) if an environment variable is not valid; it is read again at the next call.
 pub fn default_cache() -> Result<Cache> {
+    let Some(_opening) = Opening::begin() else { return Ok(Cache::disabled()) };
     let mut slot = slot();
     if let Some(cache) = &*slot {
         return Ok(cache.clone());
@@ -44,6 +46,26 @@ pub fn default_cache() -> Result<Cache> {
     let cache = open_from_environment()?;
     *slot = Some(cache.clone());
     Ok(cache)
+}
+
+thread_local! {
+    static OPENING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Opening writes to the program's log. A logger that uses the default cache then would wait for itself: it gets a cache
+/// that stores nothing.
+struct Opening;
+
+impl Opening {
+    fn begin() -> Option<Self> {
+        (!OPENING.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        OPENING.set(false);
+    }
 }
 
 fn slot() -> MutexGuard<'static, Option<Cache>> {

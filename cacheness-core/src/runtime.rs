@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Runs `work` on tokio's blocking pool: that of the runtime that polls, or, under another executor, of a small one of
-/// our own. A panic of `work` passes through.
+/// Runs `work` on the blocking pool of a small tokio runtime of our own: that of the runtime that polls may be full of
+/// threads that wait for this very work. A panic of `work` passes through.
 ///
 /// Where no thread can be had (a runtime that is shutting down) the work runs on the caller's.
 pub(crate) async fn blocking<R, F>(work: F) -> R
@@ -34,7 +34,7 @@ fn take<W>(slot: &Mutex<Option<W>>) -> Option<W> {
 }
 
 fn handle() -> Option<Handle> {
-    Handle::try_current().ok().or_else(|| own_runtime().map(|runtime| runtime.handle().clone()))
+    own_runtime().map(|runtime| runtime.handle().clone()).or_else(|| Handle::try_current().ok())
 }
 
 fn own_runtime() -> Option<&'static Runtime> {
@@ -80,5 +80,16 @@ mod tests {
     fn a_panic_of_the_work_passes_through() {
         let caught = std::panic::catch_unwind(|| block_on(blocking(|| panic!("as the work does"))));
         assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"as the work does"));
+    }
+
+    #[test]
+    fn work_is_done_also_when_every_blocking_thread_of_the_runtime_waits_for_it() {
+        let (done, waited) = std::sync::mpsc::channel();
+        let full = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();
+        let handle = full.handle().clone();
+        full.spawn_blocking(move || done.send(handle.block_on(blocking(|| 7))));
+        let result = waited.recv_timeout(std::time::Duration::from_secs(5));
+        full.shutdown_background();
+        assert_eq!(result, Ok(7));
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Engine {
     clock: Arc<dyn Clock>,
     /// Open handles; the last one to leave closes the store.
     users: AtomicUsize,
+    /// The process that opened it.
+    process: u32,
 }
 
 impl Engine {
@@ -43,6 +45,7 @@ impl Engine {
             evictor: Evictor::new(config.max_bytes()),
             clock: Arc::new(SystemClock),
             users: AtomicUsize::new(1),
+            process: std::process::id(),
         }
     }
 
@@ -81,8 +84,16 @@ impl Engine {
         }
     }
 
-    /// Closes the store, whoever still has a handle.
+    /// Whether this process is a forked child that has its parent's engine, without the threads of it.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Closes the store, whoever still has a handle. An inherited one is its owner's to close.
     pub(super) fn shut(&self) -> Result<()> {
+        if self.is_inherited() {
+            return Ok(());
+        }
         let closed = self.store.close();
         if let Some(root) = self.store.root() {
             registry::closed(root);
@@ -192,7 +203,18 @@ impl Engine {
     }
 
     pub(super) fn clear(&self) -> Result<u64> {
-        self.remove_pages(|| self.store.index().scan(None, PAGE))
+        // Once through all keys: what others put behind the cursor was put after the clearing began.
+        let (mut total, mut after) = (0, None);
+        loop {
+            let page = self.store.index().scan(after.as_ref(), PAGE)?;
+            for (key, record) in &page {
+                total += u64::from(self.store.remove_expected(key, record)?);
+            }
+            match page.into_iter().next_back() {
+                Some((last, _)) => after = Some(last),
+                None => return Ok(total),
+            }
+        }
     }
 
     pub(super) fn cleanup_expired(&self) -> Result<u64> {

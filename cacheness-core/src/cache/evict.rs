@@ -1,6 +1,6 @@
 //! Keeping the size limit.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::engine::Engine;
 use super::warn::emit;
@@ -26,6 +26,15 @@ impl Evictor {
     pub(super) fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
+
+    /// The right to make room, if nobody has it. A logger that panicked under it must not end eviction for ever.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.busy.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 /// Removes the least recently used entries until the cache is down to 80 % of its limit, if it is over it. The entry
@@ -33,7 +42,7 @@ impl Evictor {
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
     let total = engine.store().index().totals().bytes;
     let Some(to_free) = policy::eviction_target(total, evictor.max_bytes) else { return };
-    let Ok(_busy) = evictor.busy.try_lock() else { return };
+    let Some(_turn) = evictor.turn() else { return };
     if let Err(error) = free(engine, to_free, evictor.max_bytes, newest) {
         engine.report("make room in the cache", &error);
     }
@@ -70,5 +79,21 @@ fn announce_first(engine: &Engine, max_bytes: u64) {
             "cacheness: the cache in {place} has reached its limit of {max_bytes} bytes and now removes its least \
              recently used entries (storage.max_cache_size_mb)"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_room_is_made_leaves_the_turn_to_the_next() {
+        let evictor = Evictor::new(1);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _turn = evictor.turn();
+            panic!("as a logger may");
+        }));
+        assert!(panic.is_err());
+        assert!(evictor.turn().is_some());
     }
 }

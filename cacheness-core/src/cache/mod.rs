@@ -81,6 +81,11 @@ struct HandleOf {
 
 impl Drop for HandleOf {
     fn drop(&mut self) {
+        if self.engine.is_inherited() {
+            // Dropping it would wait for a thread that only the parent has, and write into the parent's files.
+            std::mem::forget(Arc::clone(&self.engine));
+            return;
+        }
         if !self.closed.swap(true, Ordering::SeqCst)
             && let Err(error) = self.engine.leave()
         {
@@ -161,6 +166,11 @@ impl Cache {
 
     pub(crate) fn downgrade(&self) -> WeakCache {
         WeakCache(Arc::downgrade(&self.0))
+    }
+
+    /// Differs between handles as long as one of them, or a weak one, is there.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
     }
 
     fn engine(&self) -> Result<&Arc<Engine>> {

@@ -250,6 +250,50 @@ fn a_durable_put_is_there_without_a_flush() {
     assert_eq!(Cache::open(copy.path().join("cache")).unwrap().get::<u8>("one").unwrap(), Some(1));
 }
 
+#[test]
+fn clearing_ends_while_others_go_on_putting() {
+    let cache = Cache::in_memory();
+    let cleared = AtomicBool::new(false);
+    let start = std::time::Instant::now();
+    thread::scope(|scope| {
+        for part in 0..3u32 {
+            let (cache, cleared) = (&cache, &cleared);
+            scope.spawn(move || {
+                for n in 0.. {
+                    cache.put(&n, (part, n)).unwrap();
+                    if cleared.load(Ordering::Relaxed) || start.elapsed() > seconds(10) {
+                        return;
+                    }
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(50));
+        cache.clear().unwrap();
+        cleared.store(true, Ordering::Relaxed);
+    });
+    assert!(start.elapsed() < seconds(10), "it ended when the puts did");
+}
+
+#[test]
+fn threads_that_put_side_by_side_leave_the_cache_within_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();
+    for round in 0..10u32 {
+        thread::scope(|scope| {
+            for part in 0..4u32 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for n in 0..40u32 {
+                        cache.put(&vec![[n as u8; 4]; 16 << 8], (round, part, n)).unwrap();
+                    }
+                });
+            }
+        });
+        let size = cache.get_stats().unwrap().size_bytes;
+        assert!(size <= 1 << 20, "{size} bytes in round {round}");
+    }
+}
+
 fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for item in fs::read_dir(from).unwrap() {

@@ -1,6 +1,7 @@
 //! One warning, not a thousand.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,8 @@ fn text(doing: &str, error: &CacheError, kept_back: u64) -> String {
 /// To the program's log, or to standard error where it keeps none: a cache that fails without a word would be worse.
 pub(crate) fn emit(text: &str) {
     if log::max_level() == log::LevelFilter::Off {
-        eprintln!("{text}");
+        // Not `eprintln`, which panics when nobody reads standard error any more.
+        let _ = writeln!(std::io::stderr(), "{text}");
     } else {
         log::warn!("{text}");
     }

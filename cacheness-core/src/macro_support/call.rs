@@ -15,10 +15,10 @@ use crate::key::{Key, PendingKey};
 use crate::value::{Metadata, Value};
 use crate::{Cache, CacheError, Result, default_cache};
 
-pub(super) const OPENING: &str = "opening the cache for a function call";
-pub(super) const KEYING: &str = "making the key of a function call";
-pub(super) const READING: &str = "reading a function result";
-pub(super) const WRITING: &str = "storing a function result";
+pub(super) const OPENING: &str = "open the cache for a function call";
+pub(super) const KEYING: &str = "make the key of a function call";
+pub(super) const READING: &str = "read a function result";
+pub(super) const WRITING: &str = "store a function result";
 
 /// One call of a cached function, with its key written.
 pub struct Call<'c> {

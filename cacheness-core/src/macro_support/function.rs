@@ -28,7 +28,7 @@ pub(super) struct Function {
 /// The cache that a function used last. A weak handle, since a function must not keep a cache open.
 #[derive(Debug, Default)]
 struct LastCache {
-    /// Tells caches apart without a lock.
+    /// Tells handles apart without a lock. The weak handle beside it keeps the address from being given to another one.
     address: AtomicUsize,
     cache: Mutex<Option<WeakCache>>,
 }
@@ -82,7 +82,7 @@ impl Function {
 
     /// Remembers which cache the function used.
     pub(super) fn uses(&self, cache: &Cache) {
-        let address = Arc::as_ptr(cache.flights()) as usize;
+        let address = cache.address();
         if self.last_cache.address.load(Ordering::Relaxed) != address {
             let mut slot = lock(&self.last_cache.cache);
             *slot = Some(cache.downgrade());
@@ -213,5 +213,15 @@ mod tests {
         assert!(function.last_cache().is_some());
         drop(cache);
         assert!(function.last_cache().is_none());
+    }
+
+    #[test]
+    fn a_new_cache_where_a_dropped_one_lay_in_memory_is_not_taken_for_it() {
+        let function = Function::named("again::f");
+        for round in 0..20 {
+            let cache = Cache::in_memory();
+            function.uses(&cache);
+            assert!(function.last_cache().is_some(), "round {round}");
+        }
     }
 }

@@ -73,7 +73,11 @@ impl Shared {
         while self.wait_for_a_put() && !self.stopped_within(interval) {
             self.dirty.store(false, Ordering::SeqCst);
             // Blobs first: a record that is on the disk then names one that is there too.
-            if let Err(error) = blobs.sync().and_then(|()| index.flush()) {
+            // The index also when a blob cannot be synced: one that a power cut takes is then a miss.
+            let synced = blobs.sync();
+            if let Err(error) = synced.and(index.flush()) {
+                // Once more after the interval, also without another put.
+                self.dirty.store(true, Ordering::SeqCst);
                 log::warn!("cannot flush the cache: {error}");
             }
         }

@@ -141,7 +141,12 @@ impl Store {
 
     /// The record of a key. A damaged one is removed and counts as absent.
     pub(crate) fn find(&self, key: &IndexKey) -> Result<Option<Found>> {
-        let found = match self.index.get(key) {
+        let read = match self.index.get(key) {
+            // The index may have been repaired since: only a record that is damaged still must go.
+            Err(error) if error.is_integrity() => self.index.get(key),
+            read => read,
+        };
+        let found = match read {
             Ok(Some(record)) => record.core().map(|core| Some(Found { record, core })),
             Ok(None) => return Ok(None),
             Err(error) => Err(error),

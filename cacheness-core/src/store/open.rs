@@ -64,6 +64,7 @@ impl Store {
         let (index, health) = SledIndex::open(options)?;
         let blobs = FilesystemBlobs::open(vfs, root)?;
         recover::reconcile(&index, &blobs, health, &config.limits)?;
+        index.rebuilt()?;
         let (index, blobs): (Arc<dyn MetadataBackend>, Arc<dyn BlobBackend>) = (Arc::new(index), Arc::new(blobs));
         let flusher = match config.durability {
             Durability::Immediate => None,

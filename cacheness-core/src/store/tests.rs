@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::config::CacheConfig;
 use crate::entry::Details;
 use crate::key::ToKey;
+use crate::metadata::sled::{SledIndex, SledOptions};
 
 fn config(dir: &Path) -> CacheConfig {
     CacheConfig::new(dir).with_inline_bytes(100)
@@ -171,4 +172,19 @@ fn a_second_store_on_the_directory_is_refused_until_the_first_is_closed() {
     assert!(Store::open(&root, &config(dir.path())).unwrap_err().is_locked());
     store.close().unwrap();
     assert!(Store::open(&root, &config(dir.path())).is_ok());
+}
+
+/// The program ended while the blobs were being taken up again.
+#[test]
+fn a_recovery_that_was_interrupted_is_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "large", &noise(5000));
+    store.close().unwrap();
+    drop(store);
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let options = SledOptions { root: dir.path().canonicalize().unwrap(), page_cache_bytes: 16 << 20 };
+    drop(SledIndex::open(options).unwrap());
+    let store = open(dir.path());
+    assert_eq!(get(&store, "large"), Some(noise(5000)));
 }

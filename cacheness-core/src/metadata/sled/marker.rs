@@ -61,7 +61,9 @@ impl Marker {
     pub(super) fn remove(root: &Path) -> io::Result<()> {
         match fs::remove_file(path(root)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            // A marker that a power cut brings back would speak of older records and have the newer ones dropped.
+            Ok(()) => File::open(root)?.sync_all(),
         }
     }
 

@@ -17,7 +17,7 @@ mod tests;
 
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use sled::Tree;
 
@@ -30,6 +30,9 @@ use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 
 pub(crate) use open::Health;
+
+/// Keys share so many turns.
+const TURNS: usize = 64;
 
 /// Where the index lies and how much memory its pages may take.
 #[derive(Clone, Debug)]
@@ -47,6 +50,9 @@ pub(crate) struct SledIndex {
     trees: RwLock<Option<Trees>>,
     rows: Rows,
     sums: Sums,
+    /// Changes of one key go one after the other, record, sums and rows together: the rows of a put that were noted
+    /// before those of the removal it followed would be dropped, and the entry could no more be evicted or cleared.
+    turns: [Mutex<()>; TURNS],
 }
 
 #[derive(Debug)]
@@ -75,6 +81,13 @@ impl SledIndex {
             self.repair()?;
         }
         outcome
+    }
+
+    /// Changes the record of a key, and notes what follows from it while nobody can close or replace the database.
+    fn change<R>(&self, key: &IndexKey, step: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R> {
+        let turn = &self.turns[key.hash() as usize % TURNS];
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with("write the index", step)
     }
 
     /// Brings the ordered rows up to date with the records.
@@ -123,30 +136,32 @@ impl MetadataBackend for SledIndex {
 
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
         let facts = rows::Facts::of(record)?;
-        let previous = self.with("write the index", |trees| trees.entries.insert(key.as_bytes(), record.as_bytes()))?;
-        let previous = previous.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
-        self.sums.put(key, previous.as_ref(), record);
-        self.rows.put(key, previous.as_ref(), facts);
-        Ok(previous)
+        self.change(key, |trees| {
+            let previous = trees.entries.insert(key.as_bytes(), record.as_bytes())?;
+            let previous = previous.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
+            self.sums.put(key, previous.as_ref(), record);
+            self.rows.put(key, previous.as_ref(), facts);
+            Ok(previous)
+        })
     }
 
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
-        let removed = self.with("write the index", |trees| trees.entries.remove(key.as_bytes()))?;
-        let removed = removed.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
-        if let Some(record) = &removed {
-            self.remove_row(key, record);
-        }
-        Ok(removed)
+        self.change(key, |trees| {
+            let removed = trees.entries.remove(key.as_bytes())?;
+            let removed = removed.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
+            removed.iter().for_each(|record| self.remove_row(key, record));
+            Ok(removed)
+        })
     }
 
     fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
-        let swapped = self.with("write the index", |trees| {
-            trees.entries.compare_and_swap(key.as_bytes(), Some(expected.as_bytes()), None::<&[u8]>)
-        })?;
-        if swapped.is_ok() {
-            self.remove_row(key, expected);
-        }
-        Ok(swapped.is_ok())
+        self.change(key, |trees| {
+            let swapped = trees.entries.compare_and_swap(key.as_bytes(), Some(expected.as_bytes()), None::<&[u8]>)?;
+            if swapped.is_ok() {
+                self.remove_row(key, expected);
+            }
+            Ok(swapped.is_ok())
+        })
     }
 
     fn accessed(&self, key: &IndexKey, at: Timestamp) {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::marker::Marker;
 use super::rows::{self, Rows};
 use super::shield::shielded;
 use super::sums::Sums;
-use super::{SledIndex, SledOptions, Trees, believed, closed, salvage};
+use super::{SledIndex, SledOptions, TURNS, Trees, believed, closed, salvage};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// How long the threads of a closed database may take to end.
@@ -34,6 +34,15 @@ pub(super) fn index_dir(root: &Path) -> std::path::PathBuf {
     root.join("index")
 }
 
+/// There while an index is made of what is left of another: blobs without a record are not rubbish then.
+pub(super) fn begin_rebuilding(root: &Path) -> Result<()> {
+    fs::write(rebuilding(root), "").map_err(|error| storage(root, "cannot begin to rebuild the index", error))
+}
+
+fn rebuilding(root: &Path) -> std::path::PathBuf {
+    root.join("index.rebuilding")
+}
+
 impl SledIndex {
     /// Opens the index in a cache directory whose lock the caller holds, or makes it.
     ///
@@ -43,7 +52,7 @@ impl SledIndex {
     pub(crate) fn open(options: SledOptions) -> Result<(Self, Health)> {
         let root = options.root.clone();
         let index = index_dir(&root);
-        let marker = Marker::read(&root);
+        let (marker, interrupted) = (Marker::read(&root), rebuilding(&root).exists());
         let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
         Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
         let found = match marker {
@@ -52,14 +61,36 @@ impl SledIndex {
             }
             Some(marker) => salvage::carry_over(&options, Some(&marker.buckets)).map(damaged),
             None if index.exists() => open_unmarked(&options),
-            None => Trees::open(&options).map(|trees| (trees, Sums::new(), Health::New)),
+            None => begin_rebuilding(&root)
+                .and_then(|()| Trees::open(&options))
+                .map(|trees| (trees, Sums::new(), Health::New)),
         };
         let (trees, sums, health) = match found {
             Err(error) if error.is_integrity() => salvage::carry_over(&options, None).map(damaged)?,
             found => found?,
         };
-        let index = Self { options, trees: RwLock::new(Some(trees)), rows: Rows::default(), sums };
+        let health = if interrupted { Health::Damaged } else { health };
+        let index = Self {
+            options,
+            trees: RwLock::new(Some(trees)),
+            rows: Rows::default(),
+            sums,
+            turns: [const { Mutex::new(()) }; TURNS],
+        };
         Ok((index, health))
+    }
+
+    /// Says that the blobs without a record have been taken up or removed, which is then not done again.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage).
+    pub(crate) fn rebuilt(&self) -> Result<()> {
+        match fs::remove_file(rebuilding(&self.options.root)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(storage(&self.options.root, "cannot end to rebuild the index", error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Replaces a database that turned out damaged by what can be believed of it.

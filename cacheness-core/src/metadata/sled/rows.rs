@@ -11,7 +11,7 @@
 //! | by_group | group (8), hash (8) |
 //! | last_access | hash (8) → time (8) |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -121,14 +121,17 @@ impl Rows {
     pub(super) fn least_recently_used(&self, trees: &Trees, limit: usize) -> sled::Result<Vec<(IndexKey, Record)>> {
         let mut found = Vec::new();
         let mut start: Option<[u8; 16]> = None;
+        // Followed once: an entry that is read all the time would stay ahead for ever.
+        let mut moved = HashSet::new();
         while found.len() < limit {
             let Some(row) = first_behind(&trees.by_access, start)? else { break };
             start = Some(row);
             let (at, hash) = split(row);
             let used_at = self.last_access(trees, hash)?;
             let records = SledIndex::records_of_hash(trees, hash)?;
-            let due = |record: &Record| last_use(record, used_at) <= at;
-            let later = records.iter().map(|(_, record)| last_use(record, used_at)).filter(|used| *used > at).max();
+            let due = |record: &Record| moved.contains(&hash) || last_use(record, used_at) <= at;
+            let later = records.iter().filter(|(_, record)| !due(record)).map(|(_, record)| last_use(record, used_at));
+            let later = later.max();
             if !records.iter().any(|(_, record)| due(record)) {
                 trees.by_access.remove(row)?;
             }
@@ -136,6 +139,9 @@ impl Rows {
                 trees.by_access.insert(joined(time_bytes(later), hash), &[])?;
             }
             found.extend(records.into_iter().filter(|(_, record)| due(record)));
+            if later.is_some() {
+                moved.insert(hash);
+            }
         }
         Ok(found)
     }

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::open::set_aside;
+use super::open::{begin_rebuilding, set_aside};
 use super::rows;
 use super::shield::shielded;
 use super::sums::Sums;
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// where the sums of the live records are known, whose bucket is complete. In an incomplete bucket a value that lies in a
 /// blob is kept all the same, because the blob of a replaced or removed entry is gone.
 pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Result<(Trees, Sums)> {
+    begin_rebuilding(&options.root)?;
     let aside = set_aside(&options.root)?;
     let fresh = Trees::open(options)?;
     let found = Sums::new();
@@ -27,7 +28,9 @@ pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Res
     if cfg!(panic = "unwind") {
         let cache = options.page_cache_bytes;
         let (sender, receiver) = channel();
-        thread::spawn(move || read_damaged(&aside, cache, &sender));
+        // Where no thread can be had, the sender is dropped and nothing is carried over.
+        let reader = thread::Builder::new().name("cacheness-salvage".to_owned());
+        let _ = reader.spawn(move || read_damaged(&aside, cache, &sender));
         take_over(&fresh, &found, &receiver)?;
     }
     match expected {

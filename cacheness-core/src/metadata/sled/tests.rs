@@ -10,7 +10,9 @@ fn options(root: &Path) -> SledOptions {
 }
 
 fn open(root: &Path) -> (SledIndex, Health) {
-    SledIndex::open(options(root)).unwrap()
+    let (index, health) = SledIndex::open(options(root)).unwrap();
+    index.rebuilt().unwrap();
+    (index, health)
 }
 
 fn filled(index: &dyn MetadataBackend, count: i64) {
@@ -150,5 +152,64 @@ fn a_panic_inside_sled_rebuilds_the_index_and_the_next_call_works() {
     assert_eq!(index.get(&key).unwrap(), Some(record));
     assert_eq!(index.totals().entries, 50);
     index.close().unwrap();
-    assert_eq!(open(root.path()).1, Health::Clean);
+    assert_eq!(open(root.path()).1, Health::Damaged, "blobs whose records were lost are still to be taken up");
+    assert_eq!(open(root.path()).1, Health::Unclean);
+}
+
+#[test]
+fn puts_and_removals_of_one_key_side_by_side_leave_a_record_with_its_rows_or_neither() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    let (key, _) = record_of("k", 0, None);
+    for burst in 0..400 {
+        std::thread::scope(|scope| {
+            for thread in 0..4i64 {
+                let (index, key) = (&index, &key);
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        match thread % 2 {
+                            0 => {
+                                drop(index.put(key, &record_of("k", burst * 1000 + n * 4 + thread, Some(7)).1).unwrap())
+                            }
+                            _ => drop(index.remove(key).unwrap()),
+                        }
+                    }
+                });
+            }
+        });
+        let live = usize::from(index.get(&key).unwrap().is_some());
+        let rows = [
+            index.group(Group::function("f"), None, 9).unwrap().len(),
+            index.least_recently_used(9).unwrap().len(),
+            index.expired(Timestamp::MAX, 9).unwrap().len(),
+        ];
+        assert_eq!(rows, [live; 3], "burst {burst}");
+        index.remove(&key).unwrap();
+        assert_eq!(index.totals(), Totals::default());
+    }
+}
+
+/// The row of an entry in use moves on while it is looked at; following it must end.
+#[test]
+fn an_entry_that_is_read_all_the_time_does_not_keep_the_eviction_from_ending() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    filled(&index, 10);
+    let (hot, _) = record_of("key 3", 3, None);
+    let done = AtomicBool::new(false);
+    let start = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut time = 1000;
+            while !done.load(Ordering::Relaxed) && start.elapsed().as_secs() < 10 {
+                time += 1;
+                index.accessed(&hot, Timestamp::from_micros(time));
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(index.least_recently_used(64).unwrap().len(), 10);
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(start.elapsed().as_secs() < 10, "it ended when the reader did");
 }

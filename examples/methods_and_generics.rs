@@ -26,10 +26,7 @@ impl Prices {
 
 /// One entry for each type and each number.
 #[cached(ttl = "1h")]
-fn parse_all<T: FromStr, const TAKE: usize>(text: &str) -> Vec<String>
-where
-    T: ToString,
-{
+fn parse_all<T: FromStr + ToString, const TAKE: usize>(text: &str) -> Vec<String> {
     RUNS.fetch_add(1, Ordering::SeqCst);
     text.split(' ').take(TAKE).filter_map(|word| word.parse::<T>().ok()).map(|value| value.to_string()).collect()
 }

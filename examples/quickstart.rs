@@ -17,7 +17,7 @@ struct Timed<T> {
     value: T,
 }
 
-/// By airport, the nearest others with their distances in kilometres.
+/// By airport, the five nearest with their distances in kilometres.
 type Neighbours = BTreeMap<String, Vec<(String, f64)>>;
 
 fn timed<T>(compute: impl FnOnce() -> T) -> Timed<T> {
@@ -63,11 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn report<T>(
-    cache: &Cache,
-    what: &str,
-    call: impl FnOnce() -> Result<Timed<T>, Box<dyn Error>>,
-) -> Result<T, Box<dyn Error>> {
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn report<T>(cache: &Cache, what: &str, call: impl FnOnce() -> Outcome<Timed<T>>) -> Outcome<T> {
     let (hits, start) = (cache.get_stats()?.hits, Instant::now());
     let Timed { took, value } = call()?;
     let elapsed = start.elapsed();

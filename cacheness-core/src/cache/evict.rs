@@ -59,7 +59,7 @@ fn free(engine: &Engine, to_free: u64, max_bytes: u64, newest: &IndexKey) -> Res
             if key == *newest {
                 continue;
             }
-            let size = record.core()?.stored_size;
+            let size = record.footprint();
             if engine.store().remove_expected(&key, &record)? {
                 freed += size;
                 announce_first(engine, max_bytes);

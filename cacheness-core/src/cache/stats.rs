@@ -8,7 +8,7 @@ use crate::metadata::Totals;
 pub struct Stats {
     /// Entries, also expired ones that were not cleaned up yet.
     pub entries: u64,
-    /// Bytes of their values as stored.
+    /// Bytes that they take: their records and their values as stored.
     pub size_bytes: u64,
     /// Reads that gave a value.
     pub hits: u64,

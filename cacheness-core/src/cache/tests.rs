@@ -181,6 +181,17 @@ fn a_value_larger_than_the_cache_is_refused_and_pushes_nobody_out() {
 }
 
 #[test]
+fn the_limit_counts_what_an_entry_takes_beside_its_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1)).unwrap();
+    for n in 0..12_000u32 {
+        cache.put(&(), n).unwrap();
+    }
+    let stats = cache.get_stats().unwrap();
+    assert!(stats.evictions > 1000 && stats.size_bytes <= 1 << 20, "{stats:?}");
+}
+
+#[test]
 fn clear_removes_every_entry_and_no_foreign_file() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();

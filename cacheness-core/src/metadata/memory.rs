@@ -44,7 +44,7 @@ impl Row {
             accessed_at: entry.core.created_at,
             expires_at: entry.core.expires_at,
             groups: Group::all_of(&entry.details),
-            size: entry.core.stored_size,
+            size: record.footprint(),
         })
     }
 }

@@ -52,7 +52,7 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// Up to `limit` records in key order, behind `after`.
     fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
 
-    /// How many records there are, and the bytes of their values.
+    /// How many records there are, and the bytes that they and their values take.
     fn totals(&self) -> Totals;
 
     /// Brings everything that was put to the disk.

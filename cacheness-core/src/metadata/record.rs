@@ -114,6 +114,15 @@ impl Record {
         Ok((core, payload))
     }
 
+    /// Bytes that the entry takes: its record, and its blob if it has one.
+    pub(crate) fn footprint(&self) -> u64 {
+        let blob = match self.core_and_payload() {
+            Ok((core, Payload::Blob(_))) => core.stored_size,
+            _ => 0,
+        };
+        self.0.len() as u64 + blob
+    }
+
     /// The blob that holds the value, if one does.
     pub(crate) fn blob(&self) -> Option<BlobName> {
         match self.payload() {

@@ -97,6 +97,28 @@ fn on_a_full_disk_every_call_is_answered_and_after_room_was_made_the_cache_works
 }
 
 #[test]
+fn a_cache_that_met_a_full_disk_works_again_without_being_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_mounted) = Mounted::tmpfs(dir.path(), "size=6m,mode=0700") else {
+        println!("SKIPPED: a small file system needs root");
+        return;
+    };
+    let cache = Cache::open(dir.path().join("cache")).unwrap();
+    let filler = dir.path().join("filler");
+    fs::write(&filler, vec![0; 8 << 20]).unwrap_err();
+    let small = |n: u64| vec![n as u8; 3000];
+    assert!((0..5000).any(|n| cache.put(&small(n), n).and_then(|_| cache.flush()).is_err()), "the disk is full");
+    fs::remove_file(&filler).unwrap();
+    let start = std::time::Instant::now();
+    while cache.put(&small(7), "after").and_then(|_| cache.flush()).is_err() {
+        assert!(start.elapsed().as_secs() < 20, "there is room again and the cache still fails");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(cache.get::<Vec<u8>>("after").unwrap(), Some(small(7)));
+    cache.close().unwrap();
+}
+
+#[test]
 fn on_a_read_only_file_system_every_call_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_mounted) = Mounted::tmpfs(dir.path(), "size=12m,mode=0700") else {

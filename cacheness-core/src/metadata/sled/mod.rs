@@ -18,6 +18,7 @@ mod tests;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
 
 use sled::Tree;
 
@@ -46,13 +47,22 @@ pub(crate) struct SledOptions {
 #[derive(Debug)]
 pub(crate) struct SledIndex {
     options: SledOptions,
-    /// `None` once closed.
-    trees: RwLock<Option<Trees>>,
+    slot: RwLock<Slot>,
+    last_reopening: Mutex<Option<Instant>>,
     rows: Rows,
     sums: Sums,
     /// Changes of one key go one after the other, record, sums and rows together: the rows of a put that were noted
     /// before those of the removal it followed would be dropped, and the entry could no more be evicted or cleared.
     turns: [Mutex<()>; TURNS],
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// `None` once closed, and while the database cannot be opened.
+    trees: Option<Trees>,
+    /// How often the database was replaced: of two threads that met one error, one replaces it.
+    generation: u64,
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -66,19 +76,21 @@ struct Trees {
 }
 
 impl SledIndex {
-    fn trees(&self) -> RwLockReadGuard<'_, Option<Trees>> {
-        self.trees.read().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> RwLockReadGuard<'_, Slot> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one step on the database. A panic in it is taken for damage: the database is rebuilt from what can be
-    /// believed, and the step fails.
+    /// believed. After another error it is opened anew, since sled would repeat the first one for ever, also when the
+    /// disk has room again. The step fails either way.
     fn with<R>(&self, doing: &str, step: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R> {
-        let outcome = match &*self.trees() {
-            Some(trees) => shielded(doing, || step(trees)),
-            None => return Err(closed()),
+        let (outcome, generation) = match &*self.slot() {
+            Slot { trees: Some(trees), generation, .. } => (shielded(doing, || step(trees)), *generation),
+            Slot { closed: true, .. } => return Err(closed()),
+            Slot { generation, .. } => (Err(unusable(doing)), *generation),
         };
-        if outcome.as_ref().is_err_and(CacheError::is_integrity) {
-            self.repair()?;
+        if let Err(error) = &outcome {
+            self.replace_after(error, generation);
         }
         outcome
     }
@@ -116,6 +128,10 @@ fn believed(key: &[u8], bytes: &[u8]) -> Option<(IndexKey, Record)> {
     let key = IndexKey::from_stored(key).ok()?;
     let record = Record::from_stored(&key, bytes.to_vec()).ok()?;
     Some((key, record))
+}
+
+fn unusable(doing: &str) -> CacheError {
+    CacheError::new(ErrorKind::Metadata, format!("cannot {doing}: the index could not be opened again after an error"))
 }
 
 fn closed() -> CacheError {

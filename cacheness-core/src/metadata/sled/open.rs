@@ -11,11 +11,13 @@ use super::marker::Marker;
 use super::rows::{self, Rows};
 use super::shield::shielded;
 use super::sums::Sums;
-use super::{SledIndex, SledOptions, TURNS, Trees, believed, closed, salvage};
+use super::{SledIndex, SledOptions, Slot, TURNS, Trees, believed, salvage};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+const BETWEEN_REOPENINGS: Duration = Duration::from_secs(2);
 
 /// In what state an index was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,8 @@ impl SledIndex {
         let health = if interrupted { Health::Damaged } else { health };
         let index = Self {
             options,
-            trees: RwLock::new(Some(trees)),
+            slot: RwLock::new(Slot { trees: Some(trees), generation: 0, closed: false }),
+            last_reopening: Mutex::new(None),
             rows: Rows::default(),
             sums,
             turns: [const { Mutex::new(()) }; TURNS],
@@ -93,23 +96,55 @@ impl SledIndex {
         }
     }
 
-    /// Replaces a database that turned out damaged by what can be believed of it.
-    pub(super) fn repair(&self) -> Result<()> {
-        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(broken) = trees.take() else { return Err(closed()) };
-        // Closing a database that panicked may panic or hang; its files are copied away below.
-        std::mem::forget(broken);
-        let (fresh, sums) = salvage::carry_over(&self.options, Some(&self.sums.buckets()))?;
-        self.sums.replace_by(&sums);
-        self.rows.start_anew();
-        *trees = Some(fresh);
-        Ok(())
+    /// Replaces the database of this generation after an error in it, unless another thread has done so.
+    pub(super) fn replace_after(&self, error: &CacheError, generation: u64) {
+        if !error.is_integrity() && !self.may_reopen() {
+            return;
+        }
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.generation != generation || slot.closed {
+            return;
+        }
+        match self.replacement(slot.trees.take(), error.is_integrity()) {
+            Ok((trees, sums)) => {
+                self.sums.replace_by(&sums);
+                self.rows.start_anew();
+                slot.trees = Some(trees);
+                slot.generation += 1;
+            }
+            Err(error) => log::debug!("the index stays unusable for now: {error}"),
+        }
+    }
+
+    /// What takes the place of a database: what can be believed of a damaged one, all of another.
+    fn replacement(&self, broken: Option<Trees>, damaged: bool) -> Result<(Trees, Sums)> {
+        if damaged {
+            // Closing a database that panicked may panic or hang; its files are copied away.
+            std::mem::forget(broken);
+            return salvage::carry_over(&self.options, Some(&self.sums.buckets()));
+        }
+        shielded("close the index", || {
+            drop(broken);
+            Ok(())
+        })?;
+        open_unmarked(&self.options).map(|(trees, sums, _)| (trees, sums))
+    }
+
+    /// Opening costs a look at every record: not at every call while a disk stays full.
+    fn may_reopen(&self) -> bool {
+        let mut last = self.last_reopening.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= BETWEEN_REOPENINGS);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
     }
 
     /// Writes everything, lets go of the files and leaves the mark of a clean close.
     pub(super) fn shut(&self) -> Result<()> {
-        let mut slot = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(trees) = slot.take() else { return Ok(()) };
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        slot.closed = true;
+        let Some(trees) = slot.trees.take() else { return Ok(()) };
         shielded("bring the index rows up to date", || self.rows.apply(&trees))?;
         shielded("flush the index", || trees.db.flush())?;
         shielded("close the index", || {

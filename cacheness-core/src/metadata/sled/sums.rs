@@ -38,13 +38,13 @@ impl Sums {
         }
         self.bucket(key).fetch_add(record.checksum(), Ordering::Relaxed);
         self.entries.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(size_of(record), Ordering::Relaxed);
+        self.bytes.fetch_add(record.footprint(), Ordering::Relaxed);
     }
 
     pub(super) fn removed(&self, key: &IndexKey, record: &Record) {
         self.bucket(key).fetch_sub(record.checksum(), Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(size_of(record), Ordering::Relaxed);
+        self.bytes.fetch_sub(record.footprint(), Ordering::Relaxed);
     }
 
     /// Whether the bucket of `key` holds the same records here and there.
@@ -78,8 +78,4 @@ impl Sums {
 
 fn bucket_of(key: &IndexKey) -> usize {
     (key.hash() as usize) % BUCKETS
-}
-
-fn size_of(record: &Record) -> u64 {
-    record.core().map_or(0, |core| core.stored_size)
 }

@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::Lazy;
 
-use crate::cache::{Cache, Warnings};
+use crate::cache::Cache;
 use crate::config::CacheConfig;
 use crate::error::{CacheError, Result};
+use crate::warn::Warnings;
 
 static DEFAULT: Lazy<Mutex<Option<Cache>>> = Lazy::new(Mutex::default);
 static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);

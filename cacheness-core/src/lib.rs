@@ -26,6 +26,7 @@ mod store;
 pub mod testing;
 mod value;
 mod vfs;
+mod warn;
 
 pub use blob::{BlobBackend, MemoryBlobs};
 pub use blob_name::BlobName;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::evict::Evictor;
 use super::options::PutOptions;
 use super::stats::{Counters, Stats};
-use super::warn::Warnings;
 use super::{evict, registry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::CacheConfig;
@@ -17,6 +16,7 @@ use crate::key::Key;
 use crate::metadata::Record;
 use crate::policy::{self, Verdict};
 use crate::store::{Found, Store};
+use crate::warn::Warnings;
 
 /// Entries that one page of a sweep takes in.
 const PAGE: usize = 256;

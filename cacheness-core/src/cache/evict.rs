@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::engine::Engine;
-use super::warn::emit;
 use crate::entry::IndexKey;
 use crate::error::Result;
 use crate::policy;
+use crate::warn::emit;
 
 /// Entries looked at in one step.
 const PAGE: usize = 64;

@@ -9,7 +9,6 @@ mod registry;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod warn;
 
 use std::fmt;
 use std::path::Path;
@@ -31,7 +30,6 @@ use engine::Engine;
 
 pub use options::PutOptions;
 pub use stats::Stats;
-pub(crate) use warn::Warnings;
 
 /// A cache: values of any serde type under keys, with a time to live, a size limit and statistics.
 ///

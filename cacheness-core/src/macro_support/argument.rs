@@ -136,7 +136,7 @@ pub struct MaybeDefault<'a, T: ?Sized>(&'a T, NoDefault);
 #[derive(Debug)]
 pub struct NoDefault;
 
-/// An argument that is left out when it [`is_default`](MaybeDefault::is_default).
+/// An argument that is left out when it equals the default of its type.
 pub fn unless_default<T: ?Sized>(value: &T) -> MaybeDefault<'_, T> {
     MaybeDefault(value, NoDefault)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::blob::BlobBackend;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::metadata::MetadataBackend;
+use crate::warn::Warnings;
 
 #[derive(Debug)]
 pub(super) struct Flusher {
@@ -21,6 +22,7 @@ struct Shared {
     dirty: AtomicBool,
     stopped: Mutex<bool>,
     changed: Condvar,
+    warnings: Warnings,
 }
 
 impl Flusher {
@@ -29,8 +31,12 @@ impl Flusher {
         blobs: Arc<dyn BlobBackend>,
         interval: Duration,
     ) -> Result<Self> {
-        let shared =
-            Arc::new(Shared { dirty: AtomicBool::new(false), stopped: Mutex::new(false), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            dirty: AtomicBool::new(false),
+            stopped: Mutex::new(false),
+            changed: Condvar::new(),
+            warnings: Warnings::default(),
+        });
         let mine = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("cacheness-flush".to_owned())
@@ -43,7 +49,7 @@ impl Flusher {
 
     /// Says that there is something to flush.
     pub(super) fn wake(&self) {
-        if !self.shared.dirty.load(Ordering::Relaxed) && !self.shared.dirty.swap(true, Ordering::SeqCst) {
+        if !self.shared.dirty.load(Ordering::SeqCst) && !self.shared.dirty.swap(true, Ordering::SeqCst) {
             // The lock orders this with the check before the wait, so that no wake is missed.
             let _stopped = self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.changed.notify_one();
@@ -78,7 +84,7 @@ impl Shared {
             if let Err(error) = synced.and(index.flush()) {
                 // Once more after the interval, also without another put.
                 self.dirty.store(true, Ordering::SeqCst);
-                log::warn!("cannot flush the cache: {error}");
+                self.warnings.tell("flush the cache", &error);
             }
         }
     }

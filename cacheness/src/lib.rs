@@ -1,4 +1,32 @@
-//! Persistent function caching: one attribute, and a result survives calls, processes and machines.
+//! Persistent function caching: one attribute, and a result survives the call and the process.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use cacheness::cached;
+//!
+//! /// Counts once for each content of the file, and once a day.
+//! #[cached(ttl = "24h")]
+//! fn count_words(file: &Path) -> Result<usize, std::io::Error> {
+//!     Ok(std::fs::read_to_string(file)?.split_whitespace().count())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! println!("{}", count_words(Path::new("book.txt"))?);          // computed, and stored in ./cache
+//! println!("{}", count_words(Path::new("book.txt"))?);          // a hit, also in the next run
+//! println!("{:?}", cacheness::function(count_words).info()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`macro@cached`], [`cache_async`], [`cache_if`] and [`cached::for_api`] are the attributes; [`function`], [`refresh`] and
+//!   [`bypass`] control what they do.
+//! - [`default_cache`] is the cache they use when they name none: opened as the environment says ([`CacheConfig::from_env`]),
+//!   or given by [`set_default_cache`].
+//! - [`Cache`] is the same without attributes: [`put`](Cache::put), [`get`](Cache::get), and what belongs to them.
+//! - [`macro@CacheKey`] makes a type part of keys; types that implement `serde::Serialize` already are.
+//!
+//! A hit is what this function returned for these arguments, as this type. What cannot be believed is a miss; an error of
+//! the cache is one warning, and the function runs.
 
 pub use cacheness_core::*;
 pub use cacheness_macros::CacheKey;

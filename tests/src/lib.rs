@@ -1,5 +1,10 @@
 //! Shared parts of the tests.
 
+/// The programs in the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

@@ -6,6 +6,7 @@ mod bound;
 mod control;
 mod functions;
 mod futures;
+mod herd;
 mod keys;
 mod lints;
 mod nested;

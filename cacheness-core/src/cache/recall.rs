@@ -1,0 +1,99 @@
+//! What calls of cached functions ask of a cache: values by finished keys, for threads and for tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::{Cache, PutOptions};
+use crate::entry::IndexKey;
+use crate::error::Result;
+use crate::handler::{self, Storable};
+use crate::key::Key;
+use crate::runtime::blocking;
+
+impl Cache {
+    /// [`get`](Self::get) with a time to live of the reader, which narrows the entry's own.
+    pub(crate) fn recall<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        self.lookup(key, reader_ttl).inspect(|value| self.count(value.is_some()))
+    }
+
+    /// A second [`recall`](Self::recall) for one call, which is a miss already: counted only if it is a hit now.
+    pub(crate) fn recall_again<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        self.lookup(key, reader_ttl).inspect(|value| self.count_found(value.is_some()))
+    }
+
+    pub(super) fn count(&self, hit: bool) {
+        match hit {
+            true => self.0.engine.counters().hit(),
+            false => self.0.engine.counters().miss(),
+        }
+    }
+
+    fn count_found(&self, hit: bool) {
+        if hit {
+            self.count(true);
+        }
+    }
+
+    fn lookup<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        let engine = self.engine()?;
+        let key = IndexKey::of(key);
+        let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };
+        let bytes = engine.load(&key, &mut found)?;
+        Ok(engine.decode(bytes, &found))
+    }
+
+    /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in the index is read at once.
+    pub(crate) async fn recall_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        self.lookup_async(key, reader_ttl).await.inspect(|value| self.count(value.is_some()))
+    }
+
+    /// [`recall_again`](Self::recall_again) that reads blobs on the blocking pool.
+    pub(crate) async fn recall_again_async<T: Storable>(
+        &self,
+        key: &Key,
+        reader_ttl: Option<Duration>,
+    ) -> Result<Option<T>> {
+        self.lookup_async(key, reader_ttl).await.inspect(|value| self.count_found(value.is_some()))
+    }
+
+    async fn lookup_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        let engine = self.engine()?;
+        let key = IndexKey::of(key);
+        let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };
+        if Engine::is_inline(&found) {
+            let bytes = engine.load(&key, &mut found)?;
+            return Ok(engine.decode(bytes, &found));
+        }
+        let loader = Arc::clone(engine);
+        let (loaded, found) = blocking(move || (loader.load(&key, &mut found), found)).await;
+        Ok(engine.decode(loaded?, &found))
+    }
+
+    /// [`put_with`](Self::put_with) for a key that is made already.
+    pub(crate) fn retain<T: Storable>(&self, key: &Key, value: &T, options: PutOptions) -> Result<()> {
+        let engine = self.engine()?;
+        if self.0.disabled {
+            return Ok(());
+        }
+        let encoded = handler::encode(value, engine.store().limits())?;
+        engine.put(key, std::any::type_name::<T>(), encoded, options, &self.0.config)
+    }
+
+    /// [`retain`](Self::retain) that writes on the blocking pool. The value is encoded before the first await.
+    pub(crate) fn retain_async<T: Storable>(
+        &self,
+        key: &Key,
+        value: &T,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<()>> + Send + use<T> {
+        let wanted = (!self.0.disabled).then(|| self.engine());
+        let encoded = wanted.map(|engine| handler::encode(value, engine?.store().limits()));
+        let (cache, key) = (self.clone(), key.clone());
+        async move {
+            let Some(encoded) = encoded.transpose()? else { return Ok(()) };
+            let data_type = std::any::type_name::<T>();
+            blocking(move || cache.engine()?.put(&key, data_type, encoded, options, &cache.0.config)).await
+        }
+    }
+}

@@ -43,6 +43,29 @@ fn a_directory_of_another_user_is_refused() {
 }
 
 #[test]
+fn a_directory_that_its_owner_may_not_write_costs_the_cache_and_not_the_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    if chown(dir.path(), Some(65534), Some(65534)).is_err() {
+        println!("SKIPPED: only root can become another user");
+        return;
+    }
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o500)).unwrap();
+    let mut as_nobody = probe("setpriv", dir.path(), &["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    let output = match as_nobody.args([PROBE, "call", "20"]).output() {
+        Ok(output) if !matches!(output.status.code(), Some(126 | 127)) => output,
+        _ => {
+            println!("SKIPPED: the probe cannot be started as another user");
+            return;
+        }
+    };
+    assert!(output.status.success(), "{}", errors_of(&output));
+    assert_eq!(bodies(&output), 20);
+    let warnings = warnings(&output);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("Permission denied"), "{warnings:?}");
+}
+
+#[test]
 fn a_path_that_is_a_file_is_refused_and_the_file_stays() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");

@@ -42,6 +42,15 @@ pub fn run(program: &str, dir: &Path, story: &[&str]) -> Output {
     probe(program, dir, story).output().expect("the probe starts")
 }
 
+/// Says that a test cannot be run here. Where `CACHENESS_REQUIRE_SERVICES` is set everything must be run, and it fails.
+///
+/// # Panics
+/// If the variable is set.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CACHENESS_REQUIRE_SERVICES").is_none(), "this test must run here, but {why}");
+    println!("SKIPPED: {why}");
+}
+
 /// What a program wrote to standard error.
 pub fn errors_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cacheness::Cache;
-use cacheness_tests::{bodies, errors_of, probe, run, warnings};
+use cacheness_tests::{bodies, errors_of, probe, run, skip, warnings};
 
 use crate::PROBE;
 
@@ -34,7 +34,7 @@ fn a_directory_that_others_may_write_is_refused() {
 fn a_directory_of_another_user_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     if chown(dir.path(), Some(65534), Some(65534)).is_err() {
-        println!("SKIPPED: only root can give a directory away");
+        skip("only root can give a directory away");
         return;
     }
     let error = Cache::open(dir.path()).unwrap_err();
@@ -46,7 +46,7 @@ fn a_directory_of_another_user_is_refused() {
 fn a_directory_that_its_owner_may_not_write_costs_the_cache_and_not_the_calls() {
     let dir = tempfile::tempdir().unwrap();
     if chown(dir.path(), Some(65534), Some(65534)).is_err() {
-        println!("SKIPPED: only root can become another user");
+        skip("only root can become another user");
         return;
     }
     fs::set_permissions(dir.path(), Permissions::from_mode(0o500)).unwrap();
@@ -54,7 +54,7 @@ fn a_directory_that_its_owner_may_not_write_costs_the_cache_and_not_the_calls() 
     let output = match as_nobody.args([PROBE, "call", "20"]).output() {
         Ok(output) if !matches!(output.status.code(), Some(126 | 127)) => output,
         _ => {
-            println!("SKIPPED: the probe cannot be started as another user");
+            skip("the probe cannot be started as another user");
             return;
         }
     };
@@ -104,7 +104,7 @@ impl Drop for Mounted<'_> {
 fn on_a_full_disk_every_call_is_answered_and_after_room_was_made_the_cache_works_again() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_mounted) = Mounted::tmpfs(dir.path(), "size=4m,mode=0700") else {
-        println!("SKIPPED: a small file system needs root");
+        skip("a small file system needs root");
         return;
     };
     let cache = dir.path().join("cache");
@@ -123,7 +123,7 @@ fn on_a_full_disk_every_call_is_answered_and_after_room_was_made_the_cache_works
 fn a_cache_that_met_a_full_disk_works_again_without_being_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_mounted) = Mounted::tmpfs(dir.path(), "size=6m,mode=0700") else {
-        println!("SKIPPED: a small file system needs root");
+        skip("a small file system needs root");
         return;
     };
     let cache = Cache::open(dir.path().join("cache")).unwrap();
@@ -145,7 +145,7 @@ fn a_cache_that_met_a_full_disk_works_again_without_being_opened_again() {
 fn on_a_read_only_file_system_every_call_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_mounted) = Mounted::tmpfs(dir.path(), "size=12m,mode=0700") else {
-        println!("SKIPPED: a file system of its own needs root");
+        skip("a file system of its own needs root");
         return;
     };
     let cache = dir.path().join("cache");

@@ -18,8 +18,28 @@ use crate::parse::Flavor;
 
 /// Makes the result of a function outlive the call and the process.
 ///
-/// Options: `ttl`, `cache`, `prefix`, `include_defaults`, `metadata(..)`, `key(..)`, `skip(..)`, `version`, `condition`,
-/// `cache_none`, `cache_err`, `ignore_errors`, `single_flight`, `memory`, `call`, `crate`, `async`, `for_api`.
+/// | option | meaning |
+/// |---|---|
+/// | `ttl = 60`, `"24h"`, an expression | how long a result lives: seconds, a text, or a `Duration` that may use the arguments (long name `ttl_seconds`) |
+/// | `cache = expr` | the cache to use instead of the default one (`cache_instance`) |
+/// | `prefix = "text"` | part of the key and of listings (`key_prefix`, `cache_key_prefix`) |
+/// | `key(expr, ..)` | these values are the key instead of the arguments (`key_func`) |
+/// | `skip(name, ..)` | leaves arguments out of the key; needed for `&mut` ones |
+/// | `include_defaults = false` | leaves arguments out that equal the default of their type, so that a new optional one keeps old entries |
+/// | `version = 2`, `auto` | part of the key: change it when the body means something else; `auto` is a hash of the body |
+/// | `condition = path`, a closure | stores only results for which it is true |
+/// | `cache_none`, `cache_err` | stores `None` and `Err` too; by default only `Some` and `Ok` are stored |
+/// | `metadata(name = expr, ..)` | stored with the result; may use the arguments, computed on a miss |
+/// | `ignore_errors = false` | errors of the cache are returned; the function returns a `Result` whose error is `From<CacheError>` |
+/// | `single_flight = false` | concurrent calls with one key all run the body |
+/// | `memory = false` | reserved for a tier in memory; without effect so far |
+/// | `call = name` | adds a function `name` that returns the bound call, with `key`, `is_cached`, `peek`, `invalidate`, `refresh`, `uncached` |
+/// | `crate = path` | where `cacheness` is, if it was renamed or is re-exported |
+/// | `async` | only says what the function is already |
+/// | `for_api` | results live six hours |
+///
+/// What a function returns must be `serde::Serialize` and `DeserializeOwned` (the `T` of `Result<T, E>` and `Option<T>`),
+/// and its arguments `CacheKey` or `Serialize`. A `Path` stands for the content of the file or directory.
 ///
 /// Results belong to the path of the function and survive a change of its body, unless `version` says otherwise. The
 /// path is not enough for a function inside another one, nor for an associated function without `self`, which looks the

@@ -37,7 +37,8 @@ pub use stats::Stats;
 /// handles of one cache; another process is refused while it is open.
 ///
 /// ```
-/// /// use cacheness_core::{Cache, PutOptions, params};
+/// use std::time::Duration;
+/// use cacheness_core::{Cache, PutOptions, params};
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// let cache = Cache::in_memory();

@@ -169,6 +169,17 @@ pub struct Owner {
     pub mode: u32,
 }
 
+/// The user this process acts for, on systems that say so.
+#[cfg(unix)]
+fn user() -> Option<u32> {
+    Some(rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn user() -> Option<u32> {
+    None
+}
+
 /// What [`Vfs::open`] says of anything but a regular file.
 fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "not a regular file, or reached through a symbolic link")

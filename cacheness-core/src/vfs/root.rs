@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::publish::STAGING;
-use super::{FileKind, Metadata, Vfs, storage_error};
+use super::{FileKind, Metadata, Vfs, storage_error, user};
 use crate::{CacheError, ErrorKind, Result};
 
 /// Where blobs live, below the cache directory.
@@ -85,16 +85,6 @@ fn refusal(metadata: &Metadata, user: Option<u32>) -> Option<String> {
     }
     let open = owner.mode & OTHERS_MAY_WRITE != 0;
     open.then(|| format!("others may write to it (mode {:04o}); run `chmod go-w` on it or name another", owner.mode))
-}
-
-#[cfg(unix)]
-fn user() -> Option<u32> {
-    Some(rustix::process::geteuid().as_raw())
-}
-
-#[cfg(not(unix))]
-fn user() -> Option<u32> {
-    None
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
-use crate::vfs::{DirEntry, FileKind, Metadata, Owner, not_regular};
+use crate::vfs::{DirEntry, FileKind, Metadata, Owner, not_regular, user};
 
 pub(super) type Id = usize;
 
@@ -292,14 +292,4 @@ fn set(entries: &mut BTreeMap<OsString, Id>, name: &OsStr, node: Option<Id>) {
         Some(id) => drop(entries.insert(name.to_owned(), id)),
         None => drop(entries.remove(name)),
     }
-}
-
-#[cfg(unix)]
-fn user() -> Option<u32> {
-    Some(rustix::process::geteuid().as_raw())
-}
-
-#[cfg(not(unix))]
-fn user() -> Option<u32> {
-    None
 }

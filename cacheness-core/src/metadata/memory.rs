@@ -18,12 +18,14 @@ struct Tables {
     rows: BTreeMap<IndexKey, Row>,
     by_expiry: BTreeSet<(Timestamp, IndexKey)>,
     by_access: BTreeSet<(Timestamp, IndexKey)>,
+    by_creation: BTreeSet<(Timestamp, IndexKey)>,
     by_group: BTreeSet<(Group, IndexKey)>,
     bytes: u64,
 }
 
 struct Row {
     record: Record,
+    created_at: Timestamp,
     accessed_at: Timestamp,
     expires_at: Option<Timestamp>,
     groups: Vec<Group>,
@@ -41,6 +43,7 @@ impl Row {
         let entry = record.entry()?;
         Ok(Self {
             record: record.clone(),
+            created_at: entry.core.created_at,
             accessed_at: entry.core.created_at,
             expires_at: entry.core.expires_at,
             groups: Group::all_of(&entry.details),
@@ -54,6 +57,7 @@ impl Tables {
         let previous = self.take(key);
         self.bytes += row.size;
         self.by_access.insert((row.accessed_at, key.clone()));
+        self.by_creation.insert((row.created_at, key.clone()));
         if let Some(at) = row.expires_at {
             self.by_expiry.insert((at, key.clone()));
         }
@@ -66,6 +70,7 @@ impl Tables {
         let row = self.rows.remove(key)?;
         self.bytes = self.bytes.saturating_sub(row.size);
         self.by_access.remove(&(row.accessed_at, key.clone()));
+        self.by_creation.remove(&(row.created_at, key.clone()));
         if let Some(at) = row.expires_at {
             self.by_expiry.remove(&(at, key.clone()));
         }
@@ -117,6 +122,17 @@ impl MetadataBackend for MemoryIndex {
         Ok(same)
     }
 
+    fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
+        let mut row = Row::new(record)?;
+        let mut tables = self.write();
+        let Some(current) = tables.rows.get(key).filter(|row| row.record == *expected) else { return Ok(false) };
+        if current.created_at == row.created_at {
+            row.accessed_at = current.accessed_at;
+        }
+        tables.insert(key, row);
+        Ok(true)
+    }
+
     fn accessed(&self, key: &IndexKey, at: Timestamp) {
         let mut tables = self.write();
         let Some(row) = tables.rows.get_mut(key) else { return };
@@ -138,6 +154,18 @@ impl MetadataBackend for MemoryIndex {
     fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
         let tables = self.read();
         Ok(tables.by_access.iter().take(limit).filter_map(|(_, key)| tables.record_of(key)).collect())
+    }
+
+    fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
+        let tables = self.read();
+        let end = after.map_or(Bound::Unbounded, |(at, key)| Bound::Excluded((at, key.clone())));
+        let rows = tables.by_creation.range((Bound::Unbounded, end)).rev();
+        Ok(rows.take(limit).filter_map(|(_, key)| tables.record_of(key)).collect())
+    }
+
+    fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
+        let tables = self.read();
+        Ok(tables.by_creation.first().zip(tables.by_creation.last()).map(|(oldest, newest)| (oldest.0, newest.0)))
     }
 
     fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {

@@ -34,6 +34,10 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// Takes a record out if it is still the expected one; says whether it was.
     fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool>;
 
+    /// Puts `record` in the place of the expected one, if that is still there; says whether it was. When the entry was last
+    /// used stays known, unless the new record was created at another time.
+    fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool>;
+
     /// Notes a use of an entry; written later, together with others.
     fn accessed(&self, key: &IndexKey, at: Timestamp);
 
@@ -45,6 +49,12 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
 
     /// Up to `limit` records, the least recently used first.
     fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
+
+    /// Up to `limit` records, the newest first, behind `after`: the time of creation and the key of one seen before.
+    fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
+
+    /// When the oldest and the newest entry were created.
+    fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>>;
 
     /// Up to `limit` records of a group, in key order, behind `after`.
     fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>>;

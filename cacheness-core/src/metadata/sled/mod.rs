@@ -71,6 +71,7 @@ struct Trees {
     entries: Tree,
     by_expiry: Tree,
     by_access: Tree,
+    by_creation: Tree,
     by_group: Tree,
     last_access: Tree,
 }
@@ -180,6 +181,19 @@ impl MetadataBackend for SledIndex {
         })
     }
 
+    fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
+        let facts = rows::Facts::of(record)?;
+        self.change(key, |trees| {
+            let (before, after) = (Some(expected.as_bytes()), Some(record.as_bytes()));
+            let swapped = trees.entries.compare_and_swap(key.as_bytes(), before, after)?;
+            if swapped.is_ok() {
+                self.sums.put(key, Some(expected), record);
+                self.rows.put(key, Some(expected), facts);
+            }
+            Ok(swapped.is_ok())
+        })
+    }
+
     fn accessed(&self, key: &IndexKey, at: Timestamp) {
         self.rows.accessed(key.hash(), at);
     }
@@ -196,6 +210,16 @@ impl MetadataBackend for SledIndex {
     fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
         self.settle()?;
         self.with("read the index by last access", |trees| self.rows.least_recently_used(trees, limit))
+    }
+
+    fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
+        self.settle()?;
+        self.with("read the index by creation", |trees| rows::newest(trees, after, limit))
+    }
+
+    fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
+        self.settle()?;
+        self.with("read the index by creation", rows::creation_bounds)
     }
 
     fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {

@@ -184,7 +184,7 @@ fn open_unmarked(options: &SledOptions) -> Result<(Trees, Sums, Health)> {
     let trees = Trees::open(options)?;
     let sums = Sums::new();
     shielded("read the index", || {
-        for tree in [&trees.by_access, &trees.by_expiry, &trees.by_group] {
+        for tree in [&trees.by_access, &trees.by_creation, &trees.by_expiry, &trees.by_group] {
             tree.clear()?;
         }
         for row in trees.entries.iter() {
@@ -218,6 +218,7 @@ impl Trees {
                 entries: db.open_tree("entries")?,
                 by_expiry: db.open_tree("by_expiry")?,
                 by_access: db.open_tree("by_access")?,
+                by_creation: db.open_tree("by_creation")?,
                 by_group: db.open_tree("by_group")?,
                 last_access: db.open_tree("last_access")?,
                 db,

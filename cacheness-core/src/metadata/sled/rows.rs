@@ -8,6 +8,7 @@
 //! |---|---|
 //! | by_expiry | expires at (8), hash (8) |
 //! | by_access | created at, or the last access when eviction last looked (8), hash (8) |
+//! | by_creation | created at (8), hash (8) |
 //! | by_group | group (8), hash (8) |
 //! | last_access | hash (8) → time (8) |
 
@@ -166,7 +167,10 @@ fn write_batch(
 fn apply_change(trees: &Trees, hash: u64, change: &Change) -> sled::Result<()> {
     if let Some(before) = &change.before {
         each_row(trees, hash, before, |tree, row| tree.remove(row).map(drop))?;
-        trees.last_access.remove(hash.to_be_bytes())?;
+        let same_value = change.after.as_ref().is_some_and(|after| after.created_at == before.created_at);
+        if !same_value {
+            trees.last_access.remove(hash.to_be_bytes())?;
+        }
     }
     match &change.after {
         Some(after) => insert_rows(trees, hash, after),
@@ -185,7 +189,9 @@ fn each_row(
     facts: &Facts,
     write: impl Fn(&sled::Tree, [u8; 16]) -> sled::Result<()>,
 ) -> sled::Result<()> {
-    write(&trees.by_access, joined(time_bytes(facts.created_at), hash))?;
+    let created = joined(time_bytes(facts.created_at), hash);
+    write(&trees.by_access, created)?;
+    write(&trees.by_creation, created)?;
     if let Some(at) = facts.expires_at {
         write(&trees.by_expiry, joined(time_bytes(at), hash))?;
     }
@@ -213,6 +219,54 @@ pub(super) fn expired(trees: &Trees, now: Timestamp, limit: usize) -> sled::Resu
         found.extend(records.into_iter().filter(|(_, record)| due(record)));
     }
     Ok(found)
+}
+
+pub(super) fn newest(
+    trees: &Trees,
+    after: Option<(Timestamp, &IndexKey)>,
+    limit: usize,
+) -> sled::Result<Vec<(IndexKey, Record)>> {
+    let end = after.map_or([u8::MAX; 16], |(at, key)| joined(time_bytes(at), key.hash()));
+    let mut found = Vec::new();
+    for row in trees.by_creation.range(..=end).keys().rev() {
+        if found.len() >= limit {
+            break;
+        }
+        let Ok(row) = <[u8; 16]>::try_from(row?.as_ref()) else { continue };
+        let at = split(row).0;
+        let mut created = created_by(trees, row)?;
+        created.retain(|(key, _)| after.is_none_or(|after| (at, key) < after));
+        created.sort_by(|(one, _), (other, _)| other.cmp(one));
+        found.extend(created);
+    }
+    Ok(found)
+}
+
+pub(super) fn creation_bounds(trees: &Trees) -> sled::Result<Option<(Timestamp, Timestamp)>> {
+    let oldest = first_created(trees, trees.by_creation.iter().keys())?;
+    let newest = first_created(trees, trees.by_creation.iter().keys().rev())?;
+    Ok(oldest.zip(newest))
+}
+
+fn first_created(
+    trees: &Trees,
+    rows: impl Iterator<Item = sled::Result<sled::IVec>>,
+) -> sled::Result<Option<Timestamp>> {
+    for row in rows {
+        let Ok(row) = <[u8; 16]>::try_from(row?.as_ref()) else { continue };
+        if !created_by(trees, row)?.is_empty() {
+            return Ok(Some(split(row).0));
+        }
+    }
+    Ok(None)
+}
+
+/// The records that a row of `by_creation` stands for; none once they were removed or replaced.
+fn created_by(trees: &Trees, row: [u8; 16]) -> sled::Result<Vec<(IndexKey, Record)>> {
+    let (at, hash) = split(row);
+    let mut records = SledIndex::records_of_hash(trees, hash)?;
+    records.retain(|(_, record)| record.core().is_ok_and(|core| core.created_at == at));
+    Ok(records)
 }
 
 fn expiry_of(record: &Record) -> Option<Timestamp> {

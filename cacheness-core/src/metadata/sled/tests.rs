@@ -43,6 +43,25 @@ fn behaves(index: &dyn MetadataBackend) {
     assert_eq!(used, [record_of("key 1", 0, None).0, record_of("key 2", 0, None).0], "a used entry goes to the end");
     assert_eq!(index.last_access(&oldest).unwrap(), Some(Timestamp::from_micros(5000)));
 
+    let newest = index.newest(None, 3).unwrap();
+    let created = |page: &[(IndexKey, Record)]| -> Vec<_> {
+        page.iter().map(|(_, record)| record.core().unwrap().created_at.as_micros()).collect()
+    };
+    assert_eq!(created(&newest), [100, 19, 18], "newest first");
+    let (last, record) = newest.last().unwrap();
+    let behind = index.newest(Some((record.core().unwrap().created_at, last)), 100).unwrap();
+    assert_eq!((created(&behind)[0], behind.len()), (17, 17), "the next page begins behind the last entry of this one");
+    let bounds = index.creation_bounds().unwrap().map(|(oldest, newest)| (oldest.as_micros(), newest.as_micros()));
+    assert_eq!(bounds, Some((0, 100)));
+    let (other, before) = record_of("key 6", 6, Some(1000));
+    let longer = record_of("key 6", 6, Some(9000)).1;
+    index.accessed(&other, Timestamp::from_micros(7000));
+    assert!(!index.replace_expected(&other, &longer, &before).unwrap(), "another record is there");
+    assert!(index.replace_expected(&other, &before, &longer).unwrap());
+    assert_eq!(index.last_access(&other).unwrap(), Some(Timestamp::from_micros(7000)), "it is the same value");
+    assert_eq!(index.expired(Timestamp::from_micros(1008), 100).unwrap().len(), 3);
+    assert!(index.replace_expected(&other, &longer, &before).unwrap());
+
     let first_page = index.group(Group::function("f"), None, 15).unwrap();
     let second_page = index.group(Group::function("f"), first_page.last().map(|(key, _)| key), 15).unwrap();
     assert_eq!((first_page.len(), second_page.len()), (15, 5));

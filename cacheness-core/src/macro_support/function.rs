@@ -109,6 +109,7 @@ impl Function {
 ///     n * 2
 /// }
 ///
+/// # cacheness_core::set_default_cache(cacheness_core::Cache::in_memory());
 /// let twice = cacheness_core::function(twice); // in real life, with #[cached] on it
 /// assert_eq!(twice.info()?.hits, 0);
 /// # Ok::<(), cacheness_core::CacheError>(())

@@ -22,8 +22,7 @@ use crate::entry::{Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::handler::Storable;
-use crate::key::{Key, KeyWriter, ToKey};
-use crate::limits::Limits;
+use crate::key::{Key, KeyRules, KeyWriter, ToKey};
 
 use engine::Engine;
 
@@ -298,9 +297,9 @@ impl Cache {
         }
     }
 
-    /// What keys and values of this cache may not exceed.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.0.config.limits
+    /// What this cache asks of its keys.
+    pub(crate) fn key_rules(&self) -> KeyRules {
+        self.0.config.key_rules()
     }
 
     fn index_key(&self, key: impl ToKey) -> Result<IndexKey> {
@@ -308,7 +307,7 @@ impl Cache {
     }
 
     fn key(&self, key: impl ToKey) -> Result<Key> {
-        key.to_key_with(KeyWriter::with_limits(self.limits())).resolve()
+        key.to_key_with(KeyWriter::with_rules(self.key_rules())).resolve()
     }
 
     /// The flights of this cache: who is computing which key.

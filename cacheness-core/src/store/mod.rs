@@ -17,12 +17,13 @@ use std::sync::Arc;
 
 use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
-use crate::compress::{self, Codec, StoredCodec};
+use crate::compress::{self, Compression, StoredCodec};
 use crate::config::Durability;
 use crate::digest;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format;
+use crate::handler;
 use crate::limits::Limits;
 use crate::metadata::{MetadataBackend, Payload, Record};
 use crate::policy;
@@ -51,9 +52,13 @@ pub(crate) struct Store {
 pub(crate) struct Settings {
     pub limits: Limits,
     pub durability: Durability,
-    pub codec: Codec,
+    pub values: Compression,
+    /// For vectors of numbers.
+    pub numbers: Compression,
     pub compress_from: u64,
     pub inline_up_to: u64,
+    /// Whether the checksum of a blob's payload is verified when it is read.
+    pub verify: bool,
 }
 
 /// A record that was found, with its entry's fixed part.
@@ -82,7 +87,7 @@ impl Store {
     /// [`Limit`](ErrorKind::Limit), also if it would take more than `largest` bytes; [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata); what was
     /// stored under the key before is then still there.
     pub(crate) fn put(&self, mut entry: Entry, raw: &[u8], largest: u64) -> Result<()> {
-        let (codec, stored) = self.compressed(raw)?;
+        let (codec, stored) = self.compressed(&entry.core, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
         entry.core.codec = codec;
         entry.core.raw_size = raw.len() as u64;
@@ -96,11 +101,13 @@ impl Store {
         self.after_write(previous.as_ref())
     }
 
-    fn compressed<'a>(&self, raw: &'a [u8]) -> Result<(StoredCodec, Cow<'a, [u8]>)> {
+    fn compressed<'a>(&self, core: &Core, raw: &'a [u8]) -> Result<(StoredCodec, Cow<'a, [u8]>)> {
         if (raw.len() as u64) < self.settings.compress_from {
             return Ok((StoredCodec::None, raw.into()));
         }
-        Ok(match compress::compress(self.settings.codec, raw)? {
+        let settings = &self.settings;
+        let with = if handler::holds_numbers(core.type_fingerprint) { settings.numbers } else { settings.values };
+        Ok(match compress::compress(with, raw)? {
             Some(compressed) => (compressed.codec, compressed.bytes.into()),
             None => (StoredCodec::None, raw.into()),
         })
@@ -169,8 +176,8 @@ impl Store {
     /// record is then in `found`.
     pub(crate) fn load(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
         for _ in 0..MAX_OVERTAKEN {
-            match self.stored_bytes(key, found) {
-                Ok(Some(stored)) => return self.inflate(&found.core, stored).map(Some),
+            match self.raw_bytes(key, found) {
+                Ok(Some(raw)) => return Ok(Some(raw)),
                 Ok(None) => {}
                 Err(error) if error.is_integrity() => self.set_aside(found, &error)?,
                 Err(error) => return Err(error),
@@ -187,6 +194,12 @@ impl Store {
         Ok(None)
     }
 
+    fn raw_bytes(&self, key: &IndexKey, found: &Found) -> Result<Option<Vec<u8>>> {
+        found.core.codec.check_available()?;
+        let Some(stored) = self.stored_bytes(key, found)? else { return Ok(None) };
+        self.inflate(&found.core, stored).map(Some)
+    }
+
     fn stored_bytes<'a>(&self, key: &IndexKey, found: &'a Found) -> Result<Option<Cow<'a, [u8]>>> {
         let name = match found.record.payload()? {
             Payload::Inline(stored) => return Ok(Some(stored.into())),
@@ -195,7 +208,10 @@ impl Store {
         let Some(mut file) = self.blobs.read(&name, format::max_envelope_bytes(&self.settings.limits))? else {
             return Ok(None);
         };
-        let opened = format::open(&file, &self.settings.limits)?;
+        let opened = match self.settings.verify {
+            true => format::open(&file, &self.settings.limits)?,
+            false => format::open_trusting(&file, &self.settings.limits)?,
+        };
         let (sealed, _) = entry::decode(opened.header)?;
         if sealed.key != *key || sealed.core.checksum != found.core.checksum {
             return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));
@@ -207,9 +223,14 @@ impl Store {
     }
 
     fn inflate(&self, core: &Core, stored: Cow<'_, [u8]>) -> Result<Vec<u8>> {
-        match compress::inflate(core.codec, &stored, core.raw_size, &self.settings.limits)? {
-            Cow::Owned(raw) => Ok(raw),
-            Cow::Borrowed(_) => Ok(stored.into_owned()),
+        match compress::inflate(core.codec, &stored, core.raw_size, &self.settings.limits) {
+            Ok(Cow::Owned(raw)) => Ok(raw),
+            Ok(Cow::Borrowed(_)) => Ok(stored.into_owned()),
+            // Its codec is there, so that the bytes must be other ones: unverified, they may be.
+            Err(error) if error.is_compression() => {
+                Err(CacheError::caused_by(ErrorKind::Integrity, error.to_string(), error))
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -77,8 +77,7 @@ impl CacheConfig {
     /// ```
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) with every fault of the configuration, or if a path is not UTF-8 or a number larger
-    /// than TOML knows, 9223372036854775807.
+    /// [`Config`](ErrorKind::Config) with every fault of the configuration, or if a path is not UTF-8.
     pub fn to_toml(&self) -> Result<String> {
         self.validate()?;
         toml::to_string(self).map_err(|error| unwritable("TOML", error))

@@ -4,6 +4,8 @@
 //! (this is the commit), then removes the blob of the record before. A delete takes the record first. So a crash can only
 //! leave a blob that no record names, and those are removed when an index that was not closed is opened.
 
+#[cfg(test)]
+mod configured_tests;
 mod flusher;
 mod manifest;
 mod open;

@@ -22,7 +22,10 @@ fn unusual() -> CacheConfig {
 
 #[test]
 fn every_configuration_comes_back_from_its_text() {
-    for config in [CacheConfig::default(), unusual(), CacheConfig::for_size("s"), CacheConfig::for_performance("p")] {
+    let endless = CacheConfig::default().with_max_size_mb(u64::MAX);
+    for config in
+        [CacheConfig::default(), endless, unusual(), CacheConfig::for_size("s"), CacheConfig::for_performance("p")]
+    {
         assert_eq!(CacheConfig::from_toml(&config.to_toml().unwrap()).unwrap(), config);
         assert_eq!(CacheConfig::from_json(&config.to_json().unwrap()).unwrap(), config);
     }
@@ -53,9 +56,6 @@ fn a_configuration_with_faults_is_not_written() {
     assert_eq!(CacheConfig::from_file(&path).unwrap(), CacheConfig::default());
     let error = CacheConfig::default().to_file(dir.path().join("missing/cache.toml")).unwrap_err();
     assert!(error.is_storage() && error.to_string().contains("missing"), "{error}");
-    let endless = CacheConfig::default().with_max_size_mb(u64::MAX);
-    assert!(endless.to_toml().unwrap_err().is_config());
-    assert_eq!(CacheConfig::from_json(&endless.to_json().unwrap()).unwrap(), endless);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_field_that_is_there_twice_is_refused() {
         assert!(message.contains("duplicate") && message.contains("leave one"), "{message}");
     }
     let message = message_of(CacheConfig::from_json("{\"limits\": {\"max_key_bytes\": 1,\n\"max_key_bytes\": 1}}"));
-    assert!(message.contains("JSON:2: limits.max_key_bytes: duplicate field"), "{message}");
+    assert!(message.contains("JSON:2: limits: duplicate field `max_key_bytes`: it is there twice"), "{message}");
     let message = message_of(CacheConfig::from_json("{\"blob\": {}, \"blob\": {}}"));
     assert!(message.contains("blob: duplicate field"), "{message}");
 }

@@ -76,7 +76,7 @@ fn main() {
         Some("unserialisable") => (0..3).for_each(|n| assert_eq!(unserialisable(n).0, n)),
         Some("long-key") => limited(),
         Some("configuration") => configuration(),
-        Some("read-twice") => read_twice(),
+        Some("read-twice") => read_twice(number(1), number(2)),
         other => panic!("there is no story {other:?}"),
     }
 }
@@ -121,11 +121,10 @@ fn configuration() {
     print!("{}", cache.config().to_json().expect("a cache is open with it"));
 }
 
-/// Fills the index with 40 MiB, reads all of it twice, and tells how many bytes the second time read from files.
-fn read_twice() {
+/// Fills the index, reads all of it twice, and tells how many bytes the second time read from files.
+fn read_twice(count: u64, size: u64) {
     let cache = default_cache().expect("the directory is ours");
-    let count = 5120;
-    (0..count).for_each(|n| drop(cache.put(&vec![n as u8; 8192], n).expect("there is room")));
+    (0..count).for_each(|n| drop(cache.put(&vec![n as u8; size as usize], n).expect("there is room")));
     cache.flush().expect("there is room");
     let read_all = || (0..count).for_each(|n| assert!(cache.get::<Vec<u8>>(n).is_ok_and(|value| value.is_some())));
     read_all();

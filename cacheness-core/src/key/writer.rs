@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::content::Content;
-use super::identity::Texts;
+use super::identity::Noted;
 use super::rules::KeyRules;
 use super::sink::Sink;
 use super::{CacheKey, Key, PendingKey, tag};
@@ -39,7 +39,7 @@ pub struct KeyWriter {
     /// Whether what lies at a path was read already, since the encoding was to be sorted.
     has_read: bool,
     paths: Vec<PathBuf>,
-    params: Option<Texts>,
+    params: Option<Noted>,
     error: Option<CacheError>,
 }
 
@@ -432,7 +432,7 @@ impl KeyWriter {
     }
 
     /// The parameters of a key that is not made from one value.
-    pub(super) fn set_params(&mut self, params: Texts) {
+    pub(super) fn set_params(&mut self, params: Noted) {
         self.params = Some(params);
     }
 

@@ -77,6 +77,16 @@ fn without_verification_a_changed_payload_is_returned_and_a_changed_envelope_is_
 }
 
 #[test]
+fn what_is_taken_to_another_place_is_verified_in_any_case() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&CacheConfig::new(dir.path()).with_inline_bytes(0).with_verified_integrity(false)).unwrap();
+    put(&store, "k", &noise(5000));
+    flip(&blob_files(dir.path()).remove(0), 100);
+    let mut found = store.find(&key_of("k")).unwrap().unwrap();
+    assert_eq!(store.load_stored(&key_of("k"), &mut found).unwrap(), None);
+}
+
+#[test]
 fn without_verification_bytes_that_do_not_inflate_are_a_miss_and_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     for codec in crate::Codec::ALL.iter().filter(|codec| **codec != crate::Codec::None) {

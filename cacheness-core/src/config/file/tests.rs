@@ -133,7 +133,7 @@ fn a_field_that_is_there_twice_is_refused() {
     let message = message_of(CacheConfig::from_json("{\"limits\": {\"max_key_bytes\": 1,\n\"max_key_bytes\": 1}}"));
     assert!(message.contains("JSON:2: limits: duplicate field `max_key_bytes`: it is there twice"), "{message}");
     let message = message_of(CacheConfig::from_json("{\"blob\": {}, \"blob\": {}}"));
-    assert!(message.contains("blob: duplicate field"), "{message}");
+    assert!(message.contains("JSON:1: duplicate field `blob`"), "{message}");
 }
 
 #[test]

@@ -96,7 +96,8 @@ pub(crate) fn upkeep(subjects: &mut [Subject]) -> Vec<Row> {
         });
         cleanup.0.push(seconds);
         cleanup.1.push(longest);
-        let (seconds, longest) = beside_a_reader(subject, |cache| assert!(cache.clear().unwrap() >= subject.size as u64));
+        let (seconds, longest) =
+            beside_a_reader(subject, |cache| assert!(cache.clear().unwrap() >= subject.size as u64));
         clear.0.push(seconds);
         clear.1.push(longest);
     }
@@ -204,7 +205,9 @@ pub(crate) fn megabytes(bytes: u64) -> f64 {
 
 fn bytes_below(dir: &Path) -> u64 {
     let items = fs::read_dir(dir).unwrap().map(Result::unwrap);
-    items.map(|item| if item.path().is_dir() { bytes_below(&item.path()) } else { item.metadata().unwrap().len() }).sum()
+    items
+        .map(|item| if item.path().is_dir() { bytes_below(&item.path()) } else { item.metadata().unwrap().len() })
+        .sum()
 }
 
 fn copy_dir(from: &Path, to: &Path) {

@@ -9,7 +9,7 @@ use crate::error::Result;
 const SHORTEST_TTL_SECONDS: f64 = 1e-6;
 const FLUSH_INTERVAL_MS: RangeInclusive<u64> = 1..=60_000;
 const LARGEST_INLINE_BYTES: u64 = 64 * 1024;
-const PAGE_CACHE_MB: RangeInclusive<u64> = 16..=64;
+const PAGE_CACHE_MB: RangeInclusive<u64> = 16..=16_384;
 
 impl CacheConfig {
     /// Checks every field. Opening a cache does so by itself.
@@ -64,7 +64,7 @@ impl CacheConfig {
             faults.add("metadata.backend", backend, &rule);
         }
         let pages = self.metadata.page_cache_mb;
-        faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 64");
+        faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 16384");
     }
 
     fn check_limits(&self, faults: &mut Faults) {
@@ -121,7 +121,7 @@ mod tests {
             .with_inline_bytes(65_537)
             .with_flush_interval(Duration::ZERO)
             .with_backend("sqlte")
-            .with_page_cache_mb(1024)
+            .with_page_cache_mb(15)
             .with_limits(Limits { max_key_bytes: 0, max_value_bytes: 0, max_header_bytes: 0 })
             .with_ttl(Duration::ZERO);
         let message = message(&config);
@@ -131,7 +131,7 @@ mod tests {
             "storage.inline_bytes is 65537:",
             "storage.flush_interval_ms is 0:",
             "metadata.backend is \"sqlte\": no such backend, choose sled or memory",
-            "metadata.page_cache_mb is 1024:",
+            "metadata.page_cache_mb is 15:",
             "limits.max_key_bytes is 0:",
             "limits.max_value_bytes is 0:",
             "limits.max_header_bytes is 0:",
@@ -164,7 +164,7 @@ mod tests {
         let wide = CacheConfig::default()
             .with_max_size_mb(u64::MAX)
             .with_inline_bytes(65_536)
-            .with_page_cache_mb(64)
+            .with_page_cache_mb(16_384)
             .with_flush_interval(Duration::from_secs(60));
         wide.validate().unwrap();
         assert_eq!(wide.max_bytes(), u64::MAX);

@@ -60,7 +60,7 @@ fn open_a_copy_that_was_not_closed(subject: &mut Subject) -> f64 {
     let copy = subject.dir.with_extension("copy");
     copy_dir(&subject.dir, &copy);
     let mut opened = None;
-    let seconds = timed(|| opened = Some(Cache::open(&copy).unwrap()));
+    let seconds = timed(|| opened = Some(subject.opened(&copy)));
     let opened = opened.unwrap();
     assert_eq!(opened.get_stats().unwrap().entries, subject.size as u64);
     opened.close().unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cacheness::{Cache, PutOptions};
+use cacheness::{Cache, CacheConfig, PutOptions};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,7 @@ pub(crate) struct Station {
 pub(crate) struct Subject {
     pub(crate) size: usize,
     pub(crate) dir: PathBuf,
+    page_cache_mb: Option<u64>,
     /// `None` while it is closed.
     open: Option<Cache>,
     random: Random,
@@ -24,11 +25,11 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// A cache of `size` entries, put one by one and closed and opened once.
-    pub(crate) fn fill(parent: &Path, size: usize) -> Self {
+    pub(crate) fn fill(parent: &Path, size: usize, page_cache_mb: Option<u64>) -> Self {
         let dir = parent.join(size.to_string());
-        let cache = Cache::open(&dir).unwrap();
         let random = Random(size as u64 | 1);
-        let subject = Self { size, dir, open: Some(cache), random, next_new: size as u64 };
+        let mut subject = Self { size, dir, page_cache_mb, open: None, random, next_new: size as u64 };
+        subject.open();
         let start = Instant::now();
         (0..size as u64).for_each(|id| subject.put(id));
         let each = start.elapsed() / u32::try_from(size).unwrap();
@@ -45,7 +46,14 @@ impl Subject {
     }
 
     pub(crate) fn open(&mut self) {
-        self.open = Some(Cache::open(&self.dir).unwrap());
+        self.open = Some(self.opened(&self.dir));
+    }
+
+    /// Another cache with this configuration.
+    pub(crate) fn opened(&self, dir: &Path) -> Cache {
+        let config = CacheConfig::new(dir);
+        let config = self.page_cache_mb.map_or(config.clone(), |megabytes| config.with_page_cache_mb(megabytes));
+        Cache::new(config).unwrap()
     }
 
     fn put(&self, id: u64) {

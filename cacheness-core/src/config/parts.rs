@@ -49,13 +49,15 @@ pub struct CacheMetadataConfig {
     /// Whether entries keep a readable copy of the parameters of their key, for listings and filters. Default true;
     /// false where parameters are secret or large.
     pub store_cache_key_params: bool,
-    /// Memory that `sled` takes for pages of the index, in MB of 1024 × 1024 bytes from 16 to 64. Default 32.
+    /// Memory that `sled` takes for pages of the index at most, in MB of 1024 × 1024 bytes from 16 to 16384. Default 512:
+    /// enough for a million small entries. A page that is not in memory costs several reads of the file; an index that is
+    /// smaller than this takes no more than its own size.
     pub page_cache_mb: u64,
 }
 
 impl Default for CacheMetadataConfig {
     fn default() -> Self {
-        Self { backend: super::SLED.to_owned(), store_cache_key_params: true, page_cache_mb: 32 }
+        Self { backend: super::SLED.to_owned(), store_cache_key_params: true, page_cache_mb: 512 }
     }
 }
 

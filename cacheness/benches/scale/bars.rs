@@ -19,11 +19,13 @@ enum Holds {
     Seconds(f64),
 }
 
-const BARS: [Bar; 5] = [
+const BARS: [Bar; 7] = [
     Bar { row: "get_stats", at: 1_000_000, holds: Holds::Times(SAME, 1_000) },
     Bar { row: "cleanup_expired, none is", at: 1_000_000, holds: Holds::Times(SAME, 1_000) },
     Bar { row: "get", at: 1_000_000, holds: Holds::Times(4.0, 10_000) },
     Bar { row: "put over an entry", at: 1_000_000, holds: Holds::Times(4.0, 10_000) },
+    Bar { row: "first page of 100 entries", at: 1_000_000, holds: Holds::Seconds(0.005) },
+    Bar { row: "page of 100 in the middle", at: 1_000_000, holds: Holds::Seconds(0.005) },
     Bar { row: "open after filling", at: 1_000_000, holds: Holds::Seconds(1.5) },
 ];
 

@@ -25,6 +25,7 @@ fn main() {
     let mut rows = Vec::new();
     rows.extend(measure::opening(&mut subjects));
     rows.extend(measure::hot_paths(&mut subjects));
+    rows.extend(measure::listing(&mut subjects));
     let memory = resident_bytes();
     rows.extend(measure::upkeep(&mut subjects));
     println!("memory after the hot paths: {:.0} MB", megabytes(memory));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cacheness::Cache;
+use cacheness::{Cache, Entries, Entry, Expired};
 
 use crate::subject::{Station, Subject, key};
 
@@ -75,7 +75,7 @@ pub(crate) fn hot_paths(subjects: &mut [Subject]) -> Vec<Row> {
         in_turns("get", subjects, CALLS, Subject::get_a_random_one),
         in_turns("get, a miss", subjects, CALLS, Subject::miss),
         in_turns("put over an entry", subjects, CALLS, Subject::put_over_a_random_one),
-        in_turns("put a new entry", subjects, 100, Subject::put_a_new_one),
+        in_turns("put a new entry", subjects, 100, |subject| subject.put_a_new_one()),
         in_turns("get_stats", subjects, 100, |subject| drop(subject.cache().get_stats().unwrap())),
         in_turns("cleanup_expired, none is", subjects, 20, |subject| {
             assert_eq!(subject.cache().cleanup_expired().unwrap(), 0);
@@ -83,11 +83,30 @@ pub(crate) fn hot_paths(subjects: &mut [Subject]) -> Vec<Row> {
     ]
 }
 
+/// Pages of a listing, newest first: from its beginning, and behind an entry of the middle.
+pub(crate) fn listing(subjects: &mut [Subject]) -> Vec<Row> {
+    let page = |entries: Entries| {
+        let page: Vec<Entry> = entries.take(100).collect::<Result<_, _>>().unwrap();
+        assert_eq!(page.len(), 100);
+    };
+    vec![
+        in_turns("first page of 100 entries", subjects, 5, |subject| page(subject.cache().list_entries())),
+        in_turns("page of 100 in the middle", subjects, 5, |subject| {
+            let middle = subject.cache().get_metadata(key(subject.size as u64 / 2), Expired::Skip).unwrap().unwrap();
+            page(subject.cache().list_entries().after(&middle));
+        }),
+    ]
+}
+
 /// What is done now and then, once; and how long another thread waited for a hit meanwhile.
 pub(crate) fn upkeep(subjects: &mut [Subject]) -> Vec<Row> {
+    let mut evicting = (Vec::new(), Vec::new());
     let mut cleanup = (Vec::new(), Vec::new());
     let mut clear = (Vec::new(), Vec::new());
     for subject in subjects {
+        let (seconds, longest) = make_it_evict(subject);
+        evicting.0.push(seconds);
+        evicting.1.push(longest);
         let expired = subject.size as u64 / 10;
         (0..expired).for_each(|_| subject.put_a_short_lived_one());
         std::thread::sleep(Duration::from_millis(2));
@@ -96,12 +115,13 @@ pub(crate) fn upkeep(subjects: &mut [Subject]) -> Vec<Row> {
         });
         cleanup.0.push(seconds);
         cleanup.1.push(longest);
-        let (seconds, longest) =
-            beside_a_reader(subject, |cache| assert!(cache.clear().unwrap() >= subject.size as u64));
+        let (seconds, longest) = beside_a_reader(subject, |cache| assert!(cache.clear().unwrap() > 0));
         clear.0.push(seconds);
         clear.1.push(longest);
     }
     vec![
+        row("longest put at the limit", evicting.0),
+        row("- longest get meanwhile", evicting.1),
         row("cleanup_expired, a tenth is", cleanup.0),
         row("- longest get meanwhile", cleanup.1),
         row("clear", clear.0),
@@ -109,13 +129,33 @@ pub(crate) fn upkeep(subjects: &mut [Subject]) -> Vec<Row> {
     ]
 }
 
+/// Puts into a cache that is at its limit until entries had to go: the slowest put. One that is smaller than the least
+/// limit does not evict.
+fn make_it_evict(subject: &mut Subject) -> (f64, f64) {
+    let megabytes = subject.cache().get_stats().unwrap().size_mb() as u64;
+    if megabytes == 0 {
+        return (f64::NAN, f64::NAN);
+    }
+    subject.close();
+    subject.open_with_at_most(megabytes);
+    let mut longest_put = 0f64;
+    let (_, longest_get) = beside_a_reader(subject, |cache| {
+        while cache.get_stats().unwrap().evictions == 0 {
+            longest_put = longest_put.max(timed(|| subject.put_a_new_one()));
+        }
+    });
+    subject.close();
+    subject.open();
+    (longest_put, longest_get)
+}
+
 /// The seconds of one piece of work, and of the slowest get of another thread meanwhile.
 fn beside_a_reader(subject: &Subject, work: impl FnOnce(&Cache)) -> (f64, f64) {
-    let (done, cache) = (AtomicBool::new(false), subject.cache());
+    let (done, cache, size) = (AtomicBool::new(false), subject.cache(), subject.size as u64);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut longest = 0f64;
-            for id in (0..subject.size as u64).cycle() {
+            for id in (0..size).cycle() {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
@@ -125,10 +165,20 @@ fn beside_a_reader(subject: &Subject, work: impl FnOnce(&Cache)) -> (f64, f64) {
             }
             longest
         });
+        let end = EndOf(&done);
         let seconds = timed(|| work(cache));
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         (seconds, reader.join().unwrap())
     })
+}
+
+/// Ends the reader, also where the work panics.
+struct EndOf<'a>(&'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn in_turns(name: &'static str, subjects: &mut [Subject], calls: usize, call: impl Fn(&mut Subject)) -> Row {
@@ -179,6 +229,7 @@ pub(crate) fn print(sizes: &[usize], rows: &[Row]) {
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
+            _ if value.is_nan() => "-".to_owned(),
             Self::Megabytes => format!("{value:.1} MB"),
             Self::Time if value < 1e-3 => format!("{:.2} us", value * 1e6),
             Self::Time if value < 1.0 => format!("{:.2} ms", value * 1e3),

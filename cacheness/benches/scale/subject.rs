@@ -1,5 +1,6 @@
 //! A cache under measurement: small values with a little metadata, keys in no order.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub(crate) struct Subject {
     /// `None` while it is closed.
     open: Option<Cache>,
     random: Random,
-    next_new: u64,
+    next_new: Cell<u64>,
 }
 
 impl Subject {
@@ -28,7 +29,7 @@ impl Subject {
     pub(crate) fn fill(parent: &Path, size: usize, page_cache_mb: Option<u64>) -> Self {
         let dir = parent.join(size.to_string());
         let random = Random(size as u64 | 1);
-        let mut subject = Self { size, dir, page_cache_mb, open: None, random, next_new: size as u64 };
+        let mut subject = Self { size, dir, page_cache_mb, open: None, random, next_new: Cell::new(size as u64) };
         subject.open();
         let start = Instant::now();
         (0..size as u64).for_each(|id| subject.put(id));
@@ -49,11 +50,21 @@ impl Subject {
         self.open = Some(self.opened(&self.dir));
     }
 
+    pub(crate) fn open_with_at_most(&mut self, megabytes: u64) {
+        self.open = Some(Cache::new(self.config(&self.dir).with_max_size_mb(megabytes)).unwrap());
+    }
+
     /// Another cache with this configuration.
     pub(crate) fn opened(&self, dir: &Path) -> Cache {
+        Cache::new(self.config(dir)).unwrap()
+    }
+
+    fn config(&self, dir: &Path) -> CacheConfig {
         let config = CacheConfig::new(dir);
-        let config = self.page_cache_mb.map_or(config.clone(), |megabytes| config.with_page_cache_mb(megabytes));
-        Cache::new(config).unwrap()
+        match self.page_cache_mb {
+            Some(megabytes) => config.with_page_cache_mb(megabytes),
+            None => config,
+        }
     }
 
     fn put(&self, id: u64) {
@@ -65,15 +76,17 @@ impl Subject {
         self.put(id);
     }
 
-    pub(crate) fn put_a_new_one(&mut self) {
-        self.put(self.next_new);
-        self.next_new += 1;
+    pub(crate) fn put_a_new_one(&self) {
+        self.put(self.new_id());
     }
 
-    pub(crate) fn put_a_short_lived_one(&mut self) {
-        let options = options().ttl(Duration::from_millis(1));
-        self.cache().put_with(&station(self.next_new), key(self.next_new), options).unwrap();
-        self.next_new += 1;
+    pub(crate) fn put_a_short_lived_one(&self) {
+        let (id, options) = (self.new_id(), options().ttl(Duration::from_millis(1)));
+        self.cache().put_with(&station(id), key(id), options).unwrap();
+    }
+
+    fn new_id(&self) -> u64 {
+        self.next_new.replace(self.next_new.get() + 1)
     }
 
     pub(crate) fn get_a_random_one(&mut self) {

@@ -51,6 +51,12 @@ impl<B: Ord + Copy> Rows<B> {
         self.0.range(range).map(|(row, _)| *row)
     }
 
+    /// The least row and the greatest.
+    pub(super) fn bounds(&self) -> Option<(Row<B>, Row<B>)> {
+        let ends = self.0.first_key_value().zip(self.0.last_key_value());
+        ends.map(|((first, _), (last, _))| (*first, *last))
+    }
+
     /// Every row as often as it was put in.
     pub(super) fn iter(&self) -> impl Iterator<Item = Row<B>> {
         self.0.iter().flat_map(|(row, count)| std::iter::repeat_n(*row, *count as usize))

@@ -107,33 +107,6 @@ pub(super) fn newest(
     Ok(found)
 }
 
-pub(super) fn creation_bounds(trees: &Trees, orders: &Orders) -> sled::Result<Option<(Timestamp, Timestamp)>> {
-    let after = |seen: Option<Row<Timestamp>>| seen.map_or(Bound::Unbounded, Bound::Excluded);
-    let oldest =
-        first_created(trees, |seen| step(1, orders.lock().by_creation.range((after(seen), Bound::Unbounded))))?;
-    let newest =
-        first_created(trees, |seen| step(1, orders.lock().by_creation.range((Bound::Unbounded, after(seen))).rev()))?;
-    Ok(oldest.zip(newest))
-}
-
-/// The first creation that a record stands for; others are those of damaged records, or of records just removed.
-fn first_created(
-    trees: &Trees,
-    next: impl Fn(Option<Row<Timestamp>>) -> Vec<Row<Timestamp>>,
-) -> sled::Result<Option<Timestamp>> {
-    let mut seen = None;
-    loop {
-        let rows = next(seen);
-        let Some(last) = rows.last() else { return Ok(None) };
-        seen = Some(*last);
-        for row in rows {
-            if !created_by(trees, row)?.is_empty() {
-                return Ok(Some(row.0));
-            }
-        }
-    }
-}
-
 fn created_by(trees: &Trees, (at, hash): Row<Timestamp>) -> sled::Result<Records> {
     let mut records = SledIndex::records_of_hash(trees, hash)?;
     records.retain(|(_, record)| record.core().is_ok_and(|core| core.created_at == at));

@@ -29,6 +29,7 @@ use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
+use crate::limits::Limits;
 use crate::value::Value;
 
 use engine::Engine;
@@ -228,6 +229,11 @@ impl Cache {
             true => Ok(()),
             false => self.0.engine.leave(),
         }
+    }
+
+    /// What keys and values of this cache may not exceed.
+    fn limits(&self) -> &Limits {
+        &self.0.config.limits
     }
 
     /// What this cache asks of its keys.

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(config.storage.inline_bytes, 4096);
         assert_eq!(config.flush_interval(), Duration::from_millis(500));
         assert_eq!((config.metadata.backend.as_str(), config.metadata.store_cache_key_params), ("sled", true));
-        assert_eq!(config.page_cache_bytes(), 32 * 1_048_576);
+        assert_eq!(config.page_cache_bytes(), 512 * 1_048_576);
         assert_eq!((config.compression.codec, config.compression.threshold_bytes), (Codec::Lz4, 1024));
         assert_eq!((config.durability, config.limits), (Durability::Interval, Limits::DEFAULT));
         assert_eq!(config.default_ttl(), None);

@@ -58,7 +58,9 @@ pub struct CacheMetadataConfig {
     /// and length, the key, the type and shape of what is decoded, and whole records of the index with the small values
     /// in them. Only for disks that check what they return, or values that are checked otherwise.
     pub verify_cache_integrity: bool,
-    /// Memory that `sled` takes for pages of the index, in MB of 1024 × 1024 bytes from 16 to 64. Default 32.
+    /// Memory that `sled` takes for pages of the index at most, in MB of 1024 × 1024 bytes from 16 to 16384. Default 512:
+    /// enough for a million small entries. A page that is not in memory costs several reads of the file; an index that is
+    /// smaller than this takes no more than its own size.
     pub page_cache_mb: u64,
 }
 
@@ -68,7 +70,7 @@ impl Default for CacheMetadataConfig {
             backend: super::SLED.to_owned(),
             store_cache_key_params: true,
             verify_cache_integrity: true,
-            page_cache_mb: 32,
+            page_cache_mb: 512,
         }
     }
 }

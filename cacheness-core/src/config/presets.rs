@@ -22,7 +22,7 @@ impl CacheConfig {
     }
 
     /// A preset for short answers: LZ4, and only from 4 KiB on; values of up to 16 KiB live inside the index, for whose
-    /// pages there are 64 MB of memory.
+    /// pages there are up to 2 GB of memory.
     ///
     /// ```
     /// # use cacheness_core::CacheConfig;
@@ -33,7 +33,7 @@ impl CacheConfig {
             .with_codec(Codec::Lz4)
             .with_compression_threshold(4096)
             .with_inline_bytes(16 << 10)
-            .with_page_cache_mb(64)
+            .with_page_cache_mb(2048)
     }
 
     /// A preset for a small cache: values of 256 bytes and more are compressed by the densest codec that is compiled in

@@ -14,7 +14,7 @@ const SHORTEST_TTL_SECONDS: f64 = 1e-6;
 const LARGEST_HEADER_BYTES: u64 = 16 << 20;
 const FLUSH_INTERVAL_MS: RangeInclusive<u64> = 1..=60_000;
 const LARGEST_INLINE_BYTES: u64 = 64 * 1024;
-const PAGE_CACHE_MB: RangeInclusive<u64> = 16..=64;
+const PAGE_CACHE_MB: RangeInclusive<u64> = 16..=16_384;
 
 impl CacheConfig {
     /// Checks every field. Opening a cache does so by itself.
@@ -72,7 +72,7 @@ impl CacheConfig {
             faults.add("metadata.backend", backend, &rule);
         }
         let pages = self.metadata.page_cache_mb;
-        faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 64");
+        faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 16384");
     }
 
     fn check_blob(&self, faults: &mut Faults) {
@@ -178,7 +178,7 @@ mod tests {
             .with_inline_bytes(65_537)
             .with_flush_interval(Duration::ZERO)
             .with_backend("sqlte")
-            .with_page_cache_mb(1024)
+            .with_page_cache_mb(15)
             .with_blob_backend("s4")
             .with_codec(Codec::Lz4)
             .with_compression_level(5)
@@ -194,7 +194,7 @@ mod tests {
             "storage.inline_bytes is 65537:",
             "storage.flush_interval_ms is 0:",
             "metadata.backend is \"sqlte\": no such backend, choose sled or memory",
-            "metadata.page_cache_mb is 1024:",
+            "metadata.page_cache_mb is 15:",
             "blob.backend is \"s4\": no such backend, choose filesystem or memory",
             "compression.level is 5: the codec lz4 has no levels, leave it out",
             "compression.numbers_level is 6: the codec none has no levels",
@@ -258,7 +258,7 @@ mod tests {
         let wide = CacheConfig::default()
             .with_max_size_mb(u64::MAX)
             .with_inline_bytes(65_536)
-            .with_page_cache_mb(64)
+            .with_page_cache_mb(16_384)
             .with_flush_interval(Duration::from_secs(60))
             .with_ttl(LONGEST)
             .with_max_collection_depth(128)

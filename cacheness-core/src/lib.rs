@@ -24,6 +24,7 @@ mod runtime;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod utility;
 mod value;
 mod vfs;
 mod warn;
@@ -43,4 +44,5 @@ pub use limits::Limits;
 pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
+pub use utility::{get_size_mb, hash_content, hash_file_path};
 pub use value::{Metadata, Value};

@@ -277,7 +277,7 @@ mod tests {
             fs::write(dir.join("sub/b"), "2").unwrap();
             fs::write(dir.join("a"), "1").unwrap();
         };
-        [&one, &other].map(|dir| fill(dir.path()));
+        [&one, &other].iter().for_each(|dir| fill(dir.path()));
         let before = hash_file_path(one.path()).unwrap();
         assert_eq!(hash_file_path(other.path()).unwrap(), before);
         fs::rename(other.path().join("a"), other.path().join("c")).unwrap();

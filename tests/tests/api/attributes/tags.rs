@@ -162,3 +162,30 @@ fn a_display_that_fails_makes_a_tag_of_what_it_wrote_and_no_panic() {
     assert_eq!(tagged(1), 1);
     assert_eq!(tags(function(tagged).entries()), ["half", "1"]);
 }
+
+#[test]
+fn a_tag_invalidates_the_results_that_have_it_and_no_others() {
+    static CACHE: LazyLock<Cache> = LazyLock::new(Cache::in_memory);
+    static RUNS: Runs = Runs::new();
+
+    #[cached(cache = CACHE, tags("user:{user}"))]
+    fn cart(user: u32) -> u32 {
+        RUNS.count() + user
+    }
+
+    #[cached(cache = CACHE, tags("user:{user}", "mail"))]
+    async fn mail(user: u32) -> u32 {
+        RUNS.count() + user
+    }
+
+    for user in [7, 70] {
+        (cart(user), block_on(mail(user)));
+    }
+    assert_eq!(RUNS.so_far(), 4);
+    assert_eq!(CACHE.invalidate_tag("user:7").unwrap(), 2);
+    (cart(70), block_on(mail(70)));
+    assert_eq!(RUNS.so_far(), 4, "user:70 is another group");
+    (cart(7), block_on(mail(7)));
+    assert_eq!(RUNS.so_far(), 6);
+    assert_eq!(CACHE.invalidate_tag("mail").unwrap(), 2);
+}

@@ -61,7 +61,7 @@ impl Cache {
                 value
             }
             Boarding::Landed(Landing::Stored) => self.again(&key).map_or_else(make, Ok),
-            Boarding::Landed(Landing::NotStored) => make(),
+            Boarding::Landed(Landing::NotStored | Landing::Stale) => make(),
         }
     }
 

@@ -242,7 +242,7 @@ fn clearing_a_function_reaches_entries_of_an_earlier_opening() {
     }
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    (0..5).for_each(|n| drop(twice(&cache, n)));
+    (0..5).for_each(|n| assert_eq!(twice(&cache, n), n * 2));
     cache.close().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
     assert_eq!(function(twice).in_cache(&cache).info().unwrap().entries, 5);

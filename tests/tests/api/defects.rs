@@ -266,7 +266,7 @@ fn an_entry_over_the_limit_is_refused_and_evicts_nobody() {
 #[test]
 fn every_codec_that_the_configuration_accepts_stores_a_value() {
     let words = "a text that can be compressed ".repeat(1000);
-    for codec in [Codec::None, Codec::Lz4] {
+    for &codec in Codec::ALL {
         let dir = tempfile::tempdir().unwrap();
         let mut config = CacheConfig::new(dir.path());
         config.compression.codec = codec;

@@ -25,6 +25,7 @@ mod runtime;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod utility;
 mod value;
 mod vfs;
 mod warn;
@@ -50,4 +51,5 @@ pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
 pub use query::{EntryField, Field, Filter};
+pub use utility::{get_size_mb, hash_content, hash_file_path};
 pub use value::{Metadata, Value};

@@ -2,7 +2,9 @@
 
 mod aborting;
 mod bad_places;
+mod defects;
 mod ends;
+mod functions;
 mod kills;
 mod neighbours;
 

@@ -28,7 +28,7 @@ mod value;
 mod vfs;
 mod warn;
 
-pub use blob::{BlobBackend, MemoryBlobs};
+pub use blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
 pub use blob_name::BlobName;
 pub use cache::{Cache, PutOptions, Stats};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

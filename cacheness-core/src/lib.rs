@@ -20,6 +20,7 @@ mod limits;
 pub mod macro_support;
 mod metadata;
 mod policy;
+mod query;
 mod runtime;
 mod store;
 #[cfg(feature = "testing")]
@@ -30,7 +31,7 @@ mod warn;
 
 pub use blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
 pub use blob_name::BlobName;
-pub use cache::{Cache, PutOptions, Stats};
+pub use cache::{Cache, Entries, Expired, PutOptions, Stats};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability};
@@ -43,4 +44,5 @@ pub use limits::Limits;
 pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
+pub use query::{EntryField, Field, Filter};
 pub use value::{Metadata, Value};

@@ -3,10 +3,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::evict::Evictor;
-use super::options::PutOptions;
 use super::stats::{Counters, Stats};
 use super::{evict, registry};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Timestamp};
 use crate::config::CacheConfig;
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -18,8 +17,8 @@ use crate::policy::{self, Verdict};
 use crate::store::{Found, Store};
 use crate::warn::Warnings;
 
-/// Entries that one page of a sweep takes in.
-const PAGE: usize = 256;
+/// Points in time are kept in microseconds.
+const SHORTEST_TTL: Duration = Duration::from_micros(1);
 
 /// What all handles of one directory share.
 pub(super) struct Engine {
@@ -36,26 +35,25 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(store: Store, config: &CacheConfig) -> Self {
+    pub(super) fn new(store: Store, config: &CacheConfig, clock: Arc<dyn Clock>) -> Self {
         Self {
             store,
             flights: Flights::new(),
             counters: Counters::default(),
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
-            clock: Arc::new(SystemClock),
+            clock,
             users: AtomicUsize::new(1),
             process: std::process::id(),
         }
     }
 
-    pub(super) fn in_memory(config: &CacheConfig) -> Self {
-        Self::new(Store::in_memory(config), config)
+    pub(super) fn in_memory(config: &CacheConfig, clock: Arc<dyn Clock>) -> Self {
+        Self::new(Store::in_memory(config), config, clock)
     }
 
-    pub(super) fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -106,8 +104,9 @@ impl Engine {
         self.warnings.tell(doing, error);
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        self.counters.snapshot(self.store.index().totals(), self.store.index().name())
+    pub(super) fn stats(&self) -> Result<Stats> {
+        let index = self.store.index();
+        Ok(self.counters.snapshot(index.totals(), index.creation_bounds()?, index.name()))
     }
 
     /// The record of a key, if it holds a `T` that has not expired.
@@ -116,7 +115,7 @@ impl Engine {
         Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
     }
 
-    fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
+    pub(super) fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
         let found = self.store.find(key).inspect_err(|_| self.counters.error())?;
         Ok(found.filter(|found| self.judge(&found.core, reader_ttl) == Verdict::Fresh))
     }
@@ -164,26 +163,26 @@ impl Engine {
     }
 
     /// Stores an encoded value, then makes room if the cache has grown over its limit.
-    pub(super) fn put(
-        &self,
-        key: &Key,
-        data_type: &str,
-        encoded: Encoded,
-        options: PutOptions,
-        config: &CacheConfig,
-    ) -> Result<()> {
-        let ttl = options.ttl.or_else(|| config.default_ttl());
-        let entry = Entry {
-            key: IndexKey::of(key),
-            core: self.core_of(&encoded, ttl),
-            details: details_of(key, data_type, options, config.metadata.store_cache_key_params),
-            accessed_at: None,
-        };
-        let key = entry.key.clone();
+    pub(super) fn put(&self, key: IndexKey, details: Details, encoded: &Encoded, ttl: Option<Duration>) -> Result<()> {
+        self.check_ttl(ttl)?;
+        let entry = Entry { key: key.clone(), core: self.core_of(encoded, ttl), details, accessed_at: None };
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         evict::make_room(self, &self.evictor, &key);
         Ok(())
+    }
+
+    /// A time to live has an end that can be told, and is longer than none at all.
+    pub(super) fn check_ttl(&self, ttl: Option<Duration>) -> Result<()> {
+        let Some(ttl) = ttl else { return Ok(()) };
+        if ttl >= SHORTEST_TTL && self.clock.now().after(ttl) < Timestamp::MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "a ttl of {ttl:?} is none that can be kept: it takes at least a microsecond and at most some 290,000 years; \
+             leave it out for an entry that never expires"
+        );
+        Err(CacheError::new(ErrorKind::Config, message))
     }
 
     fn core_of(&self, encoded: &Encoded, ttl: Option<Duration>) -> Core {
@@ -202,50 +201,61 @@ impl Engine {
         }
     }
 
-    pub(super) fn clear(&self) -> Result<u64> {
-        // Once through all keys: what others put behind the cursor was put after the clearing began.
-        let (mut total, mut after) = (0, None);
-        loop {
-            let page = self.store.index().scan(after.as_ref(), PAGE)?;
-            for (key, record) in &page {
-                total += u64::from(self.store.remove_expected(key, record)?);
-            }
-            match page.into_iter().next_back() {
-                Some((last, _)) => after = Some(last),
-                None => return Ok(total),
+    /// Replaces the value of a key that has one which is not expired, and keeps what was said about it; says whether there
+    /// was one. It lives on for its whole time to live.
+    pub(super) fn update(&self, key: &IndexKey, data_type: &str, encoded: &Encoded) -> Result<bool> {
+        while let Some(found) = self.fresh(key, None)? {
+            let mut entry = found.record.entry()?;
+            entry.core = self.core_of(encoded, found.core.ttl);
+            data_type.clone_into(&mut entry.details.data_type);
+            let largest = self.evictor.max_bytes();
+            let replaced = self.store.replace(&found.record, entry, &encoded.bytes, largest);
+            if replaced.inspect_err(|_| self.counters.error())? {
+                self.counters.put();
+                evict::make_room(self, &self.evictor, key);
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
-    pub(super) fn cleanup_expired(&self) -> Result<u64> {
+    /// Lets an entry that is not expired begin its life anew, with its own time to live or another one; says whether
+    /// there was one.
+    pub(super) fn touch(&self, key: &IndexKey, ttl: Option<Duration>) -> Result<bool> {
+        self.check_ttl(ttl)?;
+        while let Some(found) = self.fresh(key, None)? {
+            if self.renew(&found.record, ttl)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// [`touch`](Self::touch) for a record that was found already; says whether it was still there.
+    pub(super) fn renew(&self, record: &Record, ttl: Option<Duration>) -> Result<bool> {
+        let mut entry = record.entry()?;
         let now = self.clock.now();
-        self.remove_pages(|| self.store.index().expired(now, PAGE))
+        entry.core.ttl = ttl.or(entry.core.ttl);
+        entry.core.created_at = now;
+        entry.core.expires_at = entry.core.ttl.map(|ttl| now.after(ttl));
+        self.store.redescribe(record, &entry)
     }
 
-    /// Removes page after page of records until none is left, or none of a page could be removed.
-    fn remove_pages(&self, page: impl Fn() -> Result<Vec<(IndexKey, Record)>>) -> Result<u64> {
-        let mut total = 0;
-        loop {
-            let mut removed = 0;
-            for (key, record) in page()? {
-                removed += u64::from(self.store.remove_expected(&key, &record)?);
-            }
-            if removed == 0 {
-                return Ok(total);
-            }
-            total += removed;
-        }
+    /// Whether an entry that was found has expired by now.
+    pub(super) fn is_expired(&self, entry: &Entry) -> bool {
+        self.judge(&entry.core, None) == Verdict::Expired
     }
-}
 
-fn details_of(key: &Key, data_type: &str, options: PutOptions, keep_params: bool) -> Details {
-    Details {
-        data_type: data_type.to_owned(),
-        function: options.function,
-        prefix: options.prefix,
-        description: options.description,
-        tags: options.tags,
-        metadata: options.metadata,
-        params: if keep_params { key.params().to_vec() } else { Vec::new() },
+    /// How long an entry is fresh yet.
+    pub(super) fn remaining(&self, core: &Core) -> Duration {
+        core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
+    }
+
+    /// Stores an entry as another cache had it, then makes room.
+    pub(super) fn put_stored(&self, entry: &Entry, stored: &[u8]) -> Result<()> {
+        self.store.put_stored(entry, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
+        self.counters.put();
+        evict::make_room(self, &self.evictor, &entry.key);
+        Ok(())
     }
 }

@@ -1,34 +1,40 @@
 //! The cache: time to live, eviction and statistics on top of the [store](crate::store).
 
+mod batch;
 mod control;
 mod engine;
 mod evict;
 mod exit;
+mod lookup;
 mod options;
 mod recall;
 mod registry;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod values;
+mod walk;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::CacheConfig;
-use crate::entry::{Entry, IndexKey};
+use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
-use crate::handler::Storable;
 use crate::key::{Key, KeyWriter, ToKey};
 use crate::limits::Limits;
+use crate::value::Value;
 
 use engine::Engine;
 
+pub use lookup::Expired;
 pub use options::PutOptions;
 pub use stats::Stats;
+pub use walk::Entries;
 
 /// A cache: values of any serde type under keys, with a time to live, a size limit and statistics.
 ///
@@ -112,8 +118,12 @@ impl Cache {
     /// # }
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
+        Self::new_with(config, Arc::new(SystemClock))
+    }
+
+    fn new_with(config: CacheConfig, clock: Arc<dyn Clock>) -> Result<Self> {
         config.validate()?;
-        let engine = registry::open(&config)?;
+        let engine = registry::open(&config, clock)?;
         let cache = Self::over(engine, config);
         if cache.0.config.storage.cleanup_on_init {
             cache.cleanup_expired()?;
@@ -132,7 +142,7 @@ impl Cache {
     /// A cache that lives and dies with the process.
     pub fn in_memory() -> Self {
         let config = CacheConfig::in_memory();
-        Self::over(Arc::new(Engine::in_memory(&config)), config)
+        Self::over(Arc::new(Engine::in_memory(&config, Arc::new(SystemClock))), config)
     }
 
     /// A cache for the answers of network services: entries live six hours and are compressed by lz4.
@@ -146,14 +156,22 @@ impl Cache {
     /// A cache in memory that reads its time from `clock`, for tests of expiry.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let config = CacheConfig::in_memory();
-        let engine = Engine::in_memory(&config).with_clock(clock);
-        Self::over(Arc::new(engine), config)
+        Self::over(Arc::new(Engine::in_memory(&config, clock)), config)
+    }
+
+    /// [`new`](Self::new) with a cache that reads its time from `clock`, for tests of expiry. If the directory is open
+    /// already, that cache and its clock are used.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock_in(config: CacheConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::new_with(config, clock)
     }
 
     /// A cache that stores nothing.
     pub(crate) fn disabled() -> Self {
         let config = CacheConfig::in_memory();
-        let engine = Arc::new(Engine::in_memory(&config));
+        let engine = Arc::new(Engine::in_memory(&config, Arc::new(SystemClock)));
         Self(Arc::new(HandleOf { engine, config, closed: AtomicBool::new(false), disabled: true }))
     }
 
@@ -175,96 +193,6 @@ impl Cache {
             return Err(CacheError::new(ErrorKind::Closed, "the cache is closed: open it again to use it"));
         }
         Ok(&self.0.engine)
-    }
-
-    /// Stores a value under a key, for the configuration's time to live. Returns the key.
-    ///
-    /// # Errors
-    /// [`Serialization`](ErrorKind::Serialization) if the value does not serialise or would not read back;
-    /// [`Limit`](ErrorKind::Limit) if key or value are over a limit, or the value alone over the size of the cache;
-    /// [`Storage`](ErrorKind::Storage), [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed). What was
-    /// stored under the key before is then still there.
-    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<Key> {
-        self.put_with(value, key, PutOptions::new())
-    }
-
-    /// Stores a value under a key, with options for this entry.
-    ///
-    /// # Errors
-    /// As [`put`](Self::put).
-    pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
-        let key = self.key(key)?;
-        self.retain(&key, value, options)?;
-        Ok(key)
-    }
-
-    /// The value under a key. `None` if there is none, if it expired, if it is damaged, or if it was stored as another
-    /// type or by another version of the type.
-    ///
-    /// # Errors
-    /// [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata) if the cache cannot be read at all;
-    /// [`Closed`](ErrorKind::Closed); what [`ToKey`] says of the key.
-    pub fn get<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
-        self.recall(&self.key(key)?, None)
-    }
-
-    /// The value under a key with its entry.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
-        let described = self.describe(&self.index_key(key)?)?;
-        self.count(described.is_some());
-        Ok(described)
-    }
-
-    fn describe<T: Storable>(&self, key: &IndexKey) -> Result<Option<(T, Entry)>> {
-        let engine = self.engine()?;
-        let Some(mut found) = engine.find::<T>(key, None)? else { return Ok(None) };
-        // Loading may find a newer record in the place of the one that was found: describe that.
-        let bytes = engine.load(key, &mut found)?;
-        let entry = engine.describe(&found.record)?;
-        Ok(engine.decode(bytes, &found).map(|value| (value, entry)))
-    }
-
-    /// Whether a value that has not expired lies under a key.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn exists(&self, key: impl ToKey) -> Result<bool> {
-        self.engine()?.is_fresh(&self.index_key(key)?)
-    }
-
-    /// Removes the entry of a key; says whether there was one.
-    ///
-    /// # Errors
-    /// As [`put`](Self::put).
-    pub fn invalidate(&self, key: impl ToKey) -> Result<bool> {
-        self.engine()?.store().remove(&self.index_key(key)?)
-    }
-
-    /// Removes every entry; returns how many there were. Files that the cache did not write stay.
-    ///
-    /// # Errors
-    /// [`Storage`](ErrorKind::Storage), [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed).
-    pub fn clear(&self) -> Result<u64> {
-        self.engine()?.clear()
-    }
-
-    /// Removes the entries that have expired; returns how many. Others are not looked at.
-    ///
-    /// # Errors
-    /// As [`clear`](Self::clear).
-    pub fn cleanup_expired(&self) -> Result<u64> {
-        self.engine()?.cleanup_expired()
-    }
-
-    /// What the cache holds and how it was used. Costs the same however much it holds.
-    ///
-    /// # Errors
-    /// [`Closed`](ErrorKind::Closed).
-    pub fn get_stats(&self) -> Result<Stats> {
-        Ok(self.engine()?.stats())
     }
 
     /// The directory of the cache; `None` if it is in memory.
@@ -301,6 +229,11 @@ impl Cache {
     /// What keys and values of this cache may not exceed.
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.config.limits
+    }
+
+    /// What an entry under this key notes of its parameters.
+    fn noted_params(&self, key: &Key) -> Vec<(String, Value)> {
+        if self.0.config.metadata.store_cache_key_params { key.params().to_vec() } else { Vec::new() }
     }
 
     fn index_key(&self, key: impl ToKey) -> Result<IndexKey> {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::entry::Details;
 use crate::value::{Metadata, Value};
 
 /// What a put says about its entry, beside the value.
@@ -83,5 +84,17 @@ impl PutOptions {
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.into(), value.into());
         self
+    }
+
+    pub(super) fn into_details(self, data_type: &str, params: Vec<(String, Value)>) -> Details {
+        Details {
+            data_type: data_type.to_owned(),
+            function: self.function,
+            prefix: self.prefix,
+            description: self.description,
+            tags: self.tags,
+            metadata: self.metadata,
+            params,
+        }
     }
 }

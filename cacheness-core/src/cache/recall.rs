@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::{Cache, PutOptions};
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::handler::{self, Storable};
+use crate::handler::{self, Encoded, Storable};
 use crate::key::Key;
 use crate::runtime::blocking;
 
@@ -77,7 +77,23 @@ impl Cache {
             return Ok(());
         }
         let encoded = handler::encode(value, engine.store().limits())?;
-        engine.put(key, std::any::type_name::<T>(), encoded, options, &self.0.config)
+        self.retain_encoded(key, std::any::type_name::<T>(), encoded, options)
+    }
+
+    /// [`retain`](Self::retain) for a value that is encoded already.
+    pub(super) fn retain_encoded(
+        &self,
+        key: &Key,
+        data_type: &str,
+        encoded: Encoded,
+        options: PutOptions,
+    ) -> Result<()> {
+        let engine = self.engine()?;
+        if self.0.disabled {
+            return Ok(());
+        }
+        let ttl = options.ttl.or_else(|| self.0.config.default_ttl());
+        engine.put(IndexKey::of(key), options.into_details(data_type, self.noted_params(key)), &encoded, ttl)
     }
 
     /// [`retain`](Self::retain) that writes on the blocking pool. The value is encoded before the first await.
@@ -93,7 +109,7 @@ impl Cache {
         async move {
             let Some(encoded) = encoded.transpose()? else { return Ok(()) };
             let data_type = std::any::type_name::<T>();
-            blocking(move || cache.engine()?.put(&key, data_type, encoded, options, &cache.0.config)).await
+            blocking(move || cache.retain_encoded(&key, data_type, encoded, options)).await
         }
     }
 }

@@ -8,6 +8,7 @@ use once_cell::sync::Lazy;
 
 use super::engine::Engine;
 use super::exit;
+use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::error::Result;
 use crate::store::{self, Store};
@@ -39,9 +40,9 @@ impl Registry {
 }
 
 /// The engine of the configured directory: one that is open, or a new one.
-pub(super) fn open(config: &CacheConfig) -> Result<Arc<Engine>> {
+pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>) -> Result<Arc<Engine>> {
     if config.is_in_memory() {
-        return Ok(Arc::new(Engine::in_memory(config)));
+        return Ok(Arc::new(Engine::in_memory(config, clock)));
     }
     let root = store::prepare(&config.storage.cache_dir)?;
     if let Some(engine) = join_or_claim(&root) {
@@ -49,7 +50,7 @@ pub(super) fn open(config: &CacheConfig) -> Result<Arc<Engine>> {
     }
     // From here on the slot is ours; it is freed if opening fails or panics.
     let claim = Claim(&root);
-    let engine = Arc::new(Engine::new(Store::open(&root, config)?, config));
+    let engine = Arc::new(Engine::new(Store::open(&root, config)?, config, clock));
     OPEN.lock().insert(root.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
     std::mem::forget(claim);
     OPEN.changed.notify_all();

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clock::Timestamp;
 use crate::metadata::Totals;
 
 /// What a cache holds, and how it was used since it was opened by this process.
@@ -20,6 +21,10 @@ pub struct Stats {
     pub evictions: u64,
     /// Errors, also those that were kept from the caller.
     pub errors: u64,
+    /// When the oldest entry was stored or last touched; `None` if there is no entry.
+    pub oldest: Option<Timestamp>,
+    /// When the newest entry was stored or last touched; `None` if there is no entry.
+    pub newest: Option<Timestamp>,
     /// Name of the metadata backend.
     pub backend: &'static str,
 }
@@ -76,7 +81,12 @@ impl Counters {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self, totals: Totals, backend: &'static str) -> Stats {
+    pub(super) fn snapshot(
+        &self,
+        totals: Totals,
+        created: Option<(Timestamp, Timestamp)>,
+        backend: &'static str,
+    ) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             entries: totals.entries,
@@ -86,6 +96,8 @@ impl Counters {
             puts: read(&self.puts),
             evictions: read(&self.evictions),
             errors: read(&self.errors),
+            oldest: created.map(|(oldest, _)| oldest),
+            newest: created.map(|(_, newest)| newest),
             backend,
         }
     }

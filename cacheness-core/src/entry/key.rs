@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::Key;
+use crate::value::Value;
 
 /// How an entry is found in the index: the hash of its key (8 bytes, big endian), then the key's identity.
 ///
@@ -38,8 +39,18 @@ impl IndexKey {
         Self(Arc::from([].as_slice()))
     }
 
+    /// A bound that sorts before every key with this hash, and behind those with a smaller one.
+    pub(crate) fn first_of(hash: u64) -> Self {
+        Self(hash.to_be_bytes().as_slice().into())
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The key that it is made of; `None` if the bytes are those of none.
+    pub(crate) fn key(&self, params: &[(String, Value)]) -> Option<Key> {
+        Key::from_stored(self.hash(), self.0.get(HASH_LEN..)?, params)
     }
 
     pub(crate) fn hash(&self) -> u64 {

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::compress::StoredCodec;
-use crate::value::Metadata;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::key::{Key, KeyWriter, PendingKey, ToKey};
+use crate::value::{Metadata, Value};
 
 pub(crate) use codec::{decode, decode_core, encode};
 pub(crate) use key::IndexKey;
@@ -69,13 +71,23 @@ pub(crate) struct Details {
     pub description: Option<String>,
     pub tags: Vec<String>,
     pub metadata: Metadata,
-    pub params: Vec<(String, String)>,
+    pub params: Vec<(String, Value)>,
 }
 
 impl Entry {
     /// The entry's name in listings: 16 hex digits, made from its key.
     pub fn cache_key(&self) -> String {
         self.key.to_string()
+    }
+
+    /// The key that the entry is found by: gives the value, removes it, and so on.
+    ///
+    /// # Errors
+    /// [`Integrity`](crate::ErrorKind::Integrity) if the stored key is none; it is not the entry of any call then.
+    pub fn key(&self) -> Result<Key> {
+        self.key
+            .key(self.cache_key_params())
+            .ok_or_else(|| CacheError::new(ErrorKind::Integrity, format!("entry {} has a damaged key", self.key)))
     }
 
     /// When the value was stored.
@@ -153,10 +165,29 @@ impl Entry {
         &self.details.metadata
     }
 
-    /// The named parameters of its key as text, if the key was made by [`params!`](crate::params) and the configuration
-    /// keeps them.
-    pub fn cache_key_params(&self) -> &[(String, String)] {
+    /// The named parameters of its key, if the key was made by [`params!`](crate::params) and the configuration keeps
+    /// them; see [`Key::params`](crate::Key::params).
+    pub fn cache_key_params(&self) -> &[(String, Value)] {
         &self.details.params
+    }
+}
+
+/// An entry is as good as its key.
+impl ToKey for Entry {
+    fn to_key_with(&self, mut writer: KeyWriter) -> PendingKey {
+        match self.key() {
+            Ok(key) => key.to_key_with(writer),
+            Err(error) => {
+                writer.fail(error);
+                writer.finish()
+            }
+        }
+    }
+}
+
+impl ToKey for &Entry {
+    fn to_key_with(&self, writer: KeyWriter) -> PendingKey {
+        (**self).to_key_with(writer)
     }
 }
 

@@ -5,9 +5,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::digest::{IDENTITY_LEN, Identity};
+use crate::value::Value;
 
-/// Names and texts of parameters.
-pub(super) type Texts = Arc<[(String, String)]>;
+/// Names and values of parameters.
+pub(super) type Noted = Arc<[(String, Value)]>;
 
 /// The longest encoding that is its own identity.
 pub(super) const INLINE_LEN: usize = 128;
@@ -80,14 +81,23 @@ impl Inline {
 pub struct Key {
     hash: u64,
     identity: Inline,
-    params: Option<Texts>,
+    params: Option<Noted>,
 }
 
 impl Key {
     /// `hash` is the checksum of the encoding.
     #[inline]
-    pub(super) fn from_parts(hash: u64, identity: Inline, params: Option<Texts>) -> Self {
+    pub(super) fn from_parts(hash: u64, identity: Inline, params: Option<Noted>) -> Self {
         Self { hash, identity, params }
+    }
+
+    /// The key with this hash and this [`identity`](Self::identity), if it is one.
+    pub(crate) fn from_stored(hash: u64, identity: &[u8], params: &[(String, Value)]) -> Option<Self> {
+        let (&kind, encoding) = identity.split_first()?;
+        let mut inline = Inline::new();
+        inline.bytes[0] = kind;
+        let params = (!params.is_empty()).then(|| params.into());
+        inline.append(encoding).then_some(Self { hash, identity: inline, params })
     }
 
     /// XXH3-64 of the canonical encoding: quick to look up by, but different keys with one hash are easy to make.
@@ -103,9 +113,9 @@ impl Key {
         &self.identity.bytes[..usize::from(self.identity.len)]
     }
 
-    /// Names and `Debug` texts of the parameters, sorted by name, of a key made by [`params!`](crate::params); empty for
-    /// other keys.
-    pub fn params(&self) -> &[(String, String)] {
+    /// Names and values of the parameters, sorted by name, of a key made by [`params!`](crate::params); empty for other
+    /// keys. A parameter that is neither number, text, truth value nor `None` is shown as the text of its `Debug` output.
+    pub fn params(&self) -> &[(String, Value)] {
         self.params.as_deref().unwrap_or_default()
     }
 

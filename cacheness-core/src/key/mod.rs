@@ -34,6 +34,7 @@ mod collection;
 mod collections;
 mod content;
 mod identity;
+mod noted;
 mod params;
 mod pending;
 mod pointers;

@@ -3,7 +3,8 @@
 use std::fmt::{self, Debug, Write};
 use std::path::PathBuf;
 
-use super::identity::Texts;
+use super::identity::Noted;
+use super::noted::noted;
 use super::{CacheKey, Key, KeyWriter, PendingKey, ToKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -41,7 +42,7 @@ impl Params {
 
     /// Adds a parameter. A name that is there already makes [`to_key`](ToKey::to_key) fail.
     ///
-    /// The text that [`Key::params`] shows is the first 1,024 bytes of the value's `Debug` output.
+    /// Where [`Key::params`] shows a text, it is at most the first 1,024 bytes of the value's `Debug` output.
     #[must_use]
     pub fn with<T: CacheKey + Debug + ?Sized>(mut self, name: impl Into<String>, value: &T) -> Self {
         let mut writer = KeyWriter::new();
@@ -91,8 +92,9 @@ fn write_params(writer: &mut KeyWriter, sorted: &[(&Param, &Key)]) {
         writer.blob(param.name.as_bytes());
         writer.blob(key.identity());
     }
-    let texts: Texts = sorted.iter().map(|(param, _)| (param.name.clone(), param.text.clone())).collect();
-    writer.set_params(texts, sorted.iter().flat_map(|(param, _)| param.paths.iter().cloned()));
+    let params: Noted =
+        sorted.iter().map(|(param, key)| (param.name.clone(), noted(key, param.text.clone()))).collect();
+    writer.set_params(params, sorted.iter().flat_map(|(param, _)| param.paths.iter().cloned()));
 }
 
 fn doubled(name: &str) -> CacheError {
@@ -130,7 +132,7 @@ impl Write for Excerpt {
 ///
 /// let key = params! { experiment: "exp_001", run: 42 }.to_key()?;
 /// assert_eq!(key, params! { run: 42, experiment: "exp_001" }.to_key()?);
-/// assert_eq!(key.params()[0], ("experiment".into(), "\"exp_001\"".into()));
+/// assert_eq!(key.params()[0], ("experiment".into(), "exp_001".into()));
 /// # Ok::<(), cacheness_core::CacheError>(())
 /// ```
 #[macro_export]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::content::Content;
-use super::identity::Texts;
+use super::identity::Noted;
 use super::sink::Sink;
 use super::{CacheKey, Key, PendingKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -36,7 +36,7 @@ pub struct KeyWriter {
     depth: u16,
     path_content: bool,
     paths: Vec<PathBuf>,
-    params: Option<Texts>,
+    params: Option<Noted>,
     error: Option<CacheError>,
 }
 
@@ -380,7 +380,7 @@ impl KeyWriter {
     }
 
     /// The parameters of a key that is not made from one value, with the paths that their encodings mention.
-    pub(super) fn set_params(&mut self, params: Texts, paths: impl IntoIterator<Item = PathBuf>) {
+    pub(super) fn set_params(&mut self, params: Noted, paths: impl IntoIterator<Item = PathBuf>) {
         self.params = Some(params);
         self.paths.extend(paths);
     }

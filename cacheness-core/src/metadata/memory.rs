@@ -104,6 +104,12 @@ impl MetadataBackend for MemoryIndex {
         Ok(self.read().rows.get(key).map(|row| row.record.clone()))
     }
 
+    fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
+        let tables = self.read();
+        let rows = tables.rows.range(IndexKey::first_of(hash)..).take_while(|(key, _)| key.hash() == hash);
+        Ok(rows.map(|(key, row)| (key.clone(), row.record.clone())).collect())
+    }
+
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
         let row = Row::new(record)?;
         Ok(self.write().insert(key, row))

@@ -25,6 +25,9 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// The record of a key.
     fn get(&self, key: &IndexKey) -> Result<Option<Record>>;
 
+    /// The records of all keys with this hash.
+    fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>>;
+
     /// Puts a record in place of the one that was there, and returns that.
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>>;
 

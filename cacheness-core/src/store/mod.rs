@@ -63,6 +63,23 @@ pub(crate) struct Found {
     pub core: Core,
 }
 
+/// How a record goes into the index.
+#[derive(Clone, Copy, Debug)]
+enum Commit<'a> {
+    /// In the place of whatever is there.
+    Put,
+    /// In the place of this one and no other.
+    Over(&'a Record),
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// It is in, in the place of this one.
+    Done(Option<Record>),
+    /// Another record was there than the expected one.
+    Overtaken,
+}
+
 impl Store {
     pub(crate) fn root(&self) -> Option<&Path> {
         self.root.as_deref()
@@ -82,18 +99,63 @@ impl Store {
     /// [`Limit`](ErrorKind::Limit), also if it would take more than `largest` bytes; [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata); what was
     /// stored under the key before is then still there.
     pub(crate) fn put(&self, mut entry: Entry, raw: &[u8], largest: u64) -> Result<()> {
-        let (codec, stored) = self.compressed(raw)?;
+        let stored = self.seal(&mut entry, raw)?;
+        self.put_stored(&entry, &stored, largest)
+    }
+
+    /// [`put`](Self::put) in the place of the expected record, if that is still there; says whether it was.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn replace(&self, expected: &Record, mut entry: Entry, raw: &[u8], largest: u64) -> Result<bool> {
+        let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
+        self.write(&entry, &stored, Commit::Over(expected)).map(|outcome| matches!(outcome, Outcome::Done(_)))
+    }
+
+    /// Stores bytes as another store had them, whose entry tells everything about them.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn put_stored(&self, entry: &Entry, stored: &[u8], largest: u64) -> Result<()> {
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        self.write(entry, stored, Commit::Put).map(drop)
+    }
+
+    /// Changes what a record says of its value, if it is still the expected one; says whether it was.
+    ///
+    /// # Errors
+    /// [`Limit`](ErrorKind::Limit) if the entry's details are too large; [`Storage`](ErrorKind::Storage) or
+    /// [`Metadata`](ErrorKind::Metadata).
+    pub(crate) fn redescribe(&self, expected: &Record, entry: &Entry) -> Result<bool> {
+        let record = Record::new(entry, &expected.payload()?, self.settings.limits.max_header_bytes)?;
+        let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
+        if replaced {
+            self.after_write(None)?;
+        }
+        Ok(replaced)
+    }
+
+    /// Compresses a value, and fills in what the entry then knows of it.
+    fn seal<'a>(&self, entry: &mut Entry, raw: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+        let (codec, stored) = self.compressed(raw)?;
         entry.core.codec = codec;
         entry.core.raw_size = raw.len() as u64;
         entry.core.stored_size = stored.len() as u64;
         entry.core.checksum = digest::checksum(&stored);
-        let previous = if entry.core.stored_size <= self.settings.inline_up_to {
-            self.commit(&entry, &Payload::Inline(&stored))
+        Ok(stored)
+    }
+
+    fn write(&self, entry: &Entry, stored: &[u8], commit: Commit<'_>) -> Result<Outcome> {
+        let outcome = if entry.core.stored_size <= self.settings.inline_up_to {
+            self.commit(entry, &Payload::Inline(stored), commit)
         } else {
-            self.put_blob(&entry, &stored)
+            self.write_blob(entry, stored, commit)
         }?;
-        self.after_write(previous.as_ref())
+        if let Outcome::Done(replaced) = &outcome {
+            self.after_write(replaced.as_ref())?;
+        }
+        Ok(outcome)
     }
 
     fn compressed<'a>(&self, raw: &'a [u8]) -> Result<(StoredCodec, Cow<'a, [u8]>)> {
@@ -106,18 +168,28 @@ impl Store {
         })
     }
 
-    fn put_blob(&self, entry: &Entry, stored: &[u8]) -> Result<Option<Record>> {
+    fn write_blob(&self, entry: &Entry, stored: &[u8], commit: Commit<'_>) -> Result<Outcome> {
         let mut header = Vec::new();
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
         let envelope = format::seal(&header, stored, &self.settings.limits)?;
         let name = BlobName::unique();
         self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
-        self.commit(entry, &Payload::Blob(name.clone())).inspect_err(|_| self.discard(&name))
+        let outcome = self.commit(entry, &Payload::Blob(name.clone()), commit);
+        if !matches!(outcome, Ok(Outcome::Done(_))) {
+            self.discard(&name);
+        }
+        outcome
     }
 
-    fn commit(&self, entry: &Entry, payload: &Payload<'_>) -> Result<Option<Record>> {
+    fn commit(&self, entry: &Entry, payload: &Payload<'_>, commit: Commit<'_>) -> Result<Outcome> {
         let record = Record::new(entry, payload, self.settings.limits.max_header_bytes)?;
-        self.index.put(&entry.key, &record)
+        match commit {
+            Commit::Put => self.index.put(&entry.key, &record).map(Outcome::Done),
+            Commit::Over(expected) => {
+                let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
+                Ok(if replaced { Outcome::Done(Some(expected.clone())) } else { Outcome::Overtaken })
+            }
+        }
     }
 
     /// What follows a change of the index: the disk if that was promised, and the end of the blob it replaced.
@@ -168,9 +240,23 @@ impl Store {
     /// record removed), or if the entry was removed meanwhile; one that was replaced meanwhile gives the new value, whose
     /// record is then in `found`.
     pub(crate) fn load(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
+        self.read(key, found, |core, stored| self.inflate(core, stored))
+    }
+
+    /// [`load`](Self::load) without inflating: the bytes as they are stored.
+    pub(crate) fn load_stored(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
+        self.read(key, found, |_, stored| Ok(stored.into_owned()))
+    }
+
+    fn read(
+        &self,
+        key: &IndexKey,
+        found: &mut Found,
+        take: impl Fn(&Core, Cow<'_, [u8]>) -> Result<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>> {
         for _ in 0..MAX_OVERTAKEN {
             match self.stored_bytes(key, found) {
-                Ok(Some(stored)) => return self.inflate(&found.core, stored).map(Some),
+                Ok(Some(stored)) => return take(&found.core, stored).map(Some),
                 Ok(None) => {}
                 Err(error) if error.is_integrity() => self.set_aside(found, &error)?,
                 Err(error) => return Err(error),

@@ -285,8 +285,8 @@ fn parameters_are_told_by_name_in_any_order() {
     assert_ne!(key(params! { run: 42, trial: "exp_001" }), key_of);
     assert_ne!(key(params! { run: 42_u8, experiment: "exp_001" }), key_of);
     assert_ne!(key(params! { run: 42 }), key_of);
-    assert_eq!(key_of.params(), [("experiment".into(), "\"exp_001\"".into()), ("run".into(), "42".into())]);
-    assert_eq!(key(params! { r#type: 1 }).params(), [("type".into(), "1".into())]);
+    assert_eq!(key_of.params(), [("experiment".into(), "exp_001".into()), ("run".into(), 42.into())]);
+    assert_eq!(key(params! { r#type: 1 }).params(), [("type".into(), 1.into())]);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_parameter_named_twice_is_an_error_that_says_which() {
 #[test]
 fn the_text_of_a_large_parameter_is_short() {
     let key = key(params! { list: vec!["é"; 100_000] });
-    let text = &key.params()[0].1;
+    let text = key.params()[0].1.as_str().unwrap();
     assert!(text.len() <= 1024 + '…'.len_utf8() && text.ends_with('…'), "{} bytes", text.len());
 }
 

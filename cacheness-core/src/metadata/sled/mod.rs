@@ -151,6 +151,10 @@ impl MetadataBackend for SledIndex {
         }
     }
 
+    fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
+        self.with("read the index", |trees| Self::records_of_hash(trees, hash))
+    }
+
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
         let facts = rows::Facts::of(record)?;
         self.change(key, |trees| {

@@ -62,6 +62,9 @@ fn behaves(index: &dyn MetadataBackend) {
     assert_eq!(index.expired(Timestamp::from_micros(1008), 100).unwrap().len(), 3);
     assert!(index.replace_expected(&other, &longer, &before).unwrap());
 
+    assert_eq!(index.with_hash(key.hash()).unwrap(), [(key.clone(), second.clone())]);
+    assert!(index.with_hash(key.hash() + 1).unwrap().is_empty());
+
     let first_page = index.group(Group::function("f"), None, 15).unwrap();
     let second_page = index.group(Group::function("f"), first_page.last().map(|(key, _)| key), 15).unwrap();
     assert_eq!((first_page.len(), second_page.len()), (15, 5));

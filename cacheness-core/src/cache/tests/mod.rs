@@ -1,3 +1,6 @@
+mod changes;
+mod entries;
+
 use std::fs;
 use std::thread;
 use std::time::Duration;

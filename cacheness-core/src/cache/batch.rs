@@ -1,0 +1,81 @@
+//! Many keys in one call.
+
+use super::{Cache, PutOptions};
+use crate::error::Result;
+use crate::handler::{self, Storable};
+use crate::key::{Key, ToKey};
+
+/// Many keys in one call.
+impl Cache {
+    /// The values under several keys, in the order of the keys; `None` where [`get`](Self::get) would say so.
+    ///
+    /// ```
+    /// use cacheness_core::Cache;
+    ///
+    /// # fn main() -> cacheness_core::Result<()> {
+    /// let cache = Cache::in_memory();
+    /// cache.put_batch([("one", &1u8), ("two", &2u8)])?;
+    /// let found: Vec<_> = cache.get_batch::<u8, _>(["one", "three"])?.into_iter().map(|(_, value)| value).collect();
+    /// assert_eq!(found, [Some(1), None]);
+    /// assert_eq!(cache.delete_batch(["one", "two", "three"])?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), of the first key that has one.
+    pub fn get_batch<T: Storable, K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<(Key, Option<T>)>> {
+        let keys = self.keys(keys)?;
+        keys.into_iter().map(|key| self.recall(&key, None).map(|value| (key, value))).collect()
+    }
+
+    /// Stores several values; returns their keys in order.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put). If a key or a value is at fault, nothing is stored.
+    pub fn put_batch<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+    ) -> Result<Vec<Key>> {
+        self.put_batch_with(items, &PutOptions::new())
+    }
+
+    /// Stores several values with the same options for each; returns their keys in order.
+    ///
+    /// # Errors
+    /// As [`put_batch`](Self::put_batch).
+    pub fn put_batch_with<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+        options: &PutOptions,
+    ) -> Result<Vec<Key>> {
+        let engine = self.engine()?;
+        let mut encoded = Vec::new();
+        for (key, value) in items {
+            encoded.push((self.key(key)?, handler::encode(value, engine.store().limits())?));
+        }
+        let data_type = std::any::type_name::<T>();
+        let mut keys = Vec::with_capacity(encoded.len());
+        for (key, encoded) in encoded {
+            self.retain_encoded(&key, data_type, encoded, options.clone())?;
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// Removes the entries of several keys; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate). If a key is at fault, nothing is removed.
+    pub fn delete_batch<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64> {
+        let mut removed = 0;
+        for key in self.keys(keys)? {
+            removed += u64::from(self.invalidate(&key)?);
+        }
+        Ok(removed)
+    }
+
+    fn keys<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Key>> {
+        keys.into_iter().map(|key| self.key(key)).collect()
+    }
+}

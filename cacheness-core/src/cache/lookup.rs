@@ -1,0 +1,147 @@
+//! What the index knows of entries, without their values.
+
+use std::time::Duration;
+
+use super::{Cache, Entries, Stats};
+use crate::entry::Entry;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::key::ToKey;
+
+/// What to do about an entry that has expired and is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Expired {
+    /// It counts as gone.
+    Skip,
+    /// It counts.
+    Include,
+}
+
+/// Looking at entries.
+impl Cache {
+    /// Whether a value that has not expired lies under a key.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn exists(&self, key: impl ToKey) -> Result<bool> {
+        self.engine()?.is_fresh(&self.index_key(key)?)
+    }
+
+    /// The entry of a key, without its value.
+    ///
+    /// ```
+    /// use cacheness_core::{Cache, Expired};
+    ///
+    /// # fn main() -> cacheness_core::Result<()> {
+    /// let cache = Cache::in_memory();
+    /// cache.put(&vec![0u8; 100_000], "large")?;
+    /// let entry = cache.get_metadata("large", Expired::Skip)?.expect("it was just stored");
+    /// assert!(entry.raw_size() >= 100_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_metadata(&self, key: impl ToKey, expired: Expired) -> Result<Option<Entry>> {
+        let (engine, key) = (self.engine()?, self.index_key(key)?);
+        let found = match expired {
+            Expired::Skip => engine.fresh(&key, None)?,
+            Expired::Include => engine.store().find(&key)?,
+        };
+        found.map(|found| engine.describe(&found.record)).transpose()
+    }
+
+    /// The entry of this name in listings, 16 hex digits; also one that has expired. An entry is a key: what it says can
+    /// be fetched, touched, replaced and removed by it.
+    ///
+    /// Where several keys share the name, which takes somebody who wants them to, it is the newest.
+    ///
+    /// ```
+    /// use cacheness_core::Cache;
+    ///
+    /// # fn main() -> cacheness_core::Result<()> {
+    /// let cache = Cache::in_memory();
+    /// let name = cache.put(&42u8, "answer")?.to_string();
+    /// let entry = cache.get_entry(&name)?.expect("it was just stored");
+    /// assert_eq!(cache.get::<u8>(&entry)?, Some(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if it is no such name; else as [`get`](Self::get).
+    pub fn get_entry(&self, cache_key: &str) -> Result<Option<Entry>> {
+        let engine = self.engine()?;
+        let mut newest: Option<Entry> = None;
+        for (_, record) in engine.store().index().with_hash(hash_of(cache_key)?)? {
+            let entry = engine.describe(&record)?;
+            if newest.as_ref().is_none_or(|newest| newest.created_at() < entry.created_at()) {
+                newest = Some(entry);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// How long the value of a key lives yet; [`Duration::MAX`] if for ever, `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn remaining_ttl(&self, key: impl ToKey) -> Result<Option<Duration>> {
+        let engine = self.engine()?;
+        let found = engine.fresh(&self.index_key(key)?, None)?;
+        Ok(found.map(|found| engine.remaining(&found.core)))
+    }
+
+    /// The entries, newest first, read while they are asked for.
+    pub fn list_entries(&self) -> Entries {
+        Entries::of(self)
+    }
+
+    /// The same as [`list_entries`](Self::list_entries).
+    pub fn iter(&self) -> Entries {
+        self.list_entries()
+    }
+
+    /// How many entries there are, also expired ones that were not cleaned up yet. Kept, not counted.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed).
+    pub fn len(&self) -> Result<u64> {
+        Ok(self.engine()?.store().index().totals().entries)
+    }
+
+    /// Whether there is no entry at all.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed).
+    pub fn is_empty(&self) -> Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// What the cache holds and how it was used. Costs the same however much it holds.
+    ///
+    /// # Errors
+    /// [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed).
+    pub fn get_stats(&self) -> Result<Stats> {
+        self.engine()?.stats()
+    }
+}
+
+impl IntoIterator for &Cache {
+    type Item = Result<Entry>;
+    type IntoIter = Entries;
+
+    fn into_iter(self) -> Entries {
+        self.list_entries()
+    }
+}
+
+/// The hash that a name in listings stands for.
+pub(super) fn hash_of(cache_key: &str) -> Result<u64> {
+    let is_name = cache_key.len() == 16 && cache_key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(cache_key, 16).ok().filter(|_| is_name).ok_or_else(|| {
+        let shown: String = cache_key.chars().take(32).collect();
+        let message = format!("{shown:?} is no name of an entry: those are the 16 hex digits that a key prints as");
+        CacheError::new(ErrorKind::Config, message)
+    })
+}

@@ -1,0 +1,178 @@
+//! What the index tells of entries, and removing them by it.
+
+use super::*;
+use crate::Entry;
+use crate::key::ToKey;
+use crate::query::{EntryField, Field, Filter};
+
+fn filled(count: u32) -> (Cache, Arc<ManualClock>) {
+    let (cache, clock) = with_manual_clock();
+    for n in 0..count {
+        clock.advance(seconds(1));
+        let options = PutOptions::new().metadata("even", n % 2 == 0).metadata("n", n).tag(format!("tag {}", n % 3));
+        cache.put_with(&n, params! { n: n, project: "ml" }, options.prefix("p")).unwrap();
+    }
+    (cache, clock)
+}
+
+fn numbers(entries: impl Iterator<Item = Result<Entry>>) -> Vec<u64> {
+    entries.map(|entry| entry.unwrap().metadata()["n"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn entries_are_listed_newest_first_and_in_pages() {
+    let (cache, clock) = filled(1000);
+    assert_eq!(numbers(cache.list_entries()), (0..1000).rev().collect::<Vec<_>>());
+    let mut seen = Vec::new();
+    let mut list = cache.list_entries();
+    loop {
+        let page: Vec<Entry> = list.take(70).collect::<Result<_>>().unwrap();
+        let Some(last) = page.last() else { break };
+        list = cache.list_entries().after(last);
+        seen.extend(numbers(page.iter().cloned().map(Ok)));
+    }
+    assert_eq!(seen, (0..1000).rev().collect::<Vec<_>>());
+    clock.advance(seconds(1));
+    cache.touch(params! { n: 5u32, project: "ml" }).unwrap();
+    assert_eq!(numbers(cache.iter().take(2)), [5, 999], "what was touched counts as new");
+}
+
+#[test]
+fn entries_of_one_moment_are_listed_once_each() {
+    let cache = with_manual_clock().0;
+    for n in 0..700u32 {
+        cache.put_with(&n, n, PutOptions::new().metadata("n", n)).unwrap();
+    }
+    let mut seen = numbers(cache.list_entries());
+    seen.sort_unstable();
+    assert_eq!(seen, (0..700).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_list_is_filtered_by_metadata_by_parameters_and_by_what_the_entry_is() {
+    let (cache, _) = filled(600);
+    let list = |filter| numbers(cache.list_entries().matching(filter));
+    assert_eq!(list(Field::metadata("n").lt(4) & Field::metadata("even").eq(true)), [2, 0]);
+    assert_eq!(list(Field::param("n").ge(598)), [599, 598]);
+    assert_eq!(list(Field::from(EntryField::Tags).contains("tag 1") & Field::any("n").lt(5)), [4, 1]);
+    assert_eq!(cache.list_entries().matching(Filter::matching([("project", "ml")])).count(), 600);
+    let twice = cache.list_entries().matching(Field::any("n").lt(9)).matching(Field::any("n").gt(6));
+    assert_eq!(numbers(twice), [8, 7]);
+}
+
+#[test]
+fn a_list_of_a_closed_cache_says_so_once_and_ends() {
+    let (cache, _) = filled(10);
+    let mut list = cache.list_entries();
+    list.next().unwrap().unwrap();
+    cache.close().unwrap();
+    assert!(list.next().unwrap().unwrap_err().is_closed());
+    assert!(list.next().is_none());
+}
+
+#[test]
+fn an_entry_is_found_by_its_name_and_is_a_key() {
+    let (cache, clock) = with_manual_clock();
+    let name = cache.put_with(&7u8, "seven", PutOptions::new().ttl(seconds(5))).unwrap().to_string();
+    let entry = cache.get_entry(&name).unwrap().unwrap();
+    assert_eq!(entry.cache_key(), name);
+    assert_eq!(entry.key().unwrap(), "seven".to_key().unwrap());
+    assert_eq!(cache.get::<u8>(&entry).unwrap(), Some(7));
+    clock.advance(seconds(5));
+    assert!(cache.get_entry(&name).unwrap().is_some(), "an expired one is an entry until it is cleaned up");
+    assert_eq!(cache.get_metadata("seven", Expired::Skip).unwrap(), None);
+    assert!(cache.get_metadata("seven", Expired::Include).unwrap().is_some());
+    assert!(cache.invalidate_by_cache_key(&name).unwrap());
+    assert!(!cache.invalidate_by_cache_key(&name).unwrap());
+    assert_eq!(cache.get_entry(&name).unwrap(), None);
+}
+
+#[test]
+fn an_entry_whose_key_is_long_is_a_key_as_well() {
+    let cache = Cache::in_memory();
+    let long = "x".repeat(5000);
+    let name = cache.put(&1u8, long.as_str()).unwrap().to_string();
+    assert_eq!(cache.get::<u8>(&cache.get_entry(&name).unwrap().unwrap()).unwrap(), Some(1));
+}
+
+#[test]
+fn what_is_no_name_of_an_entry_is_refused() {
+    let cache = Cache::in_memory();
+    for name in ["", "0123", "0123456789abcdeg", "+123456789abcdef", "../../etc/passwd", "0123456789abcdef0"] {
+        let error = cache.get_entry(name).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("16 hex digits"), "{name}: {error}");
+        assert!(cache.invalidate_by_cache_key(name).unwrap_err().is_config());
+    }
+}
+
+#[test]
+fn metadata_is_read_without_counting_as_a_hit_or_a_miss() {
+    let (cache, _) = filled(3);
+    cache.get_metadata(params! { n: 1u32, project: "ml" }, Expired::Skip).unwrap().unwrap();
+    cache.get_metadata("none", Expired::Skip).unwrap();
+    let stats = cache.get_stats().unwrap();
+    assert_eq!((stats.hits, stats.misses), (0, 0));
+}
+
+#[test]
+fn the_time_that_is_left_is_told() {
+    let (cache, clock) = with_manual_clock();
+    cache.put_with(&1u8, "short", PutOptions::new().ttl(seconds(10))).unwrap();
+    cache.put(&1u8, "forever").unwrap();
+    clock.advance(seconds(4));
+    assert_eq!(cache.remaining_ttl("short").unwrap(), Some(seconds(6)));
+    assert_eq!(cache.remaining_ttl("forever").unwrap(), Some(Duration::MAX));
+    assert_eq!(cache.remaining_ttl("nothing").unwrap(), None);
+    clock.advance(seconds(6));
+    assert_eq!(cache.remaining_ttl("short").unwrap(), None);
+}
+
+#[test]
+fn statistics_tell_the_oldest_and_the_newest_entry() {
+    let (cache, clock) = filled(5);
+    let start = Clock::now(&ManualClock::default());
+    let stats = cache.get_stats().unwrap();
+    assert_eq!((stats.oldest, stats.newest), (Some(start.after(seconds(1))), Some(start.after(seconds(5)))));
+    cache.invalidate(params! { n: 0u32, project: "ml" }).unwrap();
+    clock.advance(seconds(10));
+    cache.put(&1u8, "late").unwrap();
+    let stats = cache.get_stats().unwrap();
+    assert_eq!((stats.oldest, stats.newest), (Some(start.after(seconds(2))), Some(start.after(seconds(15)))));
+    assert_eq!((cache.len().unwrap(), cache.is_empty().unwrap()), (5, false));
+    cache.clear().unwrap();
+    let stats = cache.get_stats().unwrap();
+    assert_eq!((stats.oldest, stats.newest), (None, None));
+    assert!(cache.is_empty().unwrap());
+}
+
+#[test]
+fn tags_and_prefixes_are_invalidated_apart_and_exactly() {
+    let (cache, _) = filled(600);
+    assert_eq!(cache.invalidate_tag("tag").unwrap(), 0, "a part of a tag is another tag");
+    assert_eq!(cache.invalidate_tag("tag 1").unwrap(), 200);
+    assert_eq!(cache.invalidate_prefix("tag 2").unwrap(), 0, "a tag is no prefix");
+    cache.put_with(&1u8, "other", PutOptions::new().prefix("pp")).unwrap();
+    assert_eq!(cache.invalidate_prefix("p").unwrap(), 400);
+    assert_eq!(cache.len().unwrap(), 1);
+}
+
+#[test]
+fn entries_are_deleted_by_a_function_and_by_a_filter() {
+    let (cache, clock) = filled(600);
+    assert_eq!(cache.delete_matching(&Field::metadata("n").lt(100)).unwrap(), 100);
+    assert_eq!(cache.delete_matching(&Filter::matching([("project", "other")])).unwrap(), 0);
+    let old = clock.now().before(seconds(100));
+    assert_eq!(cache.delete_where(|entry| entry.created_at() < old).unwrap(), 399);
+    assert_eq!(cache.delete_where(|_| true).unwrap(), 101);
+    assert!(cache.is_empty().unwrap());
+}
+
+#[test]
+fn a_function_that_deletes_by_may_use_the_cache_itself() {
+    let (cache, _) = filled(20);
+    let removed = cache.delete_where(|entry| {
+        cache.put(&1u8, "meanwhile").unwrap();
+        cache.get::<u32>(entry).unwrap() == Some(3)
+    });
+    assert_eq!(removed.unwrap(), 1);
+}

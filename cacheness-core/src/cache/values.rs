@@ -1,0 +1,135 @@
+//! Values in and out.
+
+use super::engine::Engine;
+use super::{Cache, PutOptions};
+use crate::entry::{Entry, IndexKey};
+use crate::error::Result;
+use crate::handler::{self, Storable};
+use crate::key::{Key, ToKey};
+
+/// Storing and fetching values.
+impl Cache {
+    /// Stores a value under a key, for the configuration's time to live. Returns the key.
+    ///
+    /// # Errors
+    /// [`Serialization`](crate::ErrorKind::Serialization) if the value does not serialise or would not read back;
+    /// [`Limit`](crate::ErrorKind::Limit) if key or value are over a limit, or the value alone over the size of the cache;
+    /// [`Storage`](crate::ErrorKind::Storage), [`Metadata`](crate::ErrorKind::Metadata),
+    /// [`Closed`](crate::ErrorKind::Closed). What was stored under the key before is then still there.
+    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<Key> {
+        self.put_with(value, key, PutOptions::new())
+    }
+
+    /// Stores a value under a key, with options for this entry.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
+        let key = self.key(key)?;
+        self.retain(&key, value, options)?;
+        Ok(key)
+    }
+
+    /// The value under a key. `None` if there is none, if it expired, if it is damaged, or if it was stored as another
+    /// type or by another version of the type.
+    ///
+    /// # Errors
+    /// [`Storage`](crate::ErrorKind::Storage) or [`Metadata`](crate::ErrorKind::Metadata) if the cache cannot be read at
+    /// all; [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key.
+    pub fn get<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
+        self.recall(&self.key(key)?, None)
+    }
+
+    /// The value under a key with its entry.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
+        let described = self.describe(&self.index_key(key)?)?;
+        self.count(described.is_some());
+        Ok(described)
+    }
+
+    fn describe<T: Storable>(&self, key: &IndexKey) -> Result<Option<(T, Entry)>> {
+        let engine = self.engine()?;
+        let Some(mut found) = engine.find::<T>(key, None)? else { return Ok(None) };
+        // Loading may find a newer record in the place of the one that was found: describe that.
+        let bytes = engine.load(key, &mut found)?;
+        let entry = engine.describe(&found.record)?;
+        Ok(engine.decode(bytes, &found).map(|value| (value, entry)))
+    }
+
+    /// Replaces the value under a key, of whatever type it was, in one step: nobody sees a time without a value. What was
+    /// said about the entry stays, and it lives on for its whole time to live. Says whether there was an entry that had
+    /// not expired; if not, nothing is stored.
+    ///
+    /// ```
+    /// use cacheness_core::{Cache, Expired, PutOptions};
+    ///
+    /// # fn main() -> cacheness_core::Result<()> {
+    /// let cache = Cache::in_memory();
+    /// assert!(!cache.update_data(&1u8, "counter")?);
+    /// cache.put_with(&1u8, "counter", PutOptions::new().tag("numbers"))?;
+    /// assert!(cache.update_data(&2u8, "counter")?);
+    /// assert_eq!(cache.get::<u8>("counter")?, Some(2));
+    /// assert_eq!(cache.get_metadata("counter", Expired::Skip)?.expect("it is there").tags(), ["numbers"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put). The old value is then still there.
+    pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<bool> {
+        let (engine, key) = (self.engine()?, self.index_key(key)?);
+        let encoded = handler::encode(value, engine.store().limits())?;
+        engine.update(&key, std::any::type_name::<T>(), &encoded)
+    }
+
+    /// Stores the value of a key under another key as well, with everything that was said about it and for as long as it
+    /// lives. What was there goes. Says whether there was an entry that had not expired.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> Result<bool> {
+        let (engine, from, to) = (self.engine()?, self.index_key(from)?, self.key(to)?);
+        Ok(self.copy_entry(engine, &from, &to)?.is_some())
+    }
+
+    /// Moves the value of a key to another key, as [`copy`](Self::copy) and [`invalidate`](Self::invalidate) do: a crash
+    /// in between leaves it under both. A value that is put under the old key meanwhile stays there.
+    ///
+    /// ```
+    /// use cacheness_core::Cache;
+    ///
+    /// # fn main() -> cacheness_core::Result<()> {
+    /// let cache = Cache::in_memory();
+    /// cache.put(&1u8, "draft")?;
+    /// assert!(cache.rename("draft", "final")?);
+    /// assert_eq!((cache.get::<u8>("draft")?, cache.get::<u8>("final")?), (None, Some(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn rename(&self, from: impl ToKey, to: impl ToKey) -> Result<bool> {
+        let (engine, from, to) = (self.engine()?, self.index_key(from)?, self.key(to)?);
+        if from == IndexKey::of(&to) {
+            return engine.is_fresh(&from);
+        }
+        let Some(copied) = self.copy_entry(engine, &from, &to)? else { return Ok(false) };
+        engine.store().remove_expected(&from, &copied)?;
+        Ok(true)
+    }
+
+    /// Copies the value of `from`; returns the record that was copied.
+    fn copy_entry(&self, engine: &Engine, from: &IndexKey, to: &Key) -> Result<Option<crate::metadata::Record>> {
+        let Some(mut found) = engine.fresh(from, None)? else { return Ok(None) };
+        let Some(stored) = engine.store().load_stored(from, &mut found)? else { return Ok(None) };
+        let mut entry = found.record.entry()?;
+        entry.key = IndexKey::of(to);
+        entry.details.params = self.noted_params(to);
+        engine.put_stored(&entry, &stored)?;
+        Ok(Some(found.record))
+    }
+}

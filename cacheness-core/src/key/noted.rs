@@ -1,0 +1,108 @@
+//! What is noted of a parameter for listings and filters: its value where that is a plain one, else its `Debug` text.
+
+use super::{Key, tag};
+use crate::value::Value;
+
+/// First byte of an identity that holds the encoding itself.
+const WHOLE: u8 = 0;
+
+/// The value of a parameter with this key and this `Debug` text.
+pub(super) fn noted(key: &Key, text: String) -> Value {
+    if let Some(value) = key.identity().strip_prefix(&[WHOLE]).and_then(plain) {
+        return value;
+    }
+    unquoted(&text).map_or(Value::Text(text), Value::Text)
+}
+
+/// The value that an encoding stands for, if that is a scalar, a text or nothing.
+fn plain(encoding: &[u8]) -> Option<Value> {
+    let (&first, rest) = encoding.split_first()?;
+    Some(match first {
+        tag::NONE if rest.is_empty() => Value::Null,
+        tag::SOME => plain(rest)?,
+        tag::BOOL => Value::Bool(u8::from_le_bytes(rest.try_into().ok()?) != 0),
+        tag::CHAR => char::from_u32(u32::from_le_bytes(rest.try_into().ok()?))?.into(),
+        tag::U8 => u8::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::U16 => u16::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::U32 => u32::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::U64 | tag::USIZE => u64::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I8 => i8::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I16 => i16::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I32 => i32::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I64 | tag::ISIZE => i64::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::F32 => f32::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::F64 => f64::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::STR => text(rest)?.into(),
+        _ => return None,
+    })
+}
+
+/// The text behind its length, which is one byte in an encoding of at most 128.
+fn text(blob: &[u8]) -> Option<&str> {
+    let (&len, bytes) = blob.split_first()?;
+    if usize::from(len) == bytes.len() { std::str::from_utf8(bytes).ok() } else { None }
+}
+
+/// The text that a `Debug` output quotes, if it is one quoted text and nothing was cut off.
+fn unquoted(debug: &str) -> Option<String> {
+    let mut inside = debug.strip_prefix('"')?.strip_suffix('"')?.chars();
+    let mut text = String::new();
+    while let Some(next) = inside.next() {
+        text.push(match next {
+            '"' => return None,
+            '\\' => match inside.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => unicode(&mut inside)?,
+                other @ ('\\' | '"' | '\'') => other,
+                _ => return None,
+            },
+            plain => plain,
+        });
+    }
+    Some(text)
+}
+
+/// The rest of an escape like `\u{1f600}`.
+fn unicode(inside: &mut std::str::Chars<'_>) -> Option<char> {
+    let rest = inside.as_str().strip_prefix('{')?;
+    let (digits, behind) = rest.split_once('}')?;
+    *inside = behind.chars();
+    char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{CacheKey, Params, ToKey};
+    use super::*;
+
+    fn noted_of<T: CacheKey + std::fmt::Debug>(value: T) -> Value {
+        Params::new().with("p", &value).to_key().unwrap().params()[0].1.clone()
+    }
+
+    #[test]
+    fn plain_parameters_are_noted_as_values_and_others_as_text() {
+        assert_eq!(noted_of(42u8), Value::Int(42));
+        assert_eq!(noted_of(-7i64), Value::Int(-7));
+        assert_eq!(noted_of(u64::MAX), Value::UInt(u64::MAX));
+        assert_eq!(noted_of(0.5f32), Value::Float(0.5));
+        assert_eq!(noted_of(true), Value::Bool(true));
+        assert_eq!(noted_of('é'), Value::Text("é".into()));
+        assert_eq!(noted_of("exp_001"), Value::Text("exp_001".into()));
+        assert_eq!(noted_of(Some(3)), Value::Int(3));
+        assert!(noted_of(None::<u32>).is_null());
+        assert_eq!(noted_of(vec![1, 2]), Value::Text("[1, 2]".into()));
+        assert_eq!(noted_of(std::path::Path::new("no such file")), Value::Text("no such file".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_noted_as_it_is_unless_it_was_cut(text in "\\PC{0,100}|[\\x00-\\x7f]{0,120}") {
+            prop_assert_eq!(noted_of(text.as_str()), Value::Text(text));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use super::filter::{Filter, Test};
+use crate::clock::Timestamp;
+use crate::entry::Entry;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::value::Value;
+
+/// What a [`Filter`] looks at: a value of the user's metadata, a parameter of the key, or what the cache itself knows of
+/// an entry.
+///
+/// A name is a name, whatever characters it has. The methods make filters. They compare by kind as [`Value`] does, so
+/// that `1` is `1.0` and never `"1"`; an entry that lacks the field, or has it with a value of another kind, is not met
+/// by any of them but [`is_missing`](Self::is_missing).
+///
+/// ```
+/// use cacheness_core::{Cache, EntryField, Field, PutOptions, params};
+///
+/// # fn main() -> cacheness_core::Result<()> {
+/// let cache = Cache::in_memory();
+/// cache.put_with(&vec![0u8; 2000], params! { run: 1 }, PutOptions::new().metadata("accuracy", 0.91))?;
+/// cache.put_with(&vec![0u8; 3000], params! { run: 2 }, PutOptions::new().metadata("accuracy", 0.85))?;
+///
+/// let good = Field::metadata("accuracy").ge(0.9);
+/// let late = Field::param("run").gt(1) & Field::from(EntryField::RawSize).gt(1000);
+/// assert_eq!(cache.list_entries().matching(good).count(), 1);
+/// assert_eq!(cache.delete_matching(&late)?, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field(Place);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Place {
+    Metadata(String),
+    Param(String),
+    Entry(EntryField),
+    Any(String, Option<EntryField>),
+}
+
+impl Field {
+    /// A value of the user's metadata, by its name.
+    pub fn metadata(name: impl Into<String>) -> Self {
+        Self(Place::Metadata(name.into()))
+    }
+
+    /// A named parameter of the key, if the configuration keeps them.
+    pub fn param(name: impl Into<String>) -> Self {
+        Self(Place::Param(name.into()))
+    }
+
+    /// What goes by this name: the user's metadata, else a parameter of the key, else what the cache knows.
+    pub fn any(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let known = EntryField::named(&name);
+        Self(Place::Any(name, known))
+    }
+
+    /// Entries whose value equals this one.
+    pub fn eq(self, value: impl Into<Value>) -> Filter {
+        Filter::on(self, Test::Eq(value.into()))
+    }
+
+    /// Entries that have another value than this one; those without any are not met.
+    pub fn ne(self, value: impl Into<Value>) -> Filter {
+        Filter::on(self, Test::Ne(value.into()))
+    }
+
+    /// Entries whose value is less.
+    pub fn lt(self, value: impl Into<Value>) -> Filter {
+        Filter::on(self, Test::Lt(value.into()))
+    }
+
+    /// Entries whose value is less or equal.
+    pub fn le(self, value: impl Into<Value>) -> Filter {
+        Filter::on(self, Test::Le(value.into()))
+    }
+
+    /// Entries whose value is greater.
+    pub fn gt(self, value: impl Into<Value>) -> Filter {
+        Filter::on(self, Test::Gt(value.into()))
+    }
+
+    /// Entries whose value is greater or equal.
+    pub fn ge(self, value: impl Into<Value>) -> Filter {
+        Filter::on(self, Test::Ge(value.into()))
+    }
+
+    /// Entries whose value is one of these.
+    pub fn is_in<V: Into<Value>>(self, values: impl IntoIterator<Item = V>) -> Filter {
+        Filter::on(self, Test::In(values.into_iter().map(Into::into).collect()))
+    }
+
+    /// Entries whose value is a text that begins with this one.
+    pub fn starts_with(self, start: impl Into<String>) -> Filter {
+        Filter::on(self, Test::StartsWith(start.into()))
+    }
+
+    /// Entries whose value is a text with this text in it, or a list with this text as one of its items.
+    pub fn contains(self, part: impl Into<String>) -> Filter {
+        Filter::on(self, Test::Contains(part.into()))
+    }
+
+    /// Entries that have the field, with whatever value but null.
+    pub fn is_present(self) -> Filter {
+        Filter::on(self, Test::Present)
+    }
+
+    /// Entries that lack the field, or have null in it.
+    pub fn is_missing(self) -> Filter {
+        !self.is_present()
+    }
+
+    /// The value that an entry has in this field.
+    pub(super) fn of<'e>(&self, entry: &'e Entry) -> Option<Cow<'e, Value>> {
+        let value = match &self.0 {
+            Place::Metadata(name) => entry.metadata().get(name).map(Cow::Borrowed),
+            Place::Param(name) => param(entry, name),
+            Place::Entry(field) => field.of(entry).map(Cow::Owned),
+            Place::Any(name, known) => {
+                let noted = entry.metadata().get(name).map(Cow::Borrowed).or_else(|| param(entry, name));
+                noted.or_else(|| known.and_then(|field| field.of(entry)).map(Cow::Owned))
+            }
+        };
+        value.filter(|value| !value.is_null())
+    }
+}
+
+fn param<'e>(entry: &'e Entry, name: &str) -> Option<Cow<'e, Value>> {
+    let found = entry.cache_key_params().iter().find(|(other, _)| other == name);
+    found.map(|(_, value)| Cow::Borrowed(value))
+}
+
+impl From<EntryField> for Field {
+    fn from(field: EntryField) -> Self {
+        Self(Place::Entry(field))
+    }
+}
+
+macro_rules! entry_fields {
+    ($($(#[$doc:meta])* $field:ident = $name:literal: |$entry:ident| $value:expr,)+) => {
+        /// What the cache itself knows of an entry.
+        ///
+        /// Has a name as text, too:
+        ///
+        /// ```
+        /// use cacheness_core::EntryField;
+        ///
+        /// assert_eq!("created_at".parse::<EntryField>()?, EntryField::CreatedAt);
+        /// let error = "creatd_at".parse::<EntryField>().unwrap_err();
+        /// assert!(error.is_config() && error.to_string().contains("created_at"));
+        /// # Ok::<(), cacheness_core::CacheError>(())
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum EntryField {
+            $($(#[$doc])* $field,)+
+        }
+
+        impl EntryField {
+            pub(super) const ALL: &[Self] = &[$(Self::$field),+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$field => $name,)+
+                }
+            }
+
+            fn of(self, entry: &Entry) -> Option<Value> {
+                match self {
+                    $(Self::$field => { let $entry = entry; $value })+
+                }
+            }
+        }
+    };
+}
+
+entry_fields! {
+    /// The name in listings: 16 hex digits.
+    CacheKey = "cache_key": |entry| Some(entry.cache_key().into()),
+    /// When the value was stored; compare with a [`Timestamp`].
+    CreatedAt = "created_at": |entry| Some(entry.created_at().into()),
+    /// When the value was last read or stored; compare with a [`Timestamp`].
+    AccessedAt = "accessed_at": |entry| Some(entry.accessed_at().into()),
+    /// When the value expires; compare with a [`Timestamp`]. Missing where it never does.
+    ExpiresAt = "expires_at": |entry| entry.expires_at().map(Value::from),
+    /// The time to live, in seconds. Missing where there is none.
+    Ttl = "ttl": |entry| entry.ttl().map(|ttl| ttl.as_secs_f64().into()),
+    /// Bytes of the value as stored.
+    Size = "size": |entry| Some(entry.size().into()),
+    /// Bytes of the value before compression.
+    RawSize = "raw_size": |entry| Some(entry.raw_size().into()),
+    /// How the value was compressed.
+    Codec = "codec": |entry| Some(entry.codec().into()),
+    /// The type of the value, as the compiler writes it.
+    DataType = "data_type": |entry| Some(entry.data_type().into()),
+    /// The function whose result it is. Missing where it is none.
+    Function = "function": |entry| entry.function().map(Value::from),
+    /// The prefix. Missing where there is none.
+    Prefix = "prefix": |entry| entry.prefix().map(Value::from),
+    /// The description. Missing where there is none.
+    Description = "description": |entry| entry.description().map(Value::from),
+    /// The tags, as a list: `contains` finds one.
+    Tags = "tags": |entry| Some(entry.tags().into()),
+    /// XXH3-64 of the stored bytes.
+    FileHash = "file_hash": |entry| Some(entry.file_hash().into()),
+}
+
+impl EntryField {
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|field| field.name() == name)
+    }
+}
+
+impl fmt::Display for EntryField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for EntryField {
+    type Err = CacheError;
+
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if entries have no field of this name, with the names that there are.
+    fn from_str(name: &str) -> Result<Self> {
+        Self::named(name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|field| field.name()).collect();
+            let message = format!("entries have no field `{name}`; choose one of: {}", known.join(", "));
+            CacheError::new(ErrorKind::Config, message)
+        })
+    }
+}
+
+/// As the microseconds since 1970 that it stands for.
+impl From<Timestamp> for Value {
+    fn from(time: Timestamp) -> Self {
+        Self::Int(time.as_micros())
+    }
+}

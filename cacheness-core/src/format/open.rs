@@ -31,7 +31,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Opened<'a>> {
     let payload_len =
         rest.len().checked_sub(TRAILER_LEN).ok_or_else(|| damaged("is cut off before the trailer ends"))?;
     let (payload, found) = rest.split_at(payload_len);
-    check_trailer(found, head.checksum, payload)?;
+    check_trailer(found, head.checksum, payload.len() as u64, checksum(payload))?;
     if payload_len as u64 > limits.max_value_bytes {
         return Err(over_limit("payload", payload_len as u64, limits.max_value_bytes));
     }
@@ -55,6 +55,33 @@ pub(crate) fn open_header<'a>(start: &'a [u8], limits: &Limits) -> Result<Header
         return Ok(HeaderRead::Needs(end));
     }
     Ok(HeaderRead::Whole(check_header(start, limits)?.header))
+}
+
+/// What the two ends of a blob say, the payload unseen.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ends<'a> {
+    pub(crate) header: &'a [u8],
+    pub(crate) header_checksum: u64,
+    /// Where in the blob the payload begins.
+    pub(crate) payload_start: u64,
+    pub(crate) payload_len: u64,
+    /// What the payload must have.
+    pub(crate) payload_checksum: u64,
+}
+
+/// Checks a blob of `len` bytes by its two ends: they belong together, and the payload between them has its length.
+/// Whether it has its checksum is for the caller to find out.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_ends<'a>(start: &'a [u8], end: &[u8], len: u64, limits: &Limits) -> Result<Ends<'a>> {
+    let head = check_header(start, limits)?;
+    let payload_len = len.checked_sub((head.end + TRAILER_LEN) as u64).filter(|_| end.len() == TRAILER_LEN);
+    let payload_len = payload_len.ok_or_else(|| damaged("is cut off before the trailer ends"))?;
+    let payload_checksum = read_u64(&end[8..16]);
+    check_trailer(end, head.checksum, payload_len, payload_checksum)?;
+    let payload_start = head.end as u64;
+    Ok(Ends { header: head.header, header_checksum: head.checksum, payload_start, payload_len, payload_checksum })
 }
 
 struct Head<'a> {
@@ -96,15 +123,14 @@ fn header_end(bytes: &[u8], limits: &Limits) -> Result<u64> {
     Ok(len + (FIXED_LEN + CHECKSUM_LEN) as u64)
 }
 
-fn check_trailer(found: &[u8], header_checksum: u64, payload: &[u8]) -> Result<()> {
-    let payload_checksum = checksum(payload);
-    let expected = trailer(header_checksum, payload.len() as u64, payload_checksum);
+fn check_trailer(found: &[u8], header_checksum: u64, payload_len: u64, payload_checksum: u64) -> Result<()> {
+    let expected = trailer(header_checksum, payload_len, payload_checksum);
     if found == expected {
         return Ok(());
     }
     Err(if found[..8] != expected[..8] {
         let claimed = read_u64(&found[..8]);
-        damaged(&format!("has {} bytes of payload where its trailer says {claimed}", payload.len()))
+        damaged(&format!("has {payload_len} bytes of payload where its trailer says {claimed}"))
     } else if found[8..16] != expected[8..16] {
         damaged("has a damaged payload")
     } else {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::manifest::Kind;
 use super::{Flusher, Settings, Store, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
 use crate::config::{CacheConfig, Durability};
@@ -56,10 +57,14 @@ impl Store {
     /// release wrote it; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(root: &Path, config: &CacheConfig) -> Result<Self> {
+        Self::open_as(Kind::Cache, root, config)
+    }
+
+    pub(super) fn open_as(kind: Kind, root: &Path, config: &CacheConfig) -> Result<Self> {
         let vfs: Arc<dyn Vfs> = Arc::new(RealVfs::new());
         let lock = lock_root(&*vfs, root)?;
         empty_staging(&*vfs, root)?;
-        manifest::shake_hands(&*vfs, root)?;
+        manifest::shake_hands(&*vfs, root, kind)?;
         let options = SledOptions { root: root.to_path_buf(), page_cache_bytes: config.page_cache_bytes() };
         let (index, health) = SledIndex::open(options)?;
         let blobs = FilesystemBlobs::open(vfs, root)?;

@@ -11,6 +11,7 @@ mod default;
 mod digest;
 mod entry;
 mod error;
+mod exit;
 mod flight;
 mod format;
 mod handler;

@@ -4,7 +4,6 @@ mod batch;
 mod control;
 mod engine;
 mod evict;
-mod exit;
 mod lookup;
 mod options;
 mod recall;

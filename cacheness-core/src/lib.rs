@@ -46,4 +46,7 @@ pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
 pub use query::{EntryField, Field, Filter};
+pub use store::blob_store::{
+    BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
+};
 pub use value::{Metadata, Value};

@@ -65,7 +65,7 @@ fn what_was_written_in_pieces_is_read_at_any_place(blobs: &dyn BlobBackend) {
         assert_eq!(names(blobs), [], "not there before it is published");
         writing.publish(durability).unwrap();
         drop(given_up);
-        assert_eq!(names(blobs), [name.clone()]);
+        assert_eq!(names(blobs), std::slice::from_ref(&name));
         let whole: Vec<u8> = (0..100).flat_map(|piece| [piece; 1000]).collect();
         assert_eq!(blobs.read(&name, 100_000).unwrap().as_ref(), Some(&whole));
         let mut reading = blobs.open(&name).unwrap().unwrap();

@@ -32,7 +32,9 @@ mod warn;
 
 pub use blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
 pub use blob_name::BlobName;
-pub use cache::{Cache, Entries, Expired, PutOptions, Stats};
+pub use cache::{
+    AsyncCache, AsyncEntries, Cache, Entries, Expired, PutOptions, Stats, Transfer, migrate_cache, migrate_cache_with,
+};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability};

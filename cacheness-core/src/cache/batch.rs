@@ -2,7 +2,7 @@
 
 use super::{Cache, PutOptions};
 use crate::error::Result;
-use crate::handler::{self, Storable};
+use crate::handler::{self, Encoded, Storable};
 use crate::key::{Key, ToKey};
 
 /// Many keys in one call.
@@ -54,9 +54,13 @@ impl Cache {
         for (key, value) in items {
             encoded.push((self.key(key)?, handler::encode(value, engine.store().limits())?));
         }
+        self.retain_all::<T>(encoded, options)
+    }
+
+    pub(super) fn retain_all<T>(&self, items: Vec<(Key, Encoded)>, options: &PutOptions) -> Result<Vec<Key>> {
         let data_type = std::any::type_name::<T>();
-        let mut keys = Vec::with_capacity(encoded.len());
-        for (key, encoded) in encoded {
+        let mut keys = Vec::with_capacity(items.len());
+        for (key, encoded) in items {
             self.retain_encoded(&key, data_type, encoded, options.clone())?;
             keys.push(key);
         }

@@ -1,6 +1,8 @@
 //! The cache: time to live, eviction and statistics on top of the [store](crate::store).
 
+mod asynchronous;
 mod batch;
+mod compute;
 mod control;
 mod engine;
 mod evict;
@@ -11,6 +13,7 @@ mod registry;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod values;
 mod walk;
 
@@ -30,9 +33,11 @@ use crate::value::Value;
 
 use engine::Engine;
 
+pub use asynchronous::{AsyncCache, AsyncEntries};
 pub use lookup::Expired;
 pub use options::PutOptions;
 pub use stats::Stats;
+pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
 pub use walk::Entries;
 
 /// A cache: values of any serde type under keys, with a time to live, a size limit and statistics.

@@ -1,4 +1,6 @@
+mod asynchronous;
 mod changes;
+mod compute;
 mod entries;
 
 use std::fs;

@@ -1,0 +1,460 @@
+//! The cache for asynchronous callers.
+
+mod compute;
+mod entries;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Cache, Expired, PutOptions, Stats};
+use crate::config::CacheConfig;
+use crate::entry::{Entry, IndexKey};
+use crate::error::Result;
+use crate::handler::{self, Storable};
+use crate::key::{Key, KeyWriter, PendingKey, ToKey};
+use crate::query::Filter;
+use crate::runtime::blocking;
+
+pub use entries::AsyncEntries;
+
+/// A [`Cache`] whose methods are futures, for any executor: files are read and written on a pool of its own, never on
+/// the thread that polls. Small values are read from the index at once. A value is encoded, and one that was read is
+/// decoded, on the thread that polls.
+///
+/// It is a handle of the same cache: [`Cache::asynchronous`] and [`blocking`](Self::blocking) lead from one to the
+/// other, and both may be used side by side.
+///
+/// ```
+/// use cacheness_core::AsyncCache;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> cacheness_core::Result<()> {
+/// let cache = AsyncCache::in_memory();
+/// cache.put(&"value".to_owned(), "key").await?;
+/// assert_eq!(cache.get::<String>("key").await?.as_deref(), Some("value"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AsyncCache(pub(super) Cache);
+
+impl From<Cache> for AsyncCache {
+    fn from(cache: Cache) -> Self {
+        Self(cache)
+    }
+}
+
+impl Cache {
+    /// The same cache with futures for methods.
+    pub fn asynchronous(&self) -> AsyncCache {
+        AsyncCache(self.clone())
+    }
+}
+
+pub(super) async fn resolve(key: PendingKey) -> Result<Key> {
+    if key.needs_io() { blocking(move || key.resolve()).await } else { key.resolve() }
+}
+
+/// Opening and closing.
+impl AsyncCache {
+    /// As [`Cache::new`].
+    ///
+    /// # Errors
+    /// As [`Cache::new`].
+    pub async fn new(config: CacheConfig) -> Result<Self> {
+        blocking(move || Cache::new(config)).await.map(Self)
+    }
+
+    /// As [`Cache::open`].
+    ///
+    /// # Errors
+    /// As [`Cache::new`].
+    pub async fn open(dir: impl Into<PathBuf>) -> Result<Self> {
+        Self::new(CacheConfig::new(dir)).await
+    }
+
+    /// As [`Cache::for_api`].
+    ///
+    /// # Errors
+    /// As [`Cache::new`].
+    pub async fn for_api(dir: impl Into<PathBuf>) -> Result<Self> {
+        Self::new(CacheConfig::for_api(dir)).await
+    }
+
+    /// As [`Cache::in_memory`].
+    pub fn in_memory() -> Self {
+        Self(Cache::in_memory())
+    }
+
+    /// The same cache with methods that block.
+    pub fn blocking(&self) -> &Cache {
+        &self.0
+    }
+
+    /// As [`Cache::flush`].
+    ///
+    /// # Errors
+    /// As [`Cache::flush`].
+    pub async fn flush(&self) -> Result<()> {
+        self.run(Cache::flush).await
+    }
+
+    /// As [`Cache::close`].
+    ///
+    /// # Errors
+    /// As [`Cache::close`].
+    pub async fn close(&self) -> Result<()> {
+        self.run(Cache::close).await
+    }
+
+    fn pending(&self, key: impl ToKey) -> PendingKey {
+        key.to_key_with(KeyWriter::with_limits(self.0.limits()))
+    }
+
+    async fn run<R: Send + 'static>(&self, work: impl FnOnce(&Cache) -> R + Send + 'static) -> R {
+        let cache = self.0.clone();
+        blocking(move || work(&cache)).await
+    }
+
+    /// Makes the key before the first await, so that it need be neither `Send` nor kept.
+    fn by_key<R: Send + 'static>(
+        &self,
+        key: impl ToKey,
+        work: impl FnOnce(&Cache, &Key) -> Result<R> + Send + 'static,
+    ) -> impl Future<Output = Result<R>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        blocking(move || work(&cache, &pending.resolve()?))
+    }
+}
+
+/// Storing and fetching values.
+impl AsyncCache {
+    /// As [`Cache::put`]. The value is encoded before the first await.
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<Key>> {
+        self.put_with(value, key, PutOptions::new())
+    }
+
+    /// As [`Cache::put_with`]. The value is encoded before the first await.
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn put_with<T: Storable>(
+        &self,
+        value: &T,
+        key: impl ToKey,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Key>> {
+        let encoded = handler::encode(value, self.0.limits());
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        blocking(move || {
+            let key = pending.resolve()?;
+            cache.retain_encoded(&key, std::any::type_name::<T>(), encoded?, options)?;
+            Ok(key)
+        })
+    }
+
+    /// As [`Cache::get`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get<T: Storable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move { cache.recall_async(&resolve(pending).await?, None).await }
+    }
+
+    /// As [`Cache::get_with_metadata`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_with_metadata<T: Storable + Send>(
+        &self,
+        key: impl ToKey,
+    ) -> impl Future<Output = Result<Option<(T, Entry)>>> {
+        self.by_key(key, |cache, key| cache.get_with_metadata(key))
+    }
+
+    /// As [`Cache::update_data`]. The value is encoded before the first await.
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<bool>> {
+        let encoded = handler::encode(value, self.0.limits());
+        let update = |cache: &Cache, key: &Key, encoded: Result<handler::Encoded>| {
+            cache.engine()?.update(&IndexKey::of(key), std::any::type_name::<T>(), &encoded?)
+        };
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        blocking(move || update(&cache, &pending.resolve()?, encoded))
+    }
+
+    /// As [`Cache::copy`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> impl Future<Output = Result<bool>> {
+        let to = self.pending(to);
+        self.by_key(from, move |cache, from| cache.copy(from, to.resolve()?))
+    }
+
+    /// As [`Cache::rename`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn rename(&self, from: impl ToKey, to: impl ToKey) -> impl Future<Output = Result<bool>> {
+        let to = self.pending(to);
+        self.by_key(from, move |cache, from| cache.rename(from, to.resolve()?))
+    }
+
+    /// As [`Cache::get_batch`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_batch<T: Storable + Send, K: ToKey>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> impl Future<Output = Result<Vec<(Key, Option<T>)>>> {
+        let (cache, keys) = (self.0.clone(), self.all_pending(keys));
+        blocking(move || cache.get_batch(resolve_all(keys)?))
+    }
+
+    /// As [`Cache::put_batch`]. The values are encoded before the first await.
+    ///
+    /// # Errors
+    /// As [`Cache::put_batch`].
+    pub fn put_batch<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+    ) -> impl Future<Output = Result<Vec<Key>>> {
+        self.put_batch_with(items, PutOptions::new())
+    }
+
+    /// As [`Cache::put_batch_with`]. The values are encoded before the first await.
+    ///
+    /// # Errors
+    /// As [`Cache::put_batch`].
+    pub fn put_batch_with<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Vec<Key>>> {
+        let cache = self.0.clone();
+        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), handler::encode(value, cache.limits())?));
+        let items = items.into_iter().map(encode).collect::<Result<Vec<_>>>();
+        blocking(move || {
+            let resolved = items?.into_iter().map(|(key, encoded)| Ok((key.resolve()?, encoded)));
+            cache.retain_all::<T>(resolved.collect::<Result<_>>()?, &options)
+        })
+    }
+
+    /// As [`Cache::delete_batch`].
+    ///
+    /// # Errors
+    /// As [`Cache::delete_batch`].
+    pub fn delete_batch<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> impl Future<Output = Result<u64>> {
+        let (cache, keys) = (self.0.clone(), self.all_pending(keys));
+        blocking(move || cache.delete_batch(resolve_all(keys)?))
+    }
+
+    fn all_pending<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Vec<PendingKey> {
+        keys.into_iter().map(|key| self.pending(key)).collect()
+    }
+}
+
+fn resolve_all(keys: Vec<PendingKey>) -> Result<Vec<Key>> {
+    keys.into_iter().map(PendingKey::resolve).collect()
+}
+
+/// Looking at entries.
+impl AsyncCache {
+    /// As [`Cache::exists`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn exists(&self, key: impl ToKey) -> impl Future<Output = Result<bool>> {
+        self.by_key(key, |cache, key| cache.exists(key))
+    }
+
+    /// As [`Cache::get_metadata`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_metadata(&self, key: impl ToKey, expired: Expired) -> impl Future<Output = Result<Option<Entry>>> {
+        self.by_key(key, move |cache, key| cache.get_metadata(key, expired))
+    }
+
+    /// As [`Cache::get_entry`].
+    ///
+    /// # Errors
+    /// As [`Cache::get_entry`].
+    pub async fn get_entry(&self, cache_key: &str) -> Result<Option<Entry>> {
+        let name = cache_key.to_owned();
+        self.run(move |cache| cache.get_entry(&name)).await
+    }
+
+    /// As [`Cache::remaining_ttl`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn remaining_ttl(&self, key: impl ToKey) -> impl Future<Output = Result<Option<Duration>>> {
+        self.by_key(key, |cache, key| cache.remaining_ttl(key))
+    }
+
+    /// As [`Cache::list_entries`].
+    pub fn list_entries(&self) -> AsyncEntries {
+        AsyncEntries::of(self)
+    }
+
+    /// As [`Cache::iter`].
+    pub fn iter(&self) -> AsyncEntries {
+        self.list_entries()
+    }
+
+    /// As [`Cache::len`].
+    ///
+    /// # Errors
+    /// As [`Cache::len`].
+    pub async fn len(&self) -> Result<u64> {
+        self.0.len()
+    }
+
+    /// As [`Cache::is_empty`].
+    ///
+    /// # Errors
+    /// As [`Cache::is_empty`].
+    pub async fn is_empty(&self) -> Result<bool> {
+        self.0.is_empty()
+    }
+
+    /// As [`Cache::get_stats`].
+    ///
+    /// # Errors
+    /// As [`Cache::get_stats`].
+    pub async fn get_stats(&self) -> Result<Stats> {
+        self.run(Cache::get_stats).await
+    }
+}
+
+/// Removing and renewing entries.
+impl AsyncCache {
+    /// As [`Cache::invalidate`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn invalidate(&self, key: impl ToKey) -> impl Future<Output = Result<bool>> {
+        self.by_key(key, |cache, key| cache.invalidate(key))
+    }
+
+    /// As [`Cache::invalidate_by_cache_key`].
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate_by_cache_key`].
+    pub async fn invalidate_by_cache_key(&self, cache_key: &str) -> Result<bool> {
+        let name = cache_key.to_owned();
+        self.run(move |cache| cache.invalidate_by_cache_key(&name)).await
+    }
+
+    /// As [`Cache::invalidate_tag`].
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<u64> {
+        let tag = tag.to_owned();
+        self.run(move |cache| cache.invalidate_tag(&tag)).await
+    }
+
+    /// As [`Cache::invalidate_prefix`].
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub async fn invalidate_prefix(&self, prefix: &str) -> Result<u64> {
+        let prefix = prefix.to_owned();
+        self.run(move |cache| cache.invalidate_prefix(&prefix)).await
+    }
+
+    /// As [`Cache::clear`].
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub async fn clear(&self) -> Result<u64> {
+        self.run(Cache::clear).await
+    }
+
+    /// As [`Cache::cleanup_expired`].
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub async fn cleanup_expired(&self) -> Result<u64> {
+        self.run(Cache::cleanup_expired).await
+    }
+
+    /// As [`Cache::delete_where`]; `wanted` runs on the pool.
+    ///
+    /// # Errors
+    /// As [`Cache::delete_where`].
+    pub async fn delete_where(&self, wanted: impl FnMut(&Entry) -> bool + Send + 'static) -> Result<u64> {
+        self.run(move |cache| cache.delete_where(wanted)).await
+    }
+
+    /// As [`Cache::delete_matching`].
+    ///
+    /// # Errors
+    /// As [`Cache::delete_where`].
+    pub async fn delete_matching(&self, filter: &Filter) -> Result<u64> {
+        let filter = filter.clone();
+        self.run(move |cache| cache.delete_matching(&filter)).await
+    }
+
+    /// As [`Cache::touch`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn touch(&self, key: impl ToKey) -> impl Future<Output = Result<bool>> {
+        self.by_key(key, |cache, key| cache.touch(key))
+    }
+
+    /// As [`Cache::touch_with_ttl`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn touch_with_ttl(&self, key: impl ToKey, ttl: Duration) -> impl Future<Output = Result<bool>> {
+        self.by_key(key, move |cache, key| cache.touch_with_ttl(key, ttl))
+    }
+
+    /// As [`Cache::touch_batch`].
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub async fn touch_batch(&self, filter: &Filter) -> Result<u64> {
+        let filter = filter.clone();
+        self.run(move |cache| cache.touch_batch(&filter)).await
+    }
+
+    /// As [`Cache::touch_batch_with_ttl`].
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub async fn touch_batch_with_ttl(&self, filter: &Filter, ttl: Duration) -> Result<u64> {
+        let filter = filter.clone();
+        self.run(move |cache| cache.touch_batch_with_ttl(&filter, ttl)).await
+    }
+
+    /// As [`Cache::function_entries`].
+    ///
+    /// # Errors
+    /// As [`Cache::function_entries`].
+    pub async fn function_entries(&self, function: &str) -> Result<Vec<Entry>> {
+        let function = function.to_owned();
+        self.run(move |cache| cache.function_entries(&function)).await
+    }
+
+    /// As [`Cache::clear_function`].
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub async fn clear_function(&self, function: &str) -> Result<u64> {
+        let function = function.to_owned();
+        self.run(move |cache| cache.clear_function(&function)).await
+    }
+}

@@ -1,0 +1,107 @@
+//! The methods that are futures do what those that block do.
+
+use super::*;
+use crate::query::Field;
+use crate::{AsyncCache, Entry};
+
+#[tokio::test]
+async fn every_method_has_a_future_that_does_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = AsyncCache::open(dir.path()).await.unwrap();
+    let large = vec![2.5f64; 50_000];
+    let key = cache.put(&large, "large").await.unwrap();
+    assert_eq!(cache.get::<Vec<f64>>("large").await.unwrap().as_ref(), Some(&large));
+    let options = PutOptions::new().metadata("n", 1).tag("t").prefix("p").ttl(seconds(60));
+    cache.put_with(&1u8, params! { n: 1 }, options.clone()).await.unwrap();
+    let (value, entry) = cache.get_with_metadata::<u8>(params! { n: 1 }).await.unwrap().unwrap();
+    assert_eq!((value, entry.metadata()["n"].as_i64()), (1, Some(1)));
+    assert!(cache.exists("large").await.unwrap());
+    assert!(cache.get_metadata("large", Expired::Skip).await.unwrap().is_some());
+    assert_eq!(cache.get_entry(&key.to_string()).await.unwrap().unwrap().cache_key(), key.to_string());
+    assert_eq!(cache.remaining_ttl("large").await.unwrap(), Some(Duration::MAX));
+    assert_eq!((cache.len().await.unwrap(), cache.is_empty().await.unwrap()), (2, false));
+    assert!(cache.update_data(&2u8, params! { n: 1 }).await.unwrap());
+    assert_eq!(cache.get::<u8>(params! { n: 1 }).await.unwrap(), Some(2));
+    assert!(cache.touch_with_ttl(params! { n: 1 }, seconds(100)).await.unwrap());
+    assert!(cache.touch("large").await.unwrap());
+    assert_eq!(cache.touch_batch(&Field::any("n").eq(1)).await.unwrap(), 1);
+    assert_eq!(cache.touch_batch_with_ttl(&Field::any("n").eq(1), seconds(5)).await.unwrap(), 1);
+    assert!(cache.copy("large", "copy").await.unwrap() && cache.rename("copy", "renamed").await.unwrap());
+    cache.put_batch([("a", &1u8), ("b", &2)]).await.unwrap();
+    cache.put_batch_with([("c", &3u8)], options.clone()).await.unwrap();
+    let found = cache.get_batch::<u8, _>(["a", "c", "d"]).await.unwrap();
+    assert_eq!(found.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), [Some(1), Some(3), None]);
+    assert_eq!(cache.get_stats().await.unwrap().entries, 6);
+    assert_eq!(cache.delete_batch(["a", "b"]).await.unwrap(), 2);
+    assert_eq!(cache.invalidate_tag("t").await.unwrap(), 2);
+    cache.put_with(&1u8, "p", options).await.unwrap();
+    assert_eq!(cache.invalidate_prefix("p").await.unwrap(), 1);
+    assert_eq!(cache.cleanup_expired().await.unwrap(), 0);
+    assert_eq!(cache.delete_matching(&Field::any("n").eq(1)).await.unwrap(), 0);
+    assert!(cache.invalidate("renamed").await.unwrap());
+    assert!(cache.invalidate_by_cache_key(&key.to_string()).await.unwrap());
+    cache.put(&1u8, "last").await.unwrap();
+    assert_eq!(cache.delete_where(|entry: &Entry| entry.raw_size() < 100).await.unwrap(), 1);
+    cache.put(&1u8, "last").await.unwrap();
+    assert_eq!(cache.clear().await.unwrap(), 1);
+    cache.flush().await.unwrap();
+    cache.close().await.unwrap();
+    assert!(cache.get::<u8>("last").await.unwrap_err().is_closed());
+    assert!(cache.put(&1u8, "last").await.unwrap_err().is_closed());
+    let cache = AsyncCache::for_api(dir.path()).await.unwrap();
+    assert_eq!(cache.blocking().config().default_ttl(), Some(seconds(6 * 3600)));
+}
+
+#[tokio::test]
+async fn entries_are_listed_one_by_one_or_in_pages() {
+    let cache = AsyncCache::in_memory();
+    for n in 0..600u32 {
+        cache.put_with(&n, n, PutOptions::new().metadata("n", n)).await.unwrap();
+    }
+    let mut all = cache.list_entries();
+    let mut count = 0;
+    while let Some(entry) = all.next().await {
+        entry.unwrap();
+        count += 1;
+    }
+    assert_eq!(count, 600);
+    let mut small = cache.iter().matching(Field::metadata("n").lt(150));
+    let (first, second) = (small.page(100).await.unwrap(), small.page(100).await.unwrap());
+    assert_eq!((first.len(), second.len(), small.page(100).await.unwrap().len()), (100, 50, 0));
+    let mut behind = cache.list_entries().after(&first[99]).matching(Field::metadata("n").lt(150));
+    assert_eq!(behind.page(100).await.unwrap(), second);
+    cache.close().await.unwrap();
+    let mut closed = cache.list_entries();
+    assert!(closed.next().await.unwrap().unwrap_err().is_closed());
+    assert!(closed.next().await.is_none());
+}
+
+#[test]
+fn the_futures_may_be_sent_to_another_thread_also_with_keys_that_may_not() {
+    fn sent<T: Send>(_: T) {}
+    let cache = AsyncCache::in_memory();
+    let key = std::rc::Rc::new(1u8);
+    sent(cache.get::<u8>(key.clone()));
+    sent(cache.put(&1u8, key.clone()));
+    sent(cache.touch(key));
+    sent(cache.get_batch::<u8, _>([1u8]));
+    sent(cache.put_batch([(1u8, &1u8)]));
+    sent(cache.get_or_insert_with("k", || async { 1u8 }));
+    sent(cache.list_entries());
+}
+
+#[test]
+fn the_futures_need_no_runtime_of_tokio() {
+    let cache = AsyncCache::in_memory();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(cache.put(&vec![1u8; 100_000], "k")).unwrap();
+    let mut future = Box::pin(cache.get::<Vec<u8>>("k"));
+    let waker = std::task::Waker::noop();
+    let value = loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(waker)) {
+            std::task::Poll::Ready(value) => break value,
+            std::task::Poll::Pending => thread::yield_now(),
+        }
+    };
+    assert_eq!(value.unwrap().map(|value| value.len()), Some(100_000));
+}

@@ -1,0 +1,82 @@
+//! Entries from one cache to another, as they are stored: nothing is decoded on the way.
+
+#[cfg(feature = "archive")]
+mod archive;
+mod migrate;
+#[cfg(test)]
+mod tests;
+
+use super::engine::Engine;
+use super::walk::Way;
+use crate::entry::Entry;
+use crate::error::Result;
+use crate::store::Found;
+
+pub use migrate::{migrate_cache, migrate_cache_with};
+
+/// What has come of bringing entries to another place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transfer {
+    /// Entries that were brought there.
+    pub copied: u64,
+    /// Entries that the place had already, of the same time or newer.
+    pub present: u64,
+    /// Entries that were left behind because they have expired.
+    pub expired: u64,
+    /// Entries that were left behind because their value was damaged or gone.
+    pub damaged: u64,
+    /// Entries that were left behind because they are over a limit of the place.
+    pub refused: u64,
+    /// Bytes of the values that were brought there, as stored.
+    pub bytes: u64,
+    /// Entries that there were when it began, or 0 where that is not known.
+    pub total: u64,
+}
+
+impl Transfer {
+    /// Entries looked at so far.
+    pub fn seen(&self) -> u64 {
+        self.copied + self.present + self.expired + self.damaged + self.refused
+    }
+}
+
+impl Engine {
+    /// Visits every entry that has not expired with its stored bytes, `None` for those that are damaged or gone.
+    fn each_stored(&self, mut visit: impl FnMut(Entry, Option<Vec<u8>>) -> Result<()>) -> Result<()> {
+        self.each(Way::All, |key, record| {
+            let mut found = Found { core: record.core()?, record: record.clone() };
+            let stored = self.store().load_stored(key, &mut found)?;
+            visit(self.describe(&found.record)?, stored)
+        })
+    }
+
+    /// Takes over an entry as another cache had it, and counts what came of it.
+    fn take_over(&self, entry: &Entry, stored: &[u8], transfer: &mut Transfer) -> Result<()> {
+        if self.is_expired(entry) {
+            transfer.expired += 1;
+            return Ok(());
+        }
+        let there = self.store().find(&entry.key)?;
+        if there.is_some_and(|there| there.core.created_at >= entry.core.created_at) {
+            transfer.present += 1;
+            return Ok(());
+        }
+        match self.put_stored(entry, stored) {
+            Ok(()) => {
+                if let Some(at) = entry.accessed_at {
+                    self.store().index().accessed(&entry.key, at);
+                }
+                transfer.copied += 1;
+                transfer.bytes += stored.len() as u64;
+                Ok(())
+            }
+            Err(error) if error.is_limit() => {
+                log::debug!("an entry is left behind: {error}");
+                transfer.refused += 1;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -44,11 +44,23 @@ pub(crate) fn judge(
     if now >= end || created_at.since(now) > slack { Verdict::Expired } else { Verdict::Fresh }
 }
 
-/// How many bytes to free when `total_bytes` are stored: none within the limit, else enough to come down to 80 % of
-/// it, so that not every later put has to evict again.
-pub(crate) fn eviction_target(total_bytes: u64, max_bytes: u64) -> Option<u64> {
+/// How many bytes to free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Eviction {
+    /// What brings the total back under the limit.
+    pub needed: u64,
+    /// What brings it down to 80 % of the limit, so that not every later put has to evict again.
+    pub wanted: u64,
+}
+
+/// What to evict when `total_bytes` are stored. Begins above the limit and, once it has begun, ends at 80 % of it.
+pub(crate) fn eviction(total_bytes: u64, max_bytes: u64, has_begun: bool) -> Option<Eviction> {
     let eighty_percent = max_bytes - max_bytes.div_ceil(5);
-    (total_bytes > max_bytes).then(|| total_bytes - eighty_percent)
+    let goes_on = total_bytes > max_bytes || (has_begun && total_bytes > eighty_percent);
+    goes_on.then(|| Eviction {
+        needed: total_bytes.saturating_sub(max_bytes),
+        wanted: total_bytes.saturating_sub(eighty_percent),
+    })
 }
 
 /// Whether an entry can be stored at all. One larger than the whole limit is refused before it makes others go.
@@ -115,10 +127,12 @@ mod tests {
 
     #[test]
     fn eviction_starts_above_the_limit_and_ends_at_eighty_percent() {
-        assert_eq!(eviction_target(100, 100), None);
-        assert_eq!(eviction_target(101, 100), Some(21));
-        assert_eq!(eviction_target(1, 0), Some(1));
-        assert_eq!(eviction_target(u64::MAX, u64::MAX), None);
+        assert_eq!(eviction(100, 100, false), None);
+        assert_eq!(eviction(101, 100, false), Some(Eviction { needed: 1, wanted: 21 }));
+        assert_eq!(eviction(90, 100, true), Some(Eviction { needed: 0, wanted: 10 }));
+        assert_eq!(eviction(80, 100, true), None);
+        assert_eq!(eviction(1, 0, false), Some(Eviction { needed: 1, wanted: 1 }));
+        assert_eq!(eviction(u64::MAX, u64::MAX, false), None);
     }
 
     #[test]
@@ -174,10 +188,11 @@ mod tests {
 
         #[test]
         fn eviction_frees_what_is_asked_and_no_more(total in any::<u64>(), max in any::<u64>()) {
-            match eviction_target(total, max) {
+            match eviction(total, max, false) {
                 None => prop_assert!(total <= max),
-                Some(bytes) => {
-                    let left = u128::from(total - bytes);
+                Some(Eviction { needed, wanted }) => {
+                    prop_assert_eq!(total - needed, max);
+                    let left = u128::from(total - wanted);
                     prop_assert!(left * 5 <= u128::from(max) * 4 && (left + 1) * 5 > u128::from(max) * 4);
                 }
             }

@@ -1,26 +1,32 @@
 //! Keeping the size limit.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::engine::Engine;
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::policy;
+use crate::policy::{self, Eviction};
 use crate::warn::emit;
 
 /// Entries looked at in one step.
 const PAGE: usize = 64;
+/// Entries that one put removes beyond what brings the cache back under its limit. A fifth of a large cache at once would
+/// keep one caller waiting for seconds.
+const SHARE: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct Evictor {
     max_bytes: u64,
     /// One thread makes room at a time; others go on.
     busy: Mutex<()>,
+    /// Set when the limit was passed, until the cache is down to 80 % of it.
+    making_room: AtomicBool,
 }
 
 impl Evictor {
     pub(super) fn new(max_bytes: u64) -> Self {
-        Self { max_bytes, busy: Mutex::new(()) }
+        Self { max_bytes, busy: Mutex::new(()), making_room: AtomicBool::new(false) }
     }
 
     pub(super) fn max_bytes(&self) -> u64 {
@@ -37,23 +43,33 @@ impl Evictor {
     }
 }
 
-/// Removes the least recently used entries until the cache is down to 80 % of its limit, if it is over it. The entry
-/// `newest`, which was just put, stays also if it takes more than that.
+/// Removes the least recently used entries until the cache is within its limit, if it is over it; and from then on, with
+/// every put some more, until it is down to 80 %. The entry `newest`, which was just put, stays also if it takes more than
+/// that.
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
     let total = engine.store().index().totals().bytes;
-    let Some(to_free) = policy::eviction_target(total, evictor.max_bytes) else { return };
+    let making_room = evictor.making_room.load(Ordering::Relaxed);
+    let eviction = policy::eviction(total, evictor.max_bytes, making_room);
+    if making_room != eviction.is_some() {
+        evictor.making_room.store(eviction.is_some(), Ordering::Relaxed);
+    }
+    let Some(eviction) = eviction else { return };
     let Some(_turn) = evictor.turn() else { return };
-    if let Err(error) = free(engine, to_free, evictor.max_bytes, newest) {
+    if let Err(error) = free(engine, eviction, evictor.max_bytes, newest) {
         engine.report("make room in the cache", &error);
     }
 }
 
-fn free(engine: &Engine, to_free: u64, max_bytes: u64, newest: &IndexKey) -> Result<()> {
-    let mut freed = 0;
-    while freed < to_free {
+fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<()> {
+    let (mut freed, mut removed) = (0, 0);
+    let enough = |freed: u64, removed: usize| match removed < SHARE {
+        true => freed >= eviction.wanted,
+        false => freed >= eviction.needed,
+    };
+    while !enough(freed, removed) {
         let before = freed;
         for (key, record) in engine.store().index().least_recently_used(PAGE)? {
-            if freed >= to_free {
+            if enough(freed, removed) {
                 break;
             }
             if key == *newest {
@@ -62,6 +78,7 @@ fn free(engine: &Engine, to_free: u64, max_bytes: u64, newest: &IndexKey) -> Res
             let size = record.footprint();
             if engine.store().remove_expected(&key, &record)? {
                 freed += size;
+                removed += 1;
                 announce_first(engine, max_bytes);
             }
         }

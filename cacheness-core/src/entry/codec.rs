@@ -22,6 +22,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::{Core, Details, Entry, IndexKey};
 use crate::clock::Timestamp;
 use crate::compress::StoredCodec;
@@ -109,6 +111,33 @@ pub(crate) fn decode_core(bytes: &[u8]) -> Result<(Core, &[u8])> {
     reader.take(key_len)?;
     reader.take(details_len)?;
     Ok((core, reader.0))
+}
+
+/// The names by which an entry belongs to groups: the beginning of its details.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct Names<'a> {
+    /// As in [`Details`], field for field.
+    _data_type: &'a str,
+    pub(crate) function: Option<&'a str>,
+    pub(crate) prefix: Option<&'a str>,
+    _description: Option<&'a str>,
+    #[serde(borrow)]
+    pub(crate) tags: Vec<&'a str>,
+}
+
+/// Reads the part of fixed size and the names.
+///
+/// # Errors
+/// [`Integrity`](ErrorKind::Integrity) if the bytes are not an entry.
+pub(crate) fn decode_names(bytes: &[u8]) -> Result<(Core, Names<'_>)> {
+    let mut reader = Reader(bytes);
+    let (core, key_len, details_len) = reader.core()?;
+    reader.take(key_len)?;
+    let config = bincode::config::standard().with_limit::<MAX_DETAILS>();
+    match bincode::serde::borrow_decode_from_slice(reader.take(details_len)?, config) {
+        Ok((names, _)) => Ok((core, names)),
+        Err(error) => Err(CacheError::caused_by(ErrorKind::Integrity, "an entry's names cannot be read", error)),
+    }
 }
 
 fn decode_details(bytes: &[u8]) -> Result<Details> {
@@ -223,6 +252,19 @@ mod tests {
         bytes.extend_from_slice(b"payload");
         assert_eq!(decode(&bytes).unwrap(), (entry(), &b"payload"[..]));
         assert_eq!(decode_core(&bytes).unwrap(), (entry().core, &b"payload"[..]));
+    }
+
+    #[test]
+    fn the_names_are_read_without_the_rest() {
+        let mut named = entry();
+        named.details.function = Some("f".into());
+        named.details.prefix = Some("p".into());
+        named.details.description = Some("d".into());
+        named.details.params = vec![("x".into(), "1".into())];
+        let bytes = encoded(&named);
+        let (core, names) = decode_names(&bytes).unwrap();
+        assert_eq!(core, named.core);
+        assert_eq!((names.function, names.prefix, names.tags), (Some("f"), Some("p"), vec!["a"]));
     }
 
     #[test]

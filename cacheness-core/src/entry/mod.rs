@@ -15,7 +15,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::value::{Metadata, Value};
 
-pub(crate) use codec::{decode, decode_core, encode};
+pub(crate) use codec::{Names, decode, decode_core, decode_names, encode};
 pub(crate) use key::IndexKey;
 
 /// What the index knows about one value of a cache: when it was stored, how large it is, how it is encoded, and what
@@ -144,9 +144,9 @@ impl Entry {
         self.core.raw_size
     }
 
-    /// How the value was compressed: `"none"` or `"lz4"`.
+    /// How the value was compressed: `"none"`, `"lz4"`, `"zstd"` or `"gzip"`.
     pub fn codec(&self) -> &'static str {
-        self.core.codec.codec().name()
+        self.core.codec.name()
     }
 
     /// XXH3-64 of the stored bytes.

@@ -23,7 +23,7 @@ pub(crate) mod chunks;
 mod open;
 mod seal;
 
-pub(crate) use open::{HeaderRead, open, open_ends, open_header};
+pub(crate) use open::{HeaderRead, open, open_ends, open_header, open_trusting};
 pub(crate) use seal::{Start, seal};
 
 use crate::Limits;

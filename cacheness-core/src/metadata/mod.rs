@@ -104,14 +104,27 @@ impl Group {
         Self(digest::checksum_within(&[kind], name.as_bytes()))
     }
 
-    pub(crate) fn to_be_bytes(self) -> [u8; 8] {
-        self.0.to_be_bytes()
+    pub(crate) fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_u64(number: u64) -> Self {
+        Self(number)
     }
 
     /// The groups that an entry with these details belongs to.
     pub(crate) fn all_of(details: &Details) -> Vec<Self> {
-        let function = details.function.as_deref().map(Self::function);
-        let prefix = details.prefix.as_deref().map(Self::prefix);
-        function.into_iter().chain(prefix).chain(details.tags.iter().map(|tag| Self::tag(tag))).collect()
+        let tags = details.tags.iter().map(String::as_str);
+        Self::of_names(details.function.as_deref(), details.prefix.as_deref(), tags)
+    }
+
+    /// The groups of a function, a prefix and tags.
+    pub(crate) fn of_names<'a>(
+        function: Option<&str>,
+        prefix: Option<&str>,
+        tags: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<Self> {
+        let (function, prefix) = (function.map(Self::function), prefix.map(Self::prefix));
+        function.into_iter().chain(prefix).chain(tags.into_iter().map(Self::tag)).collect()
     }
 }

@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::blob_name::BlobName;
 use crate::digest;
-use crate::entry::{self, Core, Entry, IndexKey};
+use crate::entry::{self, Core, Entry, IndexKey, Names};
 use crate::error::{CacheError, ErrorKind, Result};
 
 const INLINE: u8 = 0;
@@ -96,6 +96,11 @@ impl Record {
 
     pub(crate) fn entry(&self) -> Result<Entry> {
         entry::decode(self.body()).map(|(entry, _)| entry)
+    }
+
+    /// The part that decides where an entry stands in the index.
+    pub(crate) fn core_and_names(&self) -> Result<(Core, Names<'_>)> {
+        entry::decode_names(self.body())
     }
 
     /// Where the value's stored bytes are.

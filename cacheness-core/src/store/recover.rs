@@ -28,14 +28,15 @@ pub(super) fn reconcile(
     if health == Health::Clean {
         return Ok(());
     }
-    let known = referenced(index)?;
-    let mut unknown = Vec::new();
+    let mut unknown = HashSet::new();
     blobs.list(&mut |name| {
-        if !known.contains(&name) {
-            unknown.push(name);
-        }
+        unknown.insert(name);
         Ok(())
     })?;
+    // A look at all records is dear, and many caches have no blobs.
+    if !unknown.is_empty() {
+        forget_referenced(index, &mut unknown)?;
+    }
     for name in unknown {
         let kept = health != Health::Unclean && take_up(index, blobs, &name, limits)?;
         if !kept {
@@ -45,15 +46,16 @@ pub(super) fn reconcile(
     Ok(())
 }
 
-fn referenced(index: &dyn MetadataBackend) -> Result<HashSet<BlobName>> {
-    let mut names = HashSet::new();
+fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>) -> Result<()> {
     let mut after: Option<IndexKey> = None;
     loop {
         let page = index.scan(after.as_ref(), PAGE)?;
-        names.extend(page.iter().filter_map(|(_, record)| record.blob()));
+        for name in page.iter().filter_map(|(_, record)| record.blob()) {
+            names.remove(&name);
+        }
         match page.into_iter().next_back() {
             Some((last, _)) => after = Some(last),
-            None => return Ok(names),
+            None => return Ok(()),
         }
     }
 }

@@ -6,8 +6,9 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `CNSSMARK` |
-//! | 1 | version of this layout: 1 |
+//! | 1 | version of this layout: 2 |
 //! | 8, 8 | number of entries, bytes of their values |
+//! | 8 | checksum of the file of their [orders](super::saved) |
 //! | 4 | number of buckets, then 8 bytes each: sums of the records' checksums |
 //! | 4 | number of files, then for each 2 bytes length of its name, the name, 8 bytes length, 8 bytes checksum |
 //! | 8 | checksum of all bytes before |
@@ -20,13 +21,14 @@ use super::super::Totals;
 use crate::digest::{self, Checksum};
 
 const MAGIC: &[u8; 8] = b"CNSSMARK";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const FILE_NAME: &str = "index.clean";
 const CHUNK: usize = 1 << 18;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Marker {
     pub(super) totals: Totals,
+    pub(super) orders: u64,
     pub(super) buckets: Vec<u64>,
     files: Vec<FileFacts>,
 }
@@ -44,8 +46,8 @@ fn path(root: &Path) -> PathBuf {
 
 impl Marker {
     /// Takes down what the files of a closed index look like.
-    pub(super) fn of(index: &Path, totals: Totals, buckets: Vec<u64>) -> io::Result<Self> {
-        Ok(Self { totals, buckets, files: facts_of(index)? })
+    pub(super) fn of(index: &Path, totals: Totals, orders: u64, buckets: Vec<u64>) -> io::Result<Self> {
+        Ok(Self { totals, orders, buckets, files: facts_of(index)? })
     }
 
     /// Whether the files are still those.
@@ -77,6 +79,7 @@ impl Marker {
         out.push(VERSION);
         out.extend_from_slice(&self.totals.entries.to_le_bytes());
         out.extend_from_slice(&self.totals.bytes.to_le_bytes());
+        out.extend_from_slice(&self.orders.to_le_bytes());
         out.extend_from_slice(&(self.buckets.len() as u32).to_le_bytes());
         for bucket in &self.buckets {
             out.extend_from_slice(&bucket.to_le_bytes());
@@ -100,11 +103,12 @@ impl Marker {
         let mut rest = body.strip_prefix(MAGIC)?.strip_prefix(&[VERSION])?;
         let totals =
             Totals { entries: u64::from_le_bytes(take(&mut rest)?), bytes: u64::from_le_bytes(take(&mut rest)?) };
+        let orders = u64::from_le_bytes(take(&mut rest)?);
         let buckets = u32::from_le_bytes(take(&mut rest)?);
         let buckets = (0..buckets).map(|_| take(&mut rest).map(u64::from_le_bytes)).collect::<Option<_>>()?;
         let files = u32::from_le_bytes(take(&mut rest)?);
         let files = (0..files).map(|_| file_facts(&mut rest)).collect::<Option<_>>()?;
-        rest.is_empty().then_some(Self { totals, buckets, files })
+        rest.is_empty().then_some(Self { totals, orders, buckets, files })
     }
 }
 
@@ -146,7 +150,8 @@ fn collect(dir: &Path, prefix: &str, files: &mut Vec<FileFacts>) -> io::Result<(
     Ok(())
 }
 
-fn checksum_of(path: &Path) -> io::Result<(u64, u64)> {
+/// Length and checksum of a file.
+pub(super) fn checksum_of(path: &Path) -> io::Result<(u64, u64)> {
     let mut file = File::open(path)?;
     let (mut buffer, mut sum, mut len) = (vec![0; CHUNK], Checksum::new(), 0u64);
     loop {
@@ -170,7 +175,7 @@ mod tests {
         let index = root.path().join("index");
         fs::create_dir(&index).unwrap();
         fs::write(index.join("db"), b"pages").unwrap();
-        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2 }, vec![3, 4]).unwrap();
+        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2 }, 7, vec![3, 4]).unwrap();
         marker.write(root.path()).unwrap();
         assert_eq!(Marker::read(root.path()).as_ref(), Some(&marker));
         assert!(marker.fits(&index));

@@ -6,25 +6,32 @@
 //! open whether the files are still those that were closed; if not, what can be believed is carried over into a new
 //! database.
 
+mod chunks;
 mod marker;
 mod open;
+mod orders;
 mod rows;
 mod salvage;
+mod saved;
 mod shield;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod uses;
+mod walk;
 
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use sled::Tree;
 
-use self::rows::Rows;
+use self::orders::{Facts, Orders, Tables};
 use self::shield::shielded;
 use self::sums::Sums;
+use self::uses::Uses;
+use self::walk::ByUse;
 use super::{Group, MetadataBackend, Record, Totals};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
@@ -49,10 +56,11 @@ pub(crate) struct SledIndex {
     options: SledOptions,
     slot: RwLock<Slot>,
     last_reopening: Mutex<Option<Instant>>,
-    rows: Rows,
+    orders: Orders,
+    uses: Uses,
     sums: Sums,
-    /// Changes of one key go one after the other, record, sums and rows together: the rows of a put that were noted
-    /// before those of the removal it followed would be dropped, and the entry could no more be evicted or cleared.
+    /// Changes of one key go one after the other, record, sums and orders together: the rows of a put that were made
+    /// before those of the removal it followed would be taken out, and the entry could no more be evicted or cleared.
     turns: [Mutex<()>; TURNS],
 }
 
@@ -69,11 +77,14 @@ struct Slot {
 struct Trees {
     db: sled::Db,
     entries: Tree,
-    by_expiry: Tree,
-    by_access: Tree,
-    by_creation: Tree,
-    by_group: Tree,
-    last_access: Tree,
+}
+
+/// A database with what is known of all its records.
+#[derive(Debug)]
+struct Contents {
+    trees: Trees,
+    sums: Sums,
+    tables: Tables,
 }
 
 impl SledIndex {
@@ -98,14 +109,12 @@ impl SledIndex {
 
     /// Changes the record of a key, and notes what follows from it while nobody can close or replace the database.
     fn change<R>(&self, key: &IndexKey, step: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R> {
-        let turn = &self.turns[key.hash() as usize % TURNS];
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn(key.hash());
         self.with("write the index", step)
     }
 
-    /// Brings the ordered rows up to date with the records.
-    fn settle(&self) -> Result<()> {
-        self.with("bring the index rows up to date", |trees| self.rows.apply(trees))
+    fn turn(&self, hash: u64) -> MutexGuard<'_, ()> {
+        self.turns[hash as usize % TURNS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The records of all keys with this hash; damaged ones are passed over.
@@ -118,9 +127,20 @@ impl SledIndex {
         Ok(found)
     }
 
-    fn remove_row(&self, key: &IndexKey, removed: &Record) {
+    /// Follows a record that took the place of another, or of none.
+    fn note_put(&self, key: &IndexKey, previous: Option<&Record>, record: &Record, facts: &Facts) {
+        self.sums.put(key, previous, record);
+        let before = previous.and_then(|previous| Facts::of(previous).ok());
+        self.orders.change(key.hash(), before.as_ref(), Some(facts));
+        if before.is_some_and(|before| before.created_at != facts.created_at) {
+            self.uses.forget(key.hash());
+        }
+    }
+
+    fn note_removal(&self, key: &IndexKey, removed: &Record) {
         self.sums.removed(key, removed);
-        self.rows.removed(key, removed);
+        self.orders.change(key.hash(), Facts::of(removed).ok().as_ref(), None);
+        self.uses.forget(key.hash());
     }
 }
 
@@ -156,12 +176,11 @@ impl MetadataBackend for SledIndex {
     }
 
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
-        let facts = rows::Facts::of(record)?;
+        let facts = Facts::of(record)?;
         self.change(key, |trees| {
             let previous = trees.entries.insert(key.as_bytes(), record.as_bytes())?;
             let previous = previous.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
-            self.sums.put(key, previous.as_ref(), record);
-            self.rows.put(key, previous.as_ref(), facts);
+            self.note_put(key, previous.as_ref(), record, &facts);
             Ok(previous)
         })
     }
@@ -170,7 +189,7 @@ impl MetadataBackend for SledIndex {
         self.change(key, |trees| {
             let removed = trees.entries.remove(key.as_bytes())?;
             let removed = removed.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
-            removed.iter().for_each(|record| self.remove_row(key, record));
+            removed.iter().for_each(|record| self.note_removal(key, record));
             Ok(removed)
         })
     }
@@ -179,56 +198,70 @@ impl MetadataBackend for SledIndex {
         self.change(key, |trees| {
             let swapped = trees.entries.compare_and_swap(key.as_bytes(), Some(expected.as_bytes()), None::<&[u8]>)?;
             if swapped.is_ok() {
-                self.remove_row(key, expected);
+                self.note_removal(key, expected);
             }
             Ok(swapped.is_ok())
         })
     }
 
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
-        let facts = rows::Facts::of(record)?;
+        let facts = Facts::of(record)?;
         self.change(key, |trees| {
             let (before, after) = (Some(expected.as_bytes()), Some(record.as_bytes()));
             let swapped = trees.entries.compare_and_swap(key.as_bytes(), before, after)?;
             if swapped.is_ok() {
-                self.sums.put(key, Some(expected), record);
-                self.rows.put(key, Some(expected), facts);
+                self.note_put(key, Some(expected), record, &facts);
             }
             Ok(swapped.is_ok())
         })
     }
 
     fn accessed(&self, key: &IndexKey, at: Timestamp) {
-        self.rows.accessed(key.hash(), at);
+        self.uses.note(key.hash(), at);
     }
 
     fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>> {
-        self.with("read the index", |trees| self.rows.last_access(trees, key.hash()))
+        self.with("read the index", |_| Ok(self.uses.last(key.hash())))
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.settle()?;
-        self.with("read the index by expiry", |trees| rows::expired(trees, now, limit))
+        self.with("read the index by expiry", |trees| walk::expired(trees, &self.orders, now, limit))
     }
 
     fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.settle()?;
-        self.with("read the index by last access", |trees| self.rows.least_recently_used(trees, limit))
+        let doing = "read the index by last access";
+        self.with(doing, |_| Ok(()))?;
+        let (mut walk, mut found) = (ByUse::default(), Vec::new());
+        while found.len() < limit {
+            let rows = walk.step(&self.orders, limit - found.len());
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                if found.len() >= limit {
+                    break;
+                }
+                let _turn = self.turn(row.1);
+                if !walk.moves(&self.orders, &self.uses, row) {
+                    found.extend(self.with(doing, |trees| ByUse::due(trees, &self.orders, row))?);
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.settle()?;
-        self.with("read the index by creation", |trees| rows::newest(trees, after, limit))
+        self.with("read the index by creation", |trees| walk::newest(trees, &self.orders, after, limit))
     }
 
     fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
-        self.settle()?;
-        self.with("read the index by creation", rows::creation_bounds)
+        // From memory: statistics are to cost the same however many entries there are.
+        self.with("read the index by creation", |_| Ok(self.orders.lock().by_creation.bounds()))
+            .map(|bounds| bounds.map(|(oldest, newest)| (oldest.0, newest.0)))
     }
 
     fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.settle()?;
-        self.with("read the index by group", |trees| rows::group(trees, group, after, limit))
+        self.with("read the index by group", |trees| walk::group(trees, &self.orders, group, after, limit))
     }
 
     fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
@@ -252,8 +285,9 @@ impl MetadataBackend for SledIndex {
     }
 
     fn flush(&self) -> Result<()> {
-        self.settle()?;
-        self.with("flush the index", |trees| trees.db.flush()).map(drop)
+        self.with("flush the index", |trees| trees.db.flush())?;
+        self.save_uses(Uses::append);
+        Ok(())
     }
 
     fn close(&self) -> Result<()> {

@@ -8,11 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::marker::Marker;
-use super::rows::{self, Rows};
+use super::orders::{Gathering, Orders, Tables};
+use super::saved;
 use super::shield::shielded;
 use super::sums::Sums;
-use super::{SledIndex, SledOptions, Slot, TURNS, Trees, believed, salvage};
+use super::uses::Uses;
+use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, believed, salvage};
+use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::metadata::Record;
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +30,7 @@ pub(crate) enum Health {
     New,
     /// It was closed in order and nothing has touched it since.
     Clean,
-    /// Its last user did not close it; every record was checked and its rows made anew.
+    /// Its last user did not close it; every record was checked and their orders made anew.
     Unclean,
     /// It was damaged; what can be believed was carried over into a new one.
     Damaged,
@@ -58,29 +62,39 @@ impl SledIndex {
         let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
         Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
         let found = match marker {
-            Some(marker) if untouched => {
-                Trees::open(&options).map(|trees| (trees, Sums::restore(&marker.buckets, marker.totals), Health::Clean))
-            }
+            Some(marker) if untouched => open_marked(&options, &marker),
             Some(marker) => salvage::carry_over(&options, Some(&marker.buckets)).map(damaged),
-            None if index.exists() => open_unmarked(&options),
+            None if index.exists() => open_unmarked(&options).map(|contents| (contents, Health::Unclean)),
             None => begin_rebuilding(&root)
                 .and_then(|()| Trees::open(&options))
-                .map(|trees| (trees, Sums::new(), Health::New)),
+                .map(|trees| (Contents { trees, sums: Sums::new(), tables: Tables::default() }, Health::New)),
         };
-        let (trees, sums, health) = match found {
+        let (contents, health) = match found {
             Err(error) if error.is_integrity() => salvage::carry_over(&options, None).map(damaged)?,
             found => found?,
         };
+        saved::remove(&root);
         let health = if interrupted { Health::Damaged } else { health };
-        let index = Self {
+        Ok((Self::over(contents, options), health))
+    }
+
+    fn over(contents: Contents, options: SledOptions) -> Self {
+        let Contents { trees, sums, tables } = contents;
+        let uses = Uses::read(&options.root, tables.by_creation.iter().map(|(_, hash)| hash));
+        Self {
             options,
             slot: RwLock::new(Slot { trees: Some(trees), generation: 0, closed: false }),
             last_reopening: Mutex::new(None),
-            rows: Rows::default(),
+            orders: Orders::of(tables.place(&uses)),
+            uses,
             sums,
             turns: [const { Mutex::new(()) }; TURNS],
-        };
-        Ok((index, health))
+        }
+    }
+
+    /// Whether there is such an index in a cache directory.
+    pub(crate) fn is_at(root: &Path) -> bool {
+        index_dir(root).exists()
     }
 
     /// Says that the blobs without a record have been taken up or removed, which is then not done again.
@@ -106,9 +120,9 @@ impl SledIndex {
             return;
         }
         match self.replacement(slot.trees.take(), error.is_integrity()) {
-            Ok((trees, sums)) => {
+            Ok(Contents { trees, sums, tables }) => {
                 self.sums.replace_by(&sums);
-                self.rows.start_anew();
+                self.orders.replace_by(tables.place(&self.uses));
                 slot.trees = Some(trees);
                 slot.generation += 1;
             }
@@ -117,7 +131,7 @@ impl SledIndex {
     }
 
     /// What takes the place of a database: what can be believed of a damaged one, all of another.
-    fn replacement(&self, broken: Option<Trees>, damaged: bool) -> Result<(Trees, Sums)> {
+    fn replacement(&self, broken: Option<Trees>, damaged: bool) -> Result<Contents> {
         if damaged {
             // Closing a database that panicked may panic or hang; its files are copied away.
             std::mem::forget(broken);
@@ -127,7 +141,7 @@ impl SledIndex {
             drop(broken);
             Ok(())
         })?;
-        open_unmarked(&self.options).map(|(trees, sums, _)| (trees, sums))
+        open_unmarked(&self.options)
     }
 
     /// Opening costs a look at every record: not at every call while a disk stays full.
@@ -145,21 +159,26 @@ impl SledIndex {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         slot.closed = true;
         let Some(trees) = slot.trees.take() else { return Ok(()) };
-        shielded("bring the index rows up to date", || self.rows.apply(&trees))?;
         shielded("flush the index", || trees.db.flush())?;
         shielded("close the index", || {
             drop(trees);
             Ok(())
         })?;
-        wait_until_released(&index_dir(&self.options.root));
-        if !self.rows.are_complete() {
-            return Ok(());
-        }
         let root = &self.options.root;
-        let marker = Marker::of(&index_dir(root), self.sums.totals(), self.sums.buckets());
-        marker
+        wait_until_released(&index_dir(root));
+        self.save_uses(Uses::save);
+        let orders = saved::write(root, &std::mem::take(&mut *self.orders.lock()));
+        orders
+            .and_then(|orders| Marker::of(&index_dir(root), self.sums.totals(), orders, self.sums.buckets()))
             .and_then(|marker| marker.write(root))
             .map_err(|error| storage(root, "cannot mark the index as closed", error))
+    }
+
+    /// Without its uses an index evicts less wisely: no reason for an error.
+    pub(super) fn save_uses(&self, save: impl FnOnce(&Uses, &Path) -> std::io::Result<()>) {
+        if let Err(error) = save(&self.uses, &self.options.root) {
+            log::debug!("when entries were used is not saved: {error}");
+        }
     }
 }
 
@@ -175,33 +194,42 @@ fn wait_until_released(index: &Path) {
     }
 }
 
-fn damaged((trees, sums): (Trees, Sums)) -> (Trees, Sums, Health) {
-    (trees, sums, Health::Damaged)
+fn damaged(contents: Contents) -> (Contents, Health) {
+    (contents, Health::Damaged)
 }
 
-/// Opens an index whose last user did not close it: counts and sums are taken from the records, rows are made anew.
-fn open_unmarked(options: &SledOptions) -> Result<(Trees, Sums, Health)> {
+/// Opens an index that is as it was closed. Orders that were not saved, or not with it, are made anew.
+fn open_marked(options: &SledOptions, marker: &Marker) -> Result<(Contents, Health)> {
     let trees = Trees::open(options)?;
-    let sums = Sums::new();
+    let contents = match saved::read(&options.root, marker.orders) {
+        Some(tables) => Contents { trees, sums: Sums::restore(&marker.buckets, marker.totals), tables },
+        None => take_stock(trees, |_, _| true)?,
+    };
+    Ok((contents, Health::Clean))
+}
+
+/// Opens an index whose last user did not close it.
+fn open_unmarked(options: &SledOptions) -> Result<Contents> {
+    take_stock(Trees::open(options)?, |_, _| true)
+}
+
+/// Looks at every record: counts, sums and orders are taken from those that are whole and kept, others are removed.
+pub(super) fn take_stock(trees: Trees, keep: impl Fn(&IndexKey, &Record) -> bool) -> Result<Contents> {
+    let (sums, mut gathering) = (Sums::new(), Gathering::default());
     shielded("read the index", || {
-        for tree in [&trees.by_access, &trees.by_creation, &trees.by_expiry, &trees.by_group] {
-            tree.clear()?;
-        }
         for row in trees.entries.iter() {
             let (key, bytes) = row?;
-            match believed(&key, &bytes) {
+            match believed(&key, &bytes).filter(|(key, record)| keep(key, record)) {
                 Some((key, record)) => {
                     sums.put(&key, None, &record);
-                    if let Ok(facts) = rows::Facts::of(&record) {
-                        rows::insert_rows(&trees, key.hash(), &facts)?;
-                    }
+                    gathering.add(key.hash(), &record);
                 }
                 None => drop(trees.entries.remove(key)?),
             }
         }
         Ok(())
     })?;
-    Ok((trees, sums, Health::Unclean))
+    Ok(Contents { trees, sums, tables: gathering.finish() })
 }
 
 impl Trees {
@@ -214,15 +242,7 @@ impl Trees {
         let config = sled::Config::new().path(index).cache_capacity(page_cache_bytes).flush_every_ms(None);
         shielded("open the index", || {
             let db = config.open()?;
-            Ok(Self {
-                entries: db.open_tree("entries")?,
-                by_expiry: db.open_tree("by_expiry")?,
-                by_access: db.open_tree("by_access")?,
-                by_creation: db.open_tree("by_creation")?,
-                by_group: db.open_tree("by_group")?,
-                last_access: db.open_tree("last_access")?,
-                db,
-            })
+            Ok(Self { entries: db.open_tree("entries")?, db })
         })
     }
 }

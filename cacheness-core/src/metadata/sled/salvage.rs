@@ -5,10 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::open::{begin_rebuilding, set_aside};
-use super::rows;
 use super::shield::shielded;
 use super::sums::Sums;
-use super::{SledOptions, Trees, believed};
+use super::{Contents, SledOptions, Trees, believed};
 use crate::entry::IndexKey;
 use crate::error::Result;
 use crate::metadata::Record;
@@ -19,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Sets the index aside and makes a new one of the records that can be believed: those whose own checksum is right and,
 /// where the sums of the live records are known, whose bucket is complete. In an incomplete bucket a value that lies in a
 /// blob is kept all the same, because the blob of a replaced or removed entry is gone.
-pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Result<(Trees, Sums)> {
+pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Result<Contents> {
     begin_rebuilding(&options.root)?;
     let aside = set_aside(&options.root)?;
     let fresh = Trees::open(options)?;
@@ -35,7 +34,7 @@ pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Res
     }
     match expected {
         Some(expected) => keep_believed(fresh, &found, expected),
-        None => index_rows(fresh, |_, _| true),
+        None => take_stock(fresh, |_, _| true),
     }
 }
 
@@ -74,27 +73,13 @@ fn take_over(fresh: &Trees, found: &Sums, receiver: &Receiver<(IndexKey, Record)
     }
 }
 
-fn keep_believed(fresh: Trees, found: &Sums, expected: &[u64]) -> Result<(Trees, Sums)> {
-    index_rows(fresh, |key, record| record.blob().is_some() || found.agree_on(expected, key))
+fn keep_believed(fresh: Trees, found: &Sums, expected: &[u64]) -> Result<Contents> {
+    take_stock(fresh, |key, record| record.blob().is_some() || found.agree_on(expected, key))
 }
 
-/// Drops what is not kept, and writes the ordered rows of the rest.
-fn index_rows(fresh: Trees, keep: impl Fn(&IndexKey, &Record) -> bool) -> Result<(Trees, Sums)> {
-    let sums = Sums::new();
-    shielded("rebuild the index", || {
-        for row in fresh.entries.iter() {
-            let (key, bytes) = row?;
-            match believed(&key, &bytes).filter(|(key, record)| keep(key, record)) {
-                Some((key, record)) => {
-                    sums.put(&key, None, &record);
-                    if let Ok(facts) = rows::Facts::of(&record) {
-                        rows::insert_rows(&fresh, key.hash(), &facts)?;
-                    }
-                }
-                None => drop(fresh.entries.remove(key)?),
-            }
-        }
-        fresh.db.flush().map(drop)
-    })?;
-    Ok((fresh, sums))
+/// Drops what is not kept, and looks at all of the rest.
+fn take_stock(trees: Trees, keep: impl Fn(&IndexKey, &Record) -> bool) -> Result<Contents> {
+    let contents = super::open::take_stock(trees, keep)?;
+    shielded("rebuild the index", || contents.trees.db.flush())?;
+    Ok(contents)
 }

@@ -53,9 +53,16 @@ impl BlobStoreBuilder {
         self
     }
 
-    /// How values are compressed. Default [`Codec::Lz4`]. Streams are never compressed: see [`BlobStore::writer`].
+    /// How values are compressed, at the codec's own level; another follows by [`level`](Self::level). Default
+    /// [`Codec::Lz4`]. Streams are never compressed: see [`BlobStore::writer`].
     pub fn codec(mut self, codec: Codec) -> Self {
         self.config = self.config.with_codec(codec);
+        self
+    }
+
+    /// The level of the codec, where it has levels.
+    pub fn level(mut self, level: u8) -> Self {
+        self.config = self.config.with_compression_level(level);
         self
     }
 
@@ -82,7 +89,8 @@ impl BlobStoreBuilder {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, a limit is 0, or the directory is a cache's;
+    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level, a limit is 0, or the
+    /// directory is a cache's;
     /// [`Locked`](crate::ErrorKind::Locked) if the store is open already, in this process or another;
     /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, or
     /// may be written by others.

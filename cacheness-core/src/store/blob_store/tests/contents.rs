@@ -157,3 +157,24 @@ fn a_crash_between_two_steps_leaves_at_most_a_file_too_much() {
     assert!(f.blobs().is_empty(), "removed at the next opening");
     assert!(f.store.is_empty().unwrap());
 }
+
+/// The other put of the content begins and ends while this one writes its blob.
+#[test]
+fn of_two_puts_of_one_content_at_a_time_one_file_stays() {
+    let f = addressable();
+    let (engine, bytes) = (&f.store.0, noise(5000));
+    let entry = engine.draft("a".into(), &Encoding::of_bytes(), Some(identity(&bytes))).unwrap();
+    let flight = engine.in_flight().begin();
+    let write = |entry: &mut Entry, name: &crate::BlobName| {
+        f.store.put_with(&bytes, "b")?;
+        let mut sink = sink::Sink::begin(engine.store(), entry, name)?;
+        sink.write(&bytes)?;
+        sink.end(&mut entry.core)?.publish(crate::Durability::Immediate)
+    };
+    engine.place(entry, &flight, write).unwrap();
+    assert_eq!(f.blobs().len(), 1);
+    f.store.delete("b").unwrap();
+    assert_eq!(f.store.get("a").unwrap(), Some(bytes));
+    f.store.delete("a").unwrap();
+    assert!(f.blobs().is_empty());
+}

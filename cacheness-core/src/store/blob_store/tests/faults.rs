@@ -12,7 +12,7 @@ use crate::store::opened::Opened;
 use crate::store::{Settings, Store};
 use crate::vfs::publish::STAGING;
 use crate::vfs::{Fault, Lie, Repeat, SimVfs, Vfs};
-use crate::{BlobName, Codec, Durability, Limits};
+use crate::{BlobName, CacheConfig, Durability, Limits};
 
 const ROOT: &str = "/store";
 
@@ -26,13 +26,7 @@ fn store_on(vfs: &SimVfs) -> BlobStore {
         root: None,
         index: Arc::new(MemoryIndex::default()),
         blobs: Arc::new(files(vfs)),
-        settings: Settings {
-            limits: Limits::DEFAULT,
-            durability: Durability::Immediate,
-            codec: Codec::Lz4,
-            compress_from: 1024,
-            inline_up_to: 0,
-        },
+        settings: Settings::of(&CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate)),
         flusher: None,
         lock: HeldLock::default(),
     };

@@ -76,6 +76,8 @@ fn a_bad_setting_is_refused_by_name_and_makes_no_directory() {
     let error = BlobStore::builder().dir(&at).backend("sqlight").open().unwrap_err();
     let message = error.to_string();
     assert!(error.is_config() && ["sqlight", "sled", "memory"].iter().all(|word| message.contains(word)), "{message}");
+    let error = BlobStore::builder().dir(&at).codec(crate::Codec::Lz4).level(3).open().unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("compression.level"), "{error}");
     let limits = crate::Limits { max_value_bytes: 0, ..crate::Limits::DEFAULT };
     let error = BlobStore::builder().dir(&at).limits(limits).open().unwrap_err();
     assert!(error.is_config() && error.to_string().contains("max_value_bytes"), "{error}");

@@ -219,3 +219,13 @@ fn with_an_interval_values_are_there_after_reopening_and_a_replaced_one_is_on_th
     assert_eq!(f.blobs().len(), 1);
     assert_eq!(f.reopened().store.get::<u8>("k").unwrap(), Some(2));
 }
+
+#[test]
+fn the_file_of_another_key_is_not_taken_for_this_ones_though_the_value_is_the_same() {
+    let f = fixture();
+    let one = f.blob_of(|store| drop(store.put_with(&7u64, "one").unwrap()));
+    let other = f.blob_of(|store| drop(store.put_with(&7u64, "other").unwrap()));
+    fs::copy(other, one).unwrap();
+    assert!(f.store.get::<u64>("one").unwrap_err().is_integrity());
+    assert_eq!(f.store.get::<u64>("other").unwrap(), Some(7));
+}

@@ -11,6 +11,7 @@ mod default;
 mod digest;
 mod entry;
 mod error;
+mod exit;
 mod flight;
 mod format;
 mod handler;
@@ -30,7 +31,7 @@ mod value;
 mod vfs;
 mod warn;
 
-pub use blob::{BlobBackend, MemoryBlobs};
+pub use blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
 pub use blob_name::BlobName;
 pub use cache::{
     AsyncCache, AsyncEntries, Cache, Entries, Expired, PutOptions, Stats, Transfer, migrate_cache, migrate_cache_with,
@@ -51,5 +52,8 @@ pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
 pub use query::{EntryField, Field, Filter};
+pub use store::blob_store::{
+    BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
+};
 pub use utility::{get_size_mb, hash_content, hash_file_path};
 pub use value::{Metadata, Value};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::compress::StoredCodec;
+use crate::digest::Identity;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::value::{Metadata, Value};
@@ -72,6 +73,24 @@ pub(crate) struct Details {
     pub tags: Vec<String>,
     pub metadata: Metadata,
     pub params: Vec<(String, Value)>,
+    /// The key as text, where keys are text: in a blob store.
+    pub name: Option<String>,
+    /// What tells the value's content from every other, where equal contents share a blob.
+    pub content: Option<Identity>,
+}
+
+impl Core {
+    /// What the header of a stream has for the sizes: they are told by its trailer.
+    const OPEN: u64 = u64::MAX;
+
+    /// Says that sizes and checksum are not known yet.
+    pub(crate) fn leave_open(&mut self) {
+        (self.raw_size, self.stored_size, self.checksum) = (Self::OPEN, Self::OPEN, 0);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.stored_size == Self::OPEN
+    }
 }
 
 impl Entry {
@@ -148,6 +167,11 @@ impl Entry {
     /// The prefix it was stored under.
     pub fn prefix(&self) -> Option<&str> {
         self.details.prefix.as_deref()
+    }
+
+    /// The key it was stored under, of an entry of a [`BlobStore`](crate::BlobStore).
+    pub fn name(&self) -> Option<&str> {
+        self.details.name.as_deref()
     }
 
     /// What was said about it at the put.

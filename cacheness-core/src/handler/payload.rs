@@ -11,7 +11,10 @@ use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed};
 
 use super::guard::{Bounded, Bounds};
 
-/// How a value is written. The numbers are stored.
+/// The number that is stored for plain bytes, which no handler writes or reads: those of a blob store.
+pub(crate) const PLAIN_BYTES: u8 = 3;
+
+/// How a value is written. The numbers are stored; see also [`PLAIN_BYTES`].
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PayloadFormat {

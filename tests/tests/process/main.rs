@@ -2,6 +2,7 @@
 
 mod aborting;
 mod bad_places;
+mod blobs;
 mod defects;
 mod ends;
 mod functions;

@@ -43,7 +43,7 @@ pub use config::{
     SerializationConfig,
 };
 pub use default::{default_cache, set_default_cache};
-pub use entry::Entry;
+pub use entry::{CompressionInfo, Entry};
 pub use error::{CacheError, ErrorKind, Result};
 pub use handler::Storable;
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};

@@ -93,6 +93,38 @@ impl Core {
     }
 }
 
+/// What compression made of a value.
+///
+/// ```
+/// use cacheness_core::{Cache, Expired};
+///
+/// # fn main() -> cacheness_core::Result<()> {
+/// let cache = Cache::in_memory();
+/// cache.put(&"again and again ".repeat(1000), "text")?;
+/// let info = cache.get_metadata("text", Expired::Skip)?.expect("it was just stored").compression_info();
+/// assert_eq!(info.codec, "lz4");
+/// assert!(info.ratio() < 0.1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompressionInfo {
+    /// Name of the codec; `"none"` where the value is stored as it is.
+    pub codec: &'static str,
+    /// Bytes before compression.
+    pub raw_size: u64,
+    /// Bytes as stored.
+    pub stored_size: u64,
+}
+
+impl CompressionInfo {
+    /// Stored size in proportion to the size before; 1 for a value of no bytes.
+    pub fn ratio(&self) -> f64 {
+        if self.raw_size == 0 { 1.0 } else { self.stored_size as f64 / self.raw_size as f64 }
+    }
+}
+
 impl Entry {
     /// The entry's name in listings: 16 hex digits, made from its key.
     pub fn cache_key(&self) -> String {
@@ -147,6 +179,11 @@ impl Entry {
     /// How the value was compressed: `"none"`, `"lz4"`, `"zstd"` or `"gzip"`.
     pub fn codec(&self) -> &'static str {
         self.core.codec.name()
+    }
+
+    /// What compression made of the value.
+    pub fn compression_info(&self) -> CompressionInfo {
+        CompressionInfo { codec: self.codec(), raw_size: self.core.raw_size, stored_size: self.core.stored_size }
     }
 
     /// XXH3-64 of the stored bytes.

@@ -3,3 +3,4 @@
 
 mod attributes;
 mod defects;
+mod reference;

@@ -26,6 +26,7 @@ mod runtime;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod utility;
 mod value;
 mod vfs;
 mod warn;
@@ -54,4 +55,5 @@ pub use query::{EntryField, Field, Filter};
 pub use store::blob_store::{
     BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
 };
+pub use utility::{get_size_mb, hash_content, hash_file_path};
 pub use value::{Metadata, Value};

@@ -164,6 +164,33 @@ fn the_least_recently_used_go_first_and_the_cache_comes_down_to_80_percent() {
 }
 
 #[test]
+fn no_single_put_removes_the_fifth_that_goes_and_later_puts_remove_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1)).unwrap();
+    let evictions = || cache.get_stats().unwrap().evictions;
+    let mut n = 0u32;
+    let mut put = || {
+        let before = evictions();
+        cache.put(&n, n).unwrap();
+        n += 1;
+        evictions() - before
+    };
+    while put() == 0 {}
+    let at_limit = cache.get_stats().unwrap();
+    assert!(at_limit.evictions * 10 < at_limit.entries, "far less than a fifth: {at_limit:?}");
+    assert!(at_limit.size_bytes <= 1 << 20, "{at_limit:?}");
+    let mut removed = 0;
+    while cache.get_stats().unwrap().size_bytes * 5 > (1 << 20) * 4 {
+        let now = put();
+        assert!(now > 0, "every put goes on until four fifths are left");
+        removed += now;
+    }
+    assert!((at_limit.evictions + removed) * 6 > at_limit.entries);
+    put();
+    assert_eq!(put(), 0, "and there it ends");
+}
+
+#[test]
 fn an_entry_of_nearly_the_whole_cache_stays_when_it_is_put() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();

@@ -36,7 +36,10 @@ pub use cache::{
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
-pub use config::{CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability};
+pub use config::{
+    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability,
+    SerializationConfig,
+};
 pub use default::{default_cache, set_default_cache};
 pub use entry::Entry;
 pub use error::{CacheError, ErrorKind, Result};

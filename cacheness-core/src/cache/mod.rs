@@ -28,7 +28,7 @@ use crate::config::CacheConfig;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
-use crate::key::{Key, KeyWriter, ToKey};
+use crate::key::{Key, KeyRules, KeyWriter, ToKey};
 use crate::limits::Limits;
 use crate::value::Value;
 
@@ -232,8 +232,13 @@ impl Cache {
     }
 
     /// What keys and values of this cache may not exceed.
-    pub(crate) fn limits(&self) -> &Limits {
+    fn limits(&self) -> &Limits {
         &self.0.config.limits
+    }
+
+    /// What this cache asks of its keys.
+    pub(crate) fn key_rules(&self) -> KeyRules {
+        self.0.config.key_rules()
     }
 
     /// What an entry under this key notes of its parameters.
@@ -246,7 +251,7 @@ impl Cache {
     }
 
     fn key(&self, key: impl ToKey) -> Result<Key> {
-        key.to_key_with(KeyWriter::with_limits(self.limits())).resolve()
+        key.to_key_with(KeyWriter::with_rules(self.key_rules())).resolve()
     }
 
     /// The flights of this cache: who is computing which key.

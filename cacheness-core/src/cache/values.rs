@@ -130,6 +130,8 @@ impl Cache {
         entry.key = IndexKey::of(to);
         entry.details.params = self.noted_params(to);
         engine.put_stored(&entry, &stored)?;
+        // As old as the original, and used just now: not the first to be evicted.
+        engine.store().index().accessed(&entry.key, engine.now());
         Ok(Some(found.record))
     }
 }

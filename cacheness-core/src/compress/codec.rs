@@ -1,6 +1,7 @@
-//! Which codecs there are, by name and by stored number.
+//! Which codecs there are, by name, with their levels, and by stored number.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::{CacheError, ErrorKind, Result};
 
 /// How stored values are compressed.
+///
+/// Codecs behind a cargo feature are variants only where the feature is on, so that a codec that can be named can also
+/// be used. What one of them wrote is kept by a program without it, and an attempt to read it tells the feature.
 ///
 /// ```
 /// use cacheness_core::Codec;
@@ -22,20 +26,67 @@ use crate::{CacheError, ErrorKind, Result};
 pub enum Codec {
     /// Stored as they are.
     None,
-    /// LZ4: fast both ways, and less dense than others.
+    /// LZ4: fast both ways, and less dense than others. Has no levels.
     #[default]
     Lz4,
+    /// Zstandard, with levels from 1 to 22 and 3 by default: dense, and fast to inflate at every level. Feature `zstd`.
+    #[cfg(feature = "zstd")]
+    Zstd,
+    /// gzip, with levels from 1 to 9 and 6 by default: less dense and slower than Zstandard, without C code. Feature
+    /// `gzip`.
+    #[cfg(feature = "gzip")]
+    Gzip,
 }
 
+/// Names that are not compiled in, with the cargo features that bring them.
+const ABSENT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "zstd"))]
+    ("zstd", "zstd"),
+    #[cfg(not(feature = "gzip"))]
+    ("gzip", "gzip"),
+];
+
 impl Codec {
-    const KNOWN: [Self; 2] = [Self::None, Self::Lz4];
-    const PLANNED: [&str; 3] = ["zstd", "gzip", "blosclz"];
+    /// Those that are compiled in.
+    ///
+    /// ```
+    /// # use cacheness_core::Codec;
+    /// assert!(Codec::ALL.contains(&Codec::Lz4));
+    /// ```
+    pub const ALL: &'static [Self] = &[
+        Self::None,
+        Self::Lz4,
+        #[cfg(feature = "zstd")]
+        Self::Zstd,
+        #[cfg(feature = "gzip")]
+        Self::Gzip,
+    ];
 
     /// Its name in configuration files and environment variables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Lz4 => "lz4",
+            #[cfg(feature = "zstd")]
+            Self::Zstd => "zstd",
+            #[cfg(feature = "gzip")]
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// Its levels, from the fastest to the densest; `None` if it has none.
+    ///
+    /// ```
+    /// # use cacheness_core::Codec;
+    /// assert_eq!(Codec::Lz4.levels(), None);
+    /// ```
+    pub const fn levels(self) -> Option<RangeInclusive<u8>> {
+        match self {
+            Self::None | Self::Lz4 => None,
+            #[cfg(feature = "zstd")]
+            Self::Zstd => Some(1..=22),
+            #[cfg(feature = "gzip")]
+            Self::Gzip => Some(1..=9),
         }
     }
 }
@@ -50,15 +101,25 @@ impl FromStr for Codec {
     type Err = CacheError;
 
     /// # Errors
-    /// `Config` when there is no codec of that name, with the names that there are.
+    /// `Config` when there is no codec of that name, with the names that there are, or with the cargo feature that
+    /// brings it.
     fn from_str(name: &str) -> Result<Self> {
-        if let Some(codec) = Self::KNOWN.into_iter().find(|codec| codec.name() == name) {
-            return Ok(codec);
+        if let Some(codec) = Self::ALL.iter().find(|codec| codec.name() == name) {
+            return Ok(*codec);
         }
-        let what = if Self::PLANNED.contains(&name) { "is not available in this build" } else { "is not known" };
-        let known = Self::KNOWN.map(Self::name).join(", ");
-        Err(CacheError::new(ErrorKind::Config, format!("compression codec `{name}` {what}; choose one of: {known}")))
+        let message = match ABSENT.iter().find(|(absent, _)| *absent == name) {
+            Some((_, feature)) => needs_feature(name, feature),
+            None => {
+                let known: Vec<_> = Self::ALL.iter().map(|codec| codec.name()).collect();
+                format!("compression codec `{name}` is not known; choose one of: {}", known.join(", "))
+            }
+        };
+        Err(CacheError::new(ErrorKind::Config, message))
     }
+}
+
+fn needs_feature(codec: &str, feature: &str) -> String {
+    format!("compression codec `{codec}` needs the cargo feature `{feature}`")
 }
 
 impl TryFrom<String> for Codec {
@@ -75,7 +136,21 @@ impl From<Codec> for &'static str {
     }
 }
 
-/// How some stored bytes were compressed: what a reader must know to inflate them. Its numbers are part of the format.
+/// A codec at a level; `None` is the codec's own choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compression {
+    pub(crate) codec: Codec,
+    pub(crate) level: Option<u8>,
+}
+
+impl From<Codec> for Compression {
+    fn from(codec: Codec) -> Self {
+        Self { codec, level: None }
+    }
+}
+
+/// How some stored bytes were compressed: what a reader must know to inflate them. Its numbers are part of the format:
+/// new ones come after the last, whatever is compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 #[repr(u8)]
@@ -83,14 +158,29 @@ pub(crate) enum StoredCodec {
     None = 0,
     Lz4Block = 1,
     Lz4Frame = 2,
+    Zstd = 3,
+    Gzip = 4,
 }
 
 impl StoredCodec {
-    /// The codec it came from.
-    pub(crate) fn codec(self) -> Codec {
+    const KNOWN: [Self; 5] = [Self::None, Self::Lz4Block, Self::Lz4Frame, Self::Zstd, Self::Gzip];
+
+    /// The name of the codec it came from.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::None => Codec::None,
-            Self::Lz4Block | Self::Lz4Frame => Codec::Lz4,
+            Self::None => "none",
+            Self::Lz4Block | Self::Lz4Frame => "lz4",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// # Errors
+    /// `Compression` when what it stands for is not compiled in, with the cargo feature that brings it.
+    pub(crate) fn check_available(self) -> Result<()> {
+        match ABSENT.iter().find(|(absent, _)| *absent == self.name()) {
+            Some((name, feature)) => Err(CacheError::new(ErrorKind::Compression, needs_feature(name, feature))),
+            None => Ok(()),
         }
     }
 }
@@ -105,8 +195,7 @@ impl TryFrom<u8> for StoredCodec {
     type Error = CacheError;
 
     fn try_from(number: u8) -> Result<Self> {
-        let known = [Self::None, Self::Lz4Block, Self::Lz4Frame];
-        known.into_iter().find(|codec| *codec as u8 == number).ok_or_else(|| {
+        Self::KNOWN.into_iter().find(|codec| *codec as u8 == number).ok_or_else(|| {
             CacheError::new(ErrorKind::Compression, format!("stored codec {number} is not known to this version"))
         })
     }
@@ -116,17 +205,35 @@ impl TryFrom<u8> for StoredCodec {
 mod tests {
     use super::*;
 
+    fn refusal(name: &str) -> String {
+        let error = name.parse::<Codec>().unwrap_err();
+        assert!(error.is_config());
+        error.to_string()
+    }
+
     #[test]
     fn codecs_are_known_by_name_and_others_are_refused_with_the_list() {
-        for codec in Codec::KNOWN {
-            assert_eq!(codec.to_string().parse::<Codec>().unwrap(), codec);
+        for codec in Codec::ALL {
+            assert_eq!(codec.to_string().parse::<Codec>().unwrap(), *codec);
         }
-        for (name, said) in
-            [("zstd", "not available"), ("gzip", "not available"), ("lz5", "not known"), ("", "not known")]
-        {
-            let error = name.parse::<Codec>().unwrap_err();
-            assert!(error.is_config() && error.to_string().contains(said), "{error}");
-            assert!(error.to_string().contains("none, lz4"), "{error}");
+        for name in ["lz5", "", "LZ4", "blosclz"] {
+            let message = refusal(name);
+            assert!(message.contains(&format!("`{name}` is not known")) && message.contains("none, lz4"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_codec_is_compiled_in_or_its_name_tells_the_feature() {
+        for name in ["zstd", "gzip"] {
+            let compiled_in = Codec::ALL.iter().any(|codec| codec.name() == name);
+            match StoredCodec::KNOWN.into_iter().find(|codec| codec.name() == name).unwrap().check_available() {
+                Ok(()) => assert!(compiled_in),
+                Err(error) => {
+                    assert!(!compiled_in && error.is_compression());
+                    let expected = format!("compression codec `{name}` needs the cargo feature `{name}`");
+                    assert_eq!((error.to_string(), refusal(name)), (expected.clone(), expected));
+                }
+            }
         }
     }
 
@@ -136,6 +243,16 @@ mod tests {
         use serde::de::value::Error;
         let named = |name: &'static str| Codec::deserialize(IntoDeserializer::<Error>::into_deserializer(name));
         assert_eq!(named("lz4").unwrap(), Codec::Lz4);
-        assert!(named("blosclz").unwrap_err().to_string().contains("not available"));
+        assert!(named("blosclz").unwrap_err().to_string().contains("not known"));
+    }
+
+    #[test]
+    fn the_stored_numbers_are_fixed() {
+        assert_eq!(StoredCodec::KNOWN.map(u8::from), [0, 1, 2, 3, 4]);
+        assert_eq!(StoredCodec::KNOWN.map(StoredCodec::name), ["none", "lz4", "lz4", "zstd", "gzip"]);
+        for codec in StoredCodec::KNOWN {
+            assert_eq!(StoredCodec::try_from(u8::from(codec)).unwrap(), codec);
+        }
+        assert!(StoredCodec::try_from(5).unwrap_err().to_string().contains("codec 5"));
     }
 }

@@ -1,14 +1,14 @@
 //! The environment's say in a configuration.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::str::FromStr;
 
 use super::CacheConfig;
 use super::duration::parse_duration;
 use super::faults::Faults;
-use super::validate::known_backend;
+use super::validate::{known_level, known_metadata_backend};
 use crate::compress::Codec;
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
 
 const DIR: &str = "CACHENESS_DIR";
 const MAX_SIZE_MB: &str = "CACHENESS_MAX_SIZE_MB";
@@ -16,16 +16,31 @@ const DEFAULT_TTL_SECONDS: &str = "CACHENESS_DEFAULT_TTL_SECONDS";
 const BACKEND: &str = "CACHENESS_BACKEND";
 const COMPRESSION_CODEC: &str = "CACHENESS_COMPRESSION_CODEC";
 const COMPRESSION_LEVEL: &str = "CACHENESS_COMPRESSION_LEVEL";
+const CONFIG: &str = "CACHENESS_CONFIG";
 const DISABLE: &str = "CACHENESS_DISABLE";
 
 impl CacheConfig {
-    /// The defaults, overlaid by the environment: `CacheConfig::default().apply_env()`.
+    /// The defaults, overlaid by the file that `CACHENESS_CONFIG` names, overlaid by the [other
+    /// variables](Self::apply_env).
     ///
     /// # Errors
     ///
-    /// As [`apply_env`](Self::apply_env).
+    /// As [`apply_env`](Self::apply_env); [`Config`](crate::ErrorKind::Config) also if the file cannot be used, with the
+    /// variable and what `CacheConfig::from_file` says.
     pub fn from_env() -> Result<Self> {
-        Self::default().apply_env()
+        Self::gather(|name| std::env::var_os(name))
+    }
+
+    fn gather(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        Self::from_named_file(&lookup)?.apply(lookup)
+    }
+
+    fn from_named_file(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        let Some(path) = Env::new(lookup).raw(CONFIG) else { return Ok(Self::default()) };
+        read_file(&path).map_err(|error| {
+            let message = format!("environment is not valid: {CONFIG} is {path:?}: {error}");
+            CacheError::caused_by(ErrorKind::Config, message, error)
+        })
     }
 
     /// Replaces fields by what these variables say; one that is not set or empty says nothing.
@@ -36,8 +51,9 @@ impl CacheConfig {
     /// | `CACHENESS_MAX_SIZE_MB` | `storage.max_cache_size_mb` | a whole number, at least 1 |
     /// | `CACHENESS_DEFAULT_TTL_SECONDS` | `default_ttl_seconds` | seconds, or a length of time like `24h`, `1h30m` |
     /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled` or `memory` |
-    /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec` | `lz4` or `none` |
-    /// | `CACHENESS_COMPRESSION_LEVEL` | none | refused: neither codec has levels |
+    /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip` |
+    /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
+    /// | `CACHENESS_CONFIG` | none, see [`from_env`](Self::from_env) | a file, `.toml` or `.json` |
     /// | `CACHENESS_DISABLE` | none, see [`disabled_by_env`](Self::disabled_by_env) | `1 true yes on`, `0 false no off` |
     ///
     /// What code sets afterwards stands, so that the program has the last word:
@@ -79,13 +95,16 @@ impl CacheConfig {
         if let Some(ttl) = env.parsed(DEFAULT_TTL_SECONDS, parse_duration) {
             self.default_ttl_seconds = Some(ttl.as_secs_f64());
         }
-        if let Some(backend) = env.parsed(BACKEND, |name| known_backend(name).map(|()| name.to_owned())) {
+        if let Some(backend) = env.parsed(BACKEND, |name| known_metadata_backend(name).map(|()| name.to_owned())) {
             self.metadata.backend = backend;
         }
         if let Some(codec) = env.parsed(COMPRESSION_CODEC, |name| Codec::from_str(name).map_err(|e| e.to_string())) {
-            self.compression.codec = codec;
+            self = self.with_codec(codec);
         }
-        env.parsed(COMPRESSION_LEVEL, no_level);
+        let codec = self.compression.codec;
+        if let Some(level) = env.parsed(COMPRESSION_LEVEL, |text| level_of(codec, text)) {
+            self.compression.level = Some(level);
+        }
         env.parsed(DISABLE, switch);
         env.faults.into_result("environment").map(|()| self)
     }
@@ -134,9 +153,19 @@ fn megabytes(text: &str) -> Result<u64, String> {
     megabytes.ok_or_else(|| "must be a whole number of at least 1".to_owned())
 }
 
-/// A level that nothing reads would be a promise that nothing keeps.
-fn no_level(_: &str) -> Result<(), String> {
-    Err("the codecs lz4 and none have no levels, unset it".to_owned())
+fn level_of(codec: Codec, text: &str) -> Result<u8, String> {
+    let level = text.parse().map_err(|_| "must be a whole number".to_owned())?;
+    known_level(codec, level).map(|()| level)
+}
+
+#[cfg(feature = "config-files")]
+fn read_file(path: &OsStr) -> Result<CacheConfig> {
+    CacheConfig::from_file(path)
+}
+
+#[cfg(not(feature = "config-files"))]
+fn read_file(_: &OsStr) -> Result<CacheConfig> {
+    Err(CacheError::new(ErrorKind::Config, "a configuration file needs the cargo feature `config-files`"))
 }
 
 fn switch(text: &str) -> Result<bool, String> {
@@ -219,7 +248,7 @@ mod tests {
             "CACHENESS_DEFAULT_TTL_SECONDS is \"1 fortnight\": ",
             "CACHENESS_BACKEND is \"sqlte\": no such backend, choose sled or memory",
             "CACHENESS_COMPRESSION_CODEC is \"zip\": ",
-            "CACHENESS_COMPRESSION_LEVEL is \"5\": the codecs lz4 and none have no levels",
+            "CACHENESS_COMPRESSION_LEVEL is \"5\": the codec lz4 has no levels",
             "CACHENESS_DISABLE is \"maybe\": ",
         ] {
             assert!(message.contains(fault), "{fault} is missing in {message}");
@@ -231,9 +260,75 @@ mod tests {
         for size in ["0", "-1", "1.5", "10 GB", "18446744073709551616"] {
             assert!(message(&[(MAX_SIZE_MB, size)]).contains(&format!("CACHENESS_MAX_SIZE_MB is {size:?}")), "{size}");
         }
-        for ttl in ["0", "-5", "inf", "NaN", "1y"] {
+        for ttl in ["0", "-5", "inf", "NaN", "1y", "9223372036854775807", "1e30"] {
             assert!(message(&[(DEFAULT_TTL_SECONDS, ttl)]).contains(&format!("_TTL_SECONDS is {ttl:?}")), "{ttl}");
         }
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn a_level_is_one_of_the_codec_that_is_in_force() {
+        let zstd = CacheConfig::default().with_codec(Codec::Zstd).with_compression_level(19);
+        let over = |variables: &[(&str, &str)]| zstd.clone().apply(lookup(variables));
+        let level = |config: Result<CacheConfig>| config.unwrap().compression.level;
+        assert_eq!(level(read(&[(COMPRESSION_CODEC, "zstd"), (COMPRESSION_LEVEL, "22")])), Some(22));
+        assert_eq!(level(over(&[(COMPRESSION_LEVEL, "7")])), Some(7));
+        assert_eq!(level(over(&[(COMPRESSION_CODEC, "lz4")])), None, "19 was a level of zstd");
+        over(&[(COMPRESSION_CODEC, "lz4")]).unwrap().validate().unwrap();
+        for (codec, level, rule) in [
+            ("lz4", "3", "the codec lz4 has no levels"),
+            ("zstd", "23", "the codec zstd has levels from 1 to 22"),
+            ("zstd", "0", "the codec zstd has levels"),
+            ("zstd", "-1", "must be a whole number"),
+            ("zstd", "256", "must be a whole number"),
+        ] {
+            let message = message(&[(COMPRESSION_CODEC, codec), (COMPRESSION_LEVEL, level)]);
+            assert!(message.contains(&format!("CACHENESS_COMPRESSION_LEVEL is {level:?}: {rule}")), "{message}");
+        }
+    }
+
+    #[cfg(feature = "config-files")]
+    #[test]
+    fn code_beats_variables_beat_the_file_beats_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cache.toml");
+        std::fs::write(&file, "default_ttl_seconds = 60\n[storage]\nmax_cache_size_mb = 200\n").unwrap();
+        let file = file.to_str().unwrap();
+        let megabytes = |variables: &[_]| CacheConfig::gather(lookup(variables)).unwrap().storage.max_cache_size_mb;
+        let (by_file, by_variable) = ((CONFIG, file), (MAX_SIZE_MB, "300"));
+        assert_eq!(megabytes(&[]), 10_000, "the default");
+        assert_eq!(megabytes(&[by_file]), 200, "the file beats the default");
+        assert_eq!(megabytes(&[by_variable]), 300, "a variable beats the default");
+        assert_eq!(megabytes(&[by_file, by_variable]), 300, "a variable beats the file");
+        let config = CacheConfig::gather(lookup(&[by_file, by_variable])).unwrap();
+        assert_eq!(config.default_ttl_seconds, Some(60.0), "what no variable says is left to the file");
+        for variables in [&[][..], &[by_file], &[by_variable]] {
+            let config = CacheConfig::gather(lookup(variables)).unwrap().with_max_size_mb(400);
+            assert_eq!(config.storage.max_cache_size_mb, 400, "code beats all");
+        }
+    }
+
+    #[cfg(feature = "config-files")]
+    #[test]
+    fn a_file_that_cannot_be_used_is_told_with_the_variable_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let typo = dir.path().join("typo.toml");
+        std::fs::write(&typo, "\n[storage]\ncache_dri = 'x'\n").unwrap();
+        for (path, expected) in
+            [("no/such.toml", "cannot be read"), (typo.to_str().unwrap(), ":3: storage.cache_dri: ")]
+        {
+            let error = CacheConfig::gather(lookup(&[(CONFIG, path)])).unwrap_err();
+            let message = error.to_string();
+            assert!(error.is_config() && message.contains(&format!("CACHENESS_CONFIG is {path:?}: ")), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[cfg(not(feature = "config-files"))]
+    #[test]
+    fn a_file_tells_which_feature_would_read_it() {
+        let error = CacheConfig::gather(lookup(&[(CONFIG, "cache.toml")])).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("cargo feature `config-files`"), "{error}");
     }
 
     #[test]

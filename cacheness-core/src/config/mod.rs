@@ -1,10 +1,16 @@
 //! What can be configured, and how.
 
+mod builders;
 mod durability;
 mod duration;
 mod env;
 mod faults;
+#[cfg(feature = "config-files")]
+mod file;
 mod parts;
+mod presets;
+#[cfg(feature = "config-files")]
+mod report;
 mod validate;
 
 use std::path::PathBuf;
@@ -13,24 +19,28 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use durability::Durability;
-pub use parts::{CacheMetadataConfig, CacheStorageConfig, CompressionConfig};
+pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
 
-use crate::compress::Codec;
+use crate::compress::Compression;
+use crate::key::KeyRules;
 use crate::limits::Limits;
 
 /// The index on disk.
 const SLED: &str = "sled";
-/// The index, and with it everything else, in memory.
+/// Values in files.
+const FILESYSTEM: &str = "filesystem";
+/// The index, or values, in memory.
 const MEMORY: &str = "memory";
-const BACKENDS: [&str; 2] = [SLED, MEMORY];
+const METADATA_BACKENDS: [&str; 2] = [SLED, MEMORY];
+const BLOB_BACKENDS: [&str; 2] = [FILESYSTEM, MEMORY];
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
-const SECONDS_PER_HOUR: u64 = 3600;
 
 /// How a cache behaves: made by a constructor, changed by its fields or by the `with_` methods, checked by
 /// [`validate`](Self::validate) when a cache is opened with it.
 ///
-/// Reads and writes through serde, with every field optional and an unknown one refused.
+/// Reads and writes through serde, with every field optional and an unknown one refused; with the feature `config-files`
+/// also as TOML and JSON. All fields in one table: `docs/configuration.md` of the project.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,14 +59,18 @@ pub struct CacheConfig {
     pub storage: CacheStorageConfig,
     /// The index of entries.
     pub metadata: CacheMetadataConfig,
+    /// Where values lie that are not inside the index.
+    pub blob: CacheBlobConfig,
     /// How values are compressed.
     pub compression: CompressionConfig,
+    /// How arguments become keys.
+    pub serialization: SerializationConfig,
     /// When a put is safe from a power cut. Default [`Durability::Interval`].
     pub durability: Durability,
     /// The largest keys, values and headers accepted.
     pub limits: Limits,
-    /// How long an entry stays valid if the put does not say, in seconds, at least a millionth of one. Default none:
-    /// entries do not expire.
+    /// How long an entry stays valid if the put does not say, in seconds, from a millionth of one to 100,000 years.
+    /// Default none: entries do not expire.
     pub default_ttl_seconds: Option<f64>,
 }
 
@@ -75,118 +89,6 @@ impl CacheConfig {
     /// ```
     pub fn in_memory() -> Self {
         Self::default().with_backend(MEMORY)
-    }
-
-    /// A preset for answers of web services: entries expire after 6 hours, values are compressed with LZ4.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use cacheness_core::CacheConfig;
-    /// assert_eq!(CacheConfig::for_api("./api").default_ttl(), Some(Duration::from_secs(21_600)));
-    /// ```
-    pub fn for_api(cache_dir: impl Into<PathBuf>) -> Self {
-        Self::new(cache_dir).with_ttl(Duration::from_secs(6 * SECONDS_PER_HOUR)).with_codec(Codec::Lz4)
-    }
-}
-
-/// Changes, one at a time.
-impl CacheConfig {
-    /// Sets the directory of the cache.
-    #[must_use]
-    pub fn with_cache_dir(mut self, cache_dir: impl Into<PathBuf>) -> Self {
-        self.storage.cache_dir = cache_dir.into();
-        self
-    }
-
-    /// Sets how long an entry stays valid if the put does not say.
-    #[must_use]
-    pub fn with_ttl(mut self, ttl: Duration) -> Self {
-        self.default_ttl_seconds = Some(ttl.as_secs_f64());
-        self
-    }
-
-    /// Lets entries whose put does not say otherwise stay valid for ever.
-    #[must_use]
-    pub fn without_ttl(mut self) -> Self {
-        self.default_ttl_seconds = None;
-        self
-    }
-
-    /// Sets the size of all stored entries, in MB of 1024 × 1024 bytes.
-    #[must_use]
-    pub fn with_max_size_mb(mut self, megabytes: u64) -> Self {
-        self.storage.max_cache_size_mb = megabytes;
-        self
-    }
-
-    /// Sets whether opening the cache removes expired entries.
-    #[must_use]
-    pub fn with_cleanup_on_init(mut self, cleanup: bool) -> Self {
-        self.storage.cleanup_on_init = cleanup;
-        self
-    }
-
-    /// Sets the size up to which stored values live inside the index.
-    #[must_use]
-    pub fn with_inline_bytes(mut self, bytes: u64) -> Self {
-        self.storage.inline_bytes = bytes;
-        self
-    }
-
-    /// Sets how long a put waits at most before it is written to the disk, in whole milliseconds.
-    #[must_use]
-    pub fn with_flush_interval(mut self, interval: Duration) -> Self {
-        self.storage.flush_interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        self
-    }
-
-    /// Sets the backend of the index by its name, `sled` or `memory`.
-    #[must_use]
-    pub fn with_backend(mut self, name: impl Into<String>) -> Self {
-        self.metadata.backend = name.into();
-        self
-    }
-
-    /// Sets whether entries keep a readable copy of the parameters of their key.
-    #[must_use]
-    pub fn with_stored_key_params(mut self, store: bool) -> Self {
-        self.metadata.store_cache_key_params = store;
-        self
-    }
-
-    /// Sets the memory for pages of the index, in MB of 1024 × 1024 bytes.
-    #[must_use]
-    pub fn with_page_cache_mb(mut self, megabytes: u64) -> Self {
-        self.metadata.page_cache_mb = megabytes;
-        self
-    }
-
-    /// Sets how values are compressed.
-    #[must_use]
-    pub fn with_codec(mut self, codec: Codec) -> Self {
-        self.compression.codec = codec;
-        self
-    }
-
-    /// Sets the size in bytes from which values are compressed.
-    #[must_use]
-    pub fn with_compression_threshold(mut self, bytes: u64) -> Self {
-        self.compression.threshold_bytes = bytes;
-        self
-    }
-
-    /// Sets when a put is safe from a power cut.
-    #[must_use]
-    pub fn with_durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// Sets the largest keys, values and headers accepted.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
     }
 }
 
@@ -217,15 +119,54 @@ impl CacheConfig {
         Duration::from_millis(self.storage.flush_interval_ms)
     }
 
+    /// Name of the backend of values: the configured one, or the one that goes with the index.
+    ///
+    /// ```
+    /// # use cacheness_core::CacheConfig;
+    /// assert_eq!(CacheConfig::default().blob_backend(), "filesystem");
+    /// assert_eq!(CacheConfig::in_memory().blob_backend(), "memory");
+    /// ```
+    pub fn blob_backend(&self) -> &str {
+        let beside_index = if self.has_index_in_memory() { MEMORY } else { FILESYSTEM };
+        self.blob.backend.as_deref().unwrap_or(beside_index)
+    }
+
     /// Whether the cache writes nothing to disk.
     pub fn is_in_memory(&self) -> bool {
+        self.has_index_in_memory() && self.blob_backend() == MEMORY
+    }
+
+    pub(crate) fn has_index_in_memory(&self) -> bool {
         self.metadata.backend == MEMORY
+    }
+
+    /// How values are compressed that are no vectors of numbers.
+    pub(crate) fn value_compression(&self) -> Compression {
+        Compression { codec: self.compression.codec, level: self.compression.level }
+    }
+
+    /// How vectors of numbers are compressed.
+    pub(crate) fn number_compression(&self) -> Compression {
+        let level = self.compression.numbers_level;
+        match self.compression.numbers_codec {
+            Some(codec) => Compression { codec, level },
+            None => Compression { level: level.or(self.compression.level), ..self.value_compression() },
+        }
+    }
+
+    pub(crate) fn key_rules(&self) -> KeyRules {
+        KeyRules {
+            max_depth: self.serialization.max_collection_depth,
+            path_content: self.serialization.hash_path_content,
+            ..KeyRules::within(&self.limits)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compress::Codec;
 
     #[test]
     fn the_defaults_are_those_that_are_documented() {
@@ -243,36 +184,19 @@ mod tests {
     }
 
     #[test]
-    fn every_builder_sets_its_own_field() {
-        let limits = Limits { max_key_bytes: 1, ..Limits::DEFAULT };
-        let config = CacheConfig::in_memory()
-            .with_cache_dir("d")
-            .with_ttl(Duration::from_millis(1500))
-            .with_max_size_mb(3)
-            .with_cleanup_on_init(true)
-            .with_inline_bytes(7)
-            .with_flush_interval(Duration::from_secs(2))
-            .with_backend("sled")
-            .with_stored_key_params(false)
-            .with_page_cache_mb(16)
-            .with_codec(Codec::None)
-            .with_compression_threshold(9)
-            .with_durability(Durability::Immediate)
-            .with_limits(limits);
-        let storage = CacheStorageConfig {
-            cache_dir: "d".into(),
-            max_cache_size_mb: 3,
-            cleanup_on_init: true,
-            inline_bytes: 7,
-            flush_interval_ms: 2000,
-        };
-        let metadata =
-            CacheMetadataConfig { backend: "sled".to_owned(), store_cache_key_params: false, page_cache_mb: 16 };
-        let compression = CompressionConfig { codec: Codec::None, threshold_bytes: 9 };
-        let durability = Durability::Immediate;
-        let default_ttl_seconds = Some(1.5);
-        assert_eq!(config, CacheConfig { storage, metadata, compression, durability, limits, default_ttl_seconds });
-        assert_eq!(config.without_ttl().default_ttl_seconds, None);
+    fn numbers_are_compressed_as_other_values_unless_told_otherwise() {
+        let mut config = CacheConfig::default();
+        let of = |codec, level| Compression { codec, level };
+        assert_eq!(config.number_compression(), of(Codec::Lz4, None));
+        config.compression.level = Some(5);
+        assert_eq!(config.number_compression(), of(Codec::Lz4, Some(5)));
+        config.compression.numbers_level = Some(9);
+        assert_eq!(config.number_compression(), of(Codec::Lz4, Some(9)));
+        config.compression.numbers_codec = Some(Codec::None);
+        assert_eq!(config.number_compression(), of(Codec::None, Some(9)));
+        config.compression.numbers_level = None;
+        assert_eq!(config.number_compression(), of(Codec::None, None));
+        assert_eq!(config.value_compression(), of(Codec::Lz4, Some(5)));
     }
 
     #[test]

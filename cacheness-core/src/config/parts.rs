@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::compress::Codec;
+use crate::key::MAX_DEPTH;
 
 /// Where entries are stored, how much of them, and when they reach the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheStorageConfig {
-    /// Directory of the cache, made if it is not there. Default `./cache`. Not used by the `memory` backend.
+    /// Directory of the cache, made if it is not there. Default `./cache`. Not used if index and values are in memory.
     pub cache_dir: PathBuf,
     /// Size of all stored entries in MB of 1024 × 1024 bytes, at least 1. When they grow past it, the least recently
     /// used go until the rest fills 80 % of it. Default 10000.
@@ -19,7 +20,8 @@ pub struct CacheStorageConfig {
     /// Whether opening the cache removes expired entries. Default false.
     pub cleanup_on_init: bool,
     /// Values that take up to this many bytes as stored (after compression) live inside the index, without a file of
-    /// their own; 0 gives each a file. At most 65536: the index is not made for large records. Default 4096.
+    /// their own; 0 gives each a file. At most 65536: the index is not made for large records. Default 4096. Not used
+    /// with an index in memory and values in files, where each has a file.
     pub inline_bytes: u64,
     /// With [`Durability::Interval`](crate::Durability::Interval), how long a put waits at most before it is written to
     /// the disk, in milliseconds from 1 to 60000. Default 500.
@@ -43,12 +45,19 @@ impl Default for CacheStorageConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheMetadataConfig {
-    /// Name of the backend: `sled` (on disk, the default) or `memory` (nothing is written to disk, neither index nor
-    /// values).
+    /// Name of the backend: `sled` (on disk, the default) or `memory`. See [`CacheBlobConfig::backend`] for where the
+    /// values are then.
     pub backend: String,
     /// Whether entries keep a readable copy of the parameters of their key, for listings and filters. Default true;
     /// false where parameters are secret or large.
     pub store_cache_key_params: bool,
+    /// Whether the checksum of a value that lies in a file is verified before it is returned. Default true.
+    ///
+    /// With false a read is a little faster, and **a value that was damaged on the disk may be returned as if it were
+    /// the stored one**: a flipped bit in an array of numbers is another number. Still verified are the file's header
+    /// and length, the key, the type and shape of what is decoded, and whole records of the index with the small values
+    /// in them. Only for disks that check what they return, or values that are checked otherwise.
+    pub verify_cache_integrity: bool,
     /// Memory that `sled` takes for pages of the index at most, in MB of 1024 × 1024 bytes from 16 to 16384. Default 512:
     /// enough for a million small entries. A page that is not in memory costs several reads of the file; an index that is
     /// smaller than this takes no more than its own size.
@@ -57,23 +66,75 @@ pub struct CacheMetadataConfig {
 
 impl Default for CacheMetadataConfig {
     fn default() -> Self {
-        Self { backend: super::SLED.to_owned(), store_cache_key_params: true, page_cache_mb: 512 }
+        Self {
+            backend: super::SLED.to_owned(),
+            store_cache_key_params: true,
+            verify_cache_integrity: true,
+            page_cache_mb: 512,
+        }
     }
 }
 
-/// How values are compressed. No codec has levels so far, so there is none to choose.
+/// Where values lie that are not inside the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CacheBlobConfig {
+    /// Name of the backend, `filesystem` or `memory`. Default none: where the index is, so `filesystem` with `sled` and
+    /// `memory` with `memory`.
+    ///
+    /// | index | values | |
+    /// |---|---|---|
+    /// | `sled` | `filesystem` | what a cache usually is |
+    /// | `memory` | `memory` | nothing is written to disk |
+    /// | `memory` | `filesystem` | each value is a file; opening reads the beginning of every file, and needs no database. What is not in the files is forgotten: when an entry was last used, and changes of it without a new value |
+    /// | `sled` | `memory` | refused: the index would list values that are gone |
+    pub backend: Option<String>,
+}
+
+/// How values are compressed.
+///
+/// What a codec does not make smaller by a twentieth is stored as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CompressionConfig {
     /// The codec. Default `lz4`.
     pub codec: Codec,
+    /// The codec's level: from 1 to 22 for `zstd`, from 1 to 9 for `gzip`; higher is denser and slower. Default none: 3
+    /// for `zstd`, 6 for `gzip`. `lz4` and `none` have no levels, and a level is refused.
+    pub level: Option<u8>,
     /// Values smaller than this many bytes are stored as they are. Default 1024.
     pub threshold_bytes: u64,
+    /// The codec of vectors of numbers, `Vec<f64>` and its like; `Vec<u8>` counts as bytes. Default none: as all other
+    /// values.
+    pub numbers_codec: Option<Codec>,
+    /// The level for vectors of numbers. Default none: `level` if they have no codec of their own, else that codec's
+    /// choice.
+    pub numbers_level: Option<u8>,
 }
 
 impl Default for CompressionConfig {
     fn default() -> Self {
-        Self { codec: Codec::Lz4, threshold_bytes: 1024 }
+        Self { codec: Codec::Lz4, level: None, threshold_bytes: 1024, numbers_codec: None, numbers_level: None }
+    }
+}
+
+/// How arguments become keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SerializationConfig {
+    /// Whether a [`Path`](std::path::Path) in a key counts by what lies there, so that a changed file is another key, or
+    /// by its own text. Default true.
+    pub hash_path_content: bool,
+    /// How deep values may nest in a key, from 1 to 128: a plain value in a list is one level deep. Deeper keys are
+    /// refused, not cut off. Default 128.
+    pub max_collection_depth: u16,
+}
+
+impl Default for SerializationConfig {
+    fn default() -> Self {
+        Self { hash_path_content: true, max_collection_depth: MAX_DEPTH }
     }
 }

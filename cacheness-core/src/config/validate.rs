@@ -2,11 +2,16 @@
 
 use std::ops::RangeInclusive;
 
+use super::duration::LONGEST;
 use super::faults::Faults;
-use super::{BACKENDS, CacheConfig};
+use super::{BLOB_BACKENDS, CacheConfig, METADATA_BACKENDS};
+use crate::compress::{Codec, Compression};
 use crate::error::Result;
+use crate::key::MAX_DEPTH;
 
 const SHORTEST_TTL_SECONDS: f64 = 1e-6;
+/// What a reader of a header accepts, whatever the limits.
+const LARGEST_HEADER_BYTES: u64 = 16 << 20;
 const FLUSH_INTERVAL_MS: RangeInclusive<u64> = 1..=60_000;
 const LARGEST_INLINE_BYTES: u64 = 64 * 1024;
 const PAGE_CACHE_MB: RangeInclusive<u64> = 16..=16_384;
@@ -31,6 +36,9 @@ impl CacheConfig {
         let mut faults = Faults::default();
         self.check_storage(&mut faults);
         self.check_metadata(&mut faults);
+        self.check_blob(&mut faults);
+        self.check_compression(&mut faults);
+        self.check_serialization(&mut faults);
         self.check_limits(&mut faults);
         self.check_ttl(&mut faults);
         faults.into_result("configuration")
@@ -60,11 +68,43 @@ impl CacheConfig {
 
     fn check_metadata(&self, faults: &mut Faults) {
         let backend = self.metadata.backend.as_str();
-        if let Err(rule) = known_backend(backend) {
+        if let Err(rule) = known_metadata_backend(backend) {
             faults.add("metadata.backend", backend, &rule);
         }
         let pages = self.metadata.page_cache_mb;
         faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 16384");
+    }
+
+    fn check_blob(&self, faults: &mut Faults) {
+        let backend = self.blob_backend();
+        if let Err(rule) = known(backend, &BLOB_BACKENDS) {
+            faults.add("blob.backend", backend, &rule);
+        } else if backend == super::MEMORY && self.metadata.backend == super::SLED {
+            let rule = "the index `sled` outlives the process and would list values that are gone; choose filesystem, or \
+                        memory for metadata.backend too";
+            faults.add("blob.backend", backend, rule);
+        }
+    }
+
+    fn check_compression(&self, faults: &mut Faults) {
+        let compression = &self.compression;
+        if let Some(level) = compression.level
+            && let Err(rule) = known_level(self.compression.codec, level)
+        {
+            faults.add("compression.level", level, &rule);
+        }
+        let Compression { codec, .. } = self.number_compression();
+        if let Some(level) = compression.numbers_level
+            && let Err(rule) = known_level(codec, level)
+        {
+            faults.add("compression.numbers_level", level, &rule);
+        }
+    }
+
+    fn check_serialization(&self, faults: &mut Faults) {
+        let depth = self.serialization.max_collection_depth;
+        let rule = "must be from 1 to 128";
+        faults.unless((1..=MAX_DEPTH).contains(&depth), "serialization.max_collection_depth", depth, rule);
     }
 
     fn check_limits(&self, faults: &mut Faults) {
@@ -76,22 +116,37 @@ impl CacheConfig {
         ] {
             faults.unless(limit > 0, name, limit, "must be at least 1, nothing could be stored");
         }
+        let header = limits.max_header_bytes;
+        faults.unless(header <= LARGEST_HEADER_BYTES, "limits.max_header_bytes", header, "must be at most 16777216");
     }
 
     fn check_ttl(&self, faults: &mut Faults) {
         let Some(seconds) = self.default_ttl_seconds else { return };
         faults.unless(
-            seconds.is_finite() && seconds >= SHORTEST_TTL_SECONDS,
+            (SHORTEST_TTL_SECONDS..=LONGEST.as_secs_f64()).contains(&seconds),
             "default_ttl_seconds",
             seconds,
-            "must be a number of at least 0.000001; leave it out for entries that do not expire",
+            "must be a number from 0.000001 to 3155760000000 (100,000 years); leave it out for entries that do not expire",
         );
     }
 }
 
-/// The error is half a sentence to put behind the name of what held the backend's name.
-pub(super) fn known_backend(name: &str) -> Result<(), String> {
-    if BACKENDS.contains(&name) { Ok(()) } else { Err(format!("no such backend, choose {}", BACKENDS.join(" or "))) }
+/// Whether the index has such a backend. The error is half a sentence to put behind the name of what held it.
+pub(super) fn known_metadata_backend(name: &str) -> Result<(), String> {
+    known(name, &METADATA_BACKENDS)
+}
+
+fn known(name: &str, backends: &[&str]) -> Result<(), String> {
+    if backends.contains(&name) { Ok(()) } else { Err(format!("no such backend, choose {}", backends.join(" or "))) }
+}
+
+/// Whether a codec has such a level. The error is half a sentence to put behind the name of what held it.
+pub(super) fn known_level(codec: Codec, level: u8) -> Result<(), String> {
+    match codec.levels() {
+        None => Err(format!("the codec {codec} has no levels, leave it out")),
+        Some(levels) if levels.contains(&level) => Ok(()),
+        Some(levels) => Err(format!("the codec {codec} has levels from {} to {}", levels.start(), levels.end())),
+    }
 }
 
 #[cfg(test)]
@@ -109,9 +164,11 @@ mod tests {
 
     #[test]
     fn the_defaults_and_presets_are_valid() {
-        for config in [CacheConfig::default(), CacheConfig::in_memory(), CacheConfig::for_api("api")] {
+        let presets = [CacheConfig::for_api, CacheConfig::for_performance, CacheConfig::for_size];
+        for config in presets.map(|preset| preset("dir")).into_iter().chain([CacheConfig::in_memory()]) {
             config.validate().unwrap();
         }
+        CacheConfig::default().validate().unwrap();
     }
 
     #[test]
@@ -122,6 +179,12 @@ mod tests {
             .with_flush_interval(Duration::ZERO)
             .with_backend("sqlte")
             .with_page_cache_mb(15)
+            .with_blob_backend("s4")
+            .with_codec(Codec::Lz4)
+            .with_compression_level(5)
+            .with_numbers_codec(Codec::None)
+            .with_numbers_level(6)
+            .with_max_collection_depth(0)
             .with_limits(Limits { max_key_bytes: 0, max_value_bytes: 0, max_header_bytes: 0 })
             .with_ttl(Duration::ZERO);
         let message = message(&config);
@@ -132,6 +195,10 @@ mod tests {
             "storage.flush_interval_ms is 0:",
             "metadata.backend is \"sqlte\": no such backend, choose sled or memory",
             "metadata.page_cache_mb is 15:",
+            "blob.backend is \"s4\": no such backend, choose filesystem or memory",
+            "compression.level is 5: the codec lz4 has no levels, leave it out",
+            "compression.numbers_level is 6: the codec none has no levels",
+            "serialization.max_collection_depth is 0:",
             "limits.max_key_bytes is 0:",
             "limits.max_value_bytes is 0:",
             "limits.max_header_bytes is 0:",
@@ -139,16 +206,42 @@ mod tests {
         ] {
             assert!(message.contains(fault), "{fault} is missing in {message}");
         }
-        assert_eq!(message.matches("; ").count(), 9 + 2, "a fault more or fewer in {message}");
+        assert_eq!(message.matches("; ").count(), 13 + 2, "a fault more or fewer in {message}");
     }
 
     #[test]
     fn a_ttl_that_is_no_positive_number_is_refused() {
-        for seconds in [0.0, -0.0, -1.0, 1e-7, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for seconds in [0.0, -0.0, -1.0, 1e-7, 3.2e12, 1e30, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let config = CacheConfig { default_ttl_seconds: Some(seconds), ..CacheConfig::default() };
             assert!(message(&config).contains("default_ttl_seconds is "), "{seconds}");
         }
-        CacheConfig::default().with_ttl(Duration::MAX).validate().unwrap();
+        assert!(message(&CacheConfig::default().with_ttl(Duration::MAX)).contains("leave it out"));
+    }
+
+    #[cfg(all(feature = "gzip", feature = "zstd"))]
+    #[test]
+    fn a_level_is_one_that_its_codec_has() {
+        for (codec, levels) in [(Codec::Zstd, 1..=22), (Codec::Gzip, 1..=9)] {
+            for level in 0..=u8::MAX {
+                let config = CacheConfig::default().with_codec(codec).with_compression_level(level);
+                assert_eq!(config.validate().is_ok(), levels.contains(&level), "{codec} {level}");
+                let config = CacheConfig::default().with_numbers_codec(codec).with_numbers_level(level);
+                assert_eq!(config.validate().is_ok(), levels.contains(&level), "{codec} {level}");
+            }
+        }
+        let config = CacheConfig::default().with_codec(Codec::Gzip).with_compression_level(10);
+        assert!(message(&config).contains("compression.level is 10: the codec gzip has levels from 1 to 9"));
+    }
+
+    #[test]
+    fn every_combination_of_backends_is_accepted_or_refused_with_a_reason() {
+        let both = |index: &str, values: &str| CacheConfig::default().with_backend(index).with_blob_backend(values);
+        for (index, values) in [("sled", "filesystem"), ("memory", "memory"), ("memory", "filesystem")] {
+            both(index, values).validate().unwrap();
+        }
+        let message = message(&both("sled", "memory"));
+        assert!(message.contains("blob.backend is \"memory\": the index `sled` outlives the process"), "{message}");
+        assert!(both("memory", "filesystem").with_cache_dir("").validate().is_err(), "it needs a directory");
     }
 
     #[test]
@@ -159,15 +252,26 @@ mod tests {
             .with_page_cache_mb(16)
             .with_flush_interval(Duration::from_millis(1))
             .with_ttl(Duration::from_micros(1))
+            .with_max_collection_depth(1)
             .with_limits(Limits { max_key_bytes: 1, max_value_bytes: 1, max_header_bytes: 1 });
         narrow.validate().unwrap();
         let wide = CacheConfig::default()
             .with_max_size_mb(u64::MAX)
             .with_inline_bytes(65_536)
             .with_page_cache_mb(16_384)
-            .with_flush_interval(Duration::from_secs(60));
+            .with_flush_interval(Duration::from_secs(60))
+            .with_ttl(LONGEST)
+            .with_max_collection_depth(128)
+            .with_limits(Limits {
+                max_key_bytes: u64::MAX,
+                max_value_bytes: u64::MAX,
+                max_header_bytes: LARGEST_HEADER_BYTES,
+            });
         wide.validate().unwrap();
         assert_eq!(wide.max_bytes(), u64::MAX);
+        let limits = Limits { max_header_bytes: LARGEST_HEADER_BYTES + 1, ..Limits::DEFAULT };
+        assert!(message(&wide.clone().with_limits(limits)).contains("limits.max_header_bytes is 16777217"));
+        assert!(message(&wide.clone().with_max_collection_depth(129)).contains("is 129: must be from 1 to 128"));
         assert!(message(&wide.with_flush_interval(Duration::MAX)).contains("storage.flush_interval_ms is "));
     }
 

@@ -125,9 +125,9 @@ impl Entry {
         self.core.raw_size
     }
 
-    /// How the value was compressed: `"none"` or `"lz4"`.
+    /// How the value was compressed: `"none"`, `"lz4"`, `"zstd"` or `"gzip"`.
     pub fn codec(&self) -> &'static str {
-        self.core.codec.codec().name()
+        self.core.codec.name()
     }
 
     /// XXH3-64 of the stored bytes.

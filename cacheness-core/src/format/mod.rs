@@ -22,7 +22,7 @@
 mod open;
 mod seal;
 
-pub(crate) use open::{HeaderRead, open, open_header};
+pub(crate) use open::{HeaderRead, open, open_header, open_trusting};
 pub(crate) use seal::seal;
 
 use crate::Limits;

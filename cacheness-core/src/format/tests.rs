@@ -142,6 +142,23 @@ fn a_header_is_read_from_the_start_of_a_file_alone() {
 }
 
 #[test]
+fn who_trusts_the_payload_still_sees_every_other_bit() {
+    let good = sample();
+    let opened = open(&good, &LIMITS).unwrap();
+    assert_eq!(open_trusting(&good, &LIMITS).unwrap(), opened);
+    let (start, len) = (good.len() - opened.payload.len() - TRAILER_LEN, opened.payload.len());
+    for bit in 0..good.len() * 8 {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let in_payload = (start..start + len).contains(&(bit / 8));
+        assert_eq!(open_trusting(&bytes, &LIMITS).is_ok(), in_payload, "bit {bit}");
+    }
+    for len in 0..good.len() {
+        assert!(open_trusting(&good[..len], &LIMITS).is_err(), "cut at {len}");
+    }
+}
+
+#[test]
 fn what_is_over_the_limits_is_neither_sealed_nor_opened() {
     let mut tight = LIMITS;
     tight.max_value_bytes = 10;
@@ -159,6 +176,7 @@ proptest! {
     #[test]
     fn random_bytes_are_never_opened_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(open(&bytes, &LIMITS).is_err());
+        prop_assert!(open_trusting(&bytes, &LIMITS).is_err());
         let _ = open_header(&bytes, &LIMITS);
     }
 

@@ -25,6 +25,7 @@ mod tests;
 
 pub(crate) use codec::{Encoded, decode, encode};
 pub(crate) use payload::PayloadFormat;
+pub(crate) use plain::holds_numbers;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

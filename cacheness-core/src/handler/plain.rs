@@ -2,10 +2,12 @@
 //! by element; this only gets there sooner.
 
 use std::any::Any;
+use std::sync::LazyLock;
 
 use serde::Serialize;
 
 use super::shape::{Trace, trace, trace_of_repeated};
+use super::type_fingerprint;
 
 /// What bincode writes before the elements.
 const LENGTH: usize = size_of::<u64>();
@@ -63,6 +65,25 @@ macro_rules! numbers {
             value
         }
     };
+}
+
+/// Whether a [type fingerprint](type_fingerprint) is that of a vector of numbers. Bytes are no numbers: they are as often
+/// text.
+pub(crate) fn holds_numbers(fingerprint: u64) -> bool {
+    static FINGERPRINTS: LazyLock<[u64; 9]> = LazyLock::new(|| {
+        [
+            type_fingerprint::<Vec<u16>>(),
+            type_fingerprint::<Vec<u32>>(),
+            type_fingerprint::<Vec<u64>>(),
+            type_fingerprint::<Vec<i8>>(),
+            type_fingerprint::<Vec<i16>>(),
+            type_fingerprint::<Vec<i32>>(),
+            type_fingerprint::<Vec<i64>>(),
+            type_fingerprint::<Vec<f32>>(),
+            type_fingerprint::<Vec<f64>>(),
+        ]
+    });
+    FINGERPRINTS.contains(&fingerprint)
 }
 
 numbers! { u8 u16 u32 u64 i8 i16 i32 i64 f32 f64 }

@@ -38,6 +38,7 @@ mod noted;
 mod params;
 mod pending;
 mod pointers;
+mod rules;
 mod scalars;
 mod serialize;
 mod sink;
@@ -51,8 +52,10 @@ mod writer;
 pub use identity::Key;
 pub use params::Params;
 pub use pending::PendingKey;
+pub(crate) use rules::KeyRules;
 use scalars::KeyList;
 pub use serialize::{SerdeKey, serialize_key};
+pub(crate) use writer::MAX_DEPTH;
 pub use writer::{KeyFields, KeyWriter};
 
 use crate::error::Result;

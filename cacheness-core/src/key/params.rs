@@ -1,10 +1,10 @@
 //! Named parameters as a key.
 
 use std::fmt::{self, Debug, Write};
-use std::path::PathBuf;
 
 use super::identity::Noted;
 use super::noted::noted;
+use super::writer::Notes;
 use super::{CacheKey, Key, KeyWriter, PendingKey, ToKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -29,9 +29,9 @@ pub struct Params {
 struct Param {
     name: String,
     text: String,
-    /// The key of the value alone, without the contents of `paths`.
+    /// The key of the value alone, without the contents of its paths.
     value: Result<Key>,
-    paths: Vec<PathBuf>,
+    notes: Notes,
 }
 
 impl Params {
@@ -47,8 +47,8 @@ impl Params {
     pub fn with<T: CacheKey + Debug + ?Sized>(mut self, name: impl Into<String>, value: &T) -> Self {
         let mut writer = KeyWriter::new();
         value.encode(&mut writer);
-        let paths = writer.take_paths();
-        self.entries.push(Param { name: name.into(), text: Excerpt::of(value), value: writer.key(), paths });
+        let notes = writer.take_notes();
+        self.entries.push(Param { name: name.into(), text: Excerpt::of(value), value: writer.key(), notes });
         self
     }
 
@@ -94,7 +94,8 @@ fn write_params(writer: &mut KeyWriter, sorted: &[(&Param, &Key)]) {
     }
     let params: Noted =
         sorted.iter().map(|(param, key)| (param.name.clone(), noted(key, param.text.clone()))).collect();
-    writer.set_params(params, sorted.iter().flat_map(|(param, _)| param.paths.iter().cloned()));
+    writer.set_params(params);
+    sorted.iter().for_each(|(param, _)| writer.note(&param.notes));
 }
 
 fn doubled(name: &str) -> CacheError {

@@ -1,8 +1,7 @@
 //! A key that is encoded but may still have to read files.
 
-use super::{Key, KeyWriter};
+use super::{Key, KeyRules, KeyWriter};
 use crate::error::Result;
-use crate::limits::Limits;
 
 /// An encoded key whose paths are still to be read, so that an async caller can do that away from its executor.
 ///
@@ -50,11 +49,11 @@ impl PendingKey {
         }
     }
 
-    /// The same key, refused by [`resolve`](Self::resolve) if it is over these limits.
+    /// The same key, by these rules; refused by [`resolve`](Self::resolve) if it breaks them.
     #[inline]
-    pub(crate) fn within(mut self, limits: &Limits) -> Self {
+    pub(crate) fn within(mut self, rules: &KeyRules) -> Self {
         if let State::Encoded(writer) = &mut self.0 {
-            writer.narrow(limits);
+            writer.narrow(rules);
         }
         self
     }

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 
 use super::content::Content;
 use super::identity::Noted;
+use super::rules::KeyRules;
 use super::sink::Sink;
 use super::{CacheKey, Key, PendingKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
 
 /// Deepest nesting of values in a key: a bound on the stack, far above any sensible argument.
-const MAX_DEPTH: u16 = 128;
+pub(crate) const MAX_DEPTH: u16 = 128;
 
 /// Collects the canonical encoding of values and becomes a [`Key`].
 ///
 /// Errors do not interrupt the encoding. The first one is kept, everything after it is ignored, and
-/// [`PendingKey::resolve`] returns it: a key larger than the limit or nested deeper than 128 values
-/// ([`ErrorKind::Limit`]), a container that did not write as many values as it announced
+/// [`PendingKey::resolve`] returns it: a key larger than the limit or nested deeper than 128 values, or than the cache
+/// allows ([`ErrorKind::Limit`]), a container that did not write as many values as it announced
 /// ([`ErrorKind::Serialization`]), a path that cannot be read ([`ErrorKind::Storage`]).
 ///
 /// ```
@@ -30,11 +31,13 @@ const MAX_DEPTH: u16 = 128;
 pub struct KeyWriter {
     pub(super) sink: Sink,
     pub(super) length: u64,
-    limit: u64,
+    rules: KeyRules,
     /// Values written so far into the innermost open container.
     written: u64,
     depth: u16,
-    path_content: bool,
+    deepest: u16,
+    /// Whether what lies at a path was read already, since the encoding was to be sorted.
+    has_read: bool,
     paths: Vec<PathBuf>,
     params: Option<Noted>,
     error: Option<CacheError>,
@@ -49,6 +52,14 @@ pub enum KeyFields {
     Positional(usize),
     /// So many fields with names.
     Named(usize),
+}
+
+/// What a part of a key leaves for the whole of it.
+#[derive(Clone, Default)]
+pub(super) struct Notes {
+    paths: Vec<PathBuf>,
+    deepest: u16,
+    has_read: bool,
 }
 
 /// What is restored when a container closes.
@@ -74,13 +85,19 @@ impl KeyWriter {
     /// A writer that accepts at most `limits.max_key_bytes` bytes.
     #[inline]
     pub fn with_limits(limits: &Limits) -> Self {
+        Self::with_rules(KeyRules::within(limits))
+    }
+
+    #[inline]
+    pub(crate) fn with_rules(rules: KeyRules) -> Self {
         Self {
             sink: Sink::new(),
             length: 0,
-            limit: limits.max_key_bytes,
+            rules,
             written: 0,
             depth: 0,
-            path_content: true,
+            deepest: 0,
+            has_read: false,
             paths: Vec::new(),
             params: None,
             error: None,
@@ -90,7 +107,7 @@ impl KeyWriter {
     /// Whether a path is keyed by what lies there (the default), or by its own text.
     #[must_use]
     pub fn with_path_content(mut self, hash_path_content: bool) -> Self {
-        self.path_content = hash_path_content;
+        self.rules.path_content = hash_path_content;
         self
     }
 
@@ -214,7 +231,7 @@ impl KeyWriter {
     #[inline]
     pub(super) fn append(&mut self, bytes: &[u8]) {
         let length = self.length + bytes.len() as u64;
-        if length > self.limit || self.error.is_some() {
+        if length > self.rules.max_bytes || self.error.is_some() {
             return self.refuse(length);
         }
         self.length = length;
@@ -223,7 +240,7 @@ impl KeyWriter {
 
     #[cold]
     fn refuse(&mut self, length: u64) {
-        let limit = self.limit;
+        let limit = self.rules.max_bytes;
         let message = format!(
             "a key of {length} bytes or more is larger than the limit of {limit} bytes: \
              leave large arguments out of the key, or raise `max_key_bytes`"
@@ -231,13 +248,17 @@ impl KeyWriter {
         self.fail(CacheError::new(ErrorKind::Limit, message));
     }
 
-    /// Holds what has been written, and what follows, to limits that were not known at the start.
+    /// Holds what has been written, and what follows, to rules that were not known at the start.
     #[inline]
-    pub(super) fn narrow(&mut self, limits: &Limits) {
-        self.limit = self.limit.min(limits.max_key_bytes);
-        if self.length > self.limit {
+    pub(super) fn narrow(&mut self, rules: &KeyRules) {
+        self.rules.max_bytes = self.rules.max_bytes.min(rules.max_bytes);
+        self.rules.max_depth = self.rules.max_depth.min(rules.max_depth);
+        self.rules.path_content &= rules.path_content;
+        if self.length > self.rules.max_bytes {
             self.refuse(self.length);
         }
+        self.check_depth(self.deepest);
+        self.check_paths_read(self.has_read);
     }
 
     /// A number in as few bytes as it takes: seven bits each, the lowest first, the top bit set on all but the last.
@@ -322,11 +343,9 @@ impl KeyWriter {
 
     #[inline]
     pub(super) fn open(&mut self) -> Frame {
-        if self.depth >= MAX_DEPTH {
-            let message = format!("a key is nested deeper than {MAX_DEPTH} values: leave the deep argument out of it");
-            self.fail(CacheError::new(ErrorKind::Limit, message));
-        }
         self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+        self.check_depth(self.depth);
         Frame { outer_written: std::mem::take(&mut self.written) }
     }
 
@@ -338,6 +357,23 @@ impl KeyWriter {
         if written != count {
             self.miscounted(written, count);
         }
+    }
+
+    #[inline]
+    fn check_depth(&mut self, depth: u16) {
+        if depth > self.rules.max_depth {
+            self.too_deep();
+        }
+    }
+
+    #[cold]
+    fn too_deep(&mut self) {
+        let max = self.rules.max_depth;
+        let message = format!(
+            "a key is nested deeper than {max} values (serialization.max_collection_depth): \
+             leave the deep argument out of it"
+        );
+        self.fail(CacheError::new(ErrorKind::Limit, message));
     }
 
     #[cold]
@@ -355,6 +391,7 @@ impl KeyWriter {
     pub(super) fn write_path(&mut self, path: &Path) {
         if let Sink::Kept(_) = self.sink {
             self.value(&[tag::PATH_HERE]);
+            self.has_read |= self.rules.path_content;
             return self.append_content(path);
         }
         self.value(&[tag::PATH]);
@@ -366,7 +403,7 @@ impl KeyWriter {
         if self.failed() {
             return;
         }
-        if !self.path_content {
+        if !self.rules.path_content {
             self.append(&[Content::NAMED]);
             return self.blob(path.as_os_str().as_encoded_bytes());
         }
@@ -379,18 +416,42 @@ impl KeyWriter {
         }
     }
 
-    /// The parameters of a key that is not made from one value, with the paths that their encodings mention.
-    pub(super) fn set_params(&mut self, params: Noted, paths: impl IntoIterator<Item = PathBuf>) {
+    /// What a path's content has become part of cannot be keyed by the path's text any more.
+    #[inline]
+    fn check_paths_read(&mut self, has_read: bool) {
+        if has_read && !self.rules.path_content {
+            self.read_too_early();
+        }
+    }
+
+    #[cold]
+    fn read_too_early(&mut self) {
+        let message = "a path inside a map or a set was keyed by its content before the cache and its \
+                       `serialization.hash_path_content = false` were known: hand over a list, or the path's text";
+        self.fail(CacheError::new(ErrorKind::Config, message));
+    }
+
+    /// The parameters of a key that is not made from one value.
+    pub(super) fn set_params(&mut self, params: Noted) {
         self.params = Some(params);
-        self.paths.extend(paths);
+    }
+
+    /// What must be known of a part that was encoded by a writer of its own.
+    pub(super) fn take_notes(&mut self) -> Notes {
+        Notes { paths: std::mem::take(&mut self.paths), deepest: self.deepest, has_read: self.has_read }
+    }
+
+    /// Takes up a part that was encoded by a writer of its own.
+    pub(super) fn note(&mut self, part: &Notes) {
+        self.paths.extend(part.paths.iter().cloned());
+        self.deepest = self.deepest.max(part.deepest);
+        self.has_read |= part.has_read;
+        self.check_depth(part.deepest);
+        self.check_paths_read(part.has_read);
     }
 
     pub(super) fn needs_io(&self) -> bool {
-        self.path_content && !self.paths.is_empty() && !self.failed()
-    }
-
-    pub(super) fn take_paths(&mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.paths)
+        self.rules.path_content && !self.paths.is_empty() && !self.failed()
     }
 
     /// Makes the key, reading what is left to read. In place, so that the buffer need not move.
@@ -409,6 +470,6 @@ impl KeyWriter {
     #[cold]
     fn append_contents(&mut self) {
         self.append(&[tag::CONTENTS]);
-        self.take_paths().iter().for_each(|path| self.append_content(path));
+        std::mem::take(&mut self.paths).iter().for_each(|path| self.append_content(path));
     }
 }

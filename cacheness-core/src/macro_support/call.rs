@@ -113,7 +113,7 @@ impl<'c> Call<'c> {
             Some(cache) => Cow::Borrowed(cache),
             None => Cow::Owned(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
         };
-        let key = self.key.within(cache.limits()).resolve().inspect_err(|error| cache.report(KEYING, error))?;
+        let key = self.key.within(&cache.key_rules()).resolve().inspect_err(|error| cache.report(KEYING, error))?;
         Ok(Ready::new(cache, key, self.order))
     }
 }

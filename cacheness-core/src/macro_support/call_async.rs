@@ -53,7 +53,8 @@ impl<'c> Call<'c> {
             Some(cache) => Cow::Borrowed(cache),
             None => Cow::Owned(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
         };
-        let key = resolve(self.key.within(cache.limits())).await.inspect_err(|error| cache.report(KEYING, error))?;
+        let key =
+            resolve(self.key.within(&cache.key_rules())).await.inspect_err(|error| cache.report(KEYING, error))?;
         Ok(Ready::new(cache, key, self.order))
     }
 }

@@ -4,6 +4,8 @@
 //! (this is the commit), then removes the blob of the record before. A delete takes the record first. So a crash can only
 //! leave a blob that no record names, and those are removed when an index that was not closed is opened.
 
+#[cfg(test)]
+mod configured_tests;
 mod flusher;
 mod manifest;
 mod open;
@@ -17,12 +19,13 @@ use std::sync::Arc;
 
 use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
-use crate::compress::{self, Codec, StoredCodec};
+use crate::compress::{self, Compression, StoredCodec};
 use crate::config::Durability;
 use crate::digest;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format;
+use crate::handler;
 use crate::limits::Limits;
 use crate::metadata::{MetadataBackend, Payload, Record};
 use crate::policy;
@@ -51,9 +54,13 @@ pub(crate) struct Store {
 pub(crate) struct Settings {
     pub limits: Limits,
     pub durability: Durability,
-    pub codec: Codec,
+    pub values: Compression,
+    /// For vectors of numbers.
+    pub numbers: Compression,
     pub compress_from: u64,
     pub inline_up_to: u64,
+    /// Whether the checksum of a blob's payload is verified when it is read.
+    pub verify: bool,
 }
 
 /// A record that was found, with its entry's fixed part.
@@ -138,7 +145,7 @@ impl Store {
 
     /// Compresses a value, and fills in what the entry then knows of it.
     fn seal<'a>(&self, entry: &mut Entry, raw: &'a [u8]) -> Result<Cow<'a, [u8]>> {
-        let (codec, stored) = self.compressed(raw)?;
+        let (codec, stored) = self.compressed(&entry.core, raw)?;
         entry.core.codec = codec;
         entry.core.raw_size = raw.len() as u64;
         entry.core.stored_size = stored.len() as u64;
@@ -158,11 +165,13 @@ impl Store {
         Ok(outcome)
     }
 
-    fn compressed<'a>(&self, raw: &'a [u8]) -> Result<(StoredCodec, Cow<'a, [u8]>)> {
+    fn compressed<'a>(&self, core: &Core, raw: &'a [u8]) -> Result<(StoredCodec, Cow<'a, [u8]>)> {
         if (raw.len() as u64) < self.settings.compress_from {
             return Ok((StoredCodec::None, raw.into()));
         }
-        Ok(match compress::compress(self.settings.codec, raw)? {
+        let settings = &self.settings;
+        let with = if handler::holds_numbers(core.type_fingerprint) { settings.numbers } else { settings.values };
+        Ok(match compress::compress(with, raw)? {
             Some(compressed) => (compressed.codec, compressed.bytes.into()),
             None => (StoredCodec::None, raw.into()),
         })
@@ -240,23 +249,26 @@ impl Store {
     /// record removed), or if the entry was removed meanwhile; one that was replaced meanwhile gives the new value, whose
     /// record is then in `found`.
     pub(crate) fn load(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
-        self.read(key, found, |core, stored| self.inflate(core, stored))
+        self.read(key, found, self.settings.verify, |core, stored| self.inflate(core, stored))
     }
 
-    /// [`load`](Self::load) without inflating: the bytes as they are stored.
+    /// [`load`](Self::load) without inflating: the bytes as they are stored. Always verified, for they get a new checksum
+    /// where they are stored again.
     pub(crate) fn load_stored(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
-        self.read(key, found, |_, stored| Ok(stored.into_owned()))
+        self.read(key, found, true, |_, stored| Ok(stored.into_owned()))
     }
 
     fn read(
         &self,
         key: &IndexKey,
         found: &mut Found,
+        verify: bool,
         take: impl Fn(&Core, Cow<'_, [u8]>) -> Result<Vec<u8>>,
     ) -> Result<Option<Vec<u8>>> {
         for _ in 0..MAX_OVERTAKEN {
-            match self.stored_bytes(key, found) {
-                Ok(Some(stored)) => return take(&found.core, stored).map(Some),
+            let stored = self.stored_bytes(key, found, verify);
+            match stored.and_then(|stored| stored.map(|stored| take(&found.core, stored)).transpose()) {
+                Ok(Some(taken)) => return Ok(Some(taken)),
                 Ok(None) => {}
                 Err(error) if error.is_integrity() => self.set_aside(found, &error)?,
                 Err(error) => return Err(error),
@@ -273,7 +285,7 @@ impl Store {
         Ok(None)
     }
 
-    fn stored_bytes<'a>(&self, key: &IndexKey, found: &'a Found) -> Result<Option<Cow<'a, [u8]>>> {
+    fn stored_bytes<'a>(&self, key: &IndexKey, found: &'a Found, verify: bool) -> Result<Option<Cow<'a, [u8]>>> {
         let name = match found.record.payload()? {
             Payload::Inline(stored) => return Ok(Some(stored.into())),
             Payload::Blob(name) => name,
@@ -281,7 +293,10 @@ impl Store {
         let Some(mut file) = self.blobs.read(&name, format::max_envelope_bytes(&self.settings.limits))? else {
             return Ok(None);
         };
-        let opened = format::open(&file, &self.settings.limits)?;
+        let opened = match verify {
+            true => format::open(&file, &self.settings.limits)?,
+            false => format::open_trusting(&file, &self.settings.limits)?,
+        };
         let (sealed, _) = entry::decode(opened.header)?;
         if sealed.key != *key || sealed.core.checksum != found.core.checksum {
             return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));
@@ -293,9 +308,15 @@ impl Store {
     }
 
     fn inflate(&self, core: &Core, stored: Cow<'_, [u8]>) -> Result<Vec<u8>> {
-        match compress::inflate(core.codec, &stored, core.raw_size, &self.settings.limits)? {
-            Cow::Owned(raw) => Ok(raw),
-            Cow::Borrowed(_) => Ok(stored.into_owned()),
+        core.codec.check_available()?;
+        match compress::inflate(core.codec, &stored, core.raw_size, &self.settings.limits) {
+            Ok(Cow::Owned(raw)) => Ok(raw),
+            Ok(Cow::Borrowed(_)) => Ok(stored.into_owned()),
+            // Its codec is there, so that the bytes must be other ones: unverified, they may be.
+            Err(error) if error.is_compression() => {
+                Err(CacheError::caused_by(ErrorKind::Integrity, error.to_string(), error))
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Flusher, Settings, Store, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
 use crate::config::{CacheConfig, Durability};
-use crate::error::Result;
-use crate::metadata::sled::{SledIndex, SledOptions};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::metadata::sled::{Health, SledIndex, SledOptions};
 use crate::metadata::{MemoryIndex, MetadataBackend};
 use crate::vfs::lock::lock_root;
 use crate::vfs::publish::empty_staging;
@@ -41,11 +41,45 @@ impl Settings {
         Self {
             limits: config.limits,
             durability: config.durability,
-            codec: config.compression.codec,
+            values: config.value_compression(),
+            numbers: config.number_compression(),
             compress_from: config.compression.threshold_bytes,
-            inline_up_to: config.storage.inline_bytes,
+            // What an index in memory holds is not there the next time.
+            inline_up_to: if keeps_files_alone(config) { 0 } else { config.storage.inline_bytes },
+            verify: config.metadata.verify_cache_integrity,
         }
     }
+}
+
+/// Whether there is nothing but files to find the entries by.
+fn keeps_files_alone(config: &CacheConfig) -> bool {
+    config.has_index_in_memory() && !config.is_in_memory()
+}
+
+/// The index of a directory, in agreement with its blobs.
+fn open_index(root: &Path, blobs: &FilesystemBlobs, config: &CacheConfig) -> Result<Arc<dyn MetadataBackend>> {
+    if keeps_files_alone(config) {
+        return index_of_files(root, blobs, config);
+    }
+    let options = SledOptions { root: root.to_path_buf(), page_cache_bytes: config.page_cache_bytes() };
+    let (index, health) = SledIndex::open(options)?;
+    recover::reconcile(&index, blobs, health, &config.limits)?;
+    index.rebuilt()?;
+    Ok(Arc::new(index))
+}
+
+/// An index in memory of what the files say. A directory that has an index is refused: values may lie in that alone.
+fn index_of_files(root: &Path, blobs: &FilesystemBlobs, config: &CacheConfig) -> Result<Arc<dyn MetadataBackend>> {
+    if SledIndex::is_at(root) {
+        let message = format!(
+            "{} has an index of its own: open it with metadata.backend `sled`, or choose another directory",
+            root.display()
+        );
+        return Err(CacheError::new(ErrorKind::Config, message));
+    }
+    let index = MemoryIndex::default();
+    recover::reconcile(&index, blobs, Health::New, &config.limits)?;
+    Ok(Arc::new(index))
 }
 
 impl Store {
@@ -53,19 +87,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if a newer
-    /// release wrote it; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
+    /// release wrote it, or another kind of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(root: &Path, config: &CacheConfig) -> Result<Self> {
         let vfs: Arc<dyn Vfs> = Arc::new(RealVfs::new());
         let lock = lock_root(&*vfs, root)?;
         empty_staging(&*vfs, root)?;
         manifest::shake_hands(&*vfs, root)?;
-        let options = SledOptions { root: root.to_path_buf(), page_cache_bytes: config.page_cache_bytes() };
-        let (index, health) = SledIndex::open(options)?;
         let blobs = FilesystemBlobs::open(vfs, root)?;
-        recover::reconcile(&index, &blobs, health, &config.limits)?;
-        index.rebuilt()?;
-        let (index, blobs): (Arc<dyn MetadataBackend>, Arc<dyn BlobBackend>) = (Arc::new(index), Arc::new(blobs));
+        let index = open_index(root, &blobs, config)?;
+        let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
         let flusher = match config.durability {
             Durability::Immediate => None,
             Durability::Interval => {

@@ -75,6 +75,8 @@ fn main() {
         Some("key-of-a-file") => println!("{}", by_content(Path::new(&arguments[1]))),
         Some("unserialisable") => (0..3).for_each(|n| assert_eq!(unserialisable(n).0, n)),
         Some("long-key") => limited(),
+        Some("configuration") => configuration(),
+        Some("read-twice") => read_twice(number(1), number(2)),
         other => panic!("there is no story {other:?}"),
     }
 }
@@ -111,4 +113,29 @@ fn limited() {
     for _ in 0..3 {
         assert_eq!(with_a_long_key(&"x".repeat(2000)), 2000);
     }
+}
+
+/// Tells how the default cache is configured.
+fn configuration() {
+    let cache = default_cache().expect("the directory is ours");
+    print!("{}", cache.config().to_json().expect("a cache is open with it"));
+}
+
+/// Fills the index, reads all of it twice, and tells how many bytes the second time read from files.
+fn read_twice(count: u64, size: u64) {
+    let cache = default_cache().expect("the directory is ours");
+    (0..count).for_each(|n| drop(cache.put(&vec![n as u8; size as usize], n).expect("there is room")));
+    cache.flush().expect("there is room");
+    let read_all = || (0..count).for_each(|n| assert!(cache.get::<Vec<u8>>(n).is_ok_and(|value| value.is_some())));
+    read_all();
+    let before = bytes_read();
+    read_all();
+    println!("{}", bytes_read() - before);
+}
+
+/// What this process has read by system calls so far, where the system tells.
+fn bytes_read() -> u64 {
+    let told = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let told = told.lines().find_map(|line| line.strip_prefix("rchar: ")).and_then(|bytes| bytes.parse().ok());
+    told.unwrap_or(0)
 }

@@ -108,7 +108,7 @@ impl AsyncCache {
     }
 
     fn pending(&self, key: impl ToKey) -> PendingKey {
-        key.to_key_with(KeyWriter::with_limits(self.0.limits()))
+        key.to_key_with(KeyWriter::with_rules(self.0.key_rules()))
     }
 
     async fn run<R: Send + 'static>(&self, work: impl FnOnce(&Cache) -> R + Send + 'static) -> R {

@@ -167,3 +167,11 @@ fn the_numbers_of_the_formats_are_those_on_disk() {
     assert_eq!([Bincode, MessagePack].map(PayloadFormat::id), [1, 2]);
     assert_eq!([0, 1, 2, 3].map(PayloadFormat::from_id), [None, Some(Bincode), Some(MessagePack), None]);
 }
+
+#[test]
+fn vectors_of_numbers_are_told_from_bytes_and_everything_else() {
+    assert!(holds_numbers(type_fingerprint::<Vec<f64>>()) && holds_numbers(type_fingerprint::<Vec<u16>>()));
+    assert!(holds_numbers(type_fingerprint::<Vec<i8>>()));
+    assert!(!holds_numbers(type_fingerprint::<Vec<u8>>()) && !holds_numbers(type_fingerprint::<f64>()));
+    assert!(!holds_numbers(type_fingerprint::<Vec<Vec<f64>>>()) && !holds_numbers(0));
+}

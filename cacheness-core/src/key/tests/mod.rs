@@ -7,6 +7,7 @@ mod injective;
 mod limits;
 mod paths;
 mod process;
+mod rules;
 mod serde;
 
 use super::{Key, KeyWriter, ToKey};

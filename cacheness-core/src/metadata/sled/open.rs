@@ -92,6 +92,11 @@ impl SledIndex {
         }
     }
 
+    /// Whether there is such an index in a cache directory.
+    pub(crate) fn is_at(root: &Path) -> bool {
+        index_dir(root).exists()
+    }
+
     /// Says that the blobs without a record have been taken up or removed, which is then not done again.
     ///
     /// # Errors

@@ -1,0 +1,232 @@
+//! Setting the fields of a configuration, one at a time.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{CacheConfig, Durability};
+use crate::compress::Codec;
+use crate::limits::Limits;
+
+/// Changes, one at a time.
+impl CacheConfig {
+    /// Sets the directory of the cache.
+    #[must_use]
+    pub fn with_cache_dir(mut self, cache_dir: impl Into<PathBuf>) -> Self {
+        self.storage.cache_dir = cache_dir.into();
+        self
+    }
+
+    /// Sets how long an entry stays valid if the put does not say.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl_seconds = Some(ttl.as_secs_f64());
+        self
+    }
+
+    /// Lets entries whose put does not say otherwise stay valid for ever.
+    #[must_use]
+    pub fn without_ttl(mut self) -> Self {
+        self.default_ttl_seconds = None;
+        self
+    }
+
+    /// Sets the size of all stored entries, in MB of 1024 × 1024 bytes.
+    #[must_use]
+    pub fn with_max_size_mb(mut self, megabytes: u64) -> Self {
+        self.storage.max_cache_size_mb = megabytes;
+        self
+    }
+
+    /// Sets whether opening the cache removes expired entries.
+    #[must_use]
+    pub fn with_cleanup_on_init(mut self, cleanup: bool) -> Self {
+        self.storage.cleanup_on_init = cleanup;
+        self
+    }
+
+    /// Sets the size up to which stored values live inside the index.
+    #[must_use]
+    pub fn with_inline_bytes(mut self, bytes: u64) -> Self {
+        self.storage.inline_bytes = bytes;
+        self
+    }
+
+    /// Sets how long a put waits at most before it is written to the disk, in whole milliseconds.
+    #[must_use]
+    pub fn with_flush_interval(mut self, interval: Duration) -> Self {
+        self.storage.flush_interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Sets the backend of the index by its name, `sled` or `memory`; values follow it unless they have
+    /// [their own](Self::with_blob_backend).
+    #[must_use]
+    pub fn with_backend(mut self, name: impl Into<String>) -> Self {
+        self.metadata.backend = name.into();
+        self
+    }
+
+    /// Sets whether entries keep a readable copy of the parameters of their key.
+    #[must_use]
+    pub fn with_stored_key_params(mut self, store: bool) -> Self {
+        self.metadata.store_cache_key_params = store;
+        self
+    }
+
+    /// Sets whether the checksum of a value in a file is verified before it is returned; what is given up without is told
+    /// at the [field](CacheMetadataConfig::verify_cache_integrity).
+    #[must_use]
+    pub fn with_verified_integrity(mut self, verify: bool) -> Self {
+        self.metadata.verify_cache_integrity = verify;
+        self
+    }
+
+    /// Sets the backend of values by its name, `filesystem` or `memory`.
+    #[must_use]
+    pub fn with_blob_backend(mut self, name: impl Into<String>) -> Self {
+        self.blob.backend = Some(name.into());
+        self
+    }
+
+    /// Sets the memory for pages of the index, in MB of 1024 × 1024 bytes.
+    #[must_use]
+    pub fn with_page_cache_mb(mut self, megabytes: u64) -> Self {
+        self.metadata.page_cache_mb = megabytes;
+        self
+    }
+
+    /// Sets how values are compressed, at the codec's own level; another follows by
+    /// [`with_compression_level`](Self::with_compression_level).
+    #[must_use]
+    pub fn with_codec(mut self, codec: Codec) -> Self {
+        self.compression.codec = codec;
+        self.compression.level = None;
+        self
+    }
+
+    /// Sets the level of the codec.
+    #[must_use]
+    pub fn with_compression_level(mut self, level: u8) -> Self {
+        self.compression.level = Some(level);
+        self
+    }
+
+    /// Sets how vectors of numbers are compressed, at the codec's own level; another follows by
+    /// [`with_numbers_level`](Self::with_numbers_level).
+    #[must_use]
+    pub fn with_numbers_codec(mut self, codec: Codec) -> Self {
+        self.compression.numbers_codec = Some(codec);
+        self.compression.numbers_level = None;
+        self
+    }
+
+    /// Sets the level for vectors of numbers.
+    #[must_use]
+    pub fn with_numbers_level(mut self, level: u8) -> Self {
+        self.compression.numbers_level = Some(level);
+        self
+    }
+
+    /// Sets the size in bytes from which values are compressed.
+    #[must_use]
+    pub fn with_compression_threshold(mut self, bytes: u64) -> Self {
+        self.compression.threshold_bytes = bytes;
+        self
+    }
+
+    /// Sets whether a path in a key counts by what lies there, or by its text.
+    #[must_use]
+    pub fn with_hashed_path_content(mut self, hash: bool) -> Self {
+        self.serialization.hash_path_content = hash;
+        self
+    }
+
+    /// Sets how deep values may nest in a key.
+    #[must_use]
+    pub fn with_max_collection_depth(mut self, depth: u16) -> Self {
+        self.serialization.max_collection_depth = depth;
+        self
+    }
+
+    /// Sets when a put is safe from a power cut.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets the largest keys, values and headers accepted.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use super::*;
+
+    #[test]
+    fn every_builder_sets_its_own_field() {
+        let limits = Limits { max_key_bytes: 1, ..Limits::DEFAULT };
+        let config = CacheConfig::in_memory()
+            .with_cache_dir("d")
+            .with_ttl(Duration::from_millis(1500))
+            .with_max_size_mb(3)
+            .with_cleanup_on_init(true)
+            .with_inline_bytes(7)
+            .with_flush_interval(Duration::from_secs(2))
+            .with_backend("sled")
+            .with_stored_key_params(false)
+            .with_verified_integrity(false)
+            .with_page_cache_mb(16)
+            .with_blob_backend("memory")
+            .with_codec(Codec::None)
+            .with_compression_level(8)
+            .with_compression_threshold(9)
+            .with_numbers_codec(Codec::Lz4)
+            .with_numbers_level(2)
+            .with_hashed_path_content(false)
+            .with_max_collection_depth(4)
+            .with_durability(Durability::Immediate)
+            .with_limits(limits);
+        let expected = CacheConfig {
+            storage: CacheStorageConfig {
+                cache_dir: "d".into(),
+                max_cache_size_mb: 3,
+                cleanup_on_init: true,
+                inline_bytes: 7,
+                flush_interval_ms: 2000,
+            },
+            metadata: CacheMetadataConfig {
+                backend: "sled".to_owned(),
+                store_cache_key_params: false,
+                verify_cache_integrity: false,
+                page_cache_mb: 16,
+            },
+            blob: CacheBlobConfig { backend: Some("memory".to_owned()) },
+            compression: CompressionConfig {
+                codec: Codec::None,
+                level: Some(8),
+                threshold_bytes: 9,
+                numbers_codec: Some(Codec::Lz4),
+                numbers_level: Some(2),
+            },
+            serialization: SerializationConfig { hash_path_content: false, max_collection_depth: 4 },
+            durability: Durability::Immediate,
+            limits,
+            default_ttl_seconds: Some(1.5),
+        };
+        assert_eq!(config, expected);
+        assert_eq!(config.without_ttl().default_ttl_seconds, None);
+    }
+
+    #[test]
+    fn another_codec_does_not_keep_the_level_of_the_one_before() {
+        let config = CacheConfig::default().with_compression_level(19).with_numbers_level(5);
+        let config = config.with_codec(Codec::Lz4).with_numbers_codec(Codec::Lz4);
+        assert_eq!((config.compression.level, config.compression.numbers_level), (None, None));
+    }
+}

@@ -1,0 +1,107 @@
+//! The table in docs/configuration.md and the code say the same.
+
+use std::collections::BTreeSet;
+
+use cacheness::CacheConfig;
+use serde_json::Value;
+
+use super::leaves;
+use super::precedence::configured;
+
+struct Row {
+    name: String,
+    kind: String,
+    unit: String,
+    default: String,
+    variable: String,
+    meaning: String,
+}
+
+fn document() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md")).unwrap()
+}
+
+/// The rows of the table of fields.
+fn rows() -> Vec<Row> {
+    let plain = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    let row = |line: &str| {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(plain).collect();
+        let [name, kind, unit, default, variable, meaning] = <[String; 6]>::try_from(cells).ok()?;
+        Some(Row { name, kind, unit, default, variable, meaning })
+    };
+    let text = document();
+    let table = text.lines().skip_while(|line| !line.starts_with("| field ")).take_while(|line| line.starts_with('|'));
+    table.skip(2).map(|line| row(line).unwrap_or_else(|| panic!("not six cells: {line}"))).collect()
+}
+
+#[test]
+fn the_table_has_every_field_with_its_type_and_default() {
+    let mut rows = rows();
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut fields = leaves(&CacheConfig::default());
+    fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let (documented, known): (Vec<_>, Vec<_>) =
+        (rows.iter().map(|row| &row.name).collect(), fields.iter().map(|(name, _)| name).collect());
+    assert_eq!(documented, known);
+    for (row, (name, default)) in rows.iter().zip(&fields) {
+        let as_written = match default {
+            Value::Null => "none".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        assert_eq!(row.default, as_written, "{name}");
+        let fits = match default {
+            Value::Bool(_) => row.kind == "bool",
+            Value::Number(_) => row.kind == "integer",
+            Value::String(_) => ["path", "name"].contains(&row.kind.as_str()),
+            _ => ["optional name", "optional integer", "optional number"].contains(&row.kind.as_str()),
+        };
+        assert!(fits, "{name} is no {}", row.kind);
+        assert!(!row.meaning.is_empty() && !row.unit.is_empty(), "{name}");
+    }
+}
+
+/// Variables that set a field, with a value that is not its default.
+const VARIABLES: [(&str, &str); 6] = [
+    ("CACHENESS_DIR", "{dir}"),
+    ("CACHENESS_MAX_SIZE_MB", "77"),
+    ("CACHENESS_BACKEND", "memory"),
+    ("CACHENESS_COMPRESSION_CODEC", "gzip"),
+    ("CACHENESS_COMPRESSION_LEVEL", "7"),
+    ("CACHENESS_DEFAULT_TTL_SECONDS", "90s"),
+];
+
+#[test]
+fn each_variable_sets_the_field_that_the_table_says_and_no_other() {
+    let rows = rows();
+    let documented: BTreeSet<_> =
+        rows.iter().map(|row| row.variable.as_str()).filter(|name| !name.is_empty()).collect();
+    assert_eq!(documented, VARIABLES.iter().map(|(name, _)| *name).collect());
+    let dir = tempfile::tempdir().unwrap();
+    for (variable, value) in VARIABLES {
+        // The level is one of a codec that has levels; the directory is set in any case.
+        let given: &[_] = match variable {
+            "CACHENESS_COMPRESSION_LEVEL" => &[("CACHENESS_COMPRESSION_CODEC", "zstd")],
+            _ => &[],
+        };
+        let place = dir.path().join("cache");
+        let before = leaves(&configured(&place, given));
+        let (place, value) = match variable {
+            "CACHENESS_DIR" => (dir.path().join("other"), dir.path().join("other").to_str().unwrap().to_owned()),
+            _ => (place, value.to_owned()),
+        };
+        let after = leaves(&configured(&place, &[given, &[(variable, value.as_str())]].concat()));
+        let changed: Vec<_> =
+            before.iter().zip(&after).filter(|(before, after)| before != after).map(|((name, _), _)| name).collect();
+        let row = rows.iter().find(|row| row.variable == variable).unwrap();
+        assert_eq!(changed, [&row.name], "{variable}");
+    }
+}
+
+#[test]
+fn the_other_variables_are_explained_too() {
+    let text = document();
+    for variable in ["CACHENESS_CONFIG", "CACHENESS_DISABLE"] {
+        assert!(text.contains(variable), "{variable}");
+    }
+}

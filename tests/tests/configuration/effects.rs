@@ -1,0 +1,93 @@
+//! Walks all fields. For each there is an experiment: the same is done with the field as it is by default and with
+//! another value, and what is observed must differ. A field without one fails the test, and so does an experiment that
+//! observes something else every time.
+
+use std::path::Path;
+
+use cacheness::CacheConfig;
+use serde_json::{Value, json};
+
+use super::experiments as observe;
+use super::{leaves, with};
+
+struct Experiment {
+    field: &'static str,
+    /// What else must be so for the field to matter.
+    given: Vec<(&'static str, Value)>,
+    changed: Value,
+    observe: fn(&Path, &CacheConfig) -> String,
+}
+
+fn experiment(field: &'static str, changed: Value, observe: fn(&Path, &CacheConfig) -> String) -> Experiment {
+    Experiment { field, given: Vec::new(), changed, observe }
+}
+
+impl Experiment {
+    fn given(mut self, field: &'static str, value: Value) -> Self {
+        self.given.push((field, value));
+        self
+    }
+
+    fn run(&self, changed: bool) -> String {
+        let dir = cacheness_tests::scratch();
+        let mut config = with(&CacheConfig::new(dir.path().join("cache")), &self.given);
+        if changed {
+            let text = self.changed.to_string().replace("{dir}", dir.path().to_str().unwrap());
+            config = with(&config, &[(self.field, serde_json::from_str(&text).unwrap())]);
+        }
+        (self.observe)(dir.path(), &config)
+    }
+}
+
+fn experiments() -> Vec<Experiment> {
+    vec![
+        experiment("storage.cache_dir", json!("{dir}/elsewhere"), observe::place),
+        experiment("storage.max_cache_size_mb", json!(1), observe::entries_left),
+        experiment("storage.cleanup_on_init", json!(true), observe::expired_entries_after_opening),
+        experiment("storage.inline_bytes", json!(0), observe::blob_files),
+        experiment("storage.flush_interval_ms", json!(1), observe::on_disk_after_a_while)
+            .given("storage.flush_interval_ms", json!(60_000)),
+        experiment("metadata.backend", json!("memory"), observe::place),
+        experiment("metadata.store_cache_key_params", json!(false), observe::key_params),
+        experiment("metadata.verify_cache_integrity", json!(false), observe::a_damaged_value),
+        experiment("metadata.page_cache_mb", json!(64), observe::bytes_read_again)
+            .given("metadata.page_cache_mb", json!(16)),
+        experiment("blob.backend", json!("filesystem"), observe::blob_files).given("metadata.backend", json!("memory")),
+        experiment("compression.codec", json!("none"), observe::text_as_stored),
+        experiment("compression.level", json!(19), observe::text_as_stored).given("compression.codec", json!("zstd")),
+        experiment("compression.threshold_bytes", json!(1 << 30), observe::text_as_stored),
+        experiment("compression.numbers_codec", json!("gzip"), observe::numbers_as_stored),
+        experiment("compression.numbers_level", json!(19), observe::numbers_as_stored)
+            .given("compression.numbers_codec", json!("zstd")),
+        experiment("serialization.hash_path_content", json!(false), observe::a_changed_file_in_a_key),
+        experiment("serialization.max_collection_depth", json!(1), observe::a_nested_key),
+        experiment("durability", json!("immediate"), observe::on_disk_at_once)
+            .given("storage.flush_interval_ms", json!(60_000)),
+        experiment("limits.max_key_bytes", json!(10), observe::a_long_key),
+        experiment("limits.max_value_bytes", json!(10), observe::a_long_value),
+        experiment("limits.max_header_bytes", json!(10), observe::a_long_description),
+        experiment("default_ttl_seconds", json!(60), observe::time_to_live),
+    ]
+}
+
+#[test]
+fn every_field_changes_something_that_can_be_observed() {
+    let experiments = experiments();
+    let fields: Vec<_> = leaves(&CacheConfig::default()).into_iter().map(|(field, _)| field).collect();
+    for field in &fields {
+        let count = experiments.iter().filter(|experiment| experiment.field == field).count();
+        assert_eq!(count, 1, "experiments that show what {field} does");
+    }
+    assert_eq!(experiments.len(), fields.len(), "there is an experiment on a field that is gone");
+    for experiment in experiments {
+        let field = experiment.field;
+        let (before, again, after) = (experiment.run(false), experiment.run(false), experiment.run(true));
+        if before == observe::UNKNOWN {
+            cacheness_tests::skip(&format!("what {field} does cannot be observed on this system"));
+            continue;
+        }
+        assert_eq!(before, again, "the experiment on {field} depends on something else");
+        assert_ne!(before, after, "{field} changes nothing");
+        println!("{field}: {before} -> {after}");
+    }
+}

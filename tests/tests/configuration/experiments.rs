@@ -1,0 +1,182 @@
+//! What can be observed of a cache from outside.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cacheness::{Cache, CacheConfig, PutOptions, Result, params};
+
+use super::files;
+
+/// Where the system does not tell what is to be observed.
+pub(super) const UNKNOWN: &str = "unknown";
+
+fn open(config: &CacheConfig) -> Cache {
+    Cache::new(config.clone()).unwrap()
+}
+
+fn text(len: usize) -> String {
+    (0..)
+        .map(|n| format!("row {n} of {}, ", n * n % 977))
+        .flat_map(String::into_bytes)
+        .map(char::from)
+        .take(len)
+        .collect()
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    cacheness_tests::value_of(20).into_iter().cycle().take(len).collect()
+}
+
+fn outcome<T>(result: Result<T>) -> String {
+    result.map_or_else(|error| format!("{} error", error.kind()), |_| "accepted".to_owned())
+}
+
+/// Which directories the cache made.
+pub(super) fn place(dir: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put(&1, "key").unwrap();
+    cache.close().unwrap();
+    let made = |name: &str| !files(&dir.join(name)).is_empty();
+    format!("cache: {}, elsewhere: {}", made("cache"), made("elsewhere"))
+}
+
+/// How many of ten entries of 200 kB stay.
+pub(super) fn entries_left(_: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    (0..10).for_each(|n| drop(cache.put(&noise(200_000), n).unwrap()));
+    let stats = cache.get_stats().unwrap();
+    format!("{} entries, {} evicted", stats.entries, stats.evictions)
+}
+
+pub(super) fn expired_entries_after_opening(_: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put_with(&1, "key", PutOptions::new().ttl(Duration::from_micros(1))).unwrap();
+    while cache.exists("key").unwrap() {}
+    cache.close().unwrap();
+    let cache = open(config);
+    format!("{} entries", cache.get_stats().unwrap().entries)
+}
+
+pub(super) fn blob_files(dir: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put(&1, "key").unwrap();
+    format!("{} files", files(&dir.join("cache/blobs")).len())
+}
+
+/// Whether a copy of the directory, as a kill would leave it, has the entry.
+fn is_on_disk(dir: &Path) -> bool {
+    let copy = tempfile::tempdir_in(dir).unwrap();
+    let to = copy.path().join("copy");
+    // Files may go while they are copied.
+    if cacheness_tests::copy_dir(&dir.join("cache"), &to).is_err() {
+        return false;
+    }
+    Cache::open(to).is_ok_and(|cache| cache.exists("key").unwrap())
+}
+
+pub(super) fn on_disk_at_once(dir: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put(&1, "key").unwrap();
+    format!("on disk: {}", is_on_disk(dir))
+}
+
+/// Waits long for what should come, and not long for what should come in a minute.
+pub(super) fn on_disk_after_a_while(dir: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put(&1, "key").unwrap();
+    let patience = Duration::from_secs(if config.flush_interval() < Duration::from_secs(1) { 60 } else { 1 });
+    let begun = Instant::now();
+    while begun.elapsed() < patience {
+        if is_on_disk(dir) {
+            return "on disk".to_owned();
+        }
+    }
+    "not yet on disk".to_owned()
+}
+
+pub(super) fn key_params(_: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put(&1, params! { run: 42 }).unwrap();
+    let (_, entry) = cache.get_with_metadata::<i32>(params! { run: 42 }).unwrap().unwrap();
+    format!("{:?}", entry.cache_key_params())
+}
+
+/// What a flipped bit in the middle of a value's file leads to.
+pub(super) fn a_damaged_value(dir: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    let value = noise(20_000);
+    cache.put(&value, "key").unwrap();
+    let file: PathBuf = files(&dir.join("cache/blobs")).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    match cache.get::<Vec<u8>>("key").unwrap() {
+        None => "a miss".to_owned(),
+        Some(found) => format!("returned, right: {}", found == value),
+    }
+}
+
+/// Whether the index, read once, must be read from its files again.
+pub(super) fn bytes_read_again(dir: &Path, config: &CacheConfig) -> String {
+    let file = dir.join("cache.toml");
+    config.clone().with_inline_bytes(65_536).with_codec(cacheness::Codec::None).to_file(&file).unwrap();
+    let program = env!("CARGO_BIN_EXE_probe");
+    let mut probe = cacheness_tests::probe(program, &dir.join("cache"), &["read-twice", "20000", "1000"]);
+    let output = probe.env("CACHENESS_CONFIG", file).output().unwrap();
+    assert!(output.status.success(), "{}", cacheness_tests::errors_of(&output));
+    if !Path::new("/proc/self/io").exists() {
+        return UNKNOWN.to_owned();
+    }
+    let bytes: u64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    format!("more than 1 MB of 20 read again: {}", bytes > 1_000_000)
+}
+
+fn stored_as(cache: &Cache, put: impl FnOnce(&Cache)) -> String {
+    put(cache);
+    let entry = cache.get_with_metadata::<String>("key").unwrap().map(|(_, entry)| entry);
+    let entry = entry.or_else(|| cache.get_with_metadata::<Vec<u32>>("key").unwrap().map(|(_, entry)| entry)).unwrap();
+    format!("{} bytes by {}", entry.size(), entry.codec())
+}
+
+pub(super) fn text_as_stored(_: &Path, config: &CacheConfig) -> String {
+    stored_as(&open(config), |cache| drop(cache.put(&text(50_000), "key").unwrap()))
+}
+
+pub(super) fn numbers_as_stored(_: &Path, config: &CacheConfig) -> String {
+    let numbers: Vec<u32> = (0..20_000_u32).map(|n| n * n % 977).collect();
+    stored_as(&open(config), |cache| drop(cache.put(&numbers, "key").unwrap()))
+}
+
+pub(super) fn a_changed_file_in_a_key(dir: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    let file = dir.join("argument");
+    fs::write(&file, "before").unwrap();
+    cache.put(&1, file.as_path()).unwrap();
+    fs::write(&file, "after").unwrap();
+    format!("found: {}", cache.exists(file.as_path()).unwrap())
+}
+
+pub(super) fn a_nested_key(_: &Path, config: &CacheConfig) -> String {
+    outcome(open(config).put(&1, vec![vec!["a"]]))
+}
+
+pub(super) fn a_long_key(_: &Path, config: &CacheConfig) -> String {
+    outcome(open(config).put(&1, "x".repeat(100)))
+}
+
+pub(super) fn a_long_value(_: &Path, config: &CacheConfig) -> String {
+    outcome(open(config).put(&"x".repeat(100), "key"))
+}
+
+pub(super) fn a_long_description(_: &Path, config: &CacheConfig) -> String {
+    outcome(open(config).put_with(&1, "key", PutOptions::new().description("x".repeat(100))))
+}
+
+pub(super) fn time_to_live(_: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put(&1, "key").unwrap();
+    let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
+    format!("{:?}", entry.ttl())
+}

@@ -44,6 +44,11 @@ pub(crate) fn identity(bytes: &[u8]) -> Identity {
     *blake3::hash(bytes).as_bytes()
 }
 
+/// The identity of some bytes among those of one context: no bytes have it in another one, nor without any.
+pub(crate) fn identity_within(context: &'static str, bytes: &[u8]) -> Identity {
+    blake3::derive_key(context, bytes)
+}
+
 /// [`identity`] over parts as they come.
 pub(crate) struct IdentityHasher(Blake3);
 

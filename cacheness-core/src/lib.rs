@@ -11,6 +11,7 @@ mod default;
 mod digest;
 mod entry;
 mod error;
+mod exit;
 mod flight;
 mod format;
 mod handler;
@@ -25,11 +26,12 @@ mod runtime;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod utility;
 mod value;
 mod vfs;
 mod warn;
 
-pub use blob::{BlobBackend, MemoryBlobs};
+pub use blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
 pub use blob_name::BlobName;
 pub use cache::{
     AsyncCache, AsyncEntries, Cache, Entries, Expired, PutOptions, Stats, Transfer, migrate_cache, migrate_cache_with,
@@ -41,7 +43,7 @@ pub use config::{
     SerializationConfig,
 };
 pub use default::{default_cache, set_default_cache};
-pub use entry::Entry;
+pub use entry::{CompressionInfo, Entry};
 pub use error::{CacheError, ErrorKind, Result};
 pub use handler::Storable;
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
@@ -50,4 +52,8 @@ pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
 pub use query::{EntryField, Field, Filter};
+pub use store::blob_store::{
+    BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
+};
+pub use utility::{get_size_mb, hash_content, hash_file_path};
 pub use value::{Metadata, Value};

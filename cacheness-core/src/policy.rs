@@ -31,7 +31,7 @@ pub(crate) enum Verdict {
 /// computation, because what is written after it is fresh again.
 ///
 /// More than that cannot be had from timestamps alone: an entry from ten years ahead that nobody touches for ten years
-/// looks newly written then. Hence who finds an entry expired removes it, and it does not come back.
+/// looks newly written then. A call that finds it expired writes a new one in its place; a reader leaves it there.
 pub(crate) fn judge(
     created_at: Timestamp,
     expires_at: Option<Timestamp>,

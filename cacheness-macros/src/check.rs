@@ -112,6 +112,10 @@ fn together(flavor: Flavor, options: &Options, function: &Function, shape: &Shap
     if let (Some(include), Some(_)) = (&options.include_defaults, &options.key) {
         errors.on(include, "`include_defaults` is about arguments, and with `key(..)` they are not part of the key");
     }
+    if let (Some(stale), true) = (options.serves_stale(), options.cache_err) {
+        errors
+            .on(stale, "`stale_on_error` answers in place of an `Err`, and `cache_err` stores it: remove one of them");
+    }
     let Some(call) = &options.call else { return };
     if call.name == function.sig.ident {
         errors.at(call.name.span(), "`call` adds a function: give it a name of its own");

@@ -30,6 +30,8 @@ use crate::parse::Flavor;
 /// | `condition = path`, a closure | stores only results for which it is true |
 /// | `cache_none`, `cache_err` | stores `None` and `Err` too; by default only `Some` and `Ok` are stored |
 /// | `metadata(name = expr, ..)` | stored with the result; may use the arguments, computed on a miss |
+/// | `tags("user:{id}", expr, ..)` | groups of the result; a literal names arguments as in `format!`, anything else is an expression that prints; evaluated before the body, on a miss |
+/// | `stale_on_error` | an expired result is returned when the function returns `Err`; see below |
 /// | `ignore_errors = false` | errors of the cache are returned; the function returns a `Result` whose error is `From<CacheError>` |
 /// | `single_flight = false` | concurrent calls with one key all run the body |
 /// | `memory = false` | reserved for a tier in memory; without effect so far |
@@ -40,6 +42,12 @@ use crate::parse::Flavor;
 ///
 /// What a function returns must be `serde::Serialize` and `DeserializeOwned` (the `T` of `Result<T, E>` and `Option<T>`),
 /// and its arguments `CacheKey` or `Serialize`. A `Path` stands for the content of the file or directory.
+///
+/// With `stale_on_error` the body runs at every call after the result has expired, and only an `Err` of it is replaced:
+/// by the expired result, as long as that is in the cache, that is until it is cleaned up, evicted or removed. Concurrent
+/// calls that waited for the one that failed get the same without a run. Errors of the cache itself, `refresh` and
+/// `bypass` tell what they have to tell. Such a call is a miss, counted in `FunctionInfo::stale` as well. The function
+/// returns a `Result`, and the future of an `async fn` is then `Send` only if its error is.
 ///
 /// Results belong to the path of the function and survive a change of its body, unless `version` says otherwise. The
 /// path is not enough for a function inside another one, nor for an associated function without `self`, which looks the

@@ -23,6 +23,7 @@
 //! - [`default_cache`] is the cache they use when they name none: opened as the environment says ([`CacheConfig::from_env`]),
 //!   or given by [`set_default_cache`].
 //! - [`Cache`] is the same without attributes: [`put`](Cache::put), [`get`](Cache::get), and what belongs to them.
+//! - [`hash_content`], [`hash_file_path`] and [`get_size_mb`] hash and measure as the cache does.
 //! - [`macro@CacheKey`] makes a type part of keys; types that implement `serde::Serialize` already are.
 //!
 //! A hit is what this function returned for these arguments, as this type. What cannot be believed is a miss; an error of
@@ -67,6 +68,36 @@ pub use cacheness_macros::cache_if;
 /// assert_eq!(get_weather("London"), get_weather("London"));
 /// assert_eq!(cacheness::function(get_weather).info()?.hits, 1);
 /// # Ok::<(), cacheness::CacheError>(())
+/// ```
+///
+/// Results in groups, and an expired one where the function fails:
+///
+/// ```
+/// use cacheness::{Cache, cached};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = std::env::temp_dir().join(format!("cacheness-doc-cached-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir)?;
+/// # let file = dir.join("7.txt");
+/// # let path = file.to_str().expect("it is a text");
+/// #[cached(cache = cache, skip(cache), ttl = 0.01, tags("user:{user}", "profiles"), stale_on_error)]
+/// fn profile(cache: &Cache, path: &str, user: u32) -> Result<String, std::io::Error> {
+///     std::fs::read_to_string(path)
+/// }
+///
+/// let cache = Cache::in_memory();
+/// std::fs::write(path, "likes tea")?;
+/// assert_eq!(profile(&cache, path, 7)?, "likes tea");
+///
+/// std::fs::remove_file(path)?;
+/// std::thread::sleep(std::time::Duration::from_millis(20));
+/// assert_eq!(profile(&cache, path, 7)?, "likes tea");
+///
+/// assert_eq!(cache.invalidate_tag("user:7")?, 1);
+/// assert!(profile(&cache, path, 7).is_err());
+/// # std::fs::remove_dir_all(dir)?;
+/// # Ok(())
+/// # }
 /// ```
 pub use cacheness_macros::cached;
 

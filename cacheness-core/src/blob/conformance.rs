@@ -11,6 +11,7 @@ use crate::{CacheError, Durability, ErrorKind};
 /// When it does not.
 pub fn blob_backend(blobs: &dyn BlobBackend) {
     what_was_written_is_read(blobs);
+    what_was_written_in_pieces_is_read_at_any_place(blobs);
     limits_hold(blobs);
     a_start_is_read(blobs);
     what_is_missing_is_none(blobs);
@@ -50,6 +51,33 @@ fn what_was_written_is_read(blobs: &dyn BlobBackend) {
             assert_eq!(blobs.read(&name, 1 << 20).unwrap(), Some(parts.concat()), "after sync");
             assert!(blobs.remove(&name).unwrap());
         }
+    }
+}
+
+fn what_was_written_in_pieces_is_read_at_any_place(blobs: &dyn BlobBackend) {
+    for durability in [Durability::Interval, Durability::Immediate] {
+        let [name, dropped] = [BlobName::unique(), BlobName::unique()];
+        assert!(blobs.open(&name).unwrap().is_none());
+        let mut writing = blobs.create(&name).unwrap();
+        let mut given_up = blobs.create(&dropped).unwrap();
+        given_up.write(b"never seen").unwrap();
+        (0..100u8).for_each(|piece| writing.write(&[piece; 1000]).unwrap());
+        assert_eq!(names(blobs), [], "not there before it is published");
+        writing.publish(durability).unwrap();
+        drop(given_up);
+        assert_eq!(names(blobs), std::slice::from_ref(&name));
+        let whole: Vec<u8> = (0..100).flat_map(|piece| [piece; 1000]).collect();
+        assert_eq!(blobs.read(&name, 100_000).unwrap().as_ref(), Some(&whole));
+        let mut reading = blobs.open(&name).unwrap().unwrap();
+        assert_eq!(reading.len(), 100_000);
+        let mut buf = [0; 1500];
+        for (offset, len) in [(0, 1500), (1500, 1500), (98_999, 1001), (500, 1500), (100_000, 0), (u64::MAX >> 1, 0)] {
+            assert_eq!(reading.read_at(offset, &mut buf).unwrap(), len, "at {offset}");
+            let start = usize::try_from(offset).unwrap().min(whole.len());
+            assert_eq!(buf[..len], whole[start..start + len]);
+        }
+        blobs.sync().unwrap();
+        assert!(blobs.remove(&name).unwrap());
     }
 }
 

@@ -34,10 +34,30 @@ fn payload(name: &BlobName) -> Vec<u8> {
     (0..len).map(|at| (sum >> (at % 57)) as u8 ^ at as u8).collect()
 }
 
+/// How a blob is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Whole,
+    Pieces,
+}
+
+const WAYS: [Way; 2] = [Way::Whole, Way::Pieces];
+
 fn write(blobs: &dyn BlobBackend, name: &BlobName, durability: Durability) -> Result<()> {
+    write_by(Way::Whole, blobs, name, durability)
+}
+
+fn write_by(way: Way, blobs: &dyn BlobBackend, name: &BlobName, durability: Durability) -> Result<()> {
     let payload = payload(name);
     let envelope = format::seal(name.as_str().as_bytes(), &payload, &Limits::DEFAULT)?;
-    blobs.write(name, &envelope.parts(), durability)
+    if way == Way::Whole {
+        return blobs.write(name, &envelope.parts(), durability);
+    }
+    let mut writing = blobs.create(name)?;
+    for piece in envelope.parts().concat().chunks(1000) {
+        writing.write(piece)?;
+    }
+    writing.publish(durability)
 }
 
 #[derive(Debug, PartialEq)]
@@ -70,8 +90,8 @@ fn live(vfs: &SimVfs, seed: u64) -> Acknowledged {
     let mut kept = Acknowledged::new();
     for step in 1.. {
         let done = match choice(seed, step, 8) {
-            0..3 => put(&blobs, Durability::Immediate, &mut kept),
-            3..6 => put(&blobs, Durability::Interval, &mut kept),
+            0..3 => put(&blobs, seed ^ step, Durability::Immediate, &mut kept),
+            3..6 => put(&blobs, seed ^ step, Durability::Interval, &mut kept),
             6 => kept.pop_first().map_or(Ok(()), |(name, _)| blobs.remove(&name).map(drop)),
             _ => blobs.sync().map(|()| kept.values_mut().for_each(|durable| *durable = true)),
         };
@@ -82,9 +102,9 @@ fn live(vfs: &SimVfs, seed: u64) -> Acknowledged {
     kept
 }
 
-fn put(blobs: &dyn BlobBackend, durability: Durability, kept: &mut Acknowledged) -> Result<()> {
+fn put(blobs: &dyn BlobBackend, chance: u64, durability: Durability, kept: &mut Acknowledged) -> Result<()> {
     let name = BlobName::unique();
-    write(blobs, &name, durability)?;
+    write_by(WAYS[(chance % 2) as usize], blobs, &name, durability)?;
     kept.insert(name, durability == Durability::Immediate);
     Ok(())
 }
@@ -172,31 +192,35 @@ const FAULTS: [Fault; 4] =
 
 #[test]
 fn a_write_whose_nth_call_fails_says_so_leaves_nothing_and_the_next_one_works() {
-    for durability in [Durability::Immediate, Durability::Interval] {
+    for (durability, way) in each_durability_and_way() {
         for fault in FAULTS {
-            let calls = (0..).take_while(|call| write_failing_at(*call, fault, Repeat::Once, durability)).count();
+            let calls = (0..).take_while(|call| write_failing_at(*call, fault, Repeat::Once, durability, way)).count();
             let expected = if durability == Durability::Immediate { 7 } else { 4 };
-            assert!(calls >= expected, "{durability:?}: {calls} calls");
+            assert!(calls >= expected, "{durability:?}, {way:?}: {calls} calls");
         }
     }
 }
 
 #[test]
 fn a_write_on_a_disk_that_stays_broken_says_so_and_works_again_after_repair() {
-    for durability in [Durability::Immediate, Durability::Interval] {
+    for (durability, way) in each_durability_and_way() {
         for fault in FAULTS {
-            let _ = (0..).take_while(|call| write_failing_at(*call, fault, Repeat::Sticky, durability)).count();
+            let _ = (0..).take_while(|call| write_failing_at(*call, fault, Repeat::Sticky, durability, way)).count();
         }
     }
 }
 
+fn each_durability_and_way() -> impl Iterator<Item = (Durability, Way)> {
+    [Durability::Immediate, Durability::Interval].into_iter().flat_map(|durability| WAYS.map(|way| (durability, way)))
+}
+
 /// Writes with a fault planned; false when there was no such call any more.
-fn write_failing_at(call: u64, fault: Fault, repeat: Repeat, durability: Durability) -> bool {
+fn write_failing_at(call: u64, fault: Fault, repeat: Repeat, durability: Durability, way: Way) -> bool {
     let vfs = SimVfs::new();
     let blobs = open(&vfs);
     let name = BlobName::unique();
     vfs.fail_at(call, fault, repeat);
-    let result = write(&blobs, &name, durability);
+    let result = write_by(way, &blobs, &name, durability);
     let struck = vfs.clear_faults();
     assert_eq!(result.is_err(), struck, "call {call}: {result:?}");
     if let Err(error) = &result {
@@ -216,8 +240,9 @@ fn write_failing_at(call: u64, fault: Fault, repeat: Repeat, durability: Durabil
 
 #[test]
 fn any_call_of_any_operation_may_fail_and_no_blob_comes_to_harm() {
-    let operations: [fn(&FilesystemBlobs, &BlobName) -> Result<()>; 6] = [
+    let operations: [fn(&FilesystemBlobs, &BlobName) -> Result<()>; 7] = [
         |blobs, name| blobs.read(name, MAX).map(drop),
+        |blobs, name| blobs.open(name)?.map_or(Ok(()), |mut blob| blob.read_at(3, &mut [0; 8]).map(drop)),
         |blobs, name| blobs.read_start(name, 8).map(drop),
         |blobs, _| blobs.list(&mut |_| Ok(())),
         |blobs, _| blobs.sync(),

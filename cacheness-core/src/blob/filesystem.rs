@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BlobBackend, BlobName};
+use super::{BlobBackend, BlobName, BlobRead, BlobWrite};
 use crate::vfs::publish::publish;
 use crate::vfs::read::{read_start, read_whole};
 use crate::vfs::root::{BLOBS, prepare_root};
@@ -14,6 +15,7 @@ use crate::{Durability, Result};
 
 mod quarantine;
 mod shards;
+mod streams;
 
 use quarantine::Quarantine;
 use shards::Shards;
@@ -24,9 +26,20 @@ const SUFFIX: &str = ".blob";
 /// one is synced as it is written: that bounds memory, and slows the writer down to what the disk can do.
 const MAX_UNSYNCED: usize = 4096;
 
-/// Blobs as files below a cache directory.
+/// Blobs as files below a cache directory. Clones are handles to the same blobs.
+#[derive(Clone, Debug)]
+pub(crate) struct FilesystemBlobs(Arc<Files>);
+
+impl Deref for FilesystemBlobs {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.0
+    }
+}
+
 #[derive(Debug)]
-pub(crate) struct FilesystemBlobs {
+pub(crate) struct Files {
     vfs: Arc<dyn Vfs>,
     root: PathBuf,
     shards: Shards,
@@ -46,9 +59,12 @@ impl FilesystemBlobs {
         let root = prepare_root(&*vfs, root)?;
         let shards = Shards::new(root.join(BLOBS));
         let quarantine = Quarantine::new(&root);
-        Ok(Self { vfs, root, shards, quarantine, unsynced: Mutex::default(), syncing: Mutex::default() })
+        let (unsynced, syncing) = (Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Files { vfs, root, shards, quarantine, unsynced, syncing })))
     }
+}
 
+impl Files {
     fn path(&self, name: &BlobName) -> PathBuf {
         self.shards.dir(name).join(file_name(name))
     }
@@ -62,13 +78,33 @@ impl FilesystemBlobs {
         publish(&*self.vfs, &self.root, &self.path(name), parts, durability)
     }
 
-    /// Writes once more when a directory was missing: somebody emptied the cache directory while it was in use.
-    fn write_restoring(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
-        match self.try_write(name, parts, durability) {
+    /// Lets a blob appear by `publish`, durable or noted for the next sync; if that fails it is not there.
+    fn appear(
+        &self,
+        name: &BlobName,
+        durability: Durability,
+        publish: impl FnOnce(Durability) -> Result<()>,
+    ) -> Result<()> {
+        let waiting = self.unsynced().len();
+        let durability = if waiting < MAX_UNSYNCED { durability } else { Durability::Immediate };
+        if let Err(error) = publish(durability) {
+            // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
+            let _ = self.vfs.remove(&self.path(name));
+            return Err(error);
+        }
+        if durability != Durability::Immediate {
+            self.unsynced().insert(name.clone());
+        }
+        Ok(())
+    }
+
+    /// Runs `step` once more when a directory was missing: somebody emptied the cache directory while it was in use.
+    fn restoring<T>(&self, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+        match step() {
             Err(error) if io_kind(&error) == Some(io::ErrorKind::NotFound) => {
                 self.shards.forget();
                 prepare_root(&*self.vfs, &self.root)?;
-                self.try_write(name, parts, durability)
+                step()
             }
             done => done,
         }
@@ -101,17 +137,15 @@ impl BlobBackend for FilesystemBlobs {
     }
 
     fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
-        let waiting = self.unsynced().len();
-        let durability = if waiting < MAX_UNSYNCED { durability } else { Durability::Immediate };
-        if let Err(error) = self.write_restoring(name, parts, durability) {
-            // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
-            let _ = self.vfs.remove(&self.path(name));
-            return Err(error);
-        }
-        if durability != Durability::Immediate {
-            self.unsynced().insert(name.clone());
-        }
-        Ok(())
+        self.appear(name, durability, |durability| self.restoring(|| self.try_write(name, parts, durability)))
+    }
+
+    fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>> {
+        streams::create(self, name)
+    }
+
+    fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
+        streams::open(self, name)
     }
 
     fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {

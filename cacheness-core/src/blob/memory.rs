@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{BlobBackend, BlobName};
+use super::{BlobBackend, BlobName, BlobRead, BlobWrite};
 use crate::{CacheError, Durability, ErrorKind, Result};
 
 /// Blobs in the memory of the process, gone with it. Clones are handles to the same blobs.
@@ -28,6 +28,14 @@ impl BlobBackend for MemoryBlobs {
         let bytes = parts.concat().into();
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), bytes);
         Ok(())
+    }
+
+    fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>> {
+        Ok(Box::new(Writing { blobs: self.clone(), name: name.clone(), bytes: Vec::new() }))
+    }
+
+    fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
+        Ok(self.get(name).map(|blob| Box::new(Reading(blob)) as Box<dyn BlobRead>))
     }
 
     fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {
@@ -62,6 +70,43 @@ impl BlobBackend for MemoryBlobs {
     /// Memory does not survive a power cut whatever is done.
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Writing {
+    blobs: MemoryBlobs,
+    name: BlobName,
+    bytes: Vec<u8>,
+}
+
+impl BlobWrite for Writing {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.try_reserve(bytes.len()).map_err(|error| {
+            CacheError::caused_by(ErrorKind::Storage, format!("no memory for blob {}", self.name), error)
+        })?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn publish(self: Box<Self>, durability: Durability) -> Result<()> {
+        self.blobs.write(&self.name, &[&self.bytes], durability)
+    }
+}
+
+#[derive(Debug)]
+struct Reading(Arc<[u8]>);
+
+impl BlobRead for Reading {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|start| self.0.get(start..)).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
     }
 }
 

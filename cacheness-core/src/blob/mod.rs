@@ -29,6 +29,20 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// `Storage`. There is no blob of that name then.
     fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()>;
 
+    /// Begins a blob that is written piece by piece. There is none of that name until it is
+    /// [published](BlobWrite::publish); dropped before, nothing is left of it.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>>;
+
+    /// Opens a blob for reading at any place; `None` when there is none of that name. What is open can be read to its end
+    /// also when the blob is removed meanwhile.
+    ///
+    /// # Errors
+    /// `Integrity` when something that no backend wrote has its name; `Storage`.
+    fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>>;
+
     /// Reads a whole blob; `None` when there is none of that name.
     ///
     /// # Errors
@@ -67,4 +81,32 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// # Errors
     /// `Storage`.
     fn sync(&self) -> Result<()>;
+}
+
+/// A blob being written. Memory does not grow with what was written, where the backend keeps blobs elsewhere.
+pub trait BlobWrite: Debug + Send {
+    /// Appends to the blob. After an error it can only be dropped.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Lets the blob appear, whole.
+    ///
+    /// # Errors
+    /// `Storage`. There is no blob of that name then.
+    fn publish(self: Box<Self>, durability: Durability) -> Result<()>;
+}
+
+/// A blob open for reading.
+#[allow(clippy::len_without_is_empty, reason = "the length of a blob that is read, not of a collection")]
+pub trait BlobRead: Debug + Send {
+    /// Its length in bytes when it was opened.
+    fn len(&self) -> u64;
+
+    /// Fills `buf` with the bytes from `offset` on, and says how many there were: fewer only where the blob ends.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize>;
 }

@@ -23,7 +23,7 @@ impl Cache {
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
     /// assert_eq!(cache.get_or_insert_with("answer", || 42)?, 42);
-    /// assert_eq!(cache.get_or_insert_with("answer", || unreachable!())?, 42);
+    /// assert_eq!(cache.get_or_insert_with("answer", || -> i32 { unreachable!() })?, 42);
     /// # Ok(())
     /// # }
     /// ```
@@ -61,7 +61,7 @@ impl Cache {
                 value
             }
             Boarding::Landed(Landing::Stored) => self.again(&key).map_or_else(make, Ok),
-            Boarding::Landed(Landing::NotStored) => make(),
+            Boarding::Landed(Landing::NotStored | Landing::Stale) => make(),
         }
     }
 

@@ -168,7 +168,7 @@ impl Engine {
         let entry = Entry { key: key.clone(), core: self.core_of(encoded, ttl), details, accessed_at: None };
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
-        evict::make_room(self, &self.evictor, &key);
+        self.make_room(&key);
         Ok(())
     }
 
@@ -212,7 +212,7 @@ impl Engine {
             let replaced = self.store.replace(&found.record, entry, &encoded.bytes, largest);
             if replaced.inspect_err(|_| self.counters.error())? {
                 self.counters.put();
-                evict::make_room(self, &self.evictor, key);
+                self.make_room(key);
                 return Ok(true);
             }
         }
@@ -251,11 +251,15 @@ impl Engine {
         core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
     }
 
-    /// Stores an entry as another cache had it, then makes room.
+    /// Stores an entry as it was stored before. The caller makes room.
     pub(super) fn put_stored(&self, entry: &Entry, stored: &[u8]) -> Result<()> {
         self.store.put_stored(entry, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
-        evict::make_room(self, &self.evictor, &entry.key);
         Ok(())
+    }
+
+    /// Makes room for an entry that was just put.
+    pub(super) fn make_room(&self, newest: &IndexKey) {
+        evict::make_room(self, &self.evictor, newest);
     }
 }

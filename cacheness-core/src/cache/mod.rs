@@ -6,7 +6,6 @@ mod compute;
 mod control;
 mod engine;
 mod evict;
-mod exit;
 mod lookup;
 mod options;
 mod recall;

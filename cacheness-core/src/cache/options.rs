@@ -95,6 +95,7 @@ impl PutOptions {
             tags: self.tags,
             metadata: self.metadata,
             params,
+            ..Details::default()
         }
     }
 }

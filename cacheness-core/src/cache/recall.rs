@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::handler::{self, Encoded, Storable};
 use crate::key::Key;
 use crate::runtime::blocking;
+use crate::store::Found;
 
 impl Cache {
     /// [`get`](Self::get) with a time to live of the reader, which narrows the entry's own.
@@ -35,11 +36,34 @@ impl Cache {
         }
     }
 
-    fn lookup<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
-        let engine = self.engine()?;
+    /// The value under a key whether it has expired or not, for a call that is a miss already; no counter changes.
+    pub(crate) fn recall_stale<T: Storable>(&self, key: &Key) -> Result<Option<T>> {
         let key = IndexKey::of(key);
-        let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };
-        let bytes = engine.load(&key, &mut found)?;
+        self.load(&key, self.find_stale::<T>(&key)?)
+    }
+
+    /// [`recall_stale`](Self::recall_stale) that reads blobs on the blocking pool.
+    pub(crate) async fn recall_stale_async<T: Storable>(&self, key: &Key) -> Result<Option<T>> {
+        let key = IndexKey::of(key);
+        let found = self.find_stale::<T>(&key)?;
+        self.load_async(key, found).await
+    }
+
+    fn find_stale<T: Storable>(&self, key: &IndexKey) -> Result<Option<Found>> {
+        let engine = self.engine()?;
+        let found = engine.store().find(key).inspect_err(|_| engine.counters().error())?;
+        Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
+    }
+
+    fn lookup<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
+        let key = IndexKey::of(key);
+        self.load(&key, self.engine()?.find::<T>(&key, reader_ttl)?)
+    }
+
+    fn load<T: Storable>(&self, key: &IndexKey, found: Option<Found>) -> Result<Option<T>> {
+        let Some(mut found) = found else { return Ok(None) };
+        let engine = self.engine()?;
+        let bytes = engine.load(key, &mut found)?;
         Ok(engine.decode(bytes, &found))
     }
 
@@ -58,9 +82,14 @@ impl Cache {
     }
 
     async fn lookup_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
-        let engine = self.engine()?;
         let key = IndexKey::of(key);
-        let Some(mut found) = engine.find::<T>(&key, reader_ttl)? else { return Ok(None) };
+        let found = self.engine()?.find::<T>(&key, reader_ttl)?;
+        self.load_async(key, found).await
+    }
+
+    async fn load_async<T: Storable>(&self, key: IndexKey, found: Option<Found>) -> Result<Option<T>> {
+        let Some(mut found) = found else { return Ok(None) };
+        let engine = self.engine()?;
         if Engine::is_inline(&found) {
             let bytes = engine.load(&key, &mut found)?;
             return Ok(engine.decode(bytes, &found));
@@ -111,5 +140,30 @@ impl Cache {
             let data_type = std::any::type_name::<T>();
             blocking(move || cache.retain_encoded(&key, data_type, encoded, options)).await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ToKey;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn an_expired_value_is_recalled_by_its_own_key_and_as_its_own_type_alone() {
+        let clock = Arc::new(ManualClock::default());
+        let cache = Cache::with_clock(clock.clone());
+        let key = "one".to_key().unwrap();
+        let collides = "other".to_key().unwrap().with_hash(key.hash());
+        cache.put_with(&7_u64, &key, PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(cache.recall::<u64>(&key, None).unwrap(), None);
+        assert_eq!(cache.recall_stale::<u64>(&key).unwrap(), Some(7), "a miss has removed nothing");
+        assert_eq!(cache.recall_stale::<i64>(&key).unwrap(), None);
+        assert_eq!(cache.recall_stale::<u64>(&collides).unwrap(), None);
+        let stats = cache.get_stats().unwrap();
+        assert_eq!((stats.hits, stats.misses), (0, 1), "counted by those who know what it is");
+        cache.invalidate(&key).unwrap();
+        assert_eq!(cache.recall_stale::<u64>(&key).unwrap(), None);
     }
 }

@@ -7,13 +7,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use once_cell::sync::Lazy;
 
 use super::engine::Engine;
-use super::exit;
 use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::error::Result;
+use crate::exit::{self, Openings};
 use crate::store::{self, Store};
 
 static OPEN: Lazy<Registry> = Lazy::new(Registry::default);
+
+static OPENINGS: Openings = Openings { has_open, close_all };
 
 #[derive(Default)]
 struct Registry {
@@ -54,7 +56,7 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>) -> Result<Arc<En
     OPEN.lock().insert(root.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
     std::mem::forget(claim);
     OPEN.changed.notify_all();
-    exit::close_at_exit();
+    exit::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 
@@ -93,7 +95,7 @@ pub(super) fn closed(root: &Path) {
 
 /// Closes every engine that this process opened. A forked child has inherited the table, not the engines' threads: it
 /// closes nothing.
-pub(super) fn close_all() {
+fn close_all() {
     let this = std::process::id();
     let open: Vec<_> = OPEN
         .lock()
@@ -111,7 +113,7 @@ pub(super) fn close_all() {
 }
 
 /// Whether this process has a cache open that it opened itself.
-pub(super) fn has_open() -> bool {
+fn has_open() -> bool {
     let this = std::process::id();
     OPEN.lock().values().any(|slot| matches!(slot, Slot::Open { process, .. } if *process == this))
 }

@@ -92,7 +92,9 @@ impl Cache {
     /// As [`put`](Self::put).
     pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> Result<bool> {
         let (engine, from, to) = (self.engine()?, self.index_key(from)?, self.key(to)?);
-        Ok(self.copy_entry(engine, &from, &to)?.is_some())
+        let copied = self.copy_entry(engine, &from, &to)?.is_some();
+        engine.make_room(&IndexKey::of(&to));
+        Ok(copied)
     }
 
     /// Moves the value of a key to another key, as [`copy`](Self::copy) and [`invalidate`](Self::invalidate) do: a crash
@@ -118,11 +120,12 @@ impl Cache {
             return engine.is_fresh(&from);
         }
         let Some(copied) = self.copy_entry(engine, &from, &to)? else { return Ok(false) };
-        engine.store().remove_expected(&from, &copied)?;
-        Ok(true)
+        let removed = engine.store().remove_expected(&from, &copied);
+        engine.make_room(&IndexKey::of(&to));
+        removed.map(|_| true)
     }
 
-    /// Copies the value of `from`; returns the record that was copied.
+    /// Copies the value of `from`; returns the record that was copied. The caller makes room.
     fn copy_entry(&self, engine: &Engine, from: &IndexKey, to: &Key) -> Result<Option<crate::metadata::Record>> {
         let Some(mut found) = engine.fresh(from, None)? else { return Ok(None) };
         let Some(stored) = engine.store().load_stored(from, &mut found)? else { return Ok(None) };

@@ -74,7 +74,7 @@ impl CacheConfig {
     }
 
     /// Sets whether the checksum of a value in a file is verified before it is returned; what is given up without is told
-    /// at the [field](CacheMetadataConfig::verify_cache_integrity).
+    /// at the [field](super::CacheMetadataConfig::verify_cache_integrity).
     #[must_use]
     pub fn with_verified_integrity(mut self, verify: bool) -> Self {
         self.metadata.verify_cache_integrity = verify;

@@ -57,10 +57,10 @@ pub(crate) fn encode(entry: &Entry, max_details: u64, out: &mut Vec<u8>) -> Resu
 fn lengths(entry: &Entry, details: usize, max_details: u64) -> Result<(u32, u16)> {
     let max = usize::try_from(max_details).unwrap_or(MAX_DETAILS).min(MAX_DETAILS);
     let too_long = || {
+        let key = entry.details.name.as_ref().map_or_else(|| entry.key.to_string(), |name| format!("{name:?}"));
         let message = format!(
-            "description, tags, parameters and metadata of {} take {details} bytes, the limit is {max} \
-             (limits.max_header_bytes)",
-            entry.key
+            "description, tags, parameters and metadata of {key} take {details} bytes, the limit is {max} \
+             (limits.max_header_bytes)"
         );
         CacheError::new(ErrorKind::Limit, message)
     };

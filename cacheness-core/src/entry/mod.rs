@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::compress::StoredCodec;
+use crate::digest::Identity;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::value::{Metadata, Value};
@@ -72,6 +73,56 @@ pub(crate) struct Details {
     pub tags: Vec<String>,
     pub metadata: Metadata,
     pub params: Vec<(String, Value)>,
+    /// The key as text, where keys are text: in a blob store.
+    pub name: Option<String>,
+    /// What tells the value's content from every other, where equal contents share a blob.
+    pub content: Option<Identity>,
+}
+
+impl Core {
+    /// What the header of a stream has for the sizes: they are told by its trailer.
+    const OPEN: u64 = u64::MAX;
+
+    /// Says that sizes and checksum are not known yet.
+    pub(crate) fn leave_open(&mut self) {
+        (self.raw_size, self.stored_size, self.checksum) = (Self::OPEN, Self::OPEN, 0);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.stored_size == Self::OPEN
+    }
+}
+
+/// What compression made of a value.
+///
+/// ```
+/// use cacheness_core::{Cache, Expired};
+///
+/// # fn main() -> cacheness_core::Result<()> {
+/// let cache = Cache::in_memory();
+/// cache.put(&"again and again ".repeat(1000), "text")?;
+/// let info = cache.get_metadata("text", Expired::Skip)?.expect("it was just stored").compression_info();
+/// assert_eq!(info.codec, "lz4");
+/// assert!(info.ratio() < 0.1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompressionInfo {
+    /// Name of the codec; `"none"` where the value is stored as it is.
+    pub codec: &'static str,
+    /// Bytes before compression.
+    pub raw_size: u64,
+    /// Bytes as stored.
+    pub stored_size: u64,
+}
+
+impl CompressionInfo {
+    /// Stored size in proportion to the size before; 1 for a value of no bytes.
+    pub fn ratio(&self) -> f64 {
+        if self.raw_size == 0 { 1.0 } else { self.stored_size as f64 / self.raw_size as f64 }
+    }
 }
 
 impl Entry {
@@ -130,6 +181,11 @@ impl Entry {
         self.core.codec.name()
     }
 
+    /// What compression made of the value.
+    pub fn compression_info(&self) -> CompressionInfo {
+        CompressionInfo { codec: self.codec(), raw_size: self.core.raw_size, stored_size: self.core.stored_size }
+    }
+
     /// XXH3-64 of the stored bytes.
     pub fn file_hash(&self) -> u64 {
         self.core.checksum
@@ -148,6 +204,11 @@ impl Entry {
     /// The prefix it was stored under.
     pub fn prefix(&self) -> Option<&str> {
         self.details.prefix.as_deref()
+    }
+
+    /// The key it was stored under, of an entry of a [`BlobStore`](crate::BlobStore).
+    pub fn name(&self) -> Option<&str> {
+        self.details.name.as_deref()
     }
 
     /// What was said about it at the put.

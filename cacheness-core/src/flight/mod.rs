@@ -48,6 +48,8 @@ pub(crate) enum Landing {
     Stored,
     /// There is a value, but not in the cache: each caller has to make its own.
     NotStored,
+    /// The body failed, and an expired value that is still in the cache stands in for its result.
+    Stale,
 }
 
 /// What a caller has to do.

@@ -19,11 +19,12 @@
 //! one can be written before its length is known; the trailer checksum ties a payload to the header it was written
 //! with. The header can be read and checked alone: it repeats the entry, and from the headers an index is rebuilt.
 
+pub(crate) mod chunks;
 mod open;
 mod seal;
 
-pub(crate) use open::{HeaderRead, open, open_header, open_trusting};
-pub(crate) use seal::seal;
+pub(crate) use open::{HeaderRead, open, open_ends, open_header, open_trusting};
+pub(crate) use seal::{Start, seal};
 
 use crate::Limits;
 use crate::digest::checksum;
@@ -33,7 +34,7 @@ const VERSION: u16 = 1;
 /// Magic, version and length of the header.
 const FIXED_LEN: usize = 14;
 const CHECKSUM_LEN: usize = 8;
-const TRAILER_LEN: usize = 24;
+pub(crate) const TRAILER_LEN: usize = 24;
 
 /// What a header may hold beside the user's part of it, which [`Limits::max_header_bytes`] bounds: key, sizes, times.
 const HEADER_ROOM: u64 = 64 << 10;

@@ -70,6 +70,33 @@ pub(crate) fn open_header<'a>(start: &'a [u8], limits: &Limits) -> Result<Header
     Ok(HeaderRead::Whole(check_header(start, limits)?.header))
 }
 
+/// What the two ends of a blob say, the payload unseen.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ends<'a> {
+    pub(crate) header: &'a [u8],
+    pub(crate) header_checksum: u64,
+    /// Where in the blob the payload begins.
+    pub(crate) payload_start: u64,
+    pub(crate) payload_len: u64,
+    /// What the payload must have.
+    pub(crate) payload_checksum: u64,
+}
+
+/// Checks a blob of `len` bytes by its two ends: they belong together, and the payload between them has its length.
+/// Whether it has its checksum is for the caller to find out.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_ends<'a>(start: &'a [u8], end: &[u8], len: u64, limits: &Limits) -> Result<Ends<'a>> {
+    let head = check_header(start, limits)?;
+    let payload_len = len.checked_sub((head.end + TRAILER_LEN) as u64).filter(|_| end.len() == TRAILER_LEN);
+    let payload_len = payload_len.ok_or_else(|| damaged("is cut off before the trailer ends"))?;
+    let payload_checksum = read_u64(&end[8..16]);
+    check_trailer(end, head.checksum, payload_len, payload_checksum)?;
+    let payload_start = head.end as u64;
+    Ok(Ends { header: head.header, header_checksum: head.checksum, payload_start, payload_len, payload_checksum })
+}
+
 struct Head<'a> {
     header: &'a [u8],
     checksum: u64,

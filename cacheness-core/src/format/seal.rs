@@ -30,20 +30,53 @@ impl Envelope<'_> {
 /// # Errors
 /// `Limit` when one of them is longer than [`open`](super::open) would accept.
 pub(crate) fn seal<'a>(header: &[u8], payload: &'a [u8], limits: &Limits) -> Result<Envelope<'a>> {
-    let header_len = u32::try_from(header.len()).ok().filter(|len| u64::from(*len) <= max_header(limits));
-    let header_len = header_len.ok_or_else(|| too_long("header", header.len(), max_header(limits)))?;
     if payload.len() as u64 > limits.max_value_bytes {
         return Err(too_long("payload", payload.len(), limits.max_value_bytes));
     }
-    let mut start = Vec::with_capacity(FIXED_LEN + header.len() + CHECKSUM_LEN);
-    start.extend_from_slice(&MAGIC);
-    start.extend_from_slice(&VERSION.to_le_bytes());
-    start.extend_from_slice(&header_len.to_le_bytes());
-    start.extend_from_slice(header);
-    let header_checksum = checksum(&start);
-    start.extend_from_slice(&header_checksum.to_le_bytes());
-    let trailer = trailer(header_checksum, payload.len() as u64, checksum(payload));
-    Ok(Envelope { start, payload, trailer })
+    let start = Start::of(header, limits)?;
+    let trailer = start.trailer(payload.len() as u64, checksum(payload));
+    Ok(Envelope { start: start.bytes, payload, trailer })
+}
+
+/// What stands before the payload, for one whose end is not known yet.
+#[derive(Debug)]
+pub(crate) struct Start {
+    bytes: Vec<u8>,
+    checksum: u64,
+}
+
+impl Start {
+    /// Puts a header first.
+    ///
+    /// # Errors
+    /// `Limit` when it is longer than [`open`](super::open) would accept.
+    pub(crate) fn of(header: &[u8], limits: &Limits) -> Result<Self> {
+        let header_len = u32::try_from(header.len()).ok().filter(|len| u64::from(*len) <= max_header(limits));
+        let header_len = header_len.ok_or_else(|| too_long("header", header.len(), max_header(limits)))?;
+        let mut bytes = Vec::with_capacity(FIXED_LEN + header.len() + CHECKSUM_LEN);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&header_len.to_le_bytes());
+        bytes.extend_from_slice(header);
+        let checksum = checksum(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        Ok(Self { bytes, checksum })
+    }
+
+    /// What to write first.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Checksum of the header, which differs from blob to blob.
+    pub(crate) fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    /// What to write after the payload.
+    pub(crate) fn trailer(&self, payload_len: u64, payload_checksum: u64) -> [u8; TRAILER_LEN] {
+        trailer(self.checksum, payload_len, payload_checksum)
+    }
 }
 
 fn too_long(part: &str, len: usize, max: u64) -> CacheError {

@@ -37,6 +37,31 @@ fn what_was_sealed_is_what_is_opened() {
     }
 }
 
+#[test]
+fn the_ends_of_a_blob_tell_what_is_between_them_and_any_damage_to_them_is_found() {
+    let good = sample();
+    let (start, end) = (&good[..76], &good[276..]);
+    let ends = open_ends(start, end, 300, &LIMITS).unwrap();
+    assert_eq!((ends.header, ends.payload_start, ends.payload_len), (&good[14..68], 76, 200));
+    assert_eq!(ends.payload_checksum, checksum(&good[76..276]));
+    for bit in 0..100 * 8 {
+        let mut bytes = [start, end].concat();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        damage(open_ends(&bytes[..76], &bytes[76..], 300, &LIMITS), &format!("bit {bit}"));
+    }
+    for len in [0, 99, 100, 299, 301] {
+        damage(open_ends(start, end, len, &LIMITS), &format!("{len} bytes"));
+    }
+    damage(open_ends(start, &end[1..], 300, &LIMITS), "a short end");
+}
+
+#[test]
+fn a_blob_whose_payload_came_in_pieces_is_the_same_blob() {
+    let start = Start::of(b"header", &LIMITS).unwrap();
+    let pieces = [start.bytes(), b"the ", b"payload", &start.trailer(11, checksum(b"the payload"))].concat();
+    assert_eq!(pieces, sealed(b"header", b"the payload"));
+}
+
 /// A file of format version 1 is these bytes, in every later version of this crate.
 #[test]
 fn the_bytes_of_version_1_are_pinned() {

@@ -24,7 +24,7 @@ mod shape;
 mod tests;
 
 pub(crate) use codec::{Encoded, decode, encode};
-pub(crate) use payload::PayloadFormat;
+pub(crate) use payload::{PLAIN_BYTES, PayloadFormat};
 pub(crate) use plain::holds_numbers;
 
 use serde::Serialize;

@@ -10,8 +10,12 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed};
 
 use super::guard::{Bounded, Bounds};
+use crate::entry::Entry;
 
-/// How a value is written. The numbers are stored.
+/// The number that is stored for plain bytes, which no handler writes or reads: those of a blob store.
+pub(crate) const PLAIN_BYTES: u8 = 3;
+
+/// How a value is written. The numbers are stored; see also [`PLAIN_BYTES`].
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PayloadFormat {
@@ -33,6 +37,19 @@ impl PayloadFormat {
             1 => Some(Self::Bincode),
             2 => Some(Self::MessagePack),
             _ => None,
+        }
+    }
+}
+
+impl Entry {
+    /// What wrote the value: `"bincode"`; `"messagepack"` for types that need the names of their fields to be read back;
+    /// `"bytes"` for plain bytes of a blob store.
+    pub fn handler_used(&self) -> &'static str {
+        match (self.core.payload_format, PayloadFormat::from_id(self.core.payload_format)) {
+            (_, Some(PayloadFormat::Bincode)) => "bincode",
+            (_, Some(PayloadFormat::MessagePack)) => "messagepack",
+            (PLAIN_BYTES, None) => "bytes",
+            _ => "unknown",
         }
     }
 }

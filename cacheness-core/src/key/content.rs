@@ -14,7 +14,7 @@ const READ_LEN: usize = 64 << 10;
 
 /// What lies at a path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Missing,
     /// BLAKE3 of the bytes.
     File(Identity),
@@ -35,7 +35,7 @@ impl Content {
     ///
     /// `Storage` if something cannot be read, or is neither a file nor a directory; `Limit` if directories are nested
     /// too deeply.
-    pub(super) fn of(path: &Path) -> Result<Self> {
+    pub(crate) fn of(path: &Path) -> Result<Self> {
         match fs::metadata(path) {
             Err(error) if is_absence(&error) => Ok(Self::Missing),
             Err(error) => Err(unreadable(path, error)),
@@ -101,7 +101,7 @@ fn stream(file: &mut File) -> io::Result<Identity> {
 
 fn directory(path: &Path, depth: usize) -> Result<Identity> {
     if depth >= MAX_DEPTH {
-        let message = format!("`{}` is nested deeper than the {MAX_DEPTH} directories of a key", path.display());
+        let message = format!("`{}` is nested deeper than {MAX_DEPTH} directories", path.display());
         return Err(CacheError::new(ErrorKind::Limit, message));
     }
     let mut names = names(path).map_err(|error| unreadable(path, error))?;
@@ -150,8 +150,8 @@ fn append_sized(listing: &mut IdentityHasher, bytes: &[u8]) {
 
 fn unreadable(path: &Path, cause: io::Error) -> CacheError {
     let message = format!(
-        "`{}` is part of a key by its content and cannot be read ({cause}): \
-         make it readable, or key the path by its text with `hash_path_content = false`",
+        "`{}` counts by its content and cannot be read ({cause}): \
+         make it readable, or key it by its text with `hash_path_content = false`",
         path.display()
     );
     CacheError::caused_by(ErrorKind::Storage, message, cause)
@@ -159,8 +159,8 @@ fn unreadable(path: &Path, cause: io::Error) -> CacheError {
 
 fn special(path: &Path) -> CacheError {
     let message = format!(
-        "`{}` is part of a key by its content, but is neither a file nor a directory: \
-         key the path by its text with `hash_path_content = false`",
+        "`{}` counts by its content, but is neither a file nor a directory: \
+         it can only be part of a key by its text, with `hash_path_content = false`",
         path.display()
     );
     CacheError::new(ErrorKind::Storage, message)

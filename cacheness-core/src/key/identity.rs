@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::digest::{IDENTITY_LEN, Identity};
+use crate::digest::{self, IDENTITY_LEN, Identity};
 use crate::value::Value;
 
 /// Names and values of parameters.
@@ -111,6 +111,15 @@ impl Key {
     #[inline]
     pub fn identity(&self) -> &[u8] {
         &self.identity.bytes[..usize::from(self.identity.len)]
+    }
+
+    /// BLAKE3 of the canonical encoding, also of one that is short enough to be its own identity.
+    pub(crate) fn digest(&self) -> Identity {
+        match self.identity().split_first() {
+            Some((&DIGEST, digest)) => digest.try_into().unwrap_or_else(|_| digest::identity(digest)),
+            Some((_, encoding)) => digest::identity(encoding),
+            None => digest::identity(&[]),
+        }
     }
 
     /// Names and values of the parameters, sorted by name, of a key made by [`params!`](crate::params); empty for other

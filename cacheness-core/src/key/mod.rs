@@ -49,6 +49,7 @@ mod tests;
 mod wrappers;
 mod writer;
 
+pub(crate) use content::Content;
 pub use identity::Key;
 pub use params::Params;
 pub use pending::PendingKey;

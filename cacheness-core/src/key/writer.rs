@@ -1,14 +1,17 @@
 //! The writer that turns values into the canonical encoding.
 
-use std::path::{Path, PathBuf};
+mod paths;
 
-use super::content::Content;
+use std::path::PathBuf;
+
 use super::identity::Noted;
 use super::rules::KeyRules;
 use super::sink::Sink;
 use super::{CacheKey, Key, PendingKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
+
+pub(in crate::key) use paths::Notes;
 
 /// Deepest nesting of values in a key: a bound on the stack, far above any sensible argument.
 pub(crate) const MAX_DEPTH: u16 = 128;
@@ -52,14 +55,6 @@ pub enum KeyFields {
     Positional(usize),
     /// So many fields with names.
     Named(usize),
-}
-
-/// What a part of a key leaves for the whole of it.
-#[derive(Clone, Default)]
-pub(super) struct Notes {
-    paths: Vec<PathBuf>,
-    deepest: u16,
-    has_read: bool,
 }
 
 /// What is restored when a container closes.
@@ -197,6 +192,19 @@ impl KeyWriter {
     #[inline]
     pub fn named_argument(&mut self, name: &str) {
         self.tagged_blob(tag::NAMED_ARGUMENT, name.as_bytes());
+    }
+
+    /// Makes the key, reading what is left to read. In place, so that the buffer need not move.
+    #[inline]
+    pub(super) fn key(&mut self) -> Result<Key> {
+        if !self.paths.is_empty() {
+            self.append_contents();
+        }
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let (hash, identity) = self.sink.finish();
+        Ok(Key::from_parts(hash, identity, self.params.take()))
     }
 
     /// Keeps `error` if it is the first one.
@@ -383,93 +391,5 @@ impl KeyWriter {
              an implementation of `CacheKey` writes one value, several as a tuple or a record"
         );
         self.fail(CacheError::new(ErrorKind::Serialization, message));
-    }
-}
-
-/// Paths and parameters.
-impl KeyWriter {
-    pub(super) fn write_path(&mut self, path: &Path) {
-        if let Sink::Kept(_) = self.sink {
-            self.value(&[tag::PATH_HERE]);
-            self.has_read |= self.rules.path_content;
-            return self.append_content(path);
-        }
-        self.value(&[tag::PATH]);
-        self.number(self.paths.len() as u64);
-        self.paths.push(path.to_owned());
-    }
-
-    fn append_content(&mut self, path: &Path) {
-        if self.failed() {
-            return;
-        }
-        if !self.rules.path_content {
-            self.append(&[Content::NAMED]);
-            return self.blob(path.as_os_str().as_encoded_bytes());
-        }
-        match Content::of(path) {
-            Err(error) => self.fail(error),
-            Ok(content) => {
-                self.append(&[content.kind()]);
-                self.append(content.digest());
-            }
-        }
-    }
-
-    /// What a path's content has become part of cannot be keyed by the path's text any more.
-    #[inline]
-    fn check_paths_read(&mut self, has_read: bool) {
-        if has_read && !self.rules.path_content {
-            self.read_too_early();
-        }
-    }
-
-    #[cold]
-    fn read_too_early(&mut self) {
-        let message = "a path inside a map or a set was keyed by its content before the cache and its \
-                       `serialization.hash_path_content = false` were known: hand over a list, or the path's text";
-        self.fail(CacheError::new(ErrorKind::Config, message));
-    }
-
-    /// The parameters of a key that is not made from one value.
-    pub(super) fn set_params(&mut self, params: Noted) {
-        self.params = Some(params);
-    }
-
-    /// What must be known of a part that was encoded by a writer of its own.
-    pub(super) fn take_notes(&mut self) -> Notes {
-        Notes { paths: std::mem::take(&mut self.paths), deepest: self.deepest, has_read: self.has_read }
-    }
-
-    /// Takes up a part that was encoded by a writer of its own.
-    pub(super) fn note(&mut self, part: &Notes) {
-        self.paths.extend(part.paths.iter().cloned());
-        self.deepest = self.deepest.max(part.deepest);
-        self.has_read |= part.has_read;
-        self.check_depth(part.deepest);
-        self.check_paths_read(part.has_read);
-    }
-
-    pub(super) fn needs_io(&self) -> bool {
-        self.rules.path_content && !self.paths.is_empty() && !self.failed()
-    }
-
-    /// Makes the key, reading what is left to read. In place, so that the buffer need not move.
-    #[inline]
-    pub(super) fn key(&mut self) -> Result<Key> {
-        if !self.paths.is_empty() {
-            self.append_contents();
-        }
-        if let Some(error) = self.error.take() {
-            return Err(error);
-        }
-        let (hash, identity) = self.sink.finish();
-        Ok(Key::from_parts(hash, identity, self.params.take()))
-    }
-
-    #[cold]
-    fn append_contents(&mut self) {
-        self.append(&[tag::CONTENTS]);
-        std::mem::take(&mut self.paths).iter().for_each(|path| self.append_content(path));
     }
 }

@@ -1,55 +1,39 @@
 //! One call of a cached function, from the key to the result.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::extras::Extras;
 use super::function::Function;
 use super::mode::{self, Mode};
-use super::returns::{Plan, Strategy};
+use super::returns::{Failing, Plan, Strategy};
 use super::site::Site;
 use crate::cache::PutOptions;
 use crate::default::report_without_cache;
 use crate::flight::{Boarding, Landing};
 use crate::key::{Key, PendingKey};
-use crate::value::{Metadata, Value};
 use crate::{Cache, CacheError, Result, default_cache};
 
 pub(super) const OPENING: &str = "open the cache for a function call";
 pub(super) const KEYING: &str = "make the key of a function call";
 pub(super) const READING: &str = "read a function result";
+pub(super) const READING_STALE: &str = "read an expired function result";
 pub(super) const WRITING: &str = "store a function result";
 
 /// One call of a cached function, with its key written.
 pub struct Call<'c> {
     pub(super) key: PendingKey,
     pub(super) cache: Option<&'c Cache>,
-    pub(super) order: Order,
+    pub(super) order: Order<'c>,
 }
 
 /// What a call asks of its cache.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct Order<'c> {
     pub(super) site: &'static Site,
     pub(super) function: &'static Function,
     pub(super) ttl: Option<Duration>,
-    extras: Option<Extras>,
-}
-
-/// Metadata of a result, told by the function while it runs.
-#[derive(Clone, Debug, Default)]
-pub struct Extras(Arc<Mutex<Metadata>>);
-
-impl Extras {
-    /// Adds a value to the metadata.
-    pub fn add(&self, name: &str, value: impl Into<Value>) {
-        let value = value.into();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value);
-    }
-
-    fn take(&self) -> Metadata {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+    extras: Option<&'c Extras>,
 }
 
 /// A call whose key and cache are there.
@@ -57,7 +41,8 @@ impl Extras {
 pub(super) struct Ready<'c> {
     pub(super) cache: Cow<'c, Cache>,
     pub(super) key: Key,
-    pub(super) order: Order,
+    pub(super) order: Order<'c>,
+    pub(super) mode: Mode,
 }
 
 impl<'c> Call<'c> {
@@ -75,19 +60,23 @@ impl<'c> Call<'c> {
         self.order.ttl = Some(ttl);
     }
 
-    /// Where the function tells metadata.
-    pub fn extras(&mut self) -> Extras {
-        self.order.extras.get_or_insert_default().clone()
+    /// Where the function tells tags and metadata.
+    pub fn extras(&mut self, extras: &'c Extras) {
+        self.order.extras = Some(extras);
     }
 
     /// Answers the call from the cache, or runs the body and stores its result.
-    pub fn run<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(self, plan: Plan<R, S, C>, body: impl FnOnce() -> R) -> R {
+    pub fn run<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+        self,
+        plan: Plan<R, S, C, F>,
+        body: impl FnOnce() -> R,
+    ) -> R {
         let mode = mode::current();
         let body = || if mode == Mode::Usual { body() } else { mode::within(Mode::Usual, body) };
         if mode == Mode::Bypass {
             return body();
         }
-        let ready = match self.ready() {
+        let ready = match self.ready(mode) {
             Ok(ready) => ready,
             Err(error) => return plan.refusal(&error).unwrap_or_else(body),
         };
@@ -108,20 +97,20 @@ impl<'c> Call<'c> {
     }
 
     /// Resolves cache and key. A failure has been reported.
-    fn ready(self) -> Result<Ready<'c>> {
+    fn ready(self, mode: Mode) -> Result<Ready<'c>> {
         let cache = match self.cache {
             Some(cache) => Cow::Borrowed(cache),
             None => Cow::Owned(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
         };
         let key = self.key.within(&cache.key_rules()).resolve().inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order))
+        Ok(Ready::new(cache, key, self.order, mode))
     }
 }
 
 impl<'c> Ready<'c> {
-    pub(super) fn new(cache: Cow<'c, Cache>, key: Key, order: Order) -> Self {
+    pub(super) fn new(cache: Cow<'c, Cache>, key: Key, order: Order<'c>, mode: Mode) -> Self {
         order.function.uses(&cache);
-        Self { cache, key, order }
+        Self { cache, key, order, mode }
     }
 
     fn recall<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
@@ -141,7 +130,11 @@ impl<'c> Ready<'c> {
     }
 
     #[cold]
-    fn missed<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(self, plan: Plan<R, S, C>, body: impl FnOnce() -> R) -> R {
+    fn missed<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+        self,
+        plan: Plan<R, S, C, F>,
+        body: impl FnOnce() -> R,
+    ) -> R {
         match self.board() {
             Boarding::Alone => self.compute(plan, body).0,
             Boarding::Lead(lead) => {
@@ -153,7 +146,9 @@ impl<'c> Ready<'c> {
                 lead.land(landing);
                 result
             }
-            Boarding::Landed(landing) => self.after_landing::<R, S>(landing).unwrap_or_else(|| self.only_run(body)),
+            Boarding::Landed(landing) => {
+                self.after_landing::<R, S>(landing).unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body))
+            }
         }
     }
 
@@ -164,8 +159,36 @@ impl<'c> Ready<'c> {
     fn after_landing<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
         match landing {
             Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
+            Landing::Stale => self.recall_stale::<R, S>(),
             Landing::NotStored => None,
         }
+    }
+
+    /// An expired value in place of a result. The function has failed or its leader has: no error of the cache changes
+    /// what the caller is told.
+    fn recall_stale<R, S: Strategy<R>>(&self) -> Option<R> {
+        let stored = self.cache.recall_stale::<S::Stored>(&self.key);
+        self.stale::<R, S>(stored)
+    }
+
+    pub(super) fn stale<R, S: Strategy<R>>(&self, stored: Result<Option<S::Stored>>) -> Option<R> {
+        let stored = stored.inspect_err(|error| self.cache.report(READING_STALE, error)).ok().flatten()?;
+        self.order.function.stale.count();
+        log::debug!("`{}` failed: an expired result stands in", self.order.function.scope());
+        Some(S::rebuild(stored))
+    }
+
+    /// An expired value in place of a failure, unless the caller asked for what the body says.
+    fn excuse<R, S: Strategy<R>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+        match (self.mode == Mode::Usual).then(|| self.recall_stale::<R, S>()).flatten() {
+            Some(result) => (result, Landing::Stale),
+            None => (F::result_of(failure), Landing::NotStored),
+        }
+    }
+
+    /// Runs the body and stores nothing.
+    fn only_answer<R, S: Strategy<R>, F: Failing<R>>(&self, failing: F, body: impl FnOnce() -> R) -> R {
+        failing.sort(self.only_run(body)).unwrap_or_else(|failure| self.excuse::<R, S, F>(failure).0)
     }
 
     fn only_run<R>(&self, body: impl FnOnce() -> R) -> R {
@@ -174,15 +197,16 @@ impl<'c> Ready<'c> {
     }
 
     /// Runs the body and stores what there is to store.
-    fn compute<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(
+    fn compute<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         &self,
-        plan: Plan<R, S, C>,
+        plan: Plan<R, S, C, F>,
         body: impl FnOnce() -> R,
     ) -> (R, Landing) {
         let result = self.only_run(body);
         let on_error = plan.on_error;
-        let value = match keep::<R, S, C>(result, plan) {
-            Ok(value) => value,
+        let value = match next::<R, S, C, F>(result, plan) {
+            Ok(Next::Store(value)) => value,
+            Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
             Err(result) => return (result, Landing::NotStored),
         };
         match self.cache.retain(&self.key, &value, self.put_options()) {
@@ -207,17 +231,32 @@ impl<'c> Ready<'c> {
     }
 
     pub(super) fn put_options(&self) -> PutOptions {
+        let (tags, metadata) = self.order.extras.map(Extras::take).unwrap_or_default();
         PutOptions {
             ttl: self.order.ttl,
             function: Some(self.order.function.scope().to_string()),
             prefix: self.order.site.prefix.map(str::to_owned),
-            metadata: self.order.extras.as_ref().map(Extras::take).unwrap_or_default(),
+            tags,
+            metadata,
             ..PutOptions::default()
         }
     }
 }
 
-/// What is to be stored, or the result if nothing is.
-pub(super) fn keep<R, S: Strategy<R>, C: FnOnce(&R) -> bool>(result: R, plan: Plan<R, S, C>) -> Result<S::Stored, R> {
-    if S::keeps(&result) && (plan.condition)(&result) { S::split(result) } else { Err(result) }
+/// What is to be done before a result is told.
+pub(super) enum Next<T, F> {
+    Store(T),
+    Excuse(F),
+}
+
+/// What is to be done, or the result if nothing is.
+pub(super) fn next<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    result: R,
+    plan: Plan<R, S, C, F>,
+) -> Result<Next<S::Stored, F::Failure>, R> {
+    match plan.failing.sort(result) {
+        Err(failure) => Ok(Next::Excuse(failure)),
+        Ok(result) if S::keeps(&result) && (plan.condition)(&result) => S::split(result).map(Next::Store),
+        Ok(result) => Err(result),
+    }
 }

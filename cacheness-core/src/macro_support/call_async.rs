@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::call::{Call, KEYING, OPENING, READING, Ready, keep};
+use super::call::{Call, KEYING, Next, OPENING, READING, Ready, next};
 use super::mode::{self, Mode};
-use super::returns::{Plan, Strategy};
+use super::returns::{Failing, Plan, Strategy};
 use crate::default::report_without_cache;
 use crate::flight::{Boarding, Landing};
 use crate::key::{Key, PendingKey};
@@ -16,16 +16,16 @@ use crate::{Cache, Result, default_cache, runtime};
 
 impl<'c> Call<'c> {
     /// Answers the call from the cache, or runs the body and stores its result.
-    pub async fn run_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Future<Output = R>>(
+    pub async fn run_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
         self,
-        plan: Plan<R, S, C>,
-        body: impl FnOnce() -> F,
+        plan: Plan<R, S, C, F>,
+        body: impl FnOnce() -> B,
     ) -> R {
         let mode = mode::current();
         if mode == Mode::Bypass {
             return mode::within_async(Mode::Usual, Box::pin(body())).await;
         }
-        let ready = match self.ready_async().await {
+        let ready = match self.ready_async(mode).await {
             Ok(ready) => ready,
             Err(error) => {
                 if let Some(refusal) = plan.refusal(&error) {
@@ -44,18 +44,18 @@ impl<'c> Call<'c> {
                 },
             }
         }
-        Box::pin(ready.missed_async(mode, plan, body)).await
+        Box::pin(ready.missed_async(plan, body)).await
     }
 
     /// Resolves cache and key. A failure has been reported.
-    async fn ready_async(self) -> Result<Ready<'c>> {
+    async fn ready_async(self, mode: Mode) -> Result<Ready<'c>> {
         let cache = match self.cache {
             Some(cache) => Cow::Borrowed(cache),
             None => Cow::Owned(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
         };
         let key =
             resolve(self.key.within(&cache.key_rules())).await.inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order))
+        Ok(Ready::new(cache, key, self.order, mode))
     }
 }
 
@@ -80,13 +80,12 @@ impl Ready<'_> {
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
-    async fn missed_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Future<Output = R>>(
+    async fn missed_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
         self,
-        mode: Mode,
-        plan: Plan<R, S, C>,
-        body: impl FnOnce() -> F,
+        plan: Plan<R, S, C, F>,
+        body: impl FnOnce() -> B,
     ) -> R {
-        match self.board_async(mode).await {
+        match self.board_async().await {
             Boarding::Alone => self.compute_async(plan, body).await.0,
             Boarding::Lead(lead) => {
                 // All that may call this function again happens inside the lead, also conditions and `Serialize`.
@@ -101,18 +100,25 @@ impl Ready<'_> {
                 lead.land(landing);
                 result
             }
-            Boarding::Landed(Landing::NotStored) => self.only_run_async(body).await,
-            Boarding::Landed(Landing::Stored) => {
-                if let Some(result) = self.recall_again_async::<R, S>().await {
+            Boarding::Landed(landing) => {
+                if let Some(result) = self.after_landing_async::<R, S>(landing).await {
                     return result;
                 }
-                self.only_run_async(body).await
+                self.only_answer_async::<R, S, F, B>(plan.failing, body).await
             }
         }
     }
 
-    async fn board_async(&self, mode: Mode) -> Boarding<Key> {
-        if mode == Mode::Usual && self.order.site.single_flight {
+    async fn after_landing_async<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
+        match landing {
+            Landing::Stored => self.recall_again_async::<R, S>().await,
+            Landing::Stale => self.recall_stale_async::<R, S>().await,
+            Landing::NotStored => None,
+        }
+    }
+
+    async fn board_async(&self) -> Boarding<Key> {
+        if self.mode == Mode::Usual && self.order.site.single_flight {
             self.cache.flights().board_async(self.key.clone()).await
         } else {
             Boarding::Alone
@@ -125,22 +131,54 @@ impl Ready<'_> {
         stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
     }
 
+    /// [`recall_stale`](Self::recall_stale) for a task.
+    async fn recall_stale_async<R, S: Strategy<R>>(&self) -> Option<R> {
+        let stored = Box::pin(self.cache.recall_stale_async::<S::Stored>(&self.key)).await;
+        self.stale::<R, S>(stored)
+    }
+
+    async fn excuse_async<R, S: Strategy<R>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+        if self.mode == Mode::Usual
+            && let Some(result) = self.recall_stale_async::<R, S>().await
+        {
+            return (result, Landing::Stale);
+        }
+        (F::result_of(failure), Landing::NotStored)
+    }
+
+    async fn only_answer_async<R, S: Strategy<R>, F: Failing<R>, B: Future<Output = R>>(
+        &self,
+        failing: F,
+        body: impl FnOnce() -> B,
+    ) -> R {
+        // The result itself is gone before the next await, see `compute_async`.
+        let failure = match failing.sort(self.only_run_async(body).await) {
+            Ok(result) => return result,
+            Err(failure) => failure,
+        };
+        self.excuse_async::<R, S, F>(failure).await.0
+    }
+
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {
         self.order.function.misses.count();
         // Boxed by itself: recursive functions would otherwise carry it through the stack frame of every step.
         mode::within_async(Mode::Usual, Box::pin(body())).await
     }
 
-    async fn compute_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Future<Output = R>>(
+    async fn compute_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
         &self,
-        plan: Plan<R, S, C>,
-        body: impl FnOnce() -> F,
+        plan: Plan<R, S, C, F>,
+        body: impl FnOnce() -> B,
     ) -> (R, Landing) {
         let result = self.only_run_async(body).await;
         let on_error = plan.on_error;
-        let value = match keep::<R, S, C>(result, plan) {
-            Ok(value) => value,
+        let next = match next::<R, S, C, F>(result, plan) {
+            Ok(next) => next,
             Err(result) => return (result, Landing::NotStored),
+        };
+        let value = match next {
+            Next::Store(value) => value,
+            Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
         match Box::pin(self.cache.retain_async(&self.key, &value, self.put_options())).await {

@@ -22,6 +22,7 @@ pub(super) struct Function {
     claims: Mutex<Vec<&'static Claim>>,
     pub(super) hits: Counter,
     pub(super) misses: Counter,
+    pub(super) stale: Counter,
     last_cache: LastCache,
 }
 
@@ -72,6 +73,7 @@ impl Function {
             claims: Mutex::default(),
             hits: Counter::default(),
             misses: Counter::default(),
+            stale: Counter::default(),
             last_cache: LastCache::default(),
         }
     }
@@ -136,6 +138,9 @@ pub struct FunctionInfo {
     pub hits: u64,
     /// Calls in this process that ran the body, other than by [`bypass`](super::bypass).
     pub misses: u64,
+    /// Calls in this process that were answered by an expired value (`stale_on_error`). Those that ran the body are
+    /// misses as well.
+    pub stale: u64,
     /// Entries in the cache.
     pub entries: u64,
     /// What the entries take in the cache, in bytes.
@@ -170,6 +175,7 @@ impl FunctionHandle {
         Ok(FunctionInfo {
             hits: self.function.hits.sum(),
             misses: self.function.misses.sum(),
+            stale: self.function.stale.sum(),
             entries: entries.len() as u64,
             size: entries.iter().map(Entry::size).sum(),
             ttl: site.and_then(|site| site.ttl),

@@ -9,6 +9,7 @@ mod call;
 mod call_async;
 mod claim;
 mod counter;
+mod extras;
 mod function;
 mod mode;
 mod returns;
@@ -17,10 +18,11 @@ mod site;
 
 pub use argument::{Captures, Writer, arg, begin, begin_beside, unless_default};
 pub use bound::{BoundCall, Later, Now, bind, bind_async};
-pub use call::{Call, Extras};
+pub use call::Call;
+pub use extras::Extras;
 pub use function::{FunctionHandle, FunctionInfo, function};
 pub use mode::{bypass, bypass_async, refresh, refresh_async};
-pub use returns::{Plan, Returns, output};
+pub use returns::{Failing, Plan, Returns, output};
 pub use site::{Place, Site};
 
 pub use crate::Cache;

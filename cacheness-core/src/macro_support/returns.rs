@@ -1,5 +1,6 @@
 //! What of a result is stored: decided by its type, so that aliases of `Result` and `Option` work.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -86,13 +87,14 @@ impl<T: Storable> Strategy<Option<T>> for SomeOnly {
 }
 
 /// What a function that returns `R` does with its results.
-pub struct Plan<R, S, C = fn(&R) -> bool> {
+pub struct Plan<R, S, C = fn(&R) -> bool, F = Told> {
     pub(super) condition: C,
     pub(super) on_error: Option<fn(CacheError) -> R>,
+    pub(super) failing: F,
     strategy: PhantomData<fn() -> S>,
 }
 
-impl<R, S, C> fmt::Debug for Plan<R, S, C> {
+impl<R, S, C, F> fmt::Debug for Plan<R, S, C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("strict", &self.on_error.is_some()).finish_non_exhaustive()
     }
@@ -100,14 +102,23 @@ impl<R, S, C> fmt::Debug for Plan<R, S, C> {
 
 impl<R, S> Plan<R, S> {
     fn new() -> Self {
-        Self { condition: |_| true, on_error: None, strategy: PhantomData }
+        Self { condition: |_| true, on_error: None, failing: Told, strategy: PhantomData }
     }
 }
 
-impl<R, S, C> Plan<R, S, C> {
+impl<R, S, C, F> Plan<R, S, C, F> {
     /// Stores only results that meet the condition.
-    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, D> {
-        Plan { condition, on_error: self.on_error, strategy: PhantomData }
+    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, D, F> {
+        Plan { condition, on_error: self.on_error, failing: self.failing, strategy: PhantomData }
+    }
+
+    /// Answers with an expired value where the function fails.
+    pub fn stale_on_error(self) -> Plan<R, S, C, Excused<R>>
+    where
+        R: MayFail,
+    {
+        let Self { condition, on_error, .. } = self;
+        Plan { condition, on_error, failing: Excused(R::has_failed), strategy: PhantomData }
     }
 
     /// Returns errors of the cache to the caller.
@@ -140,6 +151,72 @@ pub trait FromCacheError {
 impl<T, E: From<CacheError>> FromCacheError for Result<T, E> {
     fn from_cache_error(error: CacheError) -> Self {
         Err(error.into())
+    }
+}
+
+/// Which results are failures that an expired value may stand in for.
+pub trait Failing<R> {
+    /// What is kept of a failure while an expired value is looked for.
+    type Failure;
+
+    /// The result, if it is none.
+    ///
+    /// # Errors
+    /// The failure.
+    fn sort(self, result: R) -> Result<R, Self::Failure>;
+
+    /// The failure as a result.
+    fn result_of(failure: Self::Failure) -> R;
+}
+
+/// Every result is told to the caller. A type of its own, so that a future holds no failure which is not `Send`.
+#[derive(Debug)]
+pub struct Told;
+
+impl<R> Failing<R> for Told {
+    type Failure = Infallible;
+
+    fn sort(self, result: R) -> Result<R, Infallible> {
+        Ok(result)
+    }
+
+    fn result_of(failure: Infallible) -> R {
+        match failure {}
+    }
+}
+
+/// A failure is told only if there is no expired value. The function tells failures, and no bound: the compiler would
+/// report one that is not met once for the call and once for waiting.
+#[derive(Debug)]
+pub struct Excused<R>(fn(&R) -> bool);
+
+impl<R> Failing<R> for Excused<R> {
+    type Failure = R;
+
+    fn sort(self, result: R) -> Result<R, R> {
+        if (self.0)(&result) { Err(result) } else { Ok(result) }
+    }
+
+    fn result_of(failure: R) -> R {
+        failure
+    }
+}
+
+/// A result that may be an `Err`.
+#[diagnostic::on_unimplemented(
+    message = "`stale_on_error` needs a return type of `Result<T, E>`",
+    label = "`{Self}` has no `Err` that an expired value could stand in for",
+    note = "return a `Result`, or remove `stale_on_error`"
+)]
+pub trait MayFail {
+    /// Whether it is an `Err`.
+    fn has_failed(&self) -> bool;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E> MayFail for Result<T, E> {
+    fn has_failed(&self) -> bool {
+        self.is_err()
     }
 }
 

@@ -16,23 +16,41 @@ const FILE_NAME: &str = "cacheness.toml";
 /// A manifest is a few lines; more is not one.
 const MAX_LEN: u64 = 4096;
 
+/// Who a directory belongs to. One does not open that of the other: a cache removes entries when it is full or when they
+/// are old, a store never does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Cache,
+    BlobStore,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::BlobStore => "blob store",
+        }
+    }
+}
+
 /// Checks the handshake of a directory, and writes it into a new one. A damaged one is written anew: what it would have
 /// told is also in every record and every blob.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) if a newer release wrote the directory.
-pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path) -> Result<()> {
-    match read(vfs, root).as_deref().and_then(format_of) {
-        Some(format) if format > FORMAT => Err(CacheError::new(
-            ErrorKind::Config,
-            format!(
-                "{} has format {format}, this release of cacheness reads up to {FORMAT}: use the newer release or \
-                 another directory",
-                root.display()
-            ),
+/// [`Config`](ErrorKind::Config) if a newer release wrote the directory, or it is one of the other kind.
+pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
+    let text = read(vfs, root);
+    let refused = |why: String| Err(CacheError::new(ErrorKind::Config, format!("{} {why}", root.display())));
+    match text.as_deref().and_then(body_of).and_then(|body| Some((format_of(body)?, kind_of(body)))) {
+        Some((format, _)) if format > FORMAT => refused(format!(
+            "has format {format}, this release of cacheness reads up to {FORMAT}: use the newer release or another \
+             directory"
         )),
+        Some((_, found)) if found != kind.name() => {
+            refused(format!("is the directory of a {found}, not of a {}: name another directory", kind.name()))
+        }
         Some(_) => Ok(()),
-        None => write(vfs, root),
+        None => write(vfs, root, kind),
     }
 }
 
@@ -40,20 +58,28 @@ fn read(vfs: &dyn Vfs, root: &Path) -> Option<String> {
     String::from_utf8(read_whole(vfs, &root.join(FILE_NAME), MAX_LEN).ok()??).ok()
 }
 
-fn write(vfs: &dyn Vfs, root: &Path) -> Result<()> {
-    let body = format!("# A cache directory of cacheness.\nformat = {FORMAT}\nid = \"{}\"\n", BlobName::unique());
+fn write(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
+    let (kind, id) = (kind.name(), BlobName::unique());
+    let body = format!("# A directory of cacheness.\nformat = {FORMAT}\nkind = \"{kind}\"\nid = \"{id}\"\n");
     let text = format!("{body}checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()));
     publish(vfs, root, &root.join(FILE_NAME), &[text.as_bytes()], Durability::Immediate)
 }
 
-/// The format a manifest names; `None` if the manifest is damaged.
-fn format_of(text: &str) -> Option<u32> {
+/// What a manifest says; `None` if it is damaged.
+fn body_of(text: &str) -> Option<&str> {
     let (body, sum) = text.split_at_checked(text.find("checksum = \"")?)?;
     let expected = format!("checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()));
-    if sum != expected {
-        return None;
-    }
+    (sum == expected).then_some(body)
+}
+
+fn format_of(body: &str) -> Option<u32> {
     body.lines().find_map(|line| line.strip_prefix("format = "))?.parse().ok()
+}
+
+/// A manifest without a kind is that of a cache.
+fn kind_of(body: &str) -> &str {
+    let kind = body.lines().find_map(|line| line.strip_prefix("kind = \"")?.strip_suffix('"'));
+    kind.unwrap_or(Kind::Cache.name())
 }
 
 #[cfg(test)]
@@ -75,17 +101,31 @@ mod tests {
         let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
         prepare_root(&vfs, &dir).unwrap();
         let path = root.path().join(FILE_NAME);
-        shake_hands(&vfs, &dir).unwrap();
+        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
         let first = fs::read_to_string(&path).unwrap();
-        shake_hands(&vfs, &dir).unwrap();
+        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), first, "the id stays");
 
         fs::write(&path, first.replace("format = 1", "format = 9")).unwrap();
-        shake_hands(&vfs, &dir).unwrap();
-        assert_eq!(format_of(&fs::read_to_string(&path).unwrap()), Some(1), "a changed digit is damage");
+        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(body_of(&text).and_then(format_of), Some(1), "a changed digit is damage");
 
         fs::write(&path, with_format(FORMAT + 1)).unwrap();
-        let error = shake_hands(&vfs, &dir).unwrap_err();
+        let error = shake_hands(&vfs, &dir, Kind::Cache).unwrap_err();
         assert!(error.is_config() && error.to_string().contains("newer release"), "{error}");
+    }
+    #[test]
+    fn a_directory_of_one_kind_is_refused_to_the_other_and_stays_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
+        prepare_root(&vfs, &dir).unwrap();
+        shake_hands(&vfs, &dir, Kind::BlobStore).unwrap();
+        let error = shake_hands(&vfs, &dir, Kind::Cache).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("directory of a blob store"), "{error}");
+        shake_hands(&vfs, &dir, Kind::BlobStore).unwrap();
+        fs::write(root.path().join(FILE_NAME), with_format(FORMAT)).unwrap();
+        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+        assert!(shake_hands(&vfs, &dir, Kind::BlobStore).is_err(), "without a kind it is a cache's");
     }
 }

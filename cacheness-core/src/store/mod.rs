@@ -4,11 +4,13 @@
 //! (this is the commit), then removes the blob of the record before. A delete takes the record first. So a crash can only
 //! leave a blob that no record names, and those are removed when an index that was not closed is opened.
 
+pub(crate) mod blob_store;
 #[cfg(test)]
 mod configured_tests;
 mod flusher;
 mod manifest;
 mod open;
+mod opened;
 mod recover;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::manifest::Kind;
 use super::{Flusher, Settings, Store, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
 use crate::config::{CacheConfig, Durability};
@@ -37,7 +38,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<PathBuf> {
 }
 
 impl Settings {
-    fn of(config: &CacheConfig) -> Self {
+    pub(super) fn of(config: &CacheConfig) -> Self {
         Self {
             limits: config.limits,
             durability: config.durability,
@@ -90,10 +91,14 @@ impl Store {
     /// release wrote it, or another kind of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(root: &Path, config: &CacheConfig) -> Result<Self> {
+        Self::open_as(Kind::Cache, root, config)
+    }
+
+    pub(super) fn open_as(kind: Kind, root: &Path, config: &CacheConfig) -> Result<Self> {
         let vfs: Arc<dyn Vfs> = Arc::new(RealVfs::new());
         let lock = lock_root(&*vfs, root)?;
         empty_staging(&*vfs, root)?;
-        manifest::shake_hands(&*vfs, root)?;
+        manifest::shake_hands(&*vfs, root, kind)?;
         let blobs = FilesystemBlobs::open(vfs, root)?;
         let index = open_index(root, &blobs, config)?;
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::blob_store::key;
+use super::opened::Opened;
 use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
 use crate::entry::{self, Entry, IndexKey};
@@ -69,7 +71,10 @@ fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName
         return Ok(false);
     }
     let record = Record::new(&entry, &Payload::Blob(name.clone()), limits.max_header_bytes)?;
-    if let Some(older) = index.put(&entry.key, &record)?.and_then(|record| record.blob()) {
+    let older = index.put(&entry.key, &record)?;
+    // One that other entries may share stays until it is found that none does.
+    let own = older.filter(|record| record.entry().is_ok_and(|entry| entry.details.content.is_none()));
+    if let Some(older) = own.and_then(|record| record.blob()) {
         blobs.remove(&older)?;
     }
     Ok(true)
@@ -86,11 +91,36 @@ fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result
             Err(error) => return Err(error),
         };
         match format::open_header(&start, limits) {
-            Ok(HeaderRead::Whole(header)) => return Ok(entry::decode(header).ok().map(|(entry, _)| entry)),
+            Ok(HeaderRead::Whole(header)) => return whole(blobs, name, limits, entry::decode(header).ok()),
             Ok(HeaderRead::Needs(bytes)) if bytes > start.len() as u64 && start.len() as u64 == wanted => {
                 wanted = bytes
             }
             Ok(HeaderRead::Needs(_)) | Err(_) => return Ok(None),
         }
     }
+}
+
+/// The entry of a header; that of a stream with what its trailer says, and with the key that is made of its content.
+fn whole(
+    blobs: &dyn BlobBackend,
+    name: &BlobName,
+    limits: &Limits,
+    decoded: Option<(Entry, &[u8])>,
+) -> Result<Option<Entry>> {
+    match decoded {
+        Some((entry, _)) if entry.core.is_open() => match whole_stream(blobs, name, limits) {
+            Err(error) if error.is_integrity() => Ok(None),
+            found => found,
+        },
+        decoded => Ok(decoded.map(|(entry, _)| entry)),
+    }
+}
+
+fn whole_stream(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<Option<Entry>> {
+    let Some(mut stream) = Opened::open(blobs, name, limits)? else { return Ok(None) };
+    let mut entry = stream.entry().clone();
+    if entry.details.name.is_none() {
+        key::complete(&mut entry, stream.content()?)?;
+    }
+    Ok(Some(entry))
 }

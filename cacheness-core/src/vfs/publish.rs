@@ -4,6 +4,7 @@
 //! `staging/`, and [`empty_staging`] removes it at the next open.
 
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::unique::{is_unique_name, unique_name};
@@ -39,19 +40,20 @@ pub(crate) fn publish(
     staged.commit(target, durability)
 }
 
-/// A file being written. Dropped without [`commit`](Self::commit), it is removed.
+/// A file being written, by way of a file system that it borrows or shares. Dropped without [`commit`](Self::commit), it
+/// is removed.
 #[derive(Debug)]
-pub(crate) struct Staged<'a> {
-    vfs: &'a dyn Vfs,
+pub(crate) struct Staged<V: Deref<Target: Vfs>> {
+    vfs: V,
     path: PathBuf,
     /// None once the file is closed for its last step.
     file: Option<Box<dyn WriteFile>>,
     committed: bool,
 }
 
-impl<'a> Staged<'a> {
+impl<V: Deref<Target: Vfs>> Staged<V> {
     /// Begins a file in the `staging/` of a cache directory.
-    pub(crate) fn create(vfs: &'a dyn Vfs, root: &Path) -> Result<Self> {
+    pub(crate) fn create(vfs: V, root: &Path) -> Result<Self> {
         let path = root.join(STAGING).join(unique_name() + SUFFIX);
         let file = vfs.create_new(&path).map_err(|error| storage_error("create", &path, error))?;
         Ok(Self { vfs, path, file: Some(file), committed: false })
@@ -63,8 +65,8 @@ impl<'a> Staged<'a> {
     }
 
     /// Lets the file appear as `target`: the rename and, when durable, the syncs before and after it are one step, so
-    /// that none can be forgotten.
-    pub(crate) fn commit(mut self, target: &Path, durability: Durability) -> Result<()> {
+    /// that none can be forgotten. It may be tried again if the rename failed.
+    pub(crate) fn commit(&mut self, target: &Path, durability: Durability) -> Result<()> {
         let durable = durability == Durability::Immediate;
         if durable {
             self.on_file("sync", |file| file.sync())?;
@@ -86,7 +88,7 @@ impl<'a> Staged<'a> {
     }
 }
 
-impl Drop for Staged<'_> {
+impl<V: Deref<Target: Vfs>> Drop for Staged<V> {
     fn drop(&mut self) {
         if !self.committed {
             self.file = None;

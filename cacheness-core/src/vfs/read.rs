@@ -12,7 +12,7 @@ use crate::{CacheError, ErrorKind, Result};
 /// `Limit` when the file is larger than `max_bytes`, before memory is taken; `Integrity` when something else but a
 /// regular file stands there; `Storage`.
 pub(crate) fn read_whole(vfs: &dyn Vfs, path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>> {
-    let Some(mut file) = open(vfs, path)? else { return Ok(None) };
+    let Some(mut file) = open_regular(vfs, path)? else { return Ok(None) };
     let len = file.len().map_err(|error| storage_error("read", path, error))?;
     if len > max_bytes {
         return Err(too_large(path, len, max_bytes));
@@ -26,12 +26,16 @@ pub(crate) fn read_whole(vfs: &dyn Vfs, path: &Path, max_bytes: u64) -> Result<O
 /// # Errors
 /// As [`read_whole`], without `Limit`.
 pub(crate) fn read_start(vfs: &dyn Vfs, path: &Path, bytes: u64) -> Result<Option<Vec<u8>>> {
-    let Some(mut file) = open(vfs, path)? else { return Ok(None) };
+    let Some(mut file) = open_regular(vfs, path)? else { return Ok(None) };
     let len = file.len().map_err(|error| storage_error("read", path, error))?;
     take(&mut file, path, len.min(bytes)).map(Some)
 }
 
-fn open(vfs: &dyn Vfs, path: &Path) -> Result<Option<Box<dyn super::ReadFile>>> {
+/// A file open for reading, or `None` when there is none.
+///
+/// # Errors
+/// `Integrity` when something else but a regular file stands there; `Storage`.
+pub(crate) fn open_regular(vfs: &dyn Vfs, path: &Path) -> Result<Option<Box<dyn super::ReadFile>>> {
     match vfs.open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -11,12 +11,12 @@ mod version;
 use proc_macro2::{Group, Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Expr, FnArg};
+use syn::{Expr, ExprLit, FnArg, Lit};
 
 use crate::check;
 use crate::errors::Errors;
 use crate::fallback;
-use crate::parse::{Flavor, Function, Options, Ttl, Version};
+use crate::parse::{Flavor, Function, Options, Ttl, Version, bare};
 use crate::shape::{Argument, BoxedBody, Kind, Shape};
 
 const FOR_API_TTL_MICROS: u64 = 6 * 3600 * 1_000_000;
@@ -95,24 +95,24 @@ impl Expansion<'_> {
     fn body(&self, function: &Function, shape: &Shape, body: &Group) -> TokenStream {
         let site = &self.site;
         let key = self.key(function, shape, None);
-        let (setup, call) = self.call(shape.output.span);
-        let metadata = self.metadata();
+        let (setup, call) = self.call(shape.output.span, true);
+        let extras = self.extras();
         let plan = self.plan(shape, true);
         let ty = &shape.output.ty;
         if !shape.is_async() {
             let run = quote_spanned!(*site=> || -> #ty);
-            let body = if metadata.is_empty() {
+            let body = if extras.is_empty() {
                 quote!(#run #body)
             } else {
                 let body = self.nested(body);
-                quote!(#run { #metadata #body })
+                quote!(#run { #extras #body })
             };
             return quote_spanned!(*site=> #key #setup #call.run(#plan, #body));
         }
         let body = self.nested(body);
         let (span, p) = (self.at(shape.output.span), self.p(self.at(shape.output.span)));
         let output = quote_spanned!(span=> return #p::output::<#ty>());
-        let make = quote_spanned!(*site=> move || async move { if false { #output } #metadata #body });
+        let make = quote_spanned!(*site=> move || async move { if false { #output } #extras #body });
         // One place for the call and for waiting: the compiler then reports one of the same errors of both.
         let run = quote_spanned!(span=> #call.run_async(#plan, #make).await);
         quote!(#key #setup #run)
@@ -227,8 +227,8 @@ impl Expansion<'_> {
         settings
     }
 
-    /// Statements that set up the call, and the call.
-    fn call(&self, output: Span) -> (TokenStream, TokenStream) {
+    /// Statements that set up the call, and the call. One that `runs` the body may be told extras by it.
+    fn call(&self, output: Span, runs: bool) -> (TokenStream, TokenStream) {
         let (p, options) = (&self.p, self.options);
         let mut setup = TokenStream::new();
         if let Some(cache) = &options.cache {
@@ -238,8 +238,8 @@ impl Expansion<'_> {
         if let Some(Ttl::Expr(ttl)) = &options.ttl {
             setup.extend(quote_spanned!(self.site=> call.ttl(#ttl);));
         }
-        if !options.metadata.is_empty() {
-            setup.extend(quote_spanned!(self.site=> let extras = call.extras();));
+        if runs && options.has_extras() {
+            setup.extend(quote_spanned!(self.site=> let extras = &#p::Extras::new(); call.extras(extras);));
         }
         if setup.is_empty() {
             return (setup, quote_spanned!(self.at(output)=> w.call()));
@@ -247,17 +247,29 @@ impl Expansion<'_> {
         (quote_spanned!(self.site=> let mut call = w.call(); #setup), quote_spanned!(self.at(output)=> call))
     }
 
-    /// Statements that tell metadata.
-    fn metadata(&self) -> TokenStream {
-        let add = self.options.metadata.iter().map(|(name, value)| {
+    /// Statements before the body that tell tags and metadata, while the arguments are still there.
+    fn extras(&self) -> TokenStream {
+        let tags = self.options.tags.iter().map(|tag| self.tag(tag));
+        let metadata = self.options.metadata.iter().map(|(name, value)| {
             let name = syn::ext::IdentExt::unraw(name).to_string();
             quote_spanned!(self.at(value.span())=> extras.add(#name, #value);)
         });
-        quote_spanned!(self.site=> #(#add)*)
+        quote_spanned!(self.site=> #(#tags)* #(#metadata)*)
     }
 
-    /// What is done with results, decided by their type.
-    fn plan(&self, shape: &Shape, conditional: bool) -> TokenStream {
+    /// The statement that tells a tag. A literal is a format string: what it captures is found where it is written.
+    fn tag(&self, tag: &Expr) -> TokenStream {
+        let span = self.at(tag.span());
+        match bare(tag) {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+                quote_spanned!(span=> extras.tag(::core::format_args!(#text));)
+            }
+            _ => quote_spanned!(span=> extras.tag(#tag);),
+        }
+    }
+
+    /// What is done with results, decided by their type. A call that does not run the body has none to decide on.
+    fn plan(&self, shape: &Shape, runs: bool) -> TokenStream {
         let (ty, options) = (&shape.output.ty, self.options);
         let choice = match (options.cache_err, options.cache_none) {
             (false, false) => "plan",
@@ -271,7 +283,10 @@ impl Expansion<'_> {
         if options.is_strict() {
             plan.extend(quote_spanned!(span=> .strict()));
         }
-        if let Some(condition) = options.condition.as_ref().filter(|_| conditional) {
+        if options.serves_stale().is_some() && runs {
+            plan.extend(quote_spanned!(span=> .stale_on_error()));
+        }
+        if let Some(condition) = options.condition.as_ref().filter(|_| runs) {
             plan.extend(quote_spanned!(self.at(condition.span())=> .only_if(#condition)));
         }
         plan

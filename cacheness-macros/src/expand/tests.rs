@@ -48,3 +48,67 @@ fn only_a_function_without_a_receiver_is_told_apart_by_its_tokens() {
     });
     assert!(hashes[0] != hashes[1] && hashes[0] != hashes[2], "{hashes:?}");
 }
+
+/// How each option of the table may be written.
+const WRITTEN: &[(&str, &str)] = &[
+    ("async", "async"),
+    ("for_api", "for_api"),
+    ("ttl", "ttl = Duration::from_secs(n)"),
+    ("cache", "cache = CACHE"),
+    ("prefix", "prefix = \"p\""),
+    ("include_defaults", "include_defaults = false"),
+    ("metadata", "metadata(n = n)"),
+    ("tags", "tags(\"n:{n}\", n)"),
+    ("key", "key(n)"),
+    ("skip", "skip(n)"),
+    ("version", "version = auto"),
+    ("condition", "condition = |_| true"),
+    ("cache_none", "cache_none"),
+    ("cache_err", "cache_err = true"),
+    ("ignore_errors", "ignore_errors = false"),
+    ("single_flight", "single_flight = false"),
+    ("stale_on_error", "stale_on_error"),
+    ("memory", "memory = false"),
+    ("call", "call = g"),
+    ("crate", "crate = ::other"),
+];
+
+#[test]
+fn every_pair_of_options_means_the_same_in_both_orders() {
+    let names: Vec<_> = WRITTEN.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, crate::parse::option_names(), "every option takes part");
+    let mut refused = Vec::new();
+    for (at, (name, one)) in WRITTEN.iter().enumerate() {
+        for (other_name, other) in &WRITTEN[at + 1..] {
+            let [first, second] = [format!("{one}, {other}"), format!("{other}, {one},")]
+                .map(|options| expansion(&options, "async fn f(n: u64) -> Result<u64, E> { Ok(n) }"));
+            assert_eq!(first, second, "{name} and {other_name}");
+            if first.contains("compile_error") {
+                refused.push((*name, *other_name));
+            }
+        }
+    }
+    assert_eq!(refused, [("include_defaults", "key"), ("cache_err", "stale_on_error")], "the rest works together");
+}
+
+#[test]
+fn every_option_is_in_the_table_of_the_docs() {
+    let docs = include_str!("../lib.rs");
+    let rows: Vec<_> = docs.lines().filter(|line| line.starts_with("/// | `")).collect();
+    for name in crate::parse::option_names() {
+        let told = rows.iter().any(|row| {
+            let cell = row.trim_start_matches("/// | ").split(" | ").next().unwrap();
+            cell.split('`').any(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_').next() == Some(name))
+        });
+        assert!(told, "`{name}`");
+    }
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_in_the_expansion() {
+    for item in ["fn f(n: u32) -> R { n }", "async fn f(n: u32) -> R { n }"] {
+        let plain = expansion("ttl = 60, call = g", item);
+        assert!(!plain.contains("extras") && !plain.contains("stale"), "{plain}");
+        assert_eq!(plain, expansion("ttl = 60, call = g, stale_on_error = false", item));
+    }
+}

@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) prefix: Option<Expr>,
     pub(crate) include_defaults: Option<LitBool>,
     pub(crate) metadata: Vec<(Ident, Expr)>,
+    pub(crate) tags: Vec<Expr>,
+    pub(crate) stale_on_error: Option<LitBool>,
     pub(crate) key: Option<(Span, Vec<Expr>)>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) version: Option<Version>,
@@ -96,6 +98,7 @@ const OPTIONS: &[Spec] = options! {
     "prefix" or "cache_key_prefix" or "key_prefix" as "prefix = \"weather\"" => prefix = |name, given| Some(value(name, given)?),
     "include_defaults" as "include_defaults = false" => include_defaults = |name, given| Some(switch(name, given)?),
     "metadata" as "metadata(name = value, ..)" => metadata = |name, given| pairs(name, given)?,
+    "tags" as "tags(\"user:{id}\", ..)" => tags = |name, given| list(name, given)?,
     "key" or "key_func" as "key(expression, ..)" => key = |name, given| Some((name.span(), expressions(name, given)?)),
     "skip" as "skip(argument, ..)" => skip = |name, given| names(name, given)?,
     "version" as "version = 2` or `version = auto" => version = |name, given| Some(read_version(value(name, given)?)?),
@@ -104,6 +107,7 @@ const OPTIONS: &[Spec] = options! {
     "cache_err" as "cache_err = true" => cache_err = |name, given| switch(name, given)?.value,
     "ignore_errors" as "ignore_errors = false" => ignore_errors = |name, given| Some(switch(name, given)?),
     "single_flight" as "single_flight = false" => single_flight = |name, given| Some(switch(name, given)?),
+    "stale_on_error" as "stale_on_error = true" => stale_on_error = |name, given| Some(switch(name, given)?),
     "memory" as "memory = false" => memory = |name, given| Some(switch(name, given)?),
     "call" as "call = name" => call = |name, given| Some(read_call(&value(name, given)?)?),
     "crate" as "crate = path" => krate = |name, given| Some(path(&value(name, given)?)?),
@@ -111,6 +115,12 @@ const OPTIONS: &[Spec] = options! {
 
 fn option(name: &str) -> Option<&'static Spec> {
     OPTIONS.iter().find(|option| option.name == name || option.aliases.contains(&name))
+}
+
+/// The names of all options.
+#[cfg(test)]
+pub(crate) fn option_names() -> Vec<&'static str> {
+    OPTIONS.iter().map(|option| option.name).collect()
 }
 
 impl Options {
@@ -172,6 +182,16 @@ impl Options {
     /// Whether errors of the cache are returned to the caller.
     pub(crate) fn is_strict(&self) -> bool {
         self.ignore_errors.as_ref().is_some_and(|ignore| !ignore.value)
+    }
+
+    /// Whether an expired value stands in for an `Err`; where it is asked for.
+    pub(crate) fn serves_stale(&self) -> Option<&LitBool> {
+        self.stale_on_error.as_ref().filter(|stale| stale.value)
+    }
+
+    /// Whether the function tells more of a result than its value.
+    pub(crate) fn has_extras(&self) -> bool {
+        !self.tags.is_empty() || !self.metadata.is_empty()
     }
 
     /// Whether arguments equal to their default are left out of the key.

@@ -42,7 +42,7 @@ fn seconds(expr: &Expr) -> Option<f64> {
 }
 
 /// The expression without parentheses and without the invisible groups that `macro_rules!` puts around arguments.
-pub(super) fn bare(mut expr: &Expr) -> &Expr {
+pub(crate) fn bare(mut expr: &Expr) -> &Expr {
     loop {
         expr = match expr {
             Expr::Group(group) => &group.expr,

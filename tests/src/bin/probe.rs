@@ -65,6 +65,14 @@ fn main() {
             let _ = exits.join();
         }
         Some("call") => (0..number(1)).for_each(|n| assert_eq!(counted(n), value_of(n))),
+        Some("info") => {
+            let info = cacheness::function(counted).info().expect("the directory is ours");
+            println!("{} entries, {} hits, {} misses, size {}", info.entries, info.hits, info.misses, info.size);
+        }
+        Some("clear") => println!("{}", cacheness::function(counted).clear().expect("the directory is ours")),
+        Some("change-directory") => change_directory(Path::new(&arguments[1])),
+        Some("open") => println!("{}", Cache::open(&arguments[1]).map_or_else(|error| error.to_string(), hold_on)),
+        Some("cost-of-puts") => cost_of_puts(),
         Some("call-and-abort") => {
             (0..number(1)).for_each(|n| drop(counted(n)));
             std::process::abort();
@@ -104,6 +112,50 @@ fn hold() {
     let cache = default_cache().expect("the directory is ours");
     println!("open {:?}", cache.directory());
     std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Opens by a relative path, then works from another directory.
+fn change_directory(to: &Path) {
+    let cache = Cache::open("cache").expect("the directory is ours");
+    cache.put(&value_of(0), "before").expect("there is room");
+    std::env::set_current_dir(to).expect("it is there");
+    cache.put(&value_of(10), "after").expect("there is room");
+    assert_eq!(cache.get("before").expect("it can be read"), Some(value_of(0)));
+    assert_eq!(cache.get("after").expect("it can be read"), Some(value_of(10)));
+    let again = Cache::open("cache").expect("another directory, and ours");
+    assert!(again.is_empty().expect("it is open"), "the relative path means another directory now");
+}
+
+/// Keeps the cache open for a moment, so that others meet it.
+fn hold_on(cache: Cache) -> String {
+    cache.put(&value_of(0), "key").expect("there is room");
+    std::thread::sleep(Duration::from_millis(300));
+    "open".to_owned()
+}
+
+/// Tells the bytes that 200 puts write into a cache of few entries, and into one of many.
+fn cost_of_puts() {
+    let cache = default_cache().expect("the directory is ours");
+    let (mut next, mut costs) = (0u64, Vec::new());
+    for entries in [200, 20_000] {
+        let mut put_until = |end: u64| {
+            (next..end).for_each(|n| drop(cache.put(&n, n).expect("there is room")));
+            next = end;
+            cache.flush().expect("there is room");
+        };
+        put_until(entries);
+        let before = written();
+        put_until(entries + 200);
+        costs.push(written() - before);
+    }
+    println!("{} {}", costs[0], costs[1]);
+}
+
+/// The bytes that this process has written so far.
+fn written() -> u64 {
+    let told = std::fs::read_to_string("/proc/self/io").expect("Linux tells");
+    let line = told.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.and_then(|count| count.parse().ok()).expect("a number")
 }
 
 fn limited() {

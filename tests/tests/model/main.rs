@@ -183,7 +183,7 @@ fn follow_eviction(subject: &Subject, map: &mut Map, evicted_before: u64, newest
         let largest = could_be_last.map(|entry| entry.value.len() as u64).max().unwrap_or_default();
         let largest_record = 1024;
         assert!(stats.size_bytes + largest + largest_record > eighty_percent, "one too many went");
-        gone.iter().for_each(|key| drop(map.entries.remove(key)));
+        map.entries.retain(|key, _| !gone.contains(key));
     }
     assert_eq!(stats.entries, map.entries.len() as u64);
 }

@@ -2,7 +2,10 @@
 
 mod aborting;
 mod bad_places;
+mod blobs;
+mod defects;
 mod ends;
+mod functions;
 mod kills;
 mod neighbours;
 

@@ -79,7 +79,7 @@ async fn missed<T: Storable, E, F: Future<Output = Result<T, E>>>(
             Some(value) => Ok(value),
             None => make().await,
         },
-        Boarding::Landed(Landing::NotStored) => make().await,
+        Boarding::Landed(Landing::NotStored | Landing::Stale) => make().await,
     }
 }
 

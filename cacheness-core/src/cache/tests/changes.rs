@@ -161,7 +161,6 @@ fn many_are_put_fetched_and_deleted_in_one_call() {
     let keys = cache.put_batch_with(values.iter().map(|n| (*n, n)), &PutOptions::new().tag("t")).unwrap();
     assert_eq!(keys.len(), 50);
     let found = cache.get_batch::<u32, _>([3u32, 99, 7]).unwrap();
-    let found: Vec<_> = found.into_iter().map(|(key, value)| (key, value)).collect();
     assert_eq!(found[0], (keys[3].clone(), Some(3)));
     assert_eq!((found[1].1, found[2].1), (None, Some(7)));
     assert_eq!(cache.delete_batch(0..60u32).unwrap(), 50);

@@ -96,6 +96,19 @@ fn an_entry_whose_key_is_long_is_a_key_as_well() {
 }
 
 #[test]
+fn an_entry_tells_what_wrote_it_and_what_compression_made_of_it() {
+    let cache = Cache::in_memory();
+    cache.put(&"again ".repeat(2000), "text").unwrap();
+    cache.put(&serde_json::json!({ "a": 1 }), "json").unwrap();
+    let entry = |key| cache.get_metadata(key, Expired::Skip).unwrap().unwrap();
+    let info = entry("text").compression_info();
+    assert_eq!((info.codec, info.raw_size), ("lz4", 12_008));
+    assert!(info.stored_size == entry("text").size() && info.ratio() < 0.1, "{info:?}");
+    assert_eq!((entry("text").handler_used(), entry("json").handler_used()), ("bincode", "messagepack"));
+    assert_eq!(entry("json").compression_info().codec, "none");
+}
+
+#[test]
 fn what_is_no_name_of_an_entry_is_refused() {
     let cache = Cache::in_memory();
     for name in ["", "0123", "0123456789abcdeg", "+123456789abcdef", "../../etc/passwd", "0123456789abcdef0"] {

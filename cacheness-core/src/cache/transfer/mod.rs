@@ -67,6 +67,7 @@ impl Engine {
         }
         match self.put_stored(entry, stored) {
             Ok(()) => {
+                self.make_room(&entry.key);
                 if let Some(at) = entry.accessed_at {
                     self.store().index().accessed(&entry.key, at);
                 }

@@ -72,7 +72,7 @@ impl Office {
                 }
                 lead.land(Landing::Stored);
             }
-            Boarding::Landed(Landing::Stored) => assert!(self.has(key)),
+            Boarding::Landed(Landing::Stored | Landing::Stale) => assert!(self.has(key)),
             Boarding::Landed(Landing::NotStored) | Boarding::Alone => {
                 self.count();
                 body();
@@ -90,7 +90,7 @@ impl Office {
                 }
                 lead.land(Landing::Stored);
             }
-            Boarding::Landed(Landing::Stored) => assert!(self.has(key)),
+            Boarding::Landed(Landing::Stored | Landing::Stale) => assert!(self.has(key)),
             Boarding::Landed(Landing::NotStored) | Boarding::Alone => {
                 self.count();
                 body.await;

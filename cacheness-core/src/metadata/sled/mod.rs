@@ -233,18 +233,10 @@ impl MetadataBackend for SledIndex {
         self.with(doing, |_| Ok(()))?;
         let (mut walk, mut found) = (ByUse::default(), Vec::new());
         while found.len() < limit {
-            let rows = walk.step(&self.orders, limit - found.len());
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                if found.len() >= limit {
-                    break;
-                }
-                let _turn = self.turn(row.1);
-                if !walk.moves(&self.orders, &self.uses, row) {
-                    found.extend(self.with(doing, |trees| ByUse::due(trees, &self.orders, row))?);
-                }
+            let Some(row) = walk.next(&self.orders) else { break };
+            let _turn = self.turn(row.1);
+            if !walk.moves(&self.orders, &self.uses, row) {
+                found.extend(self.with(doing, |trees| ByUse::due(trees, &self.orders, row))?);
             }
         }
         Ok(found)

@@ -218,6 +218,29 @@ fn puts_and_removals_of_one_key_side_by_side_leave_a_record_with_its_rows_or_nei
     }
 }
 
+#[test]
+fn an_error_of_the_database_is_one_of_the_index_and_keeps_its_cause() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    let full = || std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
+    let error = index.with("read the index", |_| Err::<(), _>(sled::Error::Io(full()))).unwrap_err();
+    assert!(error.is_metadata() && error.to_string().contains("cannot read the index"), "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+    assert!(index.get(&record_of("k", 0, None).0).unwrap().is_none(), "and the next call works");
+}
+
+#[test]
+fn an_entry_that_was_used_between_others_stands_between_them() {
+    let root = tempfile::tempdir().unwrap();
+    for index in [&open(root.path()).0 as &dyn MetadataBackend, &MemoryIndex::default()] {
+        filled(index, 10);
+        index.accessed(&record_of("key 0", 0, None).0, Timestamp::from_micros(4));
+        let order: Vec<_> = index.least_recently_used(10).unwrap().into_iter().map(|(key, _)| key).collect();
+        let place = |n: i64| order.iter().position(|key| *key == record_of(&format!("key {n}"), n, None).0).unwrap();
+        assert!(place(3) < place(0) && place(0) < place(5), "{order:?}");
+    }
+}
+
 /// The row of an entry in use moves on while it is looked at; following it must end.
 #[test]
 fn an_entry_that_is_read_all_the_time_does_not_keep_the_eviction_from_ending() {

@@ -3,7 +3,7 @@
 //! A row is copied out and its records are read without the lock on the orders: meanwhile another thread may have changed
 //! them. So what a record itself says decides, never the row.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Bound;
 
 use super::orders::{Facts, Orders};
@@ -42,31 +42,35 @@ pub(super) fn expired(trees: &Trees, orders: &Orders, now: Timestamp, limit: usi
 #[derive(Default)]
 pub(super) struct ByUse {
     last: Option<Row<Timestamp>>,
-    /// Entries whose row was moved on. Followed once: one that is read all the time would stay ahead for ever.
-    moved: HashSet<u64>,
+    /// Where rows were moved on to. Followed once: an entry that is read all the time would stay ahead for ever.
+    moved: HashMap<u64, Timestamp>,
 }
 
 impl ByUse {
-    /// The next rows; none at the end.
-    pub(super) fn step(&mut self, orders: &Orders, wanted: usize) -> Vec<Row<Timestamp>> {
+    /// The next row. One at a time: a row that is moved on may come to lie before those behind it.
+    pub(super) fn next(&mut self, orders: &Orders) -> Option<Row<Timestamp>> {
         let start = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = step(wanted, orders.lock().by_access.range((start, Bound::Unbounded)));
-        self.last = rows.last().copied().or(self.last);
-        rows
+        let row = orders.lock().by_access.range((start, Bound::Unbounded)).next();
+        self.last = row.or(self.last);
+        row
     }
 
-    /// Moves the row to the last use of its entry if that came later; says whether it did. The caller has the turn of
-    /// the key.
+    /// Moves the row to the last use of its entry if that came later; says whether it did. An entry that was moved, in an
+    /// earlier run perhaps, and was then put again can have two rows. The caller has the turn of the key.
     pub(super) fn moves(&mut self, orders: &Orders, uses: &Uses, row: Row<Timestamp>) -> bool {
         let (at, hash) = row;
-        let later = uses.last(hash).filter(|used_at| *used_at > at && !self.moved.contains(&hash));
-        if let Some(later) = later {
-            let by_access = &mut orders.lock().by_access;
-            by_access.drop_row(row);
-            by_access.insert((later, hash));
-            self.moved.insert(hash);
+        let by_access = &mut orders.lock().by_access;
+        match self.moved.get(&hash) {
+            Some(moved_to) if at < *moved_to => by_access.drop_row(row), // left over; the entry has the later row
+            Some(_) => return false,
+            None => {
+                let Some(later) = uses.last(hash).filter(|used_at| *used_at > at) else { return false };
+                by_access.drop_row(row);
+                by_access.insert((later, hash));
+                self.moved.insert(hash, later);
+            }
         }
-        later.is_some()
+        true
     }
 
     /// The entries whose turn to go it is. The caller has the turn of the key.

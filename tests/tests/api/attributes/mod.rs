@@ -13,5 +13,7 @@ mod nested;
 mod options;
 mod results;
 mod runs;
+mod stale;
+mod tags;
 
 pub(crate) use runs::{Runs, block_on, in_memory_by_default};

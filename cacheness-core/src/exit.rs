@@ -1,22 +1,42 @@
 //! The normal end of the process keeps every put, also when the cache lies in a static, which is never dropped.
 //!
+//! Whoever keeps a table of what is open [registers](close_at_exit) it here, once.
+//!
 //! The one place with `unsafe` in this crate: registering a function with `atexit`.
 #![allow(unsafe_code)]
 
 use std::panic::catch_unwind;
-use std::sync::Once;
 use std::sync::mpsc::channel;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-use super::registry;
 
 /// Longer than any flush; a disk that hangs must not keep a process from ending for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Has every open cache closed when the process ends by returning from `main` or by `std::process::exit`.
-pub(super) fn close_at_exit() {
+/// A table of what this process has open.
+#[derive(Debug)]
+pub(crate) struct Openings {
+    /// Whether there is anything to close.
+    pub has_open: fn() -> bool,
+    pub close_all: fn(),
+}
+
+static OPENINGS: Mutex<Vec<&'static Openings>> = Mutex::new(Vec::new());
+
+fn openings() -> MutexGuard<'static, Vec<&'static Openings>> {
+    OPENINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has everything in a table closed when the process ends by returning from `main` or by `std::process::exit`.
+pub(crate) fn close_at_exit(table: &'static Openings) {
     static REGISTERED: Once = Once::new();
+    {
+        let mut openings = openings();
+        if !openings.iter().any(|known| std::ptr::eq(*known, table)) {
+            openings.push(table);
+        }
+    }
     REGISTERED.call_once(|| {
         // SAFETY: `at_exit` is a plain function that lives as long as the program and never unwinds. If the table of
         // `atexit` is full it refuses, and caches are then closed when they are dropped.
@@ -31,12 +51,14 @@ extern "C" fn at_exit() {
 
 /// The thread-locals of this thread are gone already, and sled uses some: a fresh thread has its own.
 fn close_on_a_fresh_thread() {
-    if !registry::has_open() {
+    // Copied, so that no lock is held while things close.
+    let tables = openings().clone();
+    if !tables.iter().any(|table| (table.has_open)()) {
         return;
     }
     let (done, closed) = channel();
     let closer = thread::Builder::new().name("cacheness-exit".to_owned()).spawn(move || {
-        registry::close_all();
+        tables.iter().for_each(|table| (table.close_all)());
         // Nobody listens any more if it took too long.
         let _ = done.send(());
     });

@@ -1,0 +1,302 @@
+//! What the handles of one store share, and the order of the steps of a put and a delete.
+//!
+//! A blob is written first, then the record that names it; what it replaced goes when that record is on the disk. So a
+//! crash leaves the old value or the new one, and at most a blob too much.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::contents::{Contents, Shared};
+use super::in_flight::{Flight, InFlight};
+use super::key;
+use super::options::BlobOptions;
+use super::registry;
+use crate::blob_name::BlobName;
+use crate::clock::{Clock, SystemClock};
+use crate::compress::StoredCodec;
+use crate::digest::Identity;
+use crate::entry::{Core, Details, Entry, IndexKey};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::metadata::{Payload, Record};
+use crate::store::Store;
+use crate::store::opened::Opened;
+use crate::value::Metadata;
+use crate::vfs::unique::unique_name;
+use crate::warn::Warnings;
+
+const PAGE: usize = 256;
+
+pub(super) struct Engine {
+    store: Arc<Store>,
+    contents: Mutex<Contents>,
+    in_flight: InFlight,
+    content_addressable: bool,
+    closed: AtomicBool,
+    /// The process that opened it.
+    process: u32,
+    warnings: Warnings,
+}
+
+/// What an entry says of how its value is encoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoding {
+    pub data_type: &'static str,
+    pub type_fingerprint: u64,
+    pub shape: u64,
+    pub payload_format: u8,
+}
+
+impl Engine {
+    /// Over a store that was just opened.
+    pub(super) fn open(store: Store, content_addressable: bool) -> Result<Self> {
+        let contents = Contents::of(store.index())?;
+        Ok(Self::new(store, contents, content_addressable))
+    }
+
+    pub(super) fn new(store: Store, contents: Contents, content_addressable: bool) -> Self {
+        Self {
+            store: Arc::new(store),
+            contents: Mutex::new(contents),
+            in_flight: InFlight::default(),
+            content_addressable,
+            closed: AtomicBool::new(false),
+            process: std::process::id(),
+            warnings: Warnings::default(),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    pub(super) fn is_content_addressable(&self) -> bool {
+        self.content_addressable
+    }
+
+    pub(super) fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(CacheError::new(ErrorKind::Closed, "the blob store is closed: open it again to use it"));
+        }
+        Ok(())
+    }
+
+    /// The entry that a put begins with, with its content if equal contents are to share a blob and it is known. Where it
+    /// is not and the key is to be made of it, the entry has no name yet, and a key that nobody else has.
+    pub(super) fn draft(&self, options: BlobOptions, encoding: &Encoding, content: Option<Identity>) -> Result<Entry> {
+        let unnamed = self.content_addressable && options.key.is_none() && content.is_none();
+        let name = options.key.or_else(|| content.as_ref().map(key::of_content)).unwrap_or_else(unique_name);
+        let core = Core {
+            created_at: SystemClock.now(),
+            expires_at: None,
+            ttl: None,
+            type_fingerprint: encoding.type_fingerprint,
+            shape: encoding.shape,
+            payload_format: encoding.payload_format,
+            codec: StoredCodec::None,
+            raw_size: 0,
+            stored_size: 0,
+            checksum: 0,
+        };
+        let details = Details {
+            data_type: encoding.data_type.to_owned(),
+            description: options.description,
+            tags: options.tags,
+            metadata: options.metadata,
+            name: Some(name.clone()).filter(|_| !unnamed),
+            content,
+            ..Details::default()
+        };
+        Ok(Entry { key: key::index_key(&name)?, core, details, accessed_at: None })
+    }
+
+    /// Stores an entry: with the blob that has its content already, else with the one that `write` makes, which also
+    /// tells the entry what is in it.
+    pub(super) fn place(
+        &self,
+        mut entry: Entry,
+        flight: &Flight,
+        write: impl FnOnce(&mut Entry, &BlobName) -> Result<()>,
+    ) -> Result<Entry> {
+        self.check_open()?;
+        if let Some(shared) = self.share(&entry)? {
+            return Ok(shared);
+        }
+        write(&mut entry, flight.name())?;
+        self.commit(&mut entry, flight.name())?;
+        Ok(entry)
+    }
+
+    /// Commits the entry with the blob that has its content, if there is one and it is whole.
+    fn share(&self, entry: &Entry) -> Result<Option<Entry>> {
+        let Some(content) = entry.details.content else { return Ok(None) };
+        let Some(shared) = self.contents().find(&content).cloned() else { return Ok(None) };
+        let mut entry = entry.clone();
+        shared.describe(&mut entry.core);
+        if !self.is_whole(&shared.name, &entry)? {
+            self.contents().forget(&content, &shared.name);
+            return Ok(None);
+        }
+        let record = self.record(&entry, &shared.name)?;
+        let replaced = {
+            let mut contents = self.contents();
+            if contents.find(&content) != Some(&shared) {
+                return Ok(None);
+            }
+            contents.refer(content, shared);
+            self.store.index.put(&entry.key, &record)?
+        };
+        self.settle(replaced.as_slice())?;
+        Ok(Some(entry))
+    }
+
+    fn is_whole(&self, name: &BlobName, entry: &Entry) -> Result<bool> {
+        let checked = Opened::open(&*self.store.blobs, name, self.store.limits()).and_then(|opened| match opened {
+            Some(mut opened) => {
+                opened.check_is_of(entry)?;
+                Ok(opened.actual_checksum()? == entry.core.checksum)
+            }
+            None => Ok(false),
+        });
+        match checked {
+            Err(error) if error.is_integrity() => Ok(false),
+            checked => checked,
+        }
+    }
+
+    fn commit(&self, entry: &mut Entry, name: &BlobName) -> Result<()> {
+        let replaced = match entry.details.content {
+            None => self.record(entry, name).and_then(|record| self.store.index.put(&entry.key, &record)),
+            Some(content) => self.commit_content(entry, content, name),
+        };
+        self.settle(replaced.inspect_err(|_| self.store.discard(name))?.as_slice())
+    }
+
+    /// Commits with the new blob, or with that of another put of this content that came first.
+    fn commit_content(&self, entry: &mut Entry, content: Identity, name: &BlobName) -> Result<Option<Record>> {
+        let mut contents = self.contents();
+        let ours = Shared::new(name.clone(), &entry.core);
+        let shared = contents.find(&content).cloned().unwrap_or_else(|| ours.clone());
+        shared.describe(&mut entry.core);
+        let record = self.record(entry, &shared.name)?;
+        contents.refer(content, shared.clone());
+        let replaced = self.store.index.put(&entry.key, &record);
+        if replaced.is_err() {
+            contents.release(&content, &shared.name);
+        } else if shared.name != *name {
+            self.store.discard(name);
+        }
+        replaced
+    }
+
+    fn record(&self, entry: &Entry, name: &BlobName) -> Result<Record> {
+        Record::new(entry, &Payload::Blob(name.clone()), self.store.limits().max_header_bytes)
+    }
+
+    /// What follows a change of records: the disk, if that was promised or something old is to go, and its end.
+    pub(super) fn settle(&self, gone: &[Record]) -> Result<()> {
+        if gone.is_empty() {
+            return self.store.after_write(None);
+        }
+        self.store.flush()?;
+        gone.iter().for_each(|record| self.release(record));
+        Ok(())
+    }
+
+    /// Removes the blob of a record that is gone, unless others share it.
+    fn release(&self, record: &Record) {
+        let (Ok(entry), Some(name)) = (record.entry(), record.blob()) else { return };
+        let Some(content) = entry.details.content else { return self.store.discard(&name) };
+        // Held until the file is gone, so that nobody shares it meanwhile.
+        let mut contents = self.contents();
+        if contents.release(&content, &name) {
+            self.store.discard(&name);
+        }
+    }
+
+    pub(super) fn remove(&self, key: &IndexKey) -> Result<bool> {
+        let removed = self.store.index.remove(key)?;
+        self.settle(removed.as_slice())?;
+        Ok(removed.is_some())
+    }
+
+    pub(super) fn clear(&self) -> Result<u64> {
+        let mut total = 0;
+        self.each_page(|page| {
+            let mut gone = Vec::new();
+            for (key, record) in page {
+                if self.store.index.remove_expected(&key, &record)? {
+                    gone.push(record);
+                }
+            }
+            total += gone.len() as u64;
+            self.settle(&gone)
+        })?;
+        Ok(total)
+    }
+
+    /// Merges metadata into that of an entry; says whether there is one.
+    pub(super) fn update_metadata(&self, key: &IndexKey, metadata: &Metadata) -> Result<bool> {
+        loop {
+            let Some(found) = self.store.find(key)? else { return Ok(false) };
+            let mut entry = found.record.entry()?;
+            entry.details.metadata.extend(metadata.clone());
+            if self.store.redescribe(&found.record, &entry)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Visits all records in pages. One that is put or removed meanwhile may be visited or not.
+    pub(super) fn each_page(&self, mut visit: impl FnMut(Vec<(IndexKey, Record)>) -> Result<()>) -> Result<()> {
+        let mut after: Option<IndexKey> = None;
+        loop {
+            let page = self.store.index.scan(after.as_ref(), PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            visit(page)?;
+        }
+    }
+
+    /// Whether this process is a forked child that has its parent's store, without the threads of it.
+    fn is_inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Closes the store, once. An inherited one is its owner's to close.
+    pub(super) fn shut(&self) -> Result<()> {
+        if self.is_inherited() || self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let closed = self.store.close();
+        if let Some(root) = self.store.root() {
+            registry::closed(root);
+        }
+        closed
+    }
+
+    /// Closes the store where nobody is there to be told of an error.
+    pub(super) fn shut_and_tell(&self) {
+        if let Err(error) = self.shut() {
+            self.warnings.tell("close the blob store", &error);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            // Dropping it would wait for a thread that only the parent has, and write into the parent's files.
+            std::mem::forget(Arc::clone(&self.store));
+        } else {
+            self.shut_and_tell();
+        }
+    }
+}

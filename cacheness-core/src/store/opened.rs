@@ -1,0 +1,161 @@
+//! A blob that is open for reading: its two ends are checked at once, what is between them as it is read.
+
+use crate::blob::{BlobBackend, BlobRead};
+use crate::blob_name::BlobName;
+use crate::digest::{self, Checksum, Identity, IdentityHasher};
+use crate::entry::{self, Entry};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::format::{self, HeaderRead, TRAILER_LEN, chunks};
+use crate::limits::Limits;
+
+/// Most headers are shorter.
+const FIRST_READ: usize = 4096;
+/// So much is read at a time where only a checksum is wanted.
+const SCAN_LEN: usize = 256 << 10;
+
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: Box<dyn BlobRead>,
+    entry: Entry,
+    header_checksum: u64,
+    payload_start: u64,
+    payload_len: u64,
+    payload_checksum: u64,
+}
+
+impl Opened {
+    /// Opens a blob and checks its two ends; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// [`Integrity`](ErrorKind::Integrity) if an end is damaged; [`Storage`](ErrorKind::Storage).
+    pub(super) fn open(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<Option<Self>> {
+        blobs.open(name)?.map(|file| Self::of(file, limits)).transpose()
+    }
+
+    fn of(mut file: Box<dyn BlobRead>, limits: &Limits) -> Result<Self> {
+        let (start, len) = (start_of(&mut *file, limits)?, file.len());
+        let mut end = [0; TRAILER_LEN];
+        let read = file.read_at(len.saturating_sub(TRAILER_LEN as u64), &mut end)?;
+        let ends = format::open_ends(&start, &end[..read], len, limits)?;
+        let (mut entry, _) = entry::decode(ends.header)?;
+        if entry.core.is_open() {
+            entry.core.raw_size = chunks::raw_len(ends.payload_len).ok_or_else(|| damaged("is no stream"))?;
+            entry.core.stored_size = ends.payload_len;
+            entry.core.checksum = ends.payload_checksum;
+        }
+        Ok(Self {
+            entry,
+            header_checksum: ends.header_checksum,
+            payload_start: ends.payload_start,
+            payload_len: ends.payload_len,
+            payload_checksum: ends.payload_checksum,
+            file,
+        })
+    }
+
+    /// What the header says, sizes and checksum of a stream by its trailer.
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Whether this is the blob that a record means. One that several entries share names the first of them only.
+    pub(super) fn check_is_of(&self, entry: &Entry) -> Result<()> {
+        let same_key = self.entry.key == entry.key || entry.details.content.is_some();
+        let (here, there) = (&self.entry.core, &entry.core);
+        let same_value = here.checksum == there.checksum && here.stored_size == there.stored_size;
+        if same_key && same_value { Ok(()) } else { Err(damaged("is that of another entry")) }
+    }
+
+    /// All bytes between the ends.
+    ///
+    /// # Errors
+    /// [`Integrity`](ErrorKind::Integrity) if they are not what was written; [`Limit`](ErrorKind::Limit) if memory cannot
+    /// hold them; [`Storage`](ErrorKind::Storage).
+    pub(super) fn payload(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = room_for(self.payload_len)?;
+        let read = self.file.read_at(self.payload_start, &mut bytes)?;
+        if read == bytes.len() && digest::checksum(&bytes) == self.payload_checksum {
+            return Ok(bytes);
+        }
+        Err(damaged("has a damaged payload"))
+    }
+
+    /// Reads a chunk of a stream into `buf`, which has room for one, and returns its bytes.
+    ///
+    /// # Errors
+    /// [`Integrity`](ErrorKind::Integrity) if it is not what was written; [`Storage`](ErrorKind::Storage).
+    pub(super) fn chunk<'b>(&mut self, chunk: u64, buf: &'b mut [u8]) -> Result<&'b [u8]> {
+        let start = chunks::start_of(chunk);
+        let rest = self.payload_len.saturating_sub(start);
+        let len = usize::try_from(rest).map_or(buf.len(), |rest| rest.min(buf.len()));
+        let read = self.file.read_at(self.payload_start + start, &mut buf[..len])?;
+        let bytes = chunks::checked(self.header_checksum, chunk, &buf[..read]);
+        bytes.filter(|_| read == len).ok_or_else(|| damaged(&format!("is damaged in part {chunk} of its stream")))
+    }
+
+    /// What tells the bytes of a stream from all others.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub(super) fn content(&mut self) -> Result<Identity> {
+        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; chunks::CHUNK_LEN + chunks::SUM_LEN]);
+        for chunk in 0..self.entry.core.raw_size.div_ceil(chunks::CHUNK_LEN as u64) {
+            hasher.update(self.chunk(chunk, &mut buf)?);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// The checksum that the bytes between the ends really have.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage).
+    pub(super) fn actual_checksum(&mut self) -> Result<u64> {
+        checksum_of(&mut *self.file, self.payload_start, self.payload_len)
+    }
+}
+
+/// The checksum of some bytes of a blob, or of as many as there are.
+pub(super) fn checksum_of(file: &mut dyn BlobRead, start: u64, len: u64) -> Result<u64> {
+    let (mut sum, mut buf) = (Checksum::new(), vec![0; SCAN_LEN]);
+    let (mut at, mut left) = (start, len);
+    while left > 0 {
+        let wanted = usize::try_from(left).map_or(SCAN_LEN, |left| left.min(SCAN_LEN));
+        let read = file.read_at(at, &mut buf[..wanted])?;
+        if read == 0 {
+            break;
+        }
+        sum.update(&buf[..read]);
+        (at, left) = (at + read as u64, left - read as u64);
+    }
+    Ok(sum.finish())
+}
+
+/// The bytes up to the payload; fewer if the blob is cut off before.
+fn start_of(file: &mut dyn BlobRead, limits: &Limits) -> Result<Vec<u8>> {
+    let mut start = vec![0; FIRST_READ];
+    loop {
+        let read = file.read_at(0, &mut start)?;
+        let wanted = match format::open_header(&start[..read], limits)? {
+            HeaderRead::Needs(bytes) if read == start.len() && bytes > read as u64 => bytes,
+            _ => {
+                start.truncate(read);
+                return Ok(start);
+            }
+        };
+        start = room_for(wanted)?;
+    }
+}
+
+/// Zeros to read over. How many is what the file has, or what a header may have: checked, but not by us.
+fn room_for(len: u64) -> Result<Vec<u8>> {
+    let no_memory = || CacheError::new(ErrorKind::Limit, format!("no memory for {len} bytes of a blob"));
+    let mut bytes = Vec::new();
+    let room = usize::try_from(len).map_err(|_| no_memory())?;
+    bytes.try_reserve_exact(room).map_err(|_| no_memory())?;
+    bytes.resize(room, 0);
+    Ok(bytes)
+}
+
+fn damaged(what: &str) -> CacheError {
+    CacheError::new(ErrorKind::Integrity, format!("the blob {what}"))
+}

@@ -1,0 +1,98 @@
+//! A program with a blob store in `CACHENESS_DIR` that then ends, is killed or holds it: what the process tests look at
+//! from outside. The first argument names the story.
+
+use std::io::{Read, Write};
+use std::process::exit;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use cacheness::{BlobStore, Durability};
+use cacheness_tests::value_of;
+
+static IN_A_STATIC: OnceLock<BlobStore> = OnceLock::new();
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    match arguments.first().map(String::as_str) {
+        Some("stream") => stream(number),
+        Some("put-until-killed") => put_until_killed(),
+        Some("put-and-exit") => {
+            let store = BlobStore::builder().dir(dir()).durability(Durability::Interval).open().expect("it is ours");
+            let store = IN_A_STATIC.get_or_init(|| store);
+            (0..number).for_each(|n| drop(store.put_with(&value_of(n), n.to_string()).expect("there is room")));
+            exit(7);
+        }
+        Some("hold") => {
+            let store = BlobStore::open(dir()).expect("it is ours");
+            println!("open {:?}", store.directory());
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        other => panic!("there is no story {other:?}"),
+    }
+}
+
+fn dir() -> std::ffi::OsString {
+    std::env::var_os("CACHENESS_DIR").expect("the test names a directory")
+}
+
+/// Puts one key after the other, streams and values in turn, and says so.
+fn put_until_killed() {
+    let store = BlobStore::open(dir()).expect("it is ours");
+    let mut out = std::io::stdout();
+    for n in store.len().expect("it is open").. {
+        let key = n.to_string();
+        if n % 2 == 0 {
+            store.put_with(&value_of(n), key).expect("there is room");
+        } else {
+            let mut writer = store.writer(key).expect("there is room");
+            writer.write_all(&value_of(n)).expect("there is room");
+            writer.commit().expect("there is room");
+        }
+        writeln!(out, "{n}").expect("the reader listens");
+    }
+}
+
+/// Numbers that fill a buffer, going on where the last one ended.
+struct Noise(u64);
+
+impl Noise {
+    fn fill(&mut self, buf: &mut [u8]) {
+        for bytes in buf.chunks_exact_mut(8) {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bytes.copy_from_slice(&(self.0 ^ (self.0 >> 29)).to_le_bytes());
+        }
+    }
+}
+
+/// Writes so many MiB, reads them back, and says how much memory that took at most.
+fn stream(mebibytes: u64) {
+    const PIECE: usize = 1 << 20;
+    let store = BlobStore::open(dir()).expect("it is ours");
+    let (mut noise, mut piece, mut expected) = (Noise(1), vec![0; PIECE], vec![0; PIECE]);
+    let start = Instant::now();
+    let mut writer = store.writer("stream").expect("there is room");
+    for _ in 0..mebibytes {
+        noise.fill(&mut piece);
+        writer.write_all(&piece).expect("there is room");
+    }
+    assert_eq!(writer.commit().expect("there is room").raw_size(), mebibytes << 20);
+    let written = start.elapsed();
+
+    let (mut noise, start) = (Noise(1), Instant::now());
+    let mut reader = store.reader("stream").expect("it is whole").expect("it was just written");
+    for n in 0..mebibytes {
+        noise.fill(&mut expected);
+        reader.read_exact(&mut piece).expect("it is whole");
+        assert!(piece == expected, "MiB {n} is another one");
+    }
+    assert_eq!(reader.read(&mut piece).expect("it is whole"), 0, "nothing follows");
+    println!("written in {written:.1?}, read in {:.1?}", start.elapsed());
+    println!("peak {} KiB", peak_kib().unwrap_or_default());
+}
+
+/// The most memory that this process ever had, where the system says so.
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()
+}

@@ -47,17 +47,14 @@ impl Evictor {
 /// every put some more, until it is down to 80 %. The entry `newest`, which was just put, stays also if it takes more than
 /// that.
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
-    let total = engine.store().index().totals().bytes;
-    let making_room = evictor.making_room.load(Ordering::Relaxed);
-    let eviction = policy::eviction(total, evictor.max_bytes, making_room);
-    if making_room != eviction.is_some() {
-        evictor.making_room.store(eviction.is_some(), Ordering::Relaxed);
-    }
-    let Some(eviction) = eviction else { return };
+    let wanted = |has_begun| policy::eviction(engine.store().index().totals().bytes, evictor.max_bytes, has_begun);
+    let Some(eviction) = wanted(evictor.making_room.load(Ordering::Relaxed)) else { return };
     let Some(_turn) = evictor.turn() else { return };
     if let Err(error) = free(engine, eviction, evictor.max_bytes, newest) {
         engine.report("make room in the cache", &error);
     }
+    // Asked now: the next put would find one entry too many and go on for ever.
+    evictor.making_room.store(wanted(true).is_some(), Ordering::Relaxed);
 }
 
 fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<()> {

@@ -48,8 +48,13 @@ impl Evictor {
 /// that.
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
     let wanted = |has_begun| policy::eviction(engine.store().index().totals().bytes, evictor.max_bytes, has_begun);
-    let Some(eviction) = wanted(evictor.making_room.load(Ordering::Relaxed)) else { return };
+    let has_begun = || evictor.making_room.load(Ordering::Relaxed);
+    if wanted(has_begun()).is_none() {
+        return;
+    }
     let Some(_turn) = evictor.turn() else { return };
+    // Asked again: who had the turn before may have made the room.
+    let Some(eviction) = wanted(has_begun()) else { return };
     if let Err(error) = free(engine, eviction, evictor.max_bytes, newest) {
         engine.report("make room in the cache", &error);
     }

@@ -22,7 +22,9 @@
 //!   [`bypass`] control what they do.
 //! - [`default_cache`] is the cache they use when they name none: opened as the environment says ([`CacheConfig::from_env`]),
 //!   or given by [`set_default_cache`].
-//! - [`Cache`] is the same without attributes: [`put`](Cache::put), [`get`](Cache::get), and what belongs to them.
+//! - [`Cache`] is the same without attributes: [`put`](Cache::put), [`get`](Cache::get), and what belongs to them: listing
+//!   and filtering ([`Field`], [`Filter`]), touching, updating, removing. [`AsyncCache`] has the same methods as futures.
+//! - [`BlobStore`] keeps values that neither expire nor are evicted, and streams of any size.
 //! - [`hash_content`], [`hash_file_path`] and [`get_size_mb`] hash and measure as the cache does.
 //! - [`macro@CacheKey`] makes a type part of keys; types that implement `serde::Serialize` already are.
 //!

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheness::{
-    Cache, CacheConfig, Codec, Expired, Field, ManualClock, PutOptions, Value, cached, function, hash_content,
-    hash_file_path, params,
+    BlobStore, Cache, CacheConfig, Codec, Expired, Field, ManualClock, PutOptions, Repair, Value, cached, function,
+    hash_content, hash_file_path, params,
 };
 use cacheness_tests::files_below;
 
@@ -98,6 +98,42 @@ fn keys_with_dots_and_slashes_and_long_keys_are_kept_exactly() {
     for (n, key) in keys.iter().enumerate() {
         assert_eq!(cache.get::<usize>(*key).unwrap(), Some(n));
     }
+}
+
+// A `BlobStore` cut what followed the last dot of a key, so that "v1.0" and "v1.1" were one file.
+#[test]
+fn a_blob_store_keeps_each_key_exactly_and_lists_it_as_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path().join("store")).unwrap();
+    let long = "k".repeat(1024);
+    let mut keys = vec!["a/b", "a_b", "v1.0", "v1.1", "v1", "../../escaped", "/tmp/x", "\u{0}", &long];
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(store.put_with(&large(n as u8), *key).unwrap(), *key);
+    }
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(store.get::<Vec<u8>>(key).unwrap(), Some(large(n as u8)), "{key:.20}");
+    }
+    assert!(store.put_with(&1u8, format!("{long}k").as_str()).unwrap_err().is_limit(), "refused, not cut");
+    let mut listed = store.list("").unwrap();
+    listed.sort();
+    keys.sort();
+    assert_eq!(listed, keys);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "and nothing lies beside the store");
+}
+
+// Repairing a `BlobStore` removed every file that it did not know.
+#[test]
+fn the_repair_of_a_blob_store_leaves_foreign_files_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).unwrap();
+    store.put_with(&large(1), "key").unwrap();
+    let shard = files_below(&dir.path().join("blobs")).unwrap()[0].parent().unwrap().to_owned();
+    let foreign = [dir.path().join("notes.txt"), dir.path().join("blobs/thesis.pkl"), shard.join("model.bin")];
+    foreign.iter().for_each(|file| fs::write(file, "mine").unwrap());
+    store.verify(Repair::Yes).unwrap();
+    assert_eq!(store.get::<Vec<u8>>("key").unwrap(), Some(large(1)));
+    assert_eq!(store.clear().unwrap(), 1);
+    foreign.iter().for_each(|file| assert_eq!(fs::read(file).unwrap(), b"mine", "{}", file.display()));
 }
 
 // Keys were texts joined by a separator: values with the separator in them met others.

@@ -1,4 +1,4 @@
-//! The table in docs/reference.md names items and tests that are there.
+//! The tables in docs/reference.md names items and tests that are there.
 
 use std::collections::HashSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn items(sources: &[String]) -> HashSet<&str> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut items = HashSet::new();
     for source in sources {
-        for word in ["fn ", "struct ", "enum ", "trait ", "pub ", "name: \""] {
+        for word in ["fn ", "struct ", "enum ", "trait ", "pub ", "pub(crate) "] {
             let behind = source.match_indices(word).map(|(at, _)| &source[at + word.len()..]);
             items.extend(behind.map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default()));
         }

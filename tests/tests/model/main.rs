@@ -190,10 +190,10 @@ fn follow_eviction(subject: &Subject, map: &mut Map, evicted_before: u64, newest
 
 fn compare_with_a_map(steps_wanted: usize, open: impl Fn() -> Subject) {
     let config = Config { cases: LISTS, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
-    let mut runner = TestRunner::new(config);
     let taken = Cell::new(0);
     while taken.get() < steps_wanted {
-        let outcome = runner.run(&steps(IN_A_ROW), |list| {
+        // A new one each time: a runner that has had its successes runs nothing any more.
+        let outcome = TestRunner::new(config.clone()).run(&steps(IN_A_ROW), |list| {
             let (mut subject, mut map) = (open(), Map::default());
             let run = AssertUnwindSafe(|| list.iter().for_each(|step| take(step, &mut subject, &mut map)));
             catch_unwind(run).map_err(|panic| TestCaseError::fail(text_of(&*panic)))?;

@@ -48,16 +48,24 @@ impl Evictor {
 /// that.
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
     let wanted = |has_begun| policy::eviction(engine.store().index().totals().bytes, evictor.max_bytes, has_begun);
-    let Some(eviction) = wanted(evictor.making_room.load(Ordering::Relaxed)) else { return };
-    let Some(_turn) = evictor.turn() else { return };
-    if let Err(error) = free(engine, eviction, evictor.max_bytes, newest) {
-        engine.report("make room in the cache", &error);
+    let mut eviction = wanted(evictor.making_room.load(Ordering::Relaxed));
+    while let Some(now) = eviction {
+        let Some(turn) = evictor.turn() else { return };
+        let freed = free(engine, now, evictor.max_bytes, newest);
+        // Asked now: the next put would find one entry too many and go on for ever.
+        evictor.making_room.store(wanted(true).is_some(), Ordering::Relaxed);
+        drop(turn);
+        match freed {
+            Err(error) => return engine.report("make room in the cache", &error),
+            Ok(0) => return,
+            // Whoever found the turn taken meanwhile left to its holder what goes beyond the limit.
+            Ok(_) => eviction = wanted(false),
+        }
     }
-    // Asked now: the next put would find one entry too many and go on for ever.
-    evictor.making_room.store(wanted(true).is_some(), Ordering::Relaxed);
 }
 
-fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<()> {
+/// Returns how many bytes it freed.
+fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<u64> {
     let (mut freed, mut removed) = (0, 0);
     let enough = |freed: u64, removed: usize| match removed < SHARE {
         true => freed >= eviction.wanted,
@@ -83,7 +91,7 @@ fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) 
             break;
         }
     }
-    Ok(())
+    Ok(freed)
 }
 
 fn announce_first(engine: &Engine, max_bytes: u64) {

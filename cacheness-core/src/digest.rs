@@ -53,6 +53,11 @@ pub(crate) fn identity_within(context: &'static str, bytes: &[u8]) -> Identity {
 pub(crate) struct IdentityHasher(Blake3);
 
 impl IdentityHasher {
+    /// One whose identities nothing outside `context` has.
+    pub(crate) fn within(context: &'static str) -> Self {
+        Self(Blake3::new_derive_key(context))
+    }
+
     pub(crate) fn new() -> Self {
         Self(Blake3::new())
     }

@@ -32,7 +32,8 @@ impl Cache {
     /// Stores several values; returns their keys in order.
     ///
     /// # Errors
-    /// As [`put`](Self::put). If a key or a value is at fault, nothing is stored.
+    /// As [`put`](Self::put). If a key or a value cannot be encoded, nothing is stored; an error in storing ends the batch,
+    /// and the values before it are stored, whole.
     pub fn put_batch<'v, T: Storable, K: ToKey>(
         &self,
         items: impl IntoIterator<Item = (K, &'v T)>,
@@ -43,7 +44,7 @@ impl Cache {
     /// Stores several values with the same options for each; returns their keys in order.
     ///
     /// # Errors
-    /// As [`put_batch`](Self::put_batch).
+    /// As [`put_batch`](Self::put_batch), and what [`put_with`](Self::put_with) says of options.
     pub fn put_batch_with<'v, T: Storable, K: ToKey>(
         &self,
         items: impl IntoIterator<Item = (K, &'v T)>,

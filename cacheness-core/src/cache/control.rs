@@ -31,8 +31,8 @@ impl Cache {
     pub fn invalidate_by_cache_key(&self, cache_key: &str) -> Result<bool> {
         let store = self.engine()?.store();
         let mut removed = false;
-        for (key, record) in store.index().with_hash(hash_of(cache_key)?)? {
-            removed |= store.remove_expected(&key, &record)?;
+        for (key, _) in store.index().with_hash(hash_of(cache_key)?)? {
+            removed |= store.remove(&key)?;
         }
         Ok(removed)
     }
@@ -86,7 +86,7 @@ impl Cache {
 
     /// Removes the entries for which `wanted` returns true; returns how many. Looks at every entry.
     ///
-    /// An entry that is replaced while it is looked at stays.
+    /// An entry that is replaced while it is looked at is looked at again.
     ///
     /// ```
     /// use cacheness_core::Cache;
@@ -142,8 +142,12 @@ impl Cache {
     /// # }
     /// ```
     ///
+    /// The time to live is kept in the index. Should the index be lost to damage, a value that lies in a file is taken up
+    /// again with the one it was put with.
+    ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
+    /// told.
     pub fn touch_with_ttl(&self, key: impl ToKey, ttl: Duration) -> Result<bool> {
         self.engine()?.touch(&self.index_key(key)?, Some(ttl))
     }
@@ -160,7 +164,7 @@ impl Cache {
     /// many there were.
     ///
     /// # Errors
-    /// As [`clear`](Self::clear).
+    /// As [`clear`](Self::clear); [`Config`](crate::ErrorKind::Config) as [`touch_with_ttl`](Self::touch_with_ttl).
     pub fn touch_batch_with_ttl(&self, filter: &Filter, ttl: Duration) -> Result<u64> {
         self.renew_matching(filter, Some(ttl))
     }

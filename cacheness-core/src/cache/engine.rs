@@ -258,6 +258,16 @@ impl Engine {
         Ok(())
     }
 
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.evictor.max_bytes()
+    }
+
+    /// What follows a put of stored bytes.
+    pub(super) fn stored(&self, key: &IndexKey) {
+        self.counters.put();
+        self.make_room(key);
+    }
+
     /// Makes room for an entry that was just put.
     pub(super) fn make_room(&self, newest: &IndexKey) {
         evict::make_room(self, &self.evictor, newest);

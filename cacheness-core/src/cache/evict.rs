@@ -48,10 +48,13 @@ impl Evictor {
 /// that.
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
     let wanted = |has_begun| policy::eviction(engine.store().index().totals().bytes, evictor.max_bytes, has_begun);
-    let mut eviction = wanted(evictor.making_room.load(Ordering::Relaxed));
-    while let Some(now) = eviction {
+    let has_begun = || evictor.making_room.load(Ordering::Relaxed);
+    let mut too_much = wanted(has_begun()).is_some();
+    while too_much {
         let Some(turn) = evictor.turn() else { return };
-        let freed = free(engine, now, evictor.max_bytes, newest);
+        // Asked again: who had the turn before may have made the room.
+        let Some(eviction) = wanted(has_begun()) else { return };
+        let freed = free(engine, eviction, evictor.max_bytes, newest);
         // Asked now: the next put would find one entry too many and go on for ever.
         evictor.making_room.store(wanted(true).is_some(), Ordering::Relaxed);
         drop(turn);
@@ -59,7 +62,7 @@ pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
             Err(error) => return engine.report("make room in the cache", &error),
             Ok(0) => return,
             // Whoever found the turn taken meanwhile left to its holder what goes beyond the limit.
-            Ok(_) => eviction = wanted(false),
+            Ok(_) => too_much = wanted(false).is_some(),
         }
     }
 }

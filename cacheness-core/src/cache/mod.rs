@@ -107,7 +107,8 @@ impl Cache {
     /// # Errors
     /// [`Config`](ErrorKind::Config) with every fault of the configuration; [`Locked`](ErrorKind::Locked) if another
     /// process has the directory open; [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
-    /// owned by another user, or may be written by others.
+    /// owned by another user, or may be written by others; [`Metadata`](ErrorKind::Metadata) if the index cannot be
+    /// opened.
     ///
     /// ```
     /// use cacheness_core::{Cache, CacheConfig};
@@ -226,7 +227,11 @@ impl Cache {
     pub fn close(&self) -> Result<()> {
         match self.0.closed.swap(true, Ordering::SeqCst) {
             true => Ok(()),
-            false => self.0.engine.leave(),
+            false => {
+                // Others may keep the cache open: what came through this handle is on the disk all the same.
+                let flushed = self.0.engine.store().flush();
+                flushed.and(self.0.engine.leave())
+            }
         }
     }
 

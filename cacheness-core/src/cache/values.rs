@@ -15,7 +15,8 @@ impl Cache {
     /// [`Serialization`](crate::ErrorKind::Serialization) if the value does not serialise or would not read back;
     /// [`Limit`](crate::ErrorKind::Limit) if key or value are over a limit, or the value alone over the size of the cache;
     /// [`Storage`](crate::ErrorKind::Storage), [`Metadata`](crate::ErrorKind::Metadata),
-    /// [`Closed`](crate::ErrorKind::Closed). What was stored under the key before is then still there.
+    /// [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key. What was stored under the key before is then
+    /// still there.
     pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<Key> {
         self.put_with(value, key, PutOptions::new())
     }
@@ -23,7 +24,8 @@ impl Cache {
     /// Stores a value under a key, with options for this entry.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
+    /// told; [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
         self.retain(&key, value, options)?;

@@ -58,14 +58,30 @@ impl Engine {
     }
 
     /// Removes the wanted entries of a group or all; returns how many.
-    pub(super) fn remove_wanted(&self, way: Way, wanted: impl FnMut(&Entry) -> bool) -> Result<u64> {
-        self.each_wanted(way, wanted, |key, record| self.store().remove_expected(key, record))
+    pub(super) fn remove_wanted(&self, way: Way, mut wanted: impl FnMut(&Entry) -> bool) -> Result<u64> {
+        let mut removed = 0;
+        self.each(way, |key, record| {
+            let mut record = record.clone();
+            while wanted(&self.describe(&record)?) {
+                if self.store().remove_expected(key, &record)? {
+                    removed += 1;
+                    break;
+                }
+                // Touched or replaced meanwhile: is it still one of those?
+                match self.store().find(key)? {
+                    Some(found) => record = found.record,
+                    None => break,
+                }
+            }
+            Ok(())
+        })?;
+        Ok(removed)
     }
 
     pub(super) fn clear(&self) -> Result<u64> {
         let mut removed = 0;
-        self.each(Way::All, |key, record| {
-            removed += u64::from(self.store().remove_expected(key, record)?);
+        self.each(Way::All, |key, _| {
+            removed += u64::from(self.store().remove(key)?);
             Ok(())
         })?;
         Ok(removed)
@@ -135,6 +151,8 @@ impl Entries {
     /// Begins behind an entry that was seen before: with the last one of a page, the next page.
     pub fn after(mut self, entry: &Entry) -> Self {
         self.after = Some((entry.created_at(), entry.key.clone()));
+        self.page.clear();
+        self.ended = false;
         self
     }
 

@@ -39,12 +39,15 @@ pub(crate) const TRAILER_LEN: usize = 24;
 /// What a header may hold beside the user's part of it, which [`Limits::max_header_bytes`] bounds: key, sizes, times.
 const HEADER_ROOM: u64 = 64 << 10;
 
+/// No configuration allows a longer one, and a reader takes no more memory for what claims to be one.
+const LONGEST_HEADER: u64 = (16 << 20) + HEADER_ROOM;
+
 /// Bytes that an envelope adds to its header and payload.
 pub(crate) const OVERHEAD: u64 = (FIXED_LEN + CHECKSUM_LEN + TRAILER_LEN) as u64;
 
 /// The longest envelope within the limits: what a reader that knows nothing else should accept.
 pub(crate) fn max_envelope_bytes(limits: &Limits) -> u64 {
-    OVERHEAD.saturating_add(max_header(limits)).saturating_add(limits.max_value_bytes)
+    OVERHEAD.saturating_add(max_header(limits).max(LONGEST_HEADER)).saturating_add(limits.max_value_bytes)
 }
 
 fn max_header(limits: &Limits) -> u64 {

@@ -1,6 +1,6 @@
 //! Taking an envelope apart, believing nothing in it before it is checked.
 
-use super::{CHECKSUM_LEN, FIXED_LEN, MAGIC, TRAILER_LEN, VERSION, max_header, trailer};
+use super::{CHECKSUM_LEN, FIXED_LEN, LONGEST_HEADER, MAGIC, TRAILER_LEN, VERSION, max_header, trailer};
 use crate::digest::checksum;
 use crate::{CacheError, ErrorKind, Limits, Result};
 
@@ -130,8 +130,10 @@ fn header_end(bytes: &[u8], limits: &Limits) -> Result<u64> {
         return Err(damaged(&format!("has format version {version}, and this version of cacheness reads {VERSION}")));
     }
     let len = u64::from(u32::from_le_bytes([bytes[10], bytes[11], bytes[12], bytes[13]]));
-    if len > max_header(limits) {
-        return Err(damaged(&format!("claims a header of {len} bytes, over the limit of {}", max_header(limits))));
+    // It may have been written within wider limits.
+    let longest = max_header(limits).max(LONGEST_HEADER);
+    if len > longest {
+        return Err(damaged(&format!("claims a header of {len} bytes, and none has more than {longest}")));
     }
     Ok(len + (FIXED_LEN + CHECKSUM_LEN) as u64)
 }

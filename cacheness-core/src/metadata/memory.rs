@@ -115,6 +115,16 @@ impl MetadataBackend for MemoryIndex {
         Ok(self.write().insert(key, row))
     }
 
+    fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
+        let row = Row::new(record)?;
+        let mut tables = self.write();
+        let free = !tables.rows.contains_key(key);
+        if free {
+            tables.insert(key, row);
+        }
+        Ok(free)
+    }
+
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
         Ok(self.write().take(key))
     }

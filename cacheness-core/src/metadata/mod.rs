@@ -31,6 +31,9 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// Puts a record in place of the one that was there, and returns that.
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>>;
 
+    /// Puts a record where there is none; says whether there was none.
+    fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool>;
+
     /// Takes a record out, and returns it.
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>>;
 

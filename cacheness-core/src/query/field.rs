@@ -12,8 +12,8 @@ use crate::value::Value;
 /// an entry.
 ///
 /// A name is a name, whatever characters it has. The methods make filters. They compare by kind as [`Value`] does, so
-/// that `1` is `1.0` and never `"1"`; an entry that lacks the field, or has it with a value of another kind, is not met
-/// by any of them but [`is_missing`](Self::is_missing).
+/// that `1` is `1.0` and never `"1"`: a value of another kind is [another value](Self::ne), and in no order. An entry that
+/// lacks the field is met by none of them but [`is_missing`](Self::is_missing).
 ///
 /// ```
 /// use cacheness_core::{Cache, EntryField, Field, PutOptions, params};

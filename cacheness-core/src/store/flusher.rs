@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::retired::Retired;
 use crate::blob::BlobBackend;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::metadata::MetadataBackend;
@@ -29,6 +30,7 @@ impl Flusher {
     pub(super) fn start(
         index: Arc<dyn MetadataBackend>,
         blobs: Arc<dyn BlobBackend>,
+        retired: Arc<Retired>,
         interval: Duration,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
@@ -40,7 +42,7 @@ impl Flusher {
         let mine = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("cacheness-flush".to_owned())
-            .spawn(move || mine.run(&*index, &*blobs, interval))
+            .spawn(move || mine.run(&*index, &*blobs, &retired, interval))
             .map_err(|error| {
                 CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error)
             })?;
@@ -75,13 +77,16 @@ impl Drop for Flusher {
 }
 
 impl Shared {
-    fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, interval: Duration) {
+    fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, interval: Duration) {
         while self.wait_for_a_put() && !self.stopped_within(interval) {
             self.dirty.store(false, Ordering::SeqCst);
             // Blobs first: a record that is on the disk then names one that is there too.
             // The index also when a blob cannot be synced: one that a power cut takes is then a miss.
-            let synced = blobs.sync();
-            if let Err(error) = synced.and(index.flush()) {
+            let flushed = retired.after(blobs, || {
+                let synced = blobs.sync();
+                synced.and(index.flush())
+            });
+            if let Err(error) = flushed {
                 // Once more after the interval, also without another put.
                 self.dirty.store(true, Ordering::SeqCst);
                 self.warnings.tell("flush the cache", &error);

@@ -12,6 +12,7 @@ mod manifest;
 mod open;
 mod opened;
 mod recover;
+mod retired;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::metadata::{MetadataBackend, Payload, Record};
 use crate::policy;
 
 use flusher::Flusher;
+use retired::Retired;
 
 pub(crate) use open::prepare;
 
@@ -47,6 +49,7 @@ pub(crate) struct Store {
     blobs: Arc<dyn BlobBackend>,
     settings: Settings,
     flusher: Option<Flusher>,
+    retired: Arc<Retired>,
     /// Held as long as the store is open; other processes are kept out by it.
     lock: open::HeldLock,
 }
@@ -63,6 +66,8 @@ pub(crate) struct Settings {
     pub inline_up_to: u64,
     /// Whether the checksum of a blob's payload is verified when it is read.
     pub verify: bool,
+    /// Whether a damaged record is as good as none: for a cache, which can make the value anew.
+    pub damage_is_absence: bool,
 }
 
 /// A record that was found, with its entry's fixed part.
@@ -79,6 +84,8 @@ enum Commit<'a> {
     Put,
     /// In the place of this one and no other.
     Over(&'a Record),
+    /// Where there is none.
+    New,
 }
 
 #[derive(Debug)]
@@ -131,6 +138,22 @@ impl Store {
         self.write(entry, stored, Commit::Put).map(drop)
     }
 
+    /// [`put_stored`](Self::put_stored) in the place of the expected record, or of none; says whether that was still so.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn put_stored_over(
+        &self,
+        expected: Option<&Record>,
+        entry: &Entry,
+        stored: &[u8],
+        largest: u64,
+    ) -> Result<bool> {
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        let commit = expected.map_or(Commit::New, Commit::Over);
+        self.write(entry, stored, commit).map(|outcome| matches!(outcome, Outcome::Done(_)))
+    }
+
     /// Changes what a record says of its value, if it is still the expected one; says whether it was.
     ///
     /// # Errors
@@ -140,7 +163,7 @@ impl Store {
         let record = Record::new(entry, &expected.payload()?, self.settings.limits.max_header_bytes)?;
         let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
         if replaced {
-            self.after_write(None)?;
+            self.after_change()?;
         }
         Ok(replaced)
     }
@@ -156,13 +179,15 @@ impl Store {
     }
 
     fn write(&self, entry: &Entry, stored: &[u8], commit: Commit<'_>) -> Result<Outcome> {
-        let outcome = if entry.core.stored_size <= self.settings.inline_up_to {
+        let inline_up_to = self.settings.inline_up_to;
+        let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
             self.commit(entry, &Payload::Inline(stored), commit)
         } else {
             self.write_blob(entry, stored, commit)
         }?;
         if let Outcome::Done(replaced) = &outcome {
-            self.after_write(replaced.as_ref())?;
+            self.after_change()?;
+            self.retire(replaced.as_ref());
         }
         Ok(outcome)
     }
@@ -196,6 +221,10 @@ impl Store {
         let record = Record::new(entry, payload, self.settings.limits.max_header_bytes)?;
         match commit {
             Commit::Put => self.index.put(&entry.key, &record).map(Outcome::Done),
+            Commit::New => {
+                let put = self.index.put_new(&entry.key, &record)?;
+                Ok(if put { Outcome::Done(None) } else { Outcome::Overtaken })
+            }
             Commit::Over(expected) => {
                 let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
                 Ok(if replaced { Outcome::Done(Some(expected.clone())) } else { Outcome::Overtaken })
@@ -203,26 +232,33 @@ impl Store {
         }
     }
 
-    /// What follows a change of the index: the disk if that was promised, and the end of the blob it replaced.
-    fn after_write(&self, replaced: Option<&Record>) -> Result<()> {
+    /// What follows a change of the index: the disk if that was promised.
+    fn after_change(&self) -> Result<()> {
         match self.settings.durability {
             Durability::Immediate => self.index.flush()?,
             Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
         }
-        if let Some(name) = replaced.and_then(Record::blob) {
-            self.discard(&name);
-        }
         Ok(())
     }
 
-    /// Removes a blob that no record names. If it can't be removed now it is found and removed at the next recovery.
-    fn discard(&self, name: &BlobName) {
-        if let Err(error) = self.blobs.remove(name) {
-            log::debug!("cannot remove blob {name}: {error}");
+    /// The end of the blob that a put replaced: when the record of the new value is on the disk.
+    fn retire(&self, replaced: Option<&Record>) {
+        match (replaced.and_then(Record::blob), &self.flusher) {
+            (Some(name), Some(_)) => self.retired.add(name),
+            (Some(name), None) => self.discard(&name),
+            (None, _) => {}
         }
     }
 
-    /// The record of a key. A damaged one is removed and counts as absent.
+    /// Removes a blob that no record names. If it can't be removed now, that is tried again with later ones.
+    fn discard(&self, name: &BlobName) {
+        if let Err(error) = self.blobs.remove(name) {
+            log::debug!("cannot remove blob {name}: {error}");
+            self.retired.add(name.clone());
+        }
+    }
+
+    /// The record of a key. A damaged one is removed and counts as absent, but for a blob store, where it is an error.
     pub(crate) fn find(&self, key: &IndexKey) -> Result<Option<Found>> {
         let read = match self.index.get(key) {
             // The index may have been repaired since: only a record that is damaged still must go.
@@ -234,7 +270,7 @@ impl Store {
             Ok(None) => return Ok(None),
             Err(error) => Err(error),
         };
-        if found.as_ref().is_err_and(CacheError::is_integrity) {
+        if self.settings.damage_is_absence && found.as_ref().is_err_and(CacheError::is_integrity) {
             log::debug!("the record of {key} is damaged and is removed");
             self.index.remove(key)?;
             return Ok(None);
@@ -330,7 +366,7 @@ impl Store {
     /// Removes an entry; says whether there was one.
     pub(crate) fn remove(&self, key: &IndexKey) -> Result<bool> {
         let removed = self.index.remove(key)?;
-        self.after_write(removed.as_ref())?;
+        self.after_removal(removed.as_ref())?;
         Ok(removed.is_some())
     }
 
@@ -338,24 +374,34 @@ impl Store {
     pub(crate) fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
         let removed = self.index.remove_expected(key, expected)?;
         if removed {
-            self.after_write(Some(expected))?;
+            self.after_removal(Some(expected))?;
         }
         Ok(removed)
     }
 
+    fn after_removal(&self, removed: Option<&Record>) -> Result<()> {
+        self.after_change()?;
+        removed.and_then(Record::blob).iter().for_each(|name| self.discard(name));
+        Ok(())
+    }
+
     /// Brings everything to the disk.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.blobs.sync()?;
-        self.index.flush()
+        self.retired.after(&*self.blobs, || {
+            self.blobs.sync()?;
+            self.index.flush()
+        })
     }
 
     /// Brings everything to the disk and lets go of the directory. Later calls fail with [`Closed`](ErrorKind::Closed).
     pub(crate) fn close(&self) -> Result<()> {
         self.flusher.iter().for_each(Flusher::stop);
-        let synced = self.blobs.sync();
-        let closed = self.index.close();
+        let closed = self.retired.after(&*self.blobs, || {
+            let synced = self.blobs.sync();
+            synced.and(self.index.close())
+        });
         self.lock.release();
-        synced.and(closed)
+        closed
     }
 }
 

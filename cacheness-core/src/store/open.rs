@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::manifest::Kind;
+use super::retired::Retired;
 use super::{Flusher, Settings, Store, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
 use crate::config::{CacheConfig, Durability};
@@ -48,6 +49,7 @@ impl Settings {
             // What an index in memory holds is not there the next time.
             inline_up_to: if keeps_files_alone(config) { 0 } else { config.storage.inline_bytes },
             verify: config.metadata.verify_cache_integrity,
+            damage_is_absence: true,
         }
     }
 }
@@ -102,18 +104,21 @@ impl Store {
         let blobs = FilesystemBlobs::open(vfs, root)?;
         let index = open_index(root, &blobs, config)?;
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
+        let retired = Arc::<Retired>::default();
         let flusher = match config.durability {
             Durability::Immediate => None,
             Durability::Interval => {
-                Some(Flusher::start(Arc::clone(&index), Arc::clone(&blobs), config.flush_interval())?)
+                let (index, blobs, retired) = (Arc::clone(&index), Arc::clone(&blobs), Arc::clone(&retired));
+                Some(Flusher::start(index, blobs, retired, config.flush_interval())?)
             }
         };
         Ok(Self {
             root: Some(root.to_path_buf()),
             index,
             blobs,
-            settings: Settings::of(config),
+            settings: Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config) },
             flusher,
+            retired,
             lock: HeldLock::of(lock),
         })
     }
@@ -126,6 +131,7 @@ impl Store {
             blobs: Arc::new(MemoryBlobs::new()),
             settings: Settings::of(config),
             flusher: None,
+            retired: Arc::default(),
             lock: HeldLock::default(),
         }
     }

@@ -38,6 +38,9 @@ impl Opened {
         let read = file.read_at(len.saturating_sub(TRAILER_LEN as u64), &mut end)?;
         let ends = format::open_ends(&start, &end[..read], len, limits)?;
         let (mut entry, _) = entry::decode(ends.header)?;
+        if !entry.core.is_open() && entry.core.stored_size != ends.payload_len {
+            return Err(damaged("has another length than its header says"));
+        }
         if entry.core.is_open() {
             entry.core.raw_size = chunks::raw_len(ends.payload_len).ok_or_else(|| damaged("is no stream"))?;
             entry.core.stored_size = ends.payload_len;
@@ -63,7 +66,10 @@ impl Opened {
         let same_key = self.entry.key == entry.key || entry.details.content.is_some();
         let (here, there) = (&self.entry.core, &entry.core);
         let same_value = here.checksum == there.checksum && here.stored_size == there.stored_size;
-        if same_key && same_value { Ok(()) } else { Err(damaged("is that of another entry")) }
+        let same_type = here.type_fingerprint == there.type_fingerprint
+            && here.shape == there.shape
+            && here.payload_format == there.payload_format;
+        if same_key && same_value && same_type { Ok(()) } else { Err(damaged("is that of another entry")) }
     }
 
     /// All bytes between the ends.

@@ -38,12 +38,30 @@ pub(super) fn reconcile(
         forget_referenced(index, &mut unknown)?;
     }
     for name in unknown {
-        let kept = health != Health::Unclean && take_up(index, blobs, &name, limits)?;
-        if !kept {
-            blobs.remove(&name)?;
+        let use_of = match health {
+            Health::Unclean => UseOf::None,
+            _ => take_up(index, blobs, &name, limits)?,
+        };
+        let done = match use_of {
+            UseOf::TakenUp => Ok(()),
+            UseOf::None => blobs.remove(&name).map(drop),
+            UseOf::Damaged => blobs.quarantine(&name),
+        };
+        // At worst it takes room: no reason not to open.
+        if let Err(error) = done {
+            log::debug!("blob {name} stays though no record names it: {error}");
         }
     }
     Ok(())
+}
+
+/// What became of a blob that no record names.
+enum UseOf {
+    TakenUp,
+    /// Its key has a newer value, or it was never committed.
+    None,
+    /// Its header cannot be read.
+    Damaged,
 }
 
 fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>) -> Result<()> {
@@ -60,24 +78,27 @@ fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>)
     }
 }
 
-/// Makes the record of a blob from its header; false if the blob is damaged or its key has a newer value.
-fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<bool> {
-    let Some(entry) = entry_of(blobs, name, limits)? else { return Ok(false) };
+/// Makes the record of a blob from its header, unless the blob is damaged or its key has a newer value.
+fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<UseOf> {
+    let Some(entry) = entry_of(blobs, name, limits)? else { return Ok(UseOf::Damaged) };
     let newer = match index.get(&entry.key)? {
         Some(record) => record.core()?.created_at >= entry.core.created_at,
         None => false,
     };
     if newer {
-        return Ok(false);
+        return Ok(UseOf::None);
     }
-    let record = Record::new(&entry, &Payload::Blob(name.clone()), limits.max_header_bytes)?;
+    // Written within the limits of its time, which may have been other ones.
+    let record = Record::new(&entry, &Payload::Blob(name.clone()), u64::MAX)?;
     let older = index.put(&entry.key, &record)?;
     // One that other entries may share stays until it is found that none does.
     let own = older.filter(|record| record.entry().is_ok_and(|entry| entry.details.content.is_none()));
-    if let Some(older) = own.and_then(|record| record.blob()) {
-        blobs.remove(&older)?;
+    if let Some(older) = own.and_then(|record| record.blob())
+        && let Err(error) = blobs.remove(&older)
+    {
+        log::debug!("blob {older} stays though its value was replaced: {error}");
     }
-    Ok(true)
+    Ok(UseOf::TakenUp)
 }
 
 /// The entry that a blob's header tells; `None` if it is not whole.

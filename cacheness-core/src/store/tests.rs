@@ -69,6 +69,7 @@ fn small_and_large_values_survive_a_close_and_their_files_go_with_them() {
     assert_eq!(get(&store, "large"), Some(large));
     assert_eq!(get(&store, "zeros"), Some(vec![0; 200_000]));
     put(&store, "large", &noise(200_000));
+    store.flush().unwrap();
     assert_eq!(blob_files(dir.path()).len(), 2, "the replaced file is gone");
     assert!(store.remove(&key_of("large")).unwrap());
     assert!(store.remove(&key_of("zeros")).unwrap());
@@ -160,6 +161,7 @@ fn a_reader_overtaken_by_a_put_gets_the_new_value_and_never_a_miss() {
     put(&store, "k", &noise(5000));
     let mut found = store.find(&key_of("k")).unwrap().unwrap();
     put(&store, "k", &noise(7000));
+    store.flush().unwrap();
     assert_eq!(store.load(&key_of("k"), &mut found).unwrap(), Some(noise(7000)));
     assert_eq!(found.core.raw_size, 7000);
 }

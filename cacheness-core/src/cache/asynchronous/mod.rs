@@ -18,8 +18,9 @@ use crate::runtime::blocking;
 pub use entries::AsyncEntries;
 
 /// A [`Cache`] whose methods are futures, for any executor: files are read and written on a pool of its own, never on
-/// the thread that polls. Small values are read from the index at once. A value is encoded, and one that was read is
-/// decoded, on the thread that polls.
+/// the thread that polls. Small values are read from the index at once. A value is encoded, and one that [`get`](Self::get)
+/// read is decoded, on the thread that polls. Dropping the last handle closes the cache, which writes files: await
+/// [`close`](Self::close) first.
 ///
 /// It is a handle of the same cache: [`Cache::asynchronous`] and [`blocking`](Self::blocking) lead from one to the
 /// other, and both may be used side by side.

@@ -87,8 +87,8 @@ fn new_data_takes_the_place_of_old_and_the_rest_of_the_entry_stays() {
     assert!(cache.update_data(&"of another type".to_owned(), "k").unwrap());
     let (_, after) = cache.get_with_metadata::<String>("k").unwrap().unwrap();
     assert!(after.data_type().ends_with("String"));
-    let files = || walk(&dir.path().join("blobs")).len();
-    assert_eq!(files(), 0, "no blob is left of what was replaced");
+    cache.flush().unwrap();
+    assert_eq!(walk(&dir.path().join("blobs")).len(), 0, "no blob is left of what was replaced");
     assert!(!cache.update_data(&1u8, "no entry").unwrap());
     assert_eq!(cache.len().unwrap(), 1);
 }
@@ -112,6 +112,57 @@ fn nobody_sees_a_time_without_a_value_while_data_is_updated() {
             assert_eq!(found, value(found[0]));
         }
     });
+}
+
+#[test]
+fn a_kill_after_an_overwrite_leaves_the_old_value_or_the_new_one() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = CacheConfig::new(dir.path()).with_flush_interval(seconds(60)).with_codec(crate::Codec::None);
+    let cache = Cache::new(config).unwrap();
+    cache.put(&vec![1u8; 50_000], "k").unwrap();
+    cache.flush().unwrap();
+    cache.put(&vec![2u8; 50_000], "k").unwrap();
+    cache.put(&vec![3u8; 50_000], "k").unwrap();
+    // What a killed process leaves: the files as they are, without what waits in its memory.
+    copy_dir(dir.path(), &copy.path().join("cache"));
+    let found = Cache::open(copy.path().join("cache")).unwrap().get::<Vec<u8>>("k").unwrap();
+    assert!(found.is_some_and(|value| [1, 3].contains(&value[0])), "neither the old value nor the new one is there");
+    cache.flush().unwrap();
+    assert_eq!(walk(&dir.path().join("blobs")).len(), 1, "what was replaced is gone after the flush");
+}
+
+#[test]
+fn a_tag_that_is_invalidated_while_its_entries_are_touched_is_gone_afterwards() {
+    let cache = Cache::in_memory();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for n in 0..50u32 {
+                    cache.touch(n).unwrap();
+                }
+            }
+        });
+        for _ in 0..30 {
+            for n in 0..50u32 {
+                cache.put_with(&n, n, PutOptions::new().tag("t")).unwrap();
+            }
+            cache.invalidate_tag("t").unwrap();
+            assert!(cache.is_empty().unwrap());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn closing_one_of_two_handles_brings_what_it_put_to_the_disk() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = CacheConfig::new(dir.path()).with_flush_interval(seconds(60));
+    let (one, _other) = (Cache::new(config.clone()).unwrap(), Cache::new(config).unwrap());
+    one.put(&1u8, "k").unwrap();
+    one.close().unwrap();
+    copy_dir(dir.path(), &copy.path().join("cache"));
+    assert_eq!(Cache::open(copy.path().join("cache")).unwrap().get::<u8>("k").unwrap(), Some(1));
 }
 
 #[test]

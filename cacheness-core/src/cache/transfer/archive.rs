@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::super::Cache;
-use super::Transfer;
+use super::{Taken, Transfer};
 use crate::digest;
 use crate::entry::{self, Entry};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -50,9 +50,12 @@ impl Cache {
         let mut tar = tar::Builder::new(compressed);
         append(&mut tar, MANIFEST, &[MANIFEST_TEXT]).map_err(unwritable)?;
         engine.each_stored(|entry, stored| {
-            let Some(stored) = stored else {
-                transfer.damaged += 1;
-                return Ok(());
+            let stored = match stored {
+                Taken::Whole(stored) => stored,
+                left => {
+                    left.count(&mut transfer);
+                    return Ok(());
+                }
             };
             if engine.is_expired(&entry) {
                 transfer.expired += 1;
@@ -92,12 +95,18 @@ impl Cache {
             let mut member = member.map_err(unreadable)?;
             let name = member.path_bytes().into_owned();
             if name == MANIFEST.as_bytes() {
-                check_format(&read(&mut member, MANIFEST_MAX)?)?;
+                check_format(&read(&mut member, MANIFEST_MAX).map_err(|_| foreign())?)?;
                 known = true;
             } else if !known {
                 return Err(foreign());
             } else if name.starts_with(FOLDER.as_bytes()) {
-                let sealed = read(&mut member, format::max_envelope_bytes(self.limits()))?;
+                let sealed = match read(&mut member, format::max_envelope_bytes(self.limits())) {
+                    Err(error) if error.is_limit() => {
+                        transfer.refused += 1;
+                        continue;
+                    }
+                    read => read?,
+                };
                 match open(&sealed, self.limits()) {
                     Ok((entry, stored)) => engine.take_over(&entry, stored, &mut transfer)?,
                     Err(error) if error.is_limit() => transfer.refused += 1,
@@ -134,7 +143,7 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, parts: &[&[u8]]) -> i
 
 fn read(member: &mut impl Read, max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    member.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    member.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > max {
         return Err(CacheError::new(ErrorKind::Limit, format!("a member of the archive is longer than {max} bytes")));
     }

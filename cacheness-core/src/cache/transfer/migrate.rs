@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use super::super::Cache;
-use super::Transfer;
+use super::{Taken, Transfer};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// Brings the entries of one cache to another, which may have another directory, backend or configuration. The old cache
@@ -60,8 +60,8 @@ pub fn migrate_cache_with(
     let mut transfer = Transfer { total: old.len()?, ..Transfer::default() };
     let moved = from.each_stored(|entry, stored| {
         match stored {
-            Some(stored) => to.take_over(&entry, &stored, &mut transfer)?,
-            None => transfer.damaged += 1,
+            Taken::Whole(stored) => to.take_over(&entry, &stored, &mut transfer)?,
+            left => left.count(&mut transfer),
         }
         match progress(&transfer) {
             ControlFlow::Continue(()) => Ok(()),

@@ -42,15 +42,39 @@ impl Transfer {
     }
 }
 
+/// What could be had of the stored bytes of an entry.
+enum Taken {
+    Whole(Vec<u8>),
+    /// They are damaged or gone.
+    Damaged,
+    /// They are over a limit that was lowered since.
+    TooLarge,
+}
+
+impl Taken {
+    /// Counts an entry that is left behind.
+    fn count(&self, transfer: &mut Transfer) {
+        match self {
+            Self::Whole(_) => {}
+            Self::Damaged => transfer.damaged += 1,
+            Self::TooLarge => transfer.refused += 1,
+        }
+    }
+}
+
 impl Engine {
-    /// Visits every entry that has not expired with its stored bytes, `None` for those that are damaged or gone.
-    fn each_stored(&self, mut visit: impl FnMut(Entry, Option<Vec<u8>>) -> Result<()>) -> Result<()> {
+    /// Visits every entry with its stored bytes.
+    fn each_stored(&self, mut visit: impl FnMut(Entry, Taken) -> Result<()>) -> Result<()> {
         self.each(Way::All, |key, record| {
             let mut found = Found { core: record.core()?, record: record.clone() };
-            let stored = self.store().load_stored(key, &mut found)?;
-            // Also where reads are configured not to look: damage must not get a new checksum elsewhere.
-            let stored = stored.filter(|stored| digest::checksum(stored) == found.core.checksum);
-            visit(self.describe(&found.record)?, stored)
+            let taken = match self.store().load_stored(key, &mut found) {
+                // Also where reads are configured not to look: damage must not get a new checksum elsewhere.
+                Ok(Some(stored)) if digest::checksum(&stored) == found.core.checksum => Taken::Whole(stored),
+                Ok(_) => Taken::Damaged,
+                Err(error) if error.is_limit() => Taken::TooLarge,
+                Err(error) => return Err(error),
+            };
+            visit(self.describe(&found.record)?, taken)
         })
     }
 
@@ -61,13 +85,14 @@ impl Engine {
             return Ok(());
         }
         let there = self.store().find(&entry.key)?;
-        if there.is_some_and(|there| there.core.created_at >= entry.core.created_at) {
+        if there.as_ref().is_some_and(|there| there.core.created_at >= entry.core.created_at) {
             transfer.present += 1;
             return Ok(());
         }
-        match self.put_stored(entry, stored) {
-            Ok(()) => {
-                self.make_room(&entry.key);
+        match self.store().put_stored_over(there.as_ref().map(|there| &there.record), entry, stored, self.max_bytes()) {
+            Ok(false) => self.take_over(entry, stored, transfer),
+            Ok(true) => {
+                self.stored(&entry.key);
                 if let Some(at) = entry.accessed_at {
                     self.store().index().accessed(&entry.key, at);
                 }

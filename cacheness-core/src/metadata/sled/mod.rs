@@ -185,6 +185,17 @@ impl MetadataBackend for SledIndex {
         })
     }
 
+    fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
+        let facts = Facts::of(record)?;
+        self.change(key, |trees| {
+            let swapped = trees.entries.compare_and_swap(key.as_bytes(), None::<&[u8]>, Some(record.as_bytes()))?;
+            if swapped.is_ok() {
+                self.note_put(key, None, record, &facts);
+            }
+            Ok(swapped.is_ok())
+        })
+    }
+
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
         self.change(key, |trees| {
             let removed = trees.entries.remove(key.as_bytes())?;

@@ -29,6 +29,9 @@ fn behaves(index: &dyn MetadataBackend) {
     let (_, second) = record_of("key 4", 100, None);
     assert_eq!(index.put(&key, &second).unwrap(), Some(first.clone()));
     assert!(!index.remove_expected(&key, &first).unwrap(), "another record has taken its place");
+    assert!(!index.put_new(&key, &first).unwrap(), "there is one");
+    let (fresh, new) = record_of("fresh", 1, None);
+    assert!(index.put_new(&fresh, &new).unwrap() && index.remove_expected(&fresh, &new).unwrap());
     let one = record_of("key 4", 100, None).1.footprint();
     assert_eq!(index.totals().entries, 20);
     assert!(index.totals().bytes.abs_diff(20 * one) < 40, "{:?}", index.totals());

@@ -203,7 +203,7 @@ impl Engine {
     /// What follows a change of records: the disk, if that was promised or something old is to go, and its end.
     pub(super) fn settle(&self, gone: &[Record]) -> Result<()> {
         if gone.is_empty() {
-            return self.store.after_write(None);
+            return self.store.after_change();
         }
         self.store.flush()?;
         gone.iter().for_each(|record| self.release(record));

@@ -28,6 +28,7 @@ fn store_on(vfs: &SimVfs) -> BlobStore {
         blobs: Arc::new(files(vfs)),
         settings: Settings::of(&CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate)),
         flusher: None,
+        retired: Arc::default(),
         lock: HeldLock::default(),
     };
     BlobStore::over(Arc::new(Engine::new(store, Contents::default(), false)))

@@ -198,8 +198,10 @@ fn overwriting_with_another_type_leaves_no_file_of_the_old_one() {
     cache.put(&large(1), "key").unwrap();
     cache.put(&vec![0.5f64.sqrt(); 10_000], "key").unwrap();
     cache.put(&large(2).iter().map(|byte| format!("{byte:03}")).collect::<Vec<_>>(), "key").unwrap();
+    cache.flush().unwrap();
     assert_eq!((blobs(dir.path()), cache.len().unwrap()), (1, 1));
     cache.put(&1u8, "key").unwrap();
+    cache.flush().unwrap();
     assert_eq!((blobs(dir.path()), cache.get::<u8>("key").unwrap()), (0, Some(1)), "it lies in the index now");
 }
 
@@ -230,6 +232,8 @@ fn touch_and_update_keep_what_was_said_of_the_entry_and_the_value_is_still_check
     assert_eq!((value, entry.metadata().get("accuracy")), (large(2), Some(&Value::from(0.9))));
     assert_eq!((entry.tags(), entry.prefix(), entry.description()), (&["t".to_owned()][..], Some("p"), Some("d")));
     assert_eq!(cache.list_entries().matching(Field::param("run").eq(7)).count(), 1);
+    // What was replaced is gone from the disk when the new value is on it.
+    cache.flush().unwrap();
     let blob = &files_below(&dir.path().join("blobs")).unwrap()[0];
     let mut bytes = fs::read(blob).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

@@ -59,3 +59,48 @@ fn every_row_names_an_item_and_a_test_that_are_there_or_says_what_is_missing() {
         }
     }
 }
+
+/// Names of public methods in the sources of a folder, without those of the folders below.
+fn methods(folder: &str) -> HashSet<String> {
+    let files = fs::read_dir(root().join(folder)).unwrap().map(|item| item.unwrap().path());
+    let sources = files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+    let lines: Vec<String> = sources.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let names = lines.iter().filter_map(|line| {
+        let rest = line.strip_prefix("    pub fn ").or_else(|| line.strip_prefix("    pub async fn "))?;
+        rest.split(['(', '<']).next().map(str::to_owned)
+    });
+    names.collect()
+}
+
+#[test]
+fn every_method_of_a_cache_that_may_block_has_a_future_of_the_same_name() {
+    let futures = methods("cacheness-core/src/cache/asynchronous");
+    let mut blocking = methods("cacheness-core/src/cache");
+    blocking.extend(methods("cacheness-core/src/cache/transfer"));
+    // Options, lists and statistics, which are the same for both; and what neither reads nor writes files.
+    let others = [
+        "after",
+        "asynchronous",
+        "average_entry_size",
+        "config",
+        "description",
+        "directory",
+        "function",
+        "hit_rate",
+        "matching",
+        "metadata",
+        "migrate_cache",
+        "migrate_cache_with",
+        "new",
+        "prefix",
+        "seen",
+        "size_mb",
+        "tag",
+        "ttl",
+        "with_clock",
+        "with_clock_in",
+    ];
+    let missing: Vec<_> =
+        blocking.iter().filter(|name| !futures.contains(*name) && !others.contains(&name.as_str())).collect();
+    assert!(blocking.len() > 40 && missing.is_empty(), "{missing:?}");
+}

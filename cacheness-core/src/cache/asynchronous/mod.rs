@@ -108,6 +108,24 @@ impl AsyncCache {
         self.run(Cache::close).await
     }
 
+    /// As [`Cache::export`]; the archive is written on the pool. Needs the feature `archive`.
+    ///
+    /// # Errors
+    /// As [`Cache::export`].
+    #[cfg(feature = "archive")]
+    pub async fn export(&self, archive: impl std::io::Write + Send + 'static) -> Result<super::Transfer> {
+        self.run(move |cache| cache.export(archive)).await
+    }
+
+    /// As [`Cache::import`]; the archive is read on the pool. Needs the feature `archive`.
+    ///
+    /// # Errors
+    /// As [`Cache::import`].
+    #[cfg(feature = "archive")]
+    pub async fn import(&self, archive: impl std::io::Read + Send + 'static) -> Result<super::Transfer> {
+        self.run(move |cache| cache.import(archive)).await
+    }
+
     fn pending(&self, key: impl ToKey) -> PendingKey {
         key.to_key_with(KeyWriter::with_rules(self.0.key_rules()))
     }

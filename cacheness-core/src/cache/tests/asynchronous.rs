@@ -52,6 +52,17 @@ async fn every_method_has_a_future_that_does_the_same() {
     assert_eq!(cache.blocking().config().default_ttl(), Some(seconds(6 * 3600)));
 }
 
+#[cfg(feature = "archive")]
+#[tokio::test]
+async fn archives_are_written_and_read_away_from_the_executor() {
+    let (dir, cache, other) = (tempfile::tempdir().unwrap(), AsyncCache::in_memory(), AsyncCache::in_memory());
+    cache.put(&1u8, "one").await.unwrap();
+    let path = dir.path().join("archive.tar.zst");
+    assert_eq!(cache.export(fs::File::create(&path).unwrap()).await.unwrap().copied, 1);
+    assert_eq!(other.import(fs::File::open(&path).unwrap()).await.unwrap().copied, 1);
+    assert_eq!(other.get::<u8>("one").await.unwrap(), Some(1));
+}
+
 #[tokio::test]
 async fn entries_are_listed_one_by_one_or_in_pages() {
     let cache = AsyncCache::in_memory();

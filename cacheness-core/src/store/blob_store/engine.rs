@@ -14,6 +14,7 @@ use super::registry;
 use crate::blob_name::BlobName;
 use crate::clock::{Clock, SystemClock};
 use crate::compress::StoredCodec;
+use crate::config::Durability;
 use crate::digest::Identity;
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -115,6 +116,15 @@ impl Engine {
             ..Details::default()
         };
         Ok(Entry { key: key::index_key(&name)?, core, details, accessed_at: None })
+    }
+
+    /// How an entry's blob is written. Where there is a value to lose, the new one is on the disk before a record can name
+    /// it: another thread may flush the index at any time.
+    pub(super) fn durability_of(&self, entry: &Entry) -> Durability {
+        match self.store.index.get(&entry.key) {
+            Ok(None) => self.store.settings.durability,
+            Ok(Some(_)) | Err(_) => Durability::Immediate,
+        }
     }
 
     /// Stores an entry: with the blob that has its content already, else with the one that `write` makes, which also

@@ -69,7 +69,7 @@ impl Engine {
             }
             let mut sink = Sink::begin(self.store(), entry, name)?;
             sink.write(bytes)?;
-            sink.end(&mut entry.core)?.publish(self.store().settings.durability)
+            sink.end(&mut entry.core)?.publish(self.durability_of(entry))
         })
     }
 
@@ -77,7 +77,7 @@ impl Engine {
         let (store, mut header) = (self.store(), Vec::new());
         entry::encode(entry, store.limits().max_header_bytes, &mut header)?;
         let envelope = format::seal(&header, stored, store.limits())?;
-        store.blobs.write(name, &envelope.parts(), store.settings.durability)
+        store.blobs.write(name, &envelope.parts(), self.durability_of(entry))
     }
 
     pub(super) fn get<T: Storable>(&self, key: &str) -> Result<Option<T>> {

@@ -49,7 +49,7 @@ impl BlobWriter {
             key::complete(&mut entry, content)?;
         }
         let blob = sink.end(&mut entry.core)?;
-        let durability = engine.store().settings.durability;
+        let durability = engine.durability_of(&entry);
         engine.place(entry, &flight, |_, _| blob.publish(durability))
     }
 

@@ -49,20 +49,26 @@ impl Evictor {
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
     let wanted = |has_begun| policy::eviction(engine.store().index().totals().bytes, evictor.max_bytes, has_begun);
     let has_begun = || evictor.making_room.load(Ordering::Relaxed);
-    if wanted(has_begun()).is_none() {
-        return;
+    let mut too_much = wanted(has_begun()).is_some();
+    while too_much {
+        let Some(turn) = evictor.turn() else { return };
+        // Asked again: who had the turn before may have made the room.
+        let Some(eviction) = wanted(has_begun()) else { return };
+        let freed = free(engine, eviction, evictor.max_bytes, newest);
+        // Asked now: the next put would find one entry too many and go on for ever.
+        evictor.making_room.store(wanted(true).is_some(), Ordering::Relaxed);
+        drop(turn);
+        match freed {
+            Err(error) => return engine.report("make room in the cache", &error),
+            Ok(0) => return,
+            // Whoever found the turn taken meanwhile left to its holder what goes beyond the limit.
+            Ok(_) => too_much = wanted(false).is_some(),
+        }
     }
-    let Some(_turn) = evictor.turn() else { return };
-    // Asked again: who had the turn before may have made the room.
-    let Some(eviction) = wanted(has_begun()) else { return };
-    if let Err(error) = free(engine, eviction, evictor.max_bytes, newest) {
-        engine.report("make room in the cache", &error);
-    }
-    // Asked now: the next put would find one entry too many and go on for ever.
-    evictor.making_room.store(wanted(true).is_some(), Ordering::Relaxed);
 }
 
-fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<()> {
+/// Returns how many bytes it freed.
+fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<u64> {
     let (mut freed, mut removed) = (0, 0);
     let enough = |freed: u64, removed: usize| match removed < SHARE {
         true => freed >= eviction.wanted,
@@ -88,7 +94,7 @@ fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) 
             break;
         }
     }
-    Ok(())
+    Ok(freed)
 }
 
 fn announce_first(engine: &Engine, max_bytes: u64) {

@@ -3,11 +3,15 @@
 mod memory;
 mod record;
 pub(crate) mod sled;
+#[cfg(test)]
+mod watched;
 
 use std::fmt;
 
 pub(crate) use memory::MemoryIndex;
 pub(crate) use record::{Payload, Record};
+#[cfg(test)]
+pub(crate) use watched::{Call, Watched};
 
 use crate::clock::Timestamp;
 use crate::digest;

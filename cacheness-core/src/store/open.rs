@@ -125,9 +125,14 @@ impl Store {
 
     /// A store that lives and dies with the process.
     pub(crate) fn in_memory(config: &CacheConfig) -> Self {
+        Self::in_memory_with(Arc::new(MemoryIndex::default()), config)
+    }
+
+    /// [`in_memory`](Self::in_memory), with an index that the caller chose.
+    pub(crate) fn in_memory_with(index: Arc<dyn MetadataBackend>, config: &CacheConfig) -> Self {
         Self {
             root: None,
-            index: Arc::new(MemoryIndex::default()),
+            index,
             blobs: Arc::new(MemoryBlobs::new()),
             settings: Settings::of(config),
             flusher: None,

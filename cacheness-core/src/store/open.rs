@@ -125,15 +125,15 @@ impl Store {
 
     /// A store that lives and dies with the process.
     pub(crate) fn in_memory(config: &CacheConfig) -> Self {
-        Self::in_memory_with(Arc::new(MemoryIndex::default()), config)
+        Self::of_parts(Arc::new(MemoryIndex::default()), Arc::new(MemoryBlobs::new()), config)
     }
 
-    /// [`in_memory`](Self::in_memory), with an index that the caller chose.
-    pub(crate) fn in_memory_with(index: Arc<dyn MetadataBackend>, config: &CacheConfig) -> Self {
+    /// A store without a directory of its own, which flushes when it is told to.
+    pub(crate) fn of_parts(index: Arc<dyn MetadataBackend>, blobs: Arc<dyn BlobBackend>, config: &CacheConfig) -> Self {
         Self {
             root: None,
             index,
-            blobs: Arc::new(MemoryBlobs::new()),
+            blobs,
             settings: Settings::of(config),
             flusher: None,
             retired: Arc::default(),

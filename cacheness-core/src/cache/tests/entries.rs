@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::Entry;
+use crate::blob::MemoryBlobs;
+use crate::entry::Entry;
 use crate::key::ToKey;
 use crate::metadata::{Call, Watched};
 use crate::query::{EntryField, Field, Filter};
@@ -56,7 +57,7 @@ fn a_list_reads_the_index_once_a_page_and_not_once_an_entry() {
         Ok(())
     });
     let config = CacheConfig::in_memory();
-    let store = Store::in_memory_with(Arc::new(index), &config);
+    let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
     let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
     for n in 0..1000u32 {
         cache.put_with(&n, n, PutOptions::new().metadata("n", n).function("f")).unwrap();

@@ -155,6 +155,7 @@ impl Engine {
             return Ok(None);
         }
         let record = self.record(&entry, &shared.name)?;
+        self.sync_shared(&entry)?;
         let replaced = {
             let mut contents = self.contents();
             if contents.find(&content) != Some(&shared) {
@@ -165,6 +166,14 @@ impl Engine {
         };
         self.settle(replaced.as_slice())?;
         Ok(Some(entry))
+    }
+
+    /// What [`durability_of`](Self::durability_of) is for a new blob, for one that another put may have left unsynced.
+    fn sync_shared(&self, entry: &Entry) -> Result<()> {
+        match self.durability_of(entry) {
+            Durability::Immediate => self.store.blobs.sync(),
+            Durability::Interval => Ok(()),
+        }
     }
 
     fn is_whole(&self, name: &BlobName, entry: &Entry) -> Result<bool> {
@@ -196,6 +205,9 @@ impl Engine {
         let shared = contents.find(&content).cloned().unwrap_or_else(|| ours.clone());
         shared.describe(&mut entry.core);
         let record = self.record(entry, &shared.name)?;
+        if shared.name != *name {
+            self.sync_shared(entry)?;
+        }
         contents.refer(content, shared.clone());
         let replaced = self.store.index.put(&entry.key, &record);
         if replaced.is_err() {

@@ -7,6 +7,8 @@
 pub(crate) mod blob_store;
 #[cfg(test)]
 mod configured_tests;
+#[cfg(test)]
+mod flush_tests;
 mod flusher;
 mod manifest;
 mod open;

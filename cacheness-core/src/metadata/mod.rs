@@ -75,6 +75,12 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// How many records there are, and the bytes that they and their values take.
     fn totals(&self) -> Totals;
 
+    /// How often it was replaced since it was opened, after damage or an error: each time records may have been lost, and
+    /// older ones have come back.
+    fn replacements(&self) -> u64 {
+        0
+    }
+
     /// Brings everything that was put to the disk.
     fn flush(&self) -> Result<()>;
 

@@ -82,6 +82,11 @@ impl Engine {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Before a record can go: that of a blob which is shared must have been counted by then.
+    pub(super) fn keep_up(&self) {
+        self.contents().keep_up_with(self.store.index());
+    }
+
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(CacheError::new(ErrorKind::Closed, "the blob store is closed: open it again to use it"));
@@ -136,6 +141,7 @@ impl Engine {
         write: impl FnOnce(&mut Entry, &BlobName) -> Result<()>,
     ) -> Result<Entry> {
         self.check_open()?;
+        self.keep_up();
         if let Some(shared) = self.share(&entry)? {
             return Ok(shared);
         }
@@ -244,6 +250,7 @@ impl Engine {
     }
 
     pub(super) fn remove(&self, key: &IndexKey) -> Result<bool> {
+        self.keep_up();
         let removed = self.store.index.remove(key)?;
         self.settle(removed.as_slice())?;
         Ok(removed.is_some())
@@ -252,6 +259,7 @@ impl Engine {
     pub(super) fn clear(&self) -> Result<u64> {
         let mut total = 0;
         self.each_page(|page| {
+            self.keep_up();
             let mut gone = Vec::new();
             for (key, record) in page {
                 if self.store.index.remove_expected(&key, &record)? {

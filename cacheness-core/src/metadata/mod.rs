@@ -77,9 +77,7 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
 
     /// How often it was replaced since it was opened, after damage or an error: each time records may have been lost, and
     /// older ones have come back.
-    fn replacements(&self) -> u64 {
-        0
-    }
+    fn replacements(&self) -> u64;
 
     /// Brings everything that was put to the disk.
     fn flush(&self) -> Result<()>;

@@ -113,6 +113,10 @@ impl MetadataBackend for Watched {
         self.index.totals()
     }
 
+    fn replacements(&self) -> u64 {
+        0
+    }
+
     fn flush(&self) -> Result<()> {
         self.tell(Call::Flush)?.flush()
     }

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The earliest point in time that can be told.
+    pub const MIN: Self = Self(i64::MIN);
+
     /// The latest point in time that can be told.
     pub const MAX: Self = Self(i64::MAX);
 
@@ -81,7 +84,15 @@ impl From<Timestamp> for SystemTime {
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time now. It may jump in both directions.
     fn now(&self) -> Timestamp;
+
+    /// The time at most 20 milliseconds ago, where that can be had for less than the time now.
+    fn roughly(&self) -> Timestamp {
+        self.now()
+    }
 }
+
+/// How long ago [`Clock::roughly`] may be.
+pub(crate) const ROUGHLY: Duration = Duration::from_millis(20);
 
 /// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +102,14 @@ impl Clock for SystemClock {
     #[inline]
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
+    }
+
+    /// What the kernel noted at its last tick: 10 milliseconds ago at most.
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn roughly(&self) -> Timestamp {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        Timestamp(time.tv_sec.saturating_mul(MICROS_PER_SECOND).saturating_add(time.tv_nsec / 1000))
     }
 }
 

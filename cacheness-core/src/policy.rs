@@ -45,8 +45,14 @@ pub(crate) fn judge(
         (Some(end), None) | (None, Some(end)) => end,
         (None, None) => return Verdict::Fresh,
     };
+    if now >= end || now < starts_at(created_at, end) { Verdict::Expired } else { Verdict::Fresh }
+}
+
+/// The `created_at - slack` of [`judge`]: from when on an entry is fresh that ends then.
+#[inline]
+pub(crate) fn starts_at(created_at: Timestamp, end: Timestamp) -> Timestamp {
     let slack = end.micros_since(created_at).clamp(0, CLOCK_SLACK_MICROS);
-    if now >= end || created_at.micros_since(now) > slack { Verdict::Expired } else { Verdict::Fresh }
+    Timestamp::from_micros(created_at.as_micros().saturating_sub(slack))
 }
 
 /// How many bytes to free.

@@ -30,7 +30,7 @@ impl Coherent {
     }
 
     fn settle(&self) {
-        self.memory.settle(|key, at| self.index.accessed(key, at));
+        self.memory.settle(|key, at| self.index.accessed(&IndexKey::of(key), at));
     }
 }
 

@@ -20,6 +20,8 @@ mod limits;
 #[doc(hidden)]
 pub mod macro_support;
 mod metadata;
+mod parallel;
+mod parts;
 mod policy;
 mod query;
 mod runtime;

@@ -63,8 +63,8 @@ impl Cache {
     fn load<T: Storable>(&self, key: &IndexKey, found: Option<Found>) -> Result<Option<T>> {
         let Some(mut found) = found else { return Ok(None) };
         let engine = self.engine()?;
-        let bytes = engine.load(key, &mut found)?;
-        Ok(engine.decode(bytes, &found))
+        let raw = engine.load::<T>(key, &mut found)?;
+        Ok(engine.decode(raw, &found))
     }
 
     /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in the index is read at once.
@@ -91,11 +91,11 @@ impl Cache {
         let Some(mut found) = found else { return Ok(None) };
         let engine = self.engine()?;
         if Engine::is_inline(&found) {
-            let bytes = engine.load(&key, &mut found)?;
-            return Ok(engine.decode(bytes, &found));
+            let raw = engine.load::<T>(&key, &mut found)?;
+            return Ok(engine.decode(raw, &found));
         }
         let loader = Arc::clone(engine);
-        let (loaded, found) = blocking(move || (loader.load(&key, &mut found), found)).await;
+        let (loaded, found) = blocking(move || (loader.load::<T>(&key, &mut found), found)).await;
         Ok(engine.decode(loaded?, &found))
     }
 
@@ -114,7 +114,7 @@ impl Cache {
         &self,
         key: &Key,
         data_type: &str,
-        encoded: Encoded,
+        encoded: Encoded<'_>,
         options: PutOptions,
     ) -> Result<()> {
         let engine = self.engine()?;
@@ -133,7 +133,7 @@ impl Cache {
         options: PutOptions,
     ) -> impl Future<Output = Result<()>> + Send + use<T> {
         let wanted = (!self.0.disabled).then(|| self.engine());
-        let encoded = wanted.map(|engine| handler::encode(value, engine?.store().limits()));
+        let encoded = wanted.map(|engine| handler::encode_owned(value, engine?.store().limits()));
         let (cache, key) = (self.clone(), key.clone());
         async move {
             let Some(encoded) = encoded.transpose()? else { return Ok(()) };

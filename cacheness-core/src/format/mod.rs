@@ -24,7 +24,7 @@ mod open;
 mod seal;
 
 pub(crate) use open::{HeaderRead, open, open_ends, open_header, open_trusting};
-pub(crate) use seal::{Start, seal};
+pub(crate) use seal::{Start, seal, seal_summed};
 
 use crate::Limits;
 use crate::digest::checksum;

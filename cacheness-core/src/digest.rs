@@ -18,6 +18,12 @@ pub(crate) fn checksum_within(context: &[u8], bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(checksum(context), bytes)
 }
 
+/// A hash of `bytes` for maps in memory, by a seed that only this process knows.
+#[inline]
+pub(crate) fn seeded(seed: u64, bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(seed, bytes)
+}
+
 /// [`checksum`] over parts as they come.
 pub(crate) struct Checksum(XxHash3_64);
 

@@ -34,8 +34,10 @@ pub(crate) struct Compressed {
 
 /// Below this size nothing is won.
 const SMALLEST: usize = 64;
-/// From this size on, a sample is tried before the whole is.
-const SAMPLED_FROM: usize = 1 << 20;
+/// From this size on, a sample is tried before the whole is: a quarter of it at most, and less of larger values.
+const SAMPLED_FROM: usize = 256 << 10;
+/// From this size on, LZ4 takes blocks that two threads can share; numbers are in blocks whatever their size.
+const BLOCKS_FROM: usize = 1 << 20;
 const SAMPLES: usize = 4;
 const SAMPLE_BYTES: usize = 16 << 10;
 
@@ -50,7 +52,7 @@ pub(crate) fn compress(with: impl Into<Compression>, value: &Parts<'_>, width: u
         return Ok(None);
     }
     let compressed = match with.codec {
-        Codec::Lz4 if width > 1 || value.len() >= SAMPLED_FROM => blocks::compress(value, width)?,
+        Codec::Lz4 if width > 1 || value.len() >= BLOCKS_FROM => blocks::compress(value, width)?,
         _ => squeeze(with, &value.contiguous())?,
     };
     Ok(pays(compressed.bytes.len(), value.len()).then_some(compressed))

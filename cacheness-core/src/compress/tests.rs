@@ -83,9 +83,9 @@ fn values_become_a_block_a_frame_or_blocks_by_their_size_and_come_back() {
         (SMALLEST * 4, StoredCodec::Lz4Block),
         (LARGEST_BLOCK, StoredCodec::Lz4Block),
         (LARGEST_BLOCK + 1, StoredCodec::Lz4Frame),
-        (SAMPLED_FROM - 1, StoredCodec::Lz4Frame),
-        (SAMPLED_FROM, StoredCodec::Lz4Blocks),
-        (3 * SAMPLED_FROM + 7, StoredCodec::Lz4Blocks),
+        (BLOCKS_FROM - 1, StoredCodec::Lz4Frame),
+        (BLOCKS_FROM, StoredCodec::Lz4Blocks),
+        (3 * BLOCKS_FROM + 7, StoredCodec::Lz4Blocks),
     ] {
         assert_eq!(round_trip(&text(len)), Some(codec), "{len}");
     }
@@ -102,7 +102,7 @@ fn what_does_not_shrink_or_is_tiny_stays_as_it_is() {
 
 #[test]
 fn large_values_are_judged_by_a_sample() {
-    let mut value = vec![0; 2 * SAMPLED_FROM];
+    let mut value = vec![0; 2 * BLOCKS_FROM];
     let stride = (value.len() - SAMPLE_BYTES) / (SAMPLES - 1);
     for sample in 0..SAMPLES {
         value[sample * stride..][..SAMPLE_BYTES].copy_from_slice(&noise(SAMPLE_BYTES));

@@ -1,6 +1,6 @@
 //! One call of a cached function, from the key to the result.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
 use super::extras::Extras;
@@ -8,8 +8,8 @@ use super::function::Function;
 use super::mode::{self, Mode};
 use super::returns::{Failing, Plan, Strategy};
 use super::site::Site;
-use crate::cache::PutOptions;
-use crate::default::report_without_cache;
+use crate::cache::{Look, PutOptions, Shared};
+use crate::default::{Current, current, report_without_cache};
 use crate::flight::{Boarding, Landing};
 use crate::key::{Key, PendingKey};
 use crate::{Cache, CacheError, Result, default_cache};
@@ -36,10 +36,41 @@ pub(super) struct Order<'c> {
     extras: Option<&'c Extras>,
 }
 
+/// The cache that a call uses.
+#[derive(Debug)]
+pub(super) enum Used<'c> {
+    Given(&'c Cache),
+    Default(Current),
+    Opened(Cache),
+}
+
+impl Deref for Used<'_> {
+    type Target = Cache;
+
+    #[inline]
+    fn deref(&self) -> &Cache {
+        match self {
+            Self::Given(cache) => cache,
+            Self::Default(cache) => cache,
+            Self::Opened(cache) => cache,
+        }
+    }
+}
+
+impl Used<'_> {
+    /// The same cache for as long as the body runs: what replaces the default cache must not wait for that.
+    fn kept(self) -> Self {
+        match self {
+            Self::Default(cache) => Self::Opened(cache.clone()),
+            used => used,
+        }
+    }
+}
+
 /// A call whose key and cache are there.
 #[derive(Debug)]
 pub(super) struct Ready<'c> {
-    pub(super) cache: Cow<'c, Cache>,
+    pub(super) cache: Used<'c>,
     pub(super) key: Key,
     pub(super) order: Order<'c>,
     pub(super) mode: Mode,
@@ -81,16 +112,16 @@ impl<'c> Call<'c> {
             Err(error) => return plan.refusal(&error).unwrap_or_else(body),
         };
         if mode == Mode::Refresh {
-            return ready.compute(plan, body).0;
+            return ready.for_long().compute(plan, body).0;
         }
-        match ready.recall::<R, S>() {
+        match ready.recall::<R, S>(plan.shared) {
             Ok(Some(result)) => result,
-            Ok(None) => ready.missed(plan, body),
+            Ok(None) => ready.for_long().missed(plan, body),
             Err(error) => match plan.refusal(&error) {
                 Some(refusal) => refusal,
                 None => {
                     ready.cache.report(READING, &error);
-                    ready.missed(plan, body)
+                    ready.for_long().missed(plan, body)
                 }
             },
         }
@@ -99,8 +130,11 @@ impl<'c> Call<'c> {
     /// Resolves cache and key. A failure has been reported.
     fn ready(self, mode: Mode) -> Result<Ready<'c>> {
         let cache = match self.cache {
-            Some(cache) => Cow::Borrowed(cache),
-            None => Cow::Owned(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
+            Some(cache) => Used::Given(cache),
+            None => match current() {
+                Some(cache) => Used::Default(cache),
+                None => Used::Opened(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
+            },
         };
         let key = self.key.within(&cache.key_rules()).resolve().inspect_err(|error| cache.report(KEYING, error))?;
         Ok(Ready::new(cache, key, self.order, mode))
@@ -108,19 +142,24 @@ impl<'c> Call<'c> {
 }
 
 impl<'c> Ready<'c> {
-    pub(super) fn new(cache: Cow<'c, Cache>, key: Key, order: Order<'c>, mode: Mode) -> Self {
+    pub(super) fn new(cache: Used<'c>, key: Key, order: Order<'c>, mode: Mode) -> Self {
         order.function.uses(&cache);
         Self { cache, key, order, mode }
     }
 
-    fn recall<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall::<S::Stored>(&self.key, self.order.ttl)?;
+    fn recall<R, S: Strategy<R>>(&self, shared: Option<Shared<S::Stored>>) -> Result<Option<R>> {
+        let stored = self.cache.recall(&self.key, self.order.ttl, shared, Look::First)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
+    /// The same call, which is a miss.
+    pub(super) fn for_long(self) -> Self {
+        Self { cache: self.cache.kept(), ..self }
+    }
+
     /// Looks once more, as one who has missed already.
-    fn recall_again<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall_again::<S::Stored>(&self.key, self.order.ttl)?;
+    fn recall_again<R, S: Strategy<R>>(&self, shared: Option<Shared<S::Stored>>) -> Result<Option<R>> {
+        let stored = self.cache.recall(&self.key, self.order.ttl, shared, Look::Again)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
@@ -139,16 +178,16 @@ impl<'c> Ready<'c> {
             Boarding::Alone => self.compute(plan, body).0,
             Boarding::Lead(lead) => {
                 // All that may call this function again happens inside the lead, also conditions and `Serialize`.
-                let (result, landing) = lead.run(|| match self.recall_again::<R, S>() {
+                let (result, landing) = lead.run(|| match self.recall_again::<R, S>(plan.shared) {
                     Ok(Some(result)) => (result, Landing::Stored),
                     Ok(None) | Err(_) => self.compute(plan, body),
                 });
                 lead.land(landing);
                 result
             }
-            Boarding::Landed(landing) => {
-                self.after_landing::<R, S>(landing).unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body))
-            }
+            Boarding::Landed(landing) => self
+                .after_landing::<R, S>(landing, plan.shared)
+                .unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body)),
         }
     }
 
@@ -156,9 +195,9 @@ impl<'c> Ready<'c> {
         if self.order.site.single_flight { self.cache.flights().board(&self.key) } else { Boarding::Alone }
     }
 
-    fn after_landing<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
+    fn after_landing<R, S: Strategy<R>>(&self, landing: Landing, shared: Option<Shared<S::Stored>>) -> Option<R> {
         match landing {
-            Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
+            Landing::Stored => self.recall_again::<R, S>(shared).ok().flatten(),
             Landing::Stale => self.recall_stale::<R, S>(),
             Landing::NotStored => None,
         }
@@ -203,13 +242,13 @@ impl<'c> Ready<'c> {
         body: impl FnOnce() -> R,
     ) -> (R, Landing) {
         let result = self.only_run(body);
-        let on_error = plan.on_error;
+        let (on_error, shared) = (plan.on_error, plan.shared);
         let value = match next::<R, S, C, F>(result, plan) {
             Ok(Next::Store(value)) => value,
             Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
             Err(result) => return (result, Landing::NotStored),
         };
-        match self.cache.retain(&self.key, &value, self.put_options()) {
+        match self.cache.retain(&self.key, &value, self.put_options(), shared) {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
         }

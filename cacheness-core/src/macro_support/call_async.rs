@@ -3,13 +3,11 @@
 //! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
-use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use super::call::{Call, KEYING, Next, OPENING, READING, Ready, next};
+use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, next};
 use super::mode::{self, Mode};
 use super::returns::{Failing, Plan, Strategy};
-use crate::default::report_without_cache;
+use crate::cache::{Look, Shared};
+use crate::default::{current, report_without_cache};
 use crate::flight::{Boarding, Landing};
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache, runtime};
@@ -35,7 +33,7 @@ impl<'c> Call<'c> {
             }
         };
         if mode == Mode::Usual {
-            match ready.recall_async::<R, S>().await {
+            match ready.recall_async::<R, S>(plan.shared).await {
                 Ok(Some(result)) => return result,
                 Ok(None) => {}
                 Err(error) => match plan.refusal(&error) {
@@ -44,14 +42,17 @@ impl<'c> Call<'c> {
                 },
             }
         }
-        Box::pin(ready.missed_async(plan, body)).await
+        Box::pin(ready.for_long().missed_async(plan, body)).await
     }
 
     /// Resolves cache and key. A failure has been reported.
     async fn ready_async(self, mode: Mode) -> Result<Ready<'c>> {
         let cache = match self.cache {
-            Some(cache) => Cow::Borrowed(cache),
-            None => Cow::Owned(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
+            Some(cache) => Used::Given(cache),
+            None => match current() {
+                Some(cache) => Used::Default(cache),
+                None => Used::Opened(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
+            },
         };
         let key =
             resolve(self.key.within(&cache.key_rules())).await.inspect_err(|error| cache.report(KEYING, error))?;
@@ -59,15 +60,9 @@ impl<'c> Call<'c> {
     }
 }
 
-/// The default cache. The first call may open it, which is no work for an executor thread.
+/// Opens the default cache, which is no work for an executor thread.
 async fn open_default() -> Result<Cache> {
-    static OPENED: AtomicBool = AtomicBool::new(false);
-    if OPENED.load(Ordering::Relaxed) {
-        return default_cache();
-    }
-    let cache = runtime::blocking(default_cache).await?;
-    OPENED.store(true, Ordering::Relaxed);
-    Ok(cache)
+    runtime::blocking(default_cache).await
 }
 
 async fn resolve(key: PendingKey) -> Result<Key> {
@@ -75,8 +70,8 @@ async fn resolve(key: PendingKey) -> Result<Key> {
 }
 
 impl Ready<'_> {
-    async fn recall_async<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall_async::<S::Stored>(&self.key, self.order.ttl).await?;
+    async fn recall_async<R, S: Strategy<R>>(&self, shared: Option<Shared<S::Stored>>) -> Result<Option<R>> {
+        let stored = self.cache.recall_async(&self.key, self.order.ttl, shared, Look::First).await?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
@@ -91,7 +86,7 @@ impl Ready<'_> {
                 // All that may call this function again happens inside the lead, also conditions and `Serialize`.
                 let (result, landing) = lead
                     .run_async(async {
-                        if let Some(result) = self.recall_again_async::<R, S>().await {
+                        if let Some(result) = self.recall_again_async::<R, S>(plan.shared).await {
                             return (result, Landing::Stored);
                         }
                         self.compute_async(plan, body).await
@@ -101,7 +96,7 @@ impl Ready<'_> {
                 result
             }
             Boarding::Landed(landing) => {
-                if let Some(result) = self.after_landing_async::<R, S>(landing).await {
+                if let Some(result) = self.after_landing_async::<R, S>(landing, plan.shared).await {
                     return result;
                 }
                 self.only_answer_async::<R, S, F, B>(plan.failing, body).await
@@ -109,9 +104,13 @@ impl Ready<'_> {
         }
     }
 
-    async fn after_landing_async<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
+    async fn after_landing_async<R, S: Strategy<R>>(
+        &self,
+        landing: Landing,
+        shared: Option<Shared<S::Stored>>,
+    ) -> Option<R> {
         match landing {
-            Landing::Stored => self.recall_again_async::<R, S>().await,
+            Landing::Stored => self.recall_again_async::<R, S>(shared).await,
             Landing::Stale => self.recall_stale_async::<R, S>().await,
             Landing::NotStored => None,
         }
@@ -126,8 +125,8 @@ impl Ready<'_> {
     }
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
-    async fn recall_again_async<R, S: Strategy<R>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_again_async::<S::Stored>(&self.key, self.order.ttl)).await;
+    async fn recall_again_async<R, S: Strategy<R>>(&self, shared: Option<Shared<S::Stored>>) -> Option<R> {
+        let stored = Box::pin(self.cache.recall_async(&self.key, self.order.ttl, shared, Look::Again)).await;
         stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
     }
 
@@ -171,7 +170,7 @@ impl Ready<'_> {
         body: impl FnOnce() -> B,
     ) -> (R, Landing) {
         let result = self.only_run_async(body).await;
-        let on_error = plan.on_error;
+        let (on_error, shared) = (plan.on_error, plan.shared);
         let next = match next::<R, S, C, F>(result, plan) {
             Ok(next) => next,
             Err(result) => return (result, Landing::NotStored),
@@ -181,7 +180,8 @@ impl Ready<'_> {
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        match Box::pin(self.cache.retain_async(&self.key, &value, self.put_options())).await {
+        let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), shared)).await;
+        match stored {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
         }

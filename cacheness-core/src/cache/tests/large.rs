@@ -1,7 +1,7 @@
 //! Large values, which are read straight to where they are wanted.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::changes::walk;
 use super::*;
@@ -11,13 +11,18 @@ fn noise(len: usize) -> Vec<u64> {
     (0..len as u64).map(|n| crate::digest::checksum(&n.to_le_bytes())).collect()
 }
 
+/// Every get reads the store.
+fn without_memory(dir: &Path) -> CacheConfig {
+    CacheConfig::new(dir).with_memory_cache(false)
+}
+
 /// A cache of one value, whose file is its only one.
 fn cache_of<T: crate::Storable>(
     value: &T,
     config: impl Fn(CacheConfig) -> CacheConfig,
 ) -> (tempfile::TempDir, Cache, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::new(config(CacheConfig::new(dir.path()))).unwrap();
+    let cache = Cache::new(config(without_memory(dir.path()))).unwrap();
     cache.put(value, "k").unwrap();
     let file = walk(&dir.path().join("blobs")).remove(0);
     (dir, cache, file)
@@ -29,7 +34,7 @@ const SIZES: [usize; 5] = [100 << 10, (128 << 10) - 8, (128 << 10) + 8, WORTH_TW
 #[test]
 fn vectors_of_numbers_of_every_size_come_back_from_files_and_from_memory() {
     let dir = tempfile::tempdir().unwrap();
-    for cache in [Cache::open(dir.path()).unwrap(), Cache::in_memory()] {
+    for cache in [Cache::new(without_memory(dir.path())).unwrap(), Cache::in_memory()] {
         for size in SIZES {
             let words = noise(size / 8);
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -49,7 +54,7 @@ fn vectors_of_numbers_of_every_size_come_back_from_files_and_from_memory() {
 #[test]
 fn what_compresses_comes_back_where_it_is_wanted() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::open(dir.path()).unwrap();
+    let cache = Cache::new(without_memory(dir.path())).unwrap();
     for len in [1000, 200_000, WORTH_TWO / 8 + 5] {
         let floats: Vec<f64> = (0..len).map(|n| n as f64).collect();
         let bytes: Vec<u8> = (0..8 * len).map(|n| (n / 700) as u8).collect();
@@ -127,6 +132,6 @@ fn a_value_over_the_limit_of_the_reader_is_an_error_before_memory_is_taken() {
     let (dir, cache, _) = cache_of(&noise(50_000), |config| config);
     cache.close().unwrap();
     let limits = crate::Limits { max_value_bytes: 300_000, ..crate::Limits::DEFAULT };
-    let cache = Cache::new(CacheConfig::new(dir.path()).with_limits(limits)).unwrap();
+    let cache = Cache::new(without_memory(dir.path()).with_limits(limits)).unwrap();
     assert!(cache.get::<Vec<u64>>("k").unwrap_err().is_limit());
 }

@@ -38,7 +38,7 @@ pub use asynchronous::{AsyncCache, AsyncEntries};
 pub use lookup::Expired;
 pub use options::PutOptions;
 pub(crate) use recall::Look;
-pub(crate) use shared::Shared;
+pub use shared::Shared;
 pub use stats::Stats;
 pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
 pub use walk::Entries;

@@ -25,7 +25,7 @@ type ReadOnPool<T> = fn(Arc<Engine>, Key, Found, Option<Ticket>) -> BoxFuture<Re
 type WriteOnPool<T> = fn(Cache, Key, T, PutOptions) -> BoxFuture<(T, Result<()>)>;
 
 /// Values of `T` stay in memory, and are encoded and decoded away from the thread that polls.
-pub(crate) struct Shared<T> {
+pub struct Shared<T> {
     keep: Keep<T>,
     read: ReadOnPool<T>,
     write: WriteOnPool<T>,
@@ -36,7 +36,7 @@ pub(super) type Keeping<T> = (Ticket, Shared<T>);
 
 impl<T: Shareable> Shared<T> {
     /// For any type that can be cloned and shared.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self { keep: Keep::cloned(), read: read_on_pool::<T>, write: write_on_pool::<T> }
     }
 }

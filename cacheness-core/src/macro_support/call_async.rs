@@ -5,25 +5,34 @@
 
 use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, next};
 use super::mode::{self, Mode};
-use super::returns::{Failing, Plan, Strategy};
+use super::returns::{Failing, Memory, Plan, Strategy};
 use crate::cache::{Look, Shared};
 use crate::default::{current, report_without_cache};
 use crate::flight::{Boarding, Landing};
+use crate::handler::Storable;
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache, runtime};
 
 impl<'c> Call<'c> {
     /// Answers the call from the cache, or runs the body and stores its result.
-    pub async fn run_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
+    pub async fn run_async<
+        R,
+        S: Strategy<R>,
+        M: Memory<S::Stored>,
+        C: FnOnce(&R) -> bool,
+        F: Failing<R>,
+        B: Future<Output = R>,
+    >(
         self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, M, C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
+        let (shared, plan) = (plan.shared(), plan.rest());
         let mode = mode::current();
         if mode == Mode::Bypass {
             return mode::within_async(Mode::Usual, Box::pin(body())).await;
         }
-        let ready = match self.ready_async(mode).await {
+        let ready = match self.ready_async(mode, shared).await {
             Ok(ready) => ready,
             Err(error) => {
                 if let Some(refusal) = plan.refusal(&error) {
@@ -33,7 +42,7 @@ impl<'c> Call<'c> {
             }
         };
         if mode == Mode::Usual {
-            match ready.recall_async::<R, S>(plan.shared).await {
+            match ready.recall_async::<R, S>().await {
                 Ok(Some(result)) => return result,
                 Ok(None) => {}
                 Err(error) => match plan.refusal(&error) {
@@ -46,7 +55,7 @@ impl<'c> Call<'c> {
     }
 
     /// Resolves cache and key. A failure has been reported.
-    async fn ready_async(self, mode: Mode) -> Result<Ready<'c>> {
+    async fn ready_async<T: Storable>(self, mode: Mode, shared: Option<Shared<T>>) -> Result<Ready<'c, T>> {
         let cache = match self.cache {
             Some(cache) => Used::Given(cache),
             None => match current() {
@@ -56,7 +65,7 @@ impl<'c> Call<'c> {
         };
         let key =
             resolve(self.key.within(&cache.key_rules())).await.inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order, mode))
+        Ok(Ready::new(cache, key, self.order, mode, shared))
     }
 }
 
@@ -69,15 +78,21 @@ async fn resolve(key: PendingKey) -> Result<Key> {
     if key.needs_io() { runtime::blocking(move || key.resolve()).await } else { key.resolve() }
 }
 
-impl Ready<'_> {
-    async fn recall_async<R, S: Strategy<R>>(&self, shared: Option<Shared<S::Stored>>) -> Result<Option<R>> {
-        let stored = self.cache.recall_async(&self.key, self.order.ttl, shared, Look::First).await?;
+impl<T: Storable> Ready<'_, T> {
+    async fn recall_async<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.recall_async(&self.key, self.order.ttl, self.shared, Look::First).await?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
-    async fn missed_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
+    async fn missed_async<
+        R,
+        S: Strategy<R, Stored = T>,
+        C: FnOnce(&R) -> bool,
+        F: Failing<R>,
+        B: Future<Output = R>,
+    >(
         self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
         match self.board_async().await {
@@ -86,7 +101,7 @@ impl Ready<'_> {
                 // All that may call this function again happens inside the lead, also conditions and `Serialize`.
                 let (result, landing) = lead
                     .run_async(async {
-                        if let Some(result) = self.recall_again_async::<R, S>(plan.shared).await {
+                        if let Some(result) = self.recall_again_async::<R, S>().await {
                             return (result, Landing::Stored);
                         }
                         self.compute_async(plan, body).await
@@ -96,7 +111,7 @@ impl Ready<'_> {
                 result
             }
             Boarding::Landed(landing) => {
-                if let Some(result) = self.after_landing_async::<R, S>(landing, plan.shared).await {
+                if let Some(result) = self.after_landing_async::<R, S>(landing).await {
                     return result;
                 }
                 self.only_answer_async::<R, S, F, B>(plan.failing, body).await
@@ -104,13 +119,9 @@ impl Ready<'_> {
         }
     }
 
-    async fn after_landing_async<R, S: Strategy<R>>(
-        &self,
-        landing: Landing,
-        shared: Option<Shared<S::Stored>>,
-    ) -> Option<R> {
+    async fn after_landing_async<R, S: Strategy<R, Stored = T>>(&self, landing: Landing) -> Option<R> {
         match landing {
-            Landing::Stored => self.recall_again_async::<R, S>(shared).await,
+            Landing::Stored => self.recall_again_async::<R, S>().await,
             Landing::Stale => self.recall_stale_async::<R, S>().await,
             Landing::NotStored => None,
         }
@@ -125,18 +136,18 @@ impl Ready<'_> {
     }
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
-    async fn recall_again_async<R, S: Strategy<R>>(&self, shared: Option<Shared<S::Stored>>) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_async(&self.key, self.order.ttl, shared, Look::Again)).await;
+    async fn recall_again_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = Box::pin(self.cache.recall_async(&self.key, self.order.ttl, self.shared, Look::Again)).await;
         stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
     }
 
     /// [`recall_stale`](Self::recall_stale) for a task.
-    async fn recall_stale_async<R, S: Strategy<R>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_stale_async::<S::Stored>(&self.key)).await;
+    async fn recall_stale_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = Box::pin(self.cache.recall_stale_async::<T>(&self.key)).await;
         self.stale::<R, S>(stored)
     }
 
-    async fn excuse_async<R, S: Strategy<R>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+    async fn excuse_async<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
         if self.mode == Mode::Usual
             && let Some(result) = self.recall_stale_async::<R, S>().await
         {
@@ -145,7 +156,7 @@ impl Ready<'_> {
         (F::result_of(failure), Landing::NotStored)
     }
 
-    async fn only_answer_async<R, S: Strategy<R>, F: Failing<R>, B: Future<Output = R>>(
+    async fn only_answer_async<R, S: Strategy<R, Stored = T>, F: Failing<R>, B: Future<Output = R>>(
         &self,
         failing: F,
         body: impl FnOnce() -> B,
@@ -164,13 +175,19 @@ impl Ready<'_> {
         mode::within_async(Mode::Usual, Box::pin(body())).await
     }
 
-    async fn compute_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
+    async fn compute_async<
+        R,
+        S: Strategy<R, Stored = T>,
+        C: FnOnce(&R) -> bool,
+        F: Failing<R>,
+        B: Future<Output = R>,
+    >(
         &self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> B,
     ) -> (R, Landing) {
         let result = self.only_run_async(body).await;
-        let (on_error, shared) = (plan.on_error, plan.shared);
+        let on_error = plan.on_error;
         let next = match next::<R, S, C, F>(result, plan) {
             Ok(next) => next,
             Err(result) => return (result, Landing::NotStored),
@@ -180,7 +197,8 @@ impl Ready<'_> {
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), shared)).await;
+        let (value, stored) =
+            Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), self.shared)).await;
         match stored {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),

@@ -88,39 +88,39 @@ impl<T: Storable> Strategy<Option<T>> for SomeOnly {
 }
 
 /// What a function that returns `R` does with its results.
-pub struct Plan<R, S: Strategy<R>, C = fn(&R) -> bool, F = Told> {
+pub struct Plan<R, S, M, C = fn(&R) -> bool, F = Told> {
     pub(super) condition: C,
     pub(super) on_error: Option<fn(CacheError) -> R>,
     pub(super) failing: F,
-    pub(super) shared: Option<Shared<S::Stored>>,
-    strategy: PhantomData<fn() -> S>,
+    /// `S`, and which way of being in memory.
+    chosen: PhantomData<fn() -> (S, M)>,
 }
 
-impl<R, S: Strategy<R>, C, F> fmt::Debug for Plan<R, S, C, F> {
+impl<R, S, M, C, F> fmt::Debug for Plan<R, S, M, C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("strict", &self.on_error.is_some()).finish_non_exhaustive()
     }
 }
 
-impl<R, S: Strategy<R>> Plan<R, S> {
-    fn new(shared: Option<Shared<S::Stored>>) -> Self {
-        Self { condition: |_| true, on_error: None, failing: Told, shared, strategy: PhantomData }
+impl<R, S, M> Plan<R, S, M> {
+    fn new() -> Self {
+        Self { condition: |_| true, on_error: None, failing: Told, chosen: PhantomData }
     }
 }
 
-impl<R, S: Strategy<R>, C, F> Plan<R, S, C, F> {
+impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     /// Stores only results that meet the condition.
-    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, D, F> {
-        Plan { condition, on_error: self.on_error, failing: self.failing, shared: self.shared, strategy: PhantomData }
+    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, M, D, F> {
+        Plan { condition, on_error: self.on_error, failing: self.failing, chosen: PhantomData }
     }
 
     /// Answers with an expired value where the function fails.
-    pub fn stale_on_error(self) -> Plan<R, S, C, Excused<R>>
+    pub fn stale_on_error(self) -> Plan<R, S, M, C, Excused<R>>
     where
         R: MayFail,
     {
-        let Self { condition, on_error, shared, .. } = self;
-        Plan { condition, on_error, failing: Excused(R::has_failed), shared, strategy: PhantomData }
+        let Self { condition, on_error, .. } = self;
+        Plan { condition, on_error, failing: Excused(R::has_failed), chosen: PhantomData }
     }
 
     /// Returns errors of the cache to the caller.
@@ -130,6 +130,21 @@ impl<R, S: Strategy<R>, C, F> Plan<R, S, C, F> {
         R: FromCacheError,
     {
         Self { on_error: Some(R::from_cache_error), ..self }
+    }
+
+    /// How what is stored stays in memory, if it does.
+    pub(super) fn shared(&self) -> Option<Shared<S::Stored>>
+    where
+        S: Strategy<R>,
+        M: Memory<S::Stored>,
+    {
+        M::shared()
+    }
+
+    /// The rest of the plan.
+    pub(super) fn rest(self) -> Plan<R, S, (), C, F> {
+        let Self { condition, on_error, failing, .. } = self;
+        Plan { condition, on_error, failing, chosen: PhantomData }
     }
 
     /// The result that an error of the cache becomes, if the caller is to see it.
@@ -157,26 +172,46 @@ where
     S::Stored: Shareable,
 {
     /// Keeps what is stored in memory, too.
-    pub fn kept(&self) -> Plan<R, S> {
-        Plan::new(Some(Shared::new()))
+    pub fn kept(&self) -> Plan<R, S, Kept> {
+        Plan::new()
     }
 }
 
 impl<R, S> AnyChoice<R, S> {
-    /// Keeps nothing in memory: threads cannot share it.
-    pub fn kept(&self) -> Plan<R, S>
-    where
-        S: Strategy<R>,
-    {
-        Plan::new(None)
+    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says later.
+    pub fn kept(&self) -> Plan<R, S, Unkept> {
+        Plan::new()
     }
 
     /// Keeps nothing in memory.
-    pub fn unkept(&self) -> Plan<R, S>
-    where
-        S: Strategy<R>,
-    {
-        Plan::new(None)
+    pub fn unkept(&self) -> Plan<R, S, Unkept> {
+        Plan::new()
+    }
+}
+
+/// Whether values of a type stay in memory.
+pub trait Memory<T> {
+    /// How they do.
+    fn shared() -> Option<Shared<T>>;
+}
+
+/// They do.
+#[derive(Debug)]
+pub enum Kept {}
+
+/// They do not.
+#[derive(Debug)]
+pub enum Unkept {}
+
+impl<T: Shareable> Memory<T> for Kept {
+    fn shared() -> Option<Shared<T>> {
+        Some(Shared::new())
+    }
+}
+
+impl<T> Memory<T> for Unkept {
+    fn shared() -> Option<Shared<T>> {
+        None
     }
 }
 

@@ -46,11 +46,42 @@ impl<'v> Parts<'v> {
 
     /// The same bytes without the value.
     pub(crate) fn into_owned(self) -> Parts<'static> {
-        let head = match self.tail {
-            [] => self.head.into_owned(),
-            _ => self.pieces().concat(),
-        };
-        Parts { head: Cow::Owned(head), tail: &[] }
+        let mut copying = self.copying();
+        while copying.step() {}
+        copying.finish()
+    }
+
+    /// [`into_owned`](Self::into_owned) in steps, for those who must not be away for long.
+    pub(crate) fn copying(self) -> Copying<'v> {
+        let mut to = self.head.into_owned();
+        to.reserve_exact(self.tail.len());
+        Copying { rest: self.tail, to }
+    }
+}
+
+/// Bytes being copied, some at a time.
+#[derive(Debug)]
+pub(crate) struct Copying<'v> {
+    rest: &'v [u8],
+    to: Vec<u8>,
+}
+
+impl Copying<'_> {
+    /// What is copied at a time: with the first touch of the memory that it takes, half a millisecond.
+    const STEP: usize = 1 << 20;
+
+    /// Copies some more; says whether there is anything left.
+    pub(crate) fn step(&mut self) -> bool {
+        let (now, rest) = self.rest.split_at(self.rest.len().min(Self::STEP));
+        self.to.extend_from_slice(now);
+        self.rest = rest;
+        !rest.is_empty()
+    }
+
+    /// The copy, what is left of it made at once.
+    pub(crate) fn finish(mut self) -> Parts<'static> {
+        self.to.extend_from_slice(self.rest);
+        self.to.into()
     }
 }
 
@@ -90,6 +121,17 @@ mod tests {
             assert_eq!((parts.len(), parts.checksum()), (whole.len(), digest::checksum(&whole)), "{at}");
             assert_eq!(parts.contiguous(), whole);
             assert_eq!(Parts::from(&parts).into_owned().pieces(), [whole.as_slice(), &[]]);
+        }
+    }
+
+    #[test]
+    fn a_copy_is_the_same_in_steps_and_at_once() {
+        let value: Vec<u8> = (0..=250).cycle().take(Copying::STEP * 2 + 5).collect();
+        let parts = || Parts::new(vec![1, 2, 3], &value);
+        let mut copying = parts().copying();
+        assert_eq!([copying.step(), copying.step(), copying.step()], [true, true, false]);
+        for copy in [copying.finish(), parts().copying().finish(), parts().into_owned()] {
+            assert!(copy.contiguous() == parts().contiguous());
         }
     }
 

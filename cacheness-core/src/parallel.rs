@@ -43,7 +43,10 @@ pub(crate) fn each<I: Send, S, R: Send>(
     let items = Mutex::new(items.enumerate());
     by_two(both, || {
         let mut state = state();
-        while let Some((n, item)) = lock(&items).next() {
+        loop {
+            // A statement of its own, at whose end the lock is released: not so in the head of a loop.
+            let next = lock(&items).next();
+            let Some((n, item)) = next else { return };
             let outcome = work(&mut state, item);
             let (done, failed) = &mut *lock(&done);
             match outcome {
@@ -87,6 +90,23 @@ mod tests {
             let error = each((0..1000u64).collect::<Vec<_>>(), both, || (), fails).unwrap_err();
             assert_eq!(error.to_string(), "seven");
         }
+    }
+
+    #[test]
+    fn two_threads_work_at_the_same_time() {
+        let (here, there) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        // Each waits for the other one to have begun.
+        let pairs = vec![(here.0, Mutex::new(there.1)), (there.0, Mutex::new(here.1))];
+        let met = each(
+            pairs,
+            true,
+            || (),
+            |(), (mine, other)| {
+                let sent = mine.send(()).is_ok();
+                Ok(sent && lock(&other).recv_timeout(std::time::Duration::from_secs(20)).is_ok())
+            },
+        );
+        assert_eq!(met.unwrap(), [true, true]);
     }
 
     #[test]

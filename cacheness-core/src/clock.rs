@@ -27,7 +27,14 @@ impl Timestamp {
         self.0
     }
 
+    /// By how many microseconds `earlier` was before this point; not more than zero if it was not before.
+    #[inline]
+    pub(crate) const fn micros_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// This point in time, later by `duration`.
+    #[inline]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(micros_of(duration)))
     }
@@ -43,8 +50,14 @@ impl Timestamp {
     }
 }
 
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Every hit asks for the time, so this does without wider numbers.
+#[inline]
 fn micros_of(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    let seconds = i64::try_from(duration.as_secs()).ok();
+    let micros = seconds.and_then(|seconds| seconds.checked_mul(MICROS_PER_SECOND));
+    micros.and_then(|micros| micros.checked_add(i64::from(duration.subsec_micros()))).unwrap_or(i64::MAX)
 }
 
 impl From<SystemTime> for Timestamp {
@@ -75,6 +88,7 @@ pub trait Clock: fmt::Debug + Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[inline]
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
     }

@@ -1,8 +1,12 @@
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const STRIPES: usize = 8;
+/// Counted in by every thread that has none of its own.
+const SHARED: usize = STRIPES - 1;
 
-/// A counter that threads do not fight over: each counts in a cache line of its own, as far as there are enough.
+/// A counter that threads do not fight over: the first of them count in a cache line of their own, without so much as an
+/// atomic addition.
 #[derive(Debug, Default)]
 pub(crate) struct Counter([Stripe; STRIPES]);
 
@@ -12,14 +16,36 @@ struct Stripe(AtomicU64);
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// A thread that has not counted yet.
+const NONE: usize = usize::MAX;
+
 thread_local! {
-    static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    static MINE: Cell<usize> = const { Cell::new(NONE) };
+}
+
+/// Without a destructor, it is there until the thread ends.
+fn mine() -> usize {
+    match MINE.get() {
+        NONE => {
+            let mine = NEXT.fetch_add(1, Ordering::Relaxed).min(SHARED);
+            MINE.set(mine);
+            mine
+        }
+        mine => mine,
+    }
 }
 
 impl Counter {
+    #[inline]
     pub(crate) fn count(&self) {
-        let mine = MINE.try_with(|mine| *mine).unwrap_or_default();
-        self.0[mine].0.fetch_add(1, Ordering::Relaxed);
+        let mine = mine();
+        let count = &self.0[mine].0;
+        if mine == SHARED {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // No other thread ever has this stripe.
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn sum(&self) -> u64 {

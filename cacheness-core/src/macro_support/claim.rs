@@ -4,7 +4,7 @@
 //! a program may have two versions of a crate. So the keys of a function that may be nested have a hash of its tokens in
 //! their scope, and where two attributes claim one scope nevertheless, neither function is cached.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::OnceLock;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::function::Function;
 use super::scope;
 use super::site::{Place, Site};
+use crate::key::{KeyWriter, Scope};
 use crate::{CacheError, ErrorKind};
 
 /// A scope of keys, and the attribute that writes keys in it.
@@ -20,6 +21,8 @@ use crate::{CacheError, ErrorKind};
 pub(super) struct Claim {
     pub(super) function: &'static Function,
     scope: Box<str>,
+    /// The scope as keys have it, if it is short.
+    written: Option<Scope>,
     prefix: Option<&'static str>,
     version: Option<&'static str>,
     /// The attribute of the function, and the one that added the function beside it.
@@ -52,9 +55,38 @@ impl Hasher for AddressHasher {
     }
 }
 
+/// The claims that this thread met last, one for each place in the table.
+const RECENT: usize = 64;
+
+type Recent = [Cell<Option<Candidate>>; RECENT];
+
+thread_local! {
+    static RECENTLY: Recent = const { [const { Cell::new(None) }; RECENT] };
+}
+
+fn recent(closure: &'static str) -> usize {
+    // Attributes lie side by side in memory; the lowest bits of an address tell little.
+    (closure.as_ptr() as usize >> 3) % RECENT
+}
+
 impl Claim {
     /// The claim of the function whose closure has this type name, or of the one of the given name beside it.
+    #[inline]
     pub(super) fn of(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
+        RECENTLY.with(|recently| {
+            let place = &recently[recent(closure)];
+            match place.get() {
+                Some((name, at, claim)) if std::ptr::eq(name, closure) && std::ptr::eq(at, site.place) => claim,
+                _ => {
+                    let claim = Self::of_any(closure, beside, site);
+                    place.set(Some((closure, site.place, claim)));
+                    claim
+                }
+            }
+        })
+    }
+
+    fn of_any(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
         KNOWN
             .try_with(|known| Self::known(&mut known.borrow_mut(), closure, beside, site))
             .unwrap_or_else(|_| Self::found(closure, beside, site))
@@ -82,9 +114,11 @@ impl Claim {
     }
 
     pub(super) fn new(function: &'static Function, site: &Site) -> Self {
+        let scope = key_scope(function, site);
         Self {
             function,
-            scope: key_scope(function, site).into(),
+            written: Scope::of(&scope, site.prefix, site.version),
+            scope: scope.into(),
             prefix: site.prefix,
             version: site.version,
             holders: [OnceLock::new(), OnceLock::new()],
@@ -104,7 +138,29 @@ impl Claim {
         }
     }
 
+    /// A writer that has begun a key of the function.
+    #[inline]
+    pub(super) fn begin(&self) -> KeyWriter {
+        if let Some(written) = &self.written
+            && !self.contested.load(Ordering::Relaxed)
+        {
+            return KeyWriter::after(written);
+        }
+        self.begin_long()
+    }
+
+    #[cold]
+    fn begin_long(&self) -> KeyWriter {
+        let mut key = KeyWriter::new();
+        match self.conflict() {
+            None => key.scope(&self.scope, self.prefix, self.version),
+            Some(conflict) => key.fail(conflict),
+        }
+        key
+    }
+
     /// What the keys of the function begin with.
+    #[cfg(test)]
     pub(super) fn scope(&self) -> &str {
         &self.scope
     }

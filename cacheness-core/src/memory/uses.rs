@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 
 const LISTS: usize = 16;
-/// So many wait at most, or so.
-const MANY: usize = 8192;
+/// More than this are told of by the next hit. Few get there: flushing, evicting and listing tell of all.
+const MANY: usize = 1 << 17;
 
 #[derive(Debug)]
 pub(super) struct Use {

@@ -116,6 +116,10 @@ impl MetadataBackend for Coherent {
         self.index.totals()
     }
 
+    fn replacements(&self) -> u64 {
+        self.index.replacements()
+    }
+
     fn flush(&self) -> Result<()> {
         self.settle();
         self.index.flush()

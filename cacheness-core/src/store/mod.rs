@@ -8,6 +8,8 @@ pub(crate) mod blob_store;
 mod coherent;
 #[cfg(test)]
 mod configured_tests;
+#[cfg(test)]
+mod flush_tests;
 mod flusher;
 mod manifest;
 mod open;

@@ -31,14 +31,15 @@ impl Envelope<'_> {
 ///
 /// # Errors
 /// `Limit` when one of them is longer than [`open`](super::open) would accept.
+#[cfg(any(test, feature = "archive"))]
 pub(crate) fn seal<'a>(header: &[u8], payload: &'a [u8], limits: &Limits) -> Result<Envelope<'a>> {
     envelope(header, [payload, &[]], checksum(payload), limits)
 }
 
-/// [`seal`] for a payload whose checksum is known.
+/// Seals a header and a payload whose checksum is known.
 ///
 /// # Errors
-/// As [`seal`].
+/// `Limit` when one of them is longer than [`open`](super::open) would accept.
 pub(crate) fn seal_summed<'a>(
     header: &[u8],
     payload: &'a Parts<'_>,

@@ -20,6 +20,9 @@ use crate::warn::Warnings;
 /// Points in time are kept in microseconds.
 const SHORTEST_TTL: Duration = Duration::from_micros(1);
 
+/// What takes some ten microseconds to decode. A small record may hold a value of many megabytes, well compressed.
+const MOST_AT_HAND: u64 = 64 << 10;
+
 /// What all handles of one directory share.
 pub(super) struct Engine {
     store: Store,
@@ -145,8 +148,9 @@ impl Engine {
         Ok(self.fresh(key, None)?.is_some())
     }
 
-    pub(super) fn is_inline(found: &Found) -> bool {
-        Store::is_inline(found)
+    /// Whether the value can be had at once: no file to read, and not much to inflate and decode.
+    pub(super) fn is_at_hand(found: &Found) -> bool {
+        found.core.raw_size <= MOST_AT_HAND && Store::is_inline(found)
     }
 
     /// The encoded value of a found record; `None` if it is gone or damaged.

@@ -71,7 +71,7 @@ impl Cache {
         let index_key = IndexKey::of(key);
         let found = engine.find::<T>(&index_key, reader_ttl)?;
         let value = match found {
-            Some(found) if Engine::is_inline(&found) => engine.value_of(key, &index_key, found, ticket)?,
+            Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, ticket)?,
             Some(found) => match shared {
                 Some(shared) => shared.read_on_pool(engine, key, found, ticket.map(|(ticket, _)| ticket)).await?,
                 None => load_on_pool(engine, index_key, found).await?,
@@ -95,7 +95,7 @@ impl Cache {
     pub(crate) async fn recall_stale_async<T: Storable>(&self, key: &Key) -> Result<Option<T>> {
         let (engine, index_key) = (self.engine()?, IndexKey::of(key));
         match engine.find_stale::<T>(&index_key)? {
-            Some(found) if Engine::is_inline(&found) => engine.value_of(key, &index_key, found, None),
+            Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, None),
             Some(found) => load_on_pool(engine, index_key, found).await,
             None => Ok(None),
         }

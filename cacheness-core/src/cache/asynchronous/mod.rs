@@ -2,15 +2,15 @@
 
 mod compute;
 mod entries;
+mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Cache, Expired, Look, PutOptions, Shared, Stats};
+use super::{Cache, Expired, Stats};
 use crate::config::CacheConfig;
-use crate::entry::{Entry, IndexKey};
+use crate::entry::Entry;
 use crate::error::Result;
-use crate::handler::{self, Shareable, Storable};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::query::Filter;
 use crate::runtime::blocking;
@@ -18,9 +18,10 @@ use crate::runtime::blocking;
 pub use entries::AsyncEntries;
 
 /// A [`Cache`] whose methods are futures, for any executor: files are read and written on a pool of its own, never on
-/// the thread that polls. Values in memory and small ones in the index are read at once. A value that is given by reference is
-/// encoded on the thread that polls; one that is read from a file is decoded on the pool. Dropping the last handle closes the cache, which writes files: await
-/// [`close`](Self::close) first.
+/// the thread that polls. Values in memory and small ones in the index are read at once; what is read from a file is decoded on
+/// the pool. A value that is given by reference is encoded on the thread that polls, bytes and numbers in steps of a
+/// megabyte, between which other tasks have their turn. Dropping the last handle closes the cache, which writes files:
+/// await [`close`](Self::close) first.
 ///
 /// It is a handle of the same cache: [`Cache::asynchronous`] and [`blocking`](Self::blocking) lead from one to the
 /// other, and both may be used side by side.
@@ -144,154 +145,6 @@ impl AsyncCache {
         let (cache, pending) = (self.0.clone(), self.pending(key));
         blocking(move || work(&cache, &pending.resolve()?))
     }
-}
-
-/// Storing and fetching values.
-impl AsyncCache {
-    /// As [`Cache::put`]. The value is encoded before the first await.
-    ///
-    /// # Errors
-    /// As [`Cache::put`].
-    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<Key>> {
-        self.put_with(value, key, PutOptions::new())
-    }
-
-    /// As [`Cache::put_with`]. The value is encoded before the first await.
-    ///
-    /// # Errors
-    /// As [`Cache::put`].
-    pub fn put_with<T: Storable>(
-        &self,
-        value: &T,
-        key: impl ToKey,
-        options: PutOptions,
-    ) -> impl Future<Output = Result<Key>> {
-        let encoded = handler::encode_owned(value, self.0.limits());
-        let (cache, pending) = (self.0.clone(), self.pending(key));
-        blocking(move || {
-            let key = pending.resolve()?;
-            cache.retain_encoded(&key, std::any::type_name::<T>(), encoded?, options)?;
-            Ok(key)
-        })
-    }
-
-    /// As [`Cache::get`].
-    ///
-    /// # Errors
-    /// As [`Cache::get`].
-    pub fn get<T: Shareable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
-        let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None, Some(Shared::new()), Look::First).await }
-    }
-
-    /// As [`Cache::get_stored`]. What was read is decoded on the thread that polls.
-    ///
-    /// # Errors
-    /// As [`Cache::get`].
-    pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
-        let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None, None, Look::First).await }
-    }
-
-    /// As [`Cache::get_with_metadata`].
-    ///
-    /// # Errors
-    /// As [`Cache::get`].
-    pub fn get_with_metadata<T: Storable + Send>(
-        &self,
-        key: impl ToKey,
-    ) -> impl Future<Output = Result<Option<(T, Entry)>>> {
-        self.by_key(key, |cache, key| cache.get_with_metadata(key))
-    }
-
-    /// As [`Cache::update_data`]. The value is encoded before the first await.
-    ///
-    /// # Errors
-    /// As [`Cache::put`].
-    pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<bool>> {
-        let encoded = handler::encode_owned(value, self.0.limits());
-        let update = |cache: &Cache, key: &Key, encoded: Result<handler::Encoded>| {
-            cache.engine()?.update(&IndexKey::of(key), std::any::type_name::<T>(), &encoded?)
-        };
-        let (cache, pending) = (self.0.clone(), self.pending(key));
-        blocking(move || update(&cache, &pending.resolve()?, encoded))
-    }
-
-    /// As [`Cache::copy`].
-    ///
-    /// # Errors
-    /// As [`Cache::put`].
-    pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> impl Future<Output = Result<bool>> {
-        let to = self.pending(to);
-        self.by_key(from, move |cache, from| cache.copy(from, to.resolve()?))
-    }
-
-    /// As [`Cache::rename`].
-    ///
-    /// # Errors
-    /// As [`Cache::put`].
-    pub fn rename(&self, from: impl ToKey, to: impl ToKey) -> impl Future<Output = Result<bool>> {
-        let to = self.pending(to);
-        self.by_key(from, move |cache, from| cache.rename(from, to.resolve()?))
-    }
-
-    /// As [`Cache::get_batch`].
-    ///
-    /// # Errors
-    /// As [`Cache::get`].
-    pub fn get_batch<T: Shareable, K: ToKey>(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> impl Future<Output = Result<Vec<(Key, Option<T>)>>> {
-        let (cache, keys) = (self.0.clone(), self.all_pending(keys));
-        blocking(move || cache.get_batch(resolve_all(keys)?))
-    }
-
-    /// As [`Cache::put_batch`]. The values are encoded before the first await.
-    ///
-    /// # Errors
-    /// As [`Cache::put_batch`].
-    pub fn put_batch<'v, T: Storable, K: ToKey>(
-        &self,
-        items: impl IntoIterator<Item = (K, &'v T)>,
-    ) -> impl Future<Output = Result<Vec<Key>>> {
-        self.put_batch_with(items, PutOptions::new())
-    }
-
-    /// As [`Cache::put_batch_with`]. The values are encoded before the first await.
-    ///
-    /// # Errors
-    /// As [`Cache::put_batch`].
-    pub fn put_batch_with<'v, T: Storable, K: ToKey>(
-        &self,
-        items: impl IntoIterator<Item = (K, &'v T)>,
-        options: PutOptions,
-    ) -> impl Future<Output = Result<Vec<Key>>> {
-        let cache = self.0.clone();
-        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), handler::encode_owned(value, cache.limits())?));
-        let items = items.into_iter().map(encode).collect::<Result<Vec<_>>>();
-        blocking(move || {
-            let resolved = items?.into_iter().map(|(key, encoded)| Ok((key.resolve()?, encoded)));
-            cache.retain_all::<T>(resolved.collect::<Result<_>>()?, &options)
-        })
-    }
-
-    /// As [`Cache::delete_batch`].
-    ///
-    /// # Errors
-    /// As [`Cache::delete_batch`].
-    pub fn delete_batch<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> impl Future<Output = Result<u64>> {
-        let (cache, keys) = (self.0.clone(), self.all_pending(keys));
-        blocking(move || cache.delete_batch(resolve_all(keys)?))
-    }
-
-    fn all_pending<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Vec<PendingKey> {
-        keys.into_iter().map(|key| self.pending(key)).collect()
-    }
-}
-
-fn resolve_all(keys: Vec<PendingKey>) -> Result<Vec<Key>> {
-    keys.into_iter().map(PendingKey::resolve).collect()
 }
 
 /// Looking at entries.

@@ -116,3 +116,67 @@ fn the_futures_need_no_runtime_of_tokio() {
     };
     assert_eq!(value.unwrap().map(|value| value.len()), Some(100_000));
 }
+
+/// A future's result and how often it was polled.
+async fn counted<F: Future>(future: F) -> (F::Output, usize) {
+    let (mut future, mut polls) = (std::pin::pin!(future), 0);
+    let counting = std::future::poll_fn(|cx| {
+        polls += 1;
+        future.as_mut().poll(cx)
+    });
+    let output = counting.await;
+    (output, polls)
+}
+
+#[tokio::test]
+async fn a_large_vector_is_put_in_steps_between_which_other_tasks_have_their_turn() {
+    let cache = AsyncCache::in_memory();
+    let (numbers, bytes) = (vec![0.5_f64; 2 << 20], vec![7_u8; 16 << 20]);
+    for (key, (put, polls)) in [
+        ("numbers", counted(cache.put(&numbers, "numbers")).await),
+        ("bytes", counted(cache.put(&bytes, "bytes")).await),
+    ] {
+        put.unwrap();
+        assert!(polls >= 15, "{key} of 16 MiB in {polls} steps");
+    }
+    let (put, polls) = counted(cache.put(&vec![0.5_f64; 100], "few")).await;
+    put.unwrap();
+    assert!(polls <= 3, "{polls}");
+    assert_eq!(cache.get::<Vec<f64>>("numbers").await.unwrap().as_ref(), Some(&numbers));
+    assert!(cache.update_data(&bytes, "numbers").await.unwrap());
+    assert_eq!(cache.get::<Vec<u8>>("numbers").await.unwrap().as_ref(), Some(&bytes));
+}
+
+/// Tells on which thread it is encoded and decoded.
+#[derive(Clone, Debug, PartialEq)]
+struct Located(Vec<u8>);
+
+static THREADS: std::sync::Mutex<Vec<std::thread::ThreadId>> = std::sync::Mutex::new(Vec::new());
+
+impl Serialize for Located {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        THREADS.lock().unwrap().push(std::thread::current().id());
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Located {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        THREADS.lock().unwrap().push(std::thread::current().id());
+        Vec::deserialize(deserializer).map(Self)
+    }
+}
+
+#[tokio::test]
+async fn values_that_threads_can_share_are_encoded_and_decoded_on_the_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = AsyncCache::open(dir.path()).await.unwrap();
+    let value = Located((0..=255).cycle().take(100_000).collect());
+    let made = cache.get_or_insert_with("key", || async { value.clone() }).await.unwrap();
+    assert_eq!(made, value);
+    cache.close().await.unwrap();
+    let cache = AsyncCache::open(dir.path()).await.unwrap();
+    assert_eq!(cache.get::<Located>("key").await.unwrap(), Some(value));
+    let threads = THREADS.lock().unwrap();
+    assert!(threads.len() >= 2 && !threads.contains(&std::thread::current().id()), "{threads:?}");
+}

@@ -1,0 +1,182 @@
+//! Values in and out, for tasks.
+
+use super::{AsyncCache, resolve};
+use crate::cache::{Look, PutOptions, Shared};
+use crate::entry::{Entry, IndexKey};
+use crate::error::Result;
+use crate::handler::{self, Encoded, Shareable, Storable};
+use crate::key::{Key, PendingKey, ToKey};
+use crate::runtime::blocking;
+
+/// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
+async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {
+    let Encoded { bytes, format, type_fingerprint, shape } = encoded;
+    let mut copying = bytes.copying();
+    while copying.step() {
+        tokio::task::yield_now().await;
+    }
+    Encoded { bytes: copying.finish(), format, type_fingerprint, shape }
+}
+
+/// Storing and fetching values.
+impl AsyncCache {
+    /// As [`Cache::put`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<Key>> {
+        self.put_with(value, key, PutOptions::new())
+    }
+
+    /// As [`Cache::put_with`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn put_with<T: Storable>(
+        &self,
+        value: &T,
+        key: impl ToKey,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Key>> {
+        let encoded = handler::encode(value, self.0.limits());
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move {
+            let encoded = detached(encoded?).await;
+            let put = move || {
+                let key = pending.resolve()?;
+                cache.retain_encoded(&key, std::any::type_name::<T>(), encoded, options)?;
+                Ok(key)
+            };
+            blocking(put).await
+        }
+    }
+
+    /// As [`Cache::get`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get<T: Shareable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move { cache.recall_async(&resolve(pending).await?, None, Some(Shared::new()), Look::First).await }
+    }
+
+    /// As [`Cache::get_stored`]. What was read is decoded on the thread that polls.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move { cache.recall_async(&resolve(pending).await?, None, None, Look::First).await }
+    }
+
+    /// As [`Cache::get_with_metadata`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_with_metadata<T: Storable + Send>(
+        &self,
+        key: impl ToKey,
+    ) -> impl Future<Output = Result<Option<(T, Entry)>>> {
+        self.by_key(key, |cache, key| cache.get_with_metadata(key))
+    }
+
+    /// As [`Cache::update_data`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<bool>> {
+        let encoded = handler::encode(value, self.0.limits());
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move {
+            let encoded = detached(encoded?).await;
+            let update = move || {
+                let key = IndexKey::of(&pending.resolve()?);
+                cache.engine()?.update(&key, std::any::type_name::<T>(), &encoded)
+            };
+            blocking(update).await
+        }
+    }
+
+    /// As [`Cache::copy`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> impl Future<Output = Result<bool>> {
+        let to = self.pending(to);
+        self.by_key(from, move |cache, from| cache.copy(from, to.resolve()?))
+    }
+
+    /// As [`Cache::rename`].
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn rename(&self, from: impl ToKey, to: impl ToKey) -> impl Future<Output = Result<bool>> {
+        let to = self.pending(to);
+        self.by_key(from, move |cache, from| cache.rename(from, to.resolve()?))
+    }
+
+    /// As [`Cache::get_batch`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_batch<T: Shareable, K: ToKey>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> impl Future<Output = Result<Vec<(Key, Option<T>)>>> {
+        let (cache, keys) = (self.0.clone(), self.all_pending(keys));
+        blocking(move || cache.get_batch(resolve_all(keys)?))
+    }
+
+    /// As [`Cache::put_batch`].
+    ///
+    /// # Errors
+    /// As [`Cache::put_batch`].
+    pub fn put_batch<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+    ) -> impl Future<Output = Result<Vec<Key>>> {
+        self.put_batch_with(items, PutOptions::new())
+    }
+
+    /// As [`Cache::put_batch_with`].
+    ///
+    /// # Errors
+    /// As [`Cache::put_batch`].
+    pub fn put_batch_with<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Vec<Key>>> {
+        let cache = self.0.clone();
+        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), handler::encode(value, cache.limits())?));
+        let items = items.into_iter().map(encode).collect::<Result<Vec<_>>>();
+        async move {
+            let mut own = Vec::new();
+            for (key, encoded) in items? {
+                own.push((key, detached(encoded).await));
+            }
+            let put = move || {
+                let resolved = own.into_iter().map(|(key, encoded)| Ok((key.resolve()?, encoded)));
+                cache.retain_all::<T>(resolved.collect::<Result<_>>()?, &options)
+            };
+            blocking(put).await
+        }
+    }
+
+    /// As [`Cache::delete_batch`].
+    ///
+    /// # Errors
+    /// As [`Cache::delete_batch`].
+    pub fn delete_batch<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> impl Future<Output = Result<u64>> {
+        let (cache, keys) = (self.0.clone(), self.all_pending(keys));
+        blocking(move || cache.delete_batch(resolve_all(keys)?))
+    }
+
+    fn all_pending<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Vec<PendingKey> {
+        keys.into_iter().map(|key| self.pending(key)).collect()
+    }
+}
+
+fn resolve_all(keys: Vec<PendingKey>) -> Result<Vec<Key>> {
+    keys.into_iter().map(PendingKey::resolve).collect()
+}

@@ -58,7 +58,10 @@ impl Cache {
     /// [`Storage`](crate::ErrorKind::Storage) or [`Metadata`](crate::ErrorKind::Metadata) if the cache cannot be read at
     /// all; [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key.
     pub fn get<T: Shareable>(&self, key: impl ToKey) -> Result<Option<T>> {
-        self.recall(&self.key(key)?, None, Some(Shared::new()), Look::First)
+        match key.as_key() {
+            Some(key) => self.recall(key, None, Some(Shared::new()), Look::First),
+            None => self.recall(&self.key(key)?, None, Some(Shared::new()), Look::First),
+        }
     }
 
     /// [`get`](Self::get) from the store itself, whatever is in memory: for values that cannot be cloned or shared between

@@ -132,6 +132,13 @@ pub trait ToKey {
     /// Encodes the key into an empty writer, which brings limits and settings.
     fn to_key_with(&self, writer: KeyWriter) -> PendingKey;
 
+    /// The key itself, if it is one already.
+    #[doc(hidden)]
+    #[inline]
+    fn as_key(&self) -> Option<&Key> {
+        None
+    }
+
     /// Makes the key with the default limits. Blocks while the contents of paths are read.
     ///
     /// # Errors
@@ -163,11 +170,21 @@ impl ToKey for Key {
     fn to_key_with(&self, _: KeyWriter) -> PendingKey {
         PendingKey::ready(self.clone())
     }
+
+    #[inline]
+    fn as_key(&self) -> Option<&Key> {
+        Some(self)
+    }
 }
 
 impl ToKey for &Key {
     fn to_key_with(&self, writer: KeyWriter) -> PendingKey {
         (**self).to_key_with(writer)
+    }
+
+    #[inline]
+    fn as_key(&self) -> Option<&Key> {
+        Some(self)
     }
 }
 

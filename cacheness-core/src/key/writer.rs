@@ -85,14 +85,9 @@ impl KeyWriter {
 
     #[inline]
     pub(crate) fn with_rules(rules: KeyRules) -> Self {
-        Self::with_sink(Sink::new(), 0, rules)
-    }
-
-    #[inline]
-    fn with_sink(sink: Sink, length: u64, rules: KeyRules) -> Self {
         Self {
-            sink,
-            length,
+            sink: Sink::new(),
+            length: 0,
             rules,
             written: 0,
             depth: 0,
@@ -199,10 +194,13 @@ impl KeyWriter {
         self.tagged_blob(tag::NAMED_ARGUMENT, name.as_bytes());
     }
 
-    /// A writer that has begun a key of a function.
+    /// Begins a key of a function, in place: moving the buffer would take longer than what it holds.
     #[inline]
-    pub(crate) fn after(scope: &Scope) -> Self {
-        Self::with_sink(Sink::Inline(scope.0), scope.0.encoding().len() as u64, KeyRules::within(&Limits::DEFAULT))
+    pub(crate) fn begin_with(&mut self, scope: &Scope) {
+        if let Sink::Inline(inline) = &mut self.sink {
+            inline.clone_from(&scope.0);
+            self.length = scope.0.encoding().len() as u64;
+        }
     }
 
     /// What tells the key apart, if no more needs to be done to know that: most keys are short and have no paths.

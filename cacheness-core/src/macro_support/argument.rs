@@ -22,6 +22,7 @@ pub struct Writer {
 }
 
 /// Begins the key of a call of the function that `marker`, a closure, stands in.
+#[inline]
 pub fn begin<F: Fn()>(site: &'static Site, marker: F) -> Writer {
     let _ = marker;
     Writer::new(site, Claim::of(type_name::<F>(), None, site))
@@ -34,8 +35,11 @@ pub fn begin_beside<F: Fn()>(site: &'static Site, marker: F, name: &str) -> Writ
 }
 
 impl Writer {
+    #[inline]
     fn new(site: &'static Site, claim: &'static Claim) -> Self {
-        Self { key: claim.begin(), site, claim }
+        let mut writer = Self { key: KeyWriter::new(), site, claim };
+        claim.begin(&mut writer.key);
+        writer
     }
 
     /// Begins the next argument.

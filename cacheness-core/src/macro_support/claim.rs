@@ -138,25 +138,21 @@ impl Claim {
         }
     }
 
-    /// A writer that has begun a key of the function.
+    /// Begins a key of the function.
     #[inline]
-    pub(super) fn begin(&self) -> KeyWriter {
-        if let Some(written) = &self.written
-            && !self.contested.load(Ordering::Relaxed)
-        {
-            return KeyWriter::after(written);
+    pub(super) fn begin(&self, key: &mut KeyWriter) {
+        match &self.written {
+            Some(written) if !self.contested.load(Ordering::Relaxed) => key.begin_with(written),
+            _ => self.begin_long(key),
         }
-        self.begin_long()
     }
 
     #[cold]
-    fn begin_long(&self) -> KeyWriter {
-        let mut key = KeyWriter::new();
+    fn begin_long(&self, key: &mut KeyWriter) {
         match self.conflict() {
             None => key.scope(&self.scope, self.prefix, self.version),
             Some(conflict) => key.fail(conflict),
         }
-        key
     }
 
     /// What the keys of the function begin with.

@@ -1,0 +1,18 @@
+//! Measuring cacheness beside others, in turns and in one process, so that whatever else the machine does meets all alike.
+//!
+//! A bench makes a [`Bench`], asks it for [`works`](Bench::work), and each work prints a line for each peer and writes it to
+//! `target/benches/<bench>.jsonl`, from which `report.py` makes `docs/benchmarks.md`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bench;
+mod data;
+mod line;
+mod python;
+mod work;
+
+pub use bench::Bench;
+pub use data::{Random, Station, megabytes_of_bytes, ramp, random_numbers, station, steps};
+pub use line::{Bar, Line, Unit};
+pub use python::Python;
+pub use work::{Work, median, quartiles, repeat, timed};

@@ -58,7 +58,7 @@ fn measure(bench: &mut Bench, what: &str, bar: Option<f64>, calls: u64, call: im
         alone.push(timed(|| (0..calls).for_each(|number| call(0, number))));
         together.push(side_by_side(calls, &call));
     }
-    tell(bench, what, bar, calls, ("cacheness", &alone, &together));
+    tell(bench, what, bar, calls, &alone, &together);
 }
 
 /// Seconds until every thread has made its calls, from when all of them were ready.
@@ -89,17 +89,17 @@ fn diskcache(bench: &mut Bench) {
         alone.push(python.run("diskcache.threads.1", calls));
         together.push(python.run("diskcache.threads.2", calls));
     }
-    tell(bench, "2 threads, diskcache 5.6, hits", None, calls, ("diskcache", &alone, &together));
+    tell(bench, "2 threads, diskcache 5.6, hits", None, calls, &alone, &together);
 }
 
-fn tell(bench: &mut Bench, what: &str, bar: Option<f64>, calls: u64, (who, alone, together): (&str, &[f64], &[f64])) {
+fn tell(bench: &mut Bench, what: &str, bar: Option<f64>, calls: u64, alone: &[f64], together: &[f64]) {
     let total = (THREADS * calls) as f64;
     let speedups = alone.iter().zip(together).map(|(alone, together)| THREADS as f64 * alone / together);
     bench.tell(&Line {
         what: what.to_owned(),
         unit: Unit::Rate,
         ours: total / median(together.iter().copied()),
-        peer: format!("{who}, 1 thread"),
+        peer: "1 thread".to_owned(),
         theirs: Some(calls as f64 / median(alone.iter().copied())),
         ratio: Some(quartiles(speedups)),
         bar: bar.map(Bar::AtLeast),

@@ -3,7 +3,7 @@
 //! A bench makes a [`Bench`], asks it for [`works`](Bench::work), and each work prints a line for each peer and writes it to
 //! `target/benches/<bench>.jsonl`, from which `report.py` makes `docs/benchmarks.md`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
 mod data;

@@ -1,16 +1,22 @@
 //! The cache that attributes use when they name none.
 
 use std::cell::Cell;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use once_cell::sync::Lazy;
+use arc_swap::{ArcSwap, Guard};
+use once_cell::sync::{Lazy, OnceCell};
 
 use crate::cache::Cache;
 use crate::config::CacheConfig;
 use crate::error::{CacheError, Result};
 use crate::warn::Warnings;
 
-static DEFAULT: Lazy<Mutex<Option<Cache>>> = Lazy::new(Mutex::default);
+/// Read by every call that names no cache: without a lock, and without a count that threads share.
+static DEFAULT: OnceCell<ArcSwap<Cache>> = OnceCell::new();
+/// Held by who opens or replaces it.
+static REPLACING: Mutex<()> = Mutex::new(());
 static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
 
 /// Makes `cache` the one that attributes use from now on when they name none. Returns the one before, if there was one.
@@ -27,7 +33,8 @@ static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
 /// # }
 /// ```
 pub fn set_default_cache(cache: Cache) -> Option<Cache> {
-    slot().replace(cache)
+    let _replacing = replacing();
+    replace(cache)
 }
 
 /// The cache that attributes use when they name none: the one of [`set_default_cache`], else one that is opened now as
@@ -39,14 +46,58 @@ pub fn set_default_cache(cache: Cache) -> Option<Cache> {
 /// # Errors
 /// [`Config`](crate::ErrorKind::Config) if an environment variable is not valid; it is read again at the next call.
 pub fn default_cache() -> Result<Cache> {
+    match current() {
+        Some(cache) => Ok(cache.clone()),
+        None => open(),
+    }
+}
+
+/// The default cache, as long as a call takes.
+pub(crate) struct Current(Guard<Arc<Cache>>);
+
+impl Deref for Current {
+    type Target = Cache;
+
+    #[inline]
+    fn deref(&self) -> &Cache {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// The default cache, if it is open.
+#[inline]
+pub(crate) fn current() -> Option<Current> {
+    DEFAULT.get().map(|cache| Current(cache.load()))
+}
+
+#[cold]
+fn open() -> Result<Cache> {
     let Some(_opening) = Opening::begin() else { return Ok(Cache::disabled()) };
-    let mut slot = slot();
-    if let Some(cache) = &*slot {
+    let _replacing = replacing();
+    if let Some(cache) = current() {
         return Ok(cache.clone());
     }
     let cache = open_from_environment()?;
-    *slot = Some(cache.clone());
+    replace(cache.clone());
     Ok(cache)
+}
+
+/// Only under the lock: of two that find none, one must open it.
+fn replace(cache: Cache) -> Option<Cache> {
+    let cache = Arc::new(cache);
+    match DEFAULT.get() {
+        Some(default) => Some(Cache::clone(&default.swap(cache))),
+        None => {
+            DEFAULT.get_or_init(|| ArcSwap::new(cache));
+            None
+        }
+    }
 }
 
 thread_local! {
@@ -69,8 +120,8 @@ impl Drop for Opening {
     }
 }
 
-fn slot() -> MutexGuard<'static, Option<Cache>> {
-    DEFAULT.lock().unwrap_or_else(PoisonError::into_inner)
+fn replacing() -> MutexGuard<'static, ()> {
+    REPLACING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open_from_environment() -> Result<Cache> {

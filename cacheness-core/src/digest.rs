@@ -16,6 +16,12 @@ pub(crate) fn checksum_within(context: &[u8], bytes: &[u8]) -> u64 {
     xxh3_64_with_seed(bytes, xxh3_64(context))
 }
 
+/// A hash of `bytes` for maps in memory, by a seed that only this process knows.
+#[inline]
+pub(crate) fn seeded(seed: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, seed)
+}
+
 /// [`checksum`] over parts as they come.
 pub(crate) struct Checksum(Xxh3Default);
 

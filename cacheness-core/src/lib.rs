@@ -7,6 +7,7 @@ mod cache;
 mod clock;
 mod compress;
 mod config;
+mod counter;
 mod default;
 mod digest;
 mod entry;
@@ -19,6 +20,7 @@ mod key;
 mod limits;
 #[doc(hidden)]
 pub mod macro_support;
+mod memory;
 mod metadata;
 mod policy;
 mod query;
@@ -39,18 +41,19 @@ pub use cache::{
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{
-    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability,
+    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, MemoryPolicy,
     SerializationConfig,
 };
 pub use default::{default_cache, set_default_cache};
 pub use entry::{CompressionInfo, Entry};
 pub use error::{CacheError, ErrorKind, Result};
-pub use handler::Storable;
+pub use handler::{Shareable, Storable};
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use limits::Limits;
 pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
+pub use memory::MemoryStats;
 pub use query::{EntryField, Field, Filter};
 pub use store::blob_store::{
     BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,

@@ -34,7 +34,7 @@ use crate::parse::Flavor;
 /// | `stale_on_error` | an expired result is returned when the function returns `Err`; see below |
 /// | `ignore_errors = false` | errors of the cache are returned; the function returns a `Result` whose error is `From<CacheError>` |
 /// | `single_flight = false` | concurrent calls with one key all run the body |
-/// | `memory = false` | reserved for a tier in memory; without effect so far |
+/// | `memory = false` | results do not stay in memory: each call reads them from the cache. Results that are not `Clone + Send + Sync` never stay |
 /// | `call = name` | adds a function `name` that returns the bound call, with `key`, `is_cached`, `peek`, `invalidate`, `refresh`, `uncached` |
 /// | `crate = path` | where `cacheness` is, if it was renamed or is re-exported |
 /// | `async` | only says what the function is already |

@@ -82,7 +82,9 @@ fn latency(bench: &mut Bench, entries: u64) {
 
 /// The same entries with the tier in memory, after each was read once.
 fn in_memory(bench: &mut Bench, dir: &Path, entries: u64) {
-    let cache = Cache::new(CacheConfig::new(dir)).unwrap();
+    // Room for all: by default 100,000 values stay.
+    let config = CacheConfig::new(dir).with_memory_cache_maxsize(entries * 2).with_memory_cache_mb(2048);
+    let cache = Cache::new(config).unwrap();
     let mut random = Random::new(5);
     let mut get = move |id: Option<u64>| {
         let id = id.unwrap_or_else(|| random.below(entries));
@@ -104,8 +106,9 @@ fn fill(dir: &Path, entries: u64) {
     cache.close().unwrap();
 }
 
+/// What is read comes from the disk.
 fn config(dir: &Path) -> CacheConfig {
-    CacheConfig::new(dir).with_ttl(TTL)
+    CacheConfig::new(dir).with_ttl(TTL).with_memory_cache(false)
 }
 
 fn fill_redb(dir: &Path, entries: u64) {

@@ -24,7 +24,7 @@ async fn numbers(_id: u64) -> Vec<f64> {
 
 fn main() {
     let mut bench = Bench::new("heartbeat", env!("CARGO_TARGET_TMPDIR"));
-    let cache = Cache::new(CacheConfig::new(bench.dir("cache"))).unwrap();
+    let cache = Cache::new(CacheConfig::new(bench.dir("cache")).with_memory_cache(false)).unwrap();
     set_default_cache(cache.clone());
     LazyLock::force(&NUMBERS);
     let one = Builder::new_current_thread().enable_time().build().unwrap();

@@ -10,7 +10,7 @@ const ROUNDS: usize = 7;
 
 fn main() {
     let mut bench = Bench::new("large", env!("CARGO_TARGET_TMPDIR"));
-    let cache = Cache::new(CacheConfig::new(bench.dir("cache"))).unwrap();
+    let cache = Cache::new(CacheConfig::new(bench.dir("cache")).with_memory_cache(false)).unwrap();
     let count = bench.full_or(NUMBERS, NUMBERS / 100);
     numbers(&mut bench, &cache, "random", &random_numbers(count));
     numbers(&mut bench, &cache, "steps", &steps(count));

@@ -89,7 +89,9 @@ fn raw(bench: &mut Bench, cache: &Cache) {
     let size = KEYS as usize * 2;
     let keys: Vec<Key> = order().into_iter().map(|id| cache.put(&id, ("raw", id)).unwrap()).collect();
     let order = order();
-    let quick = quick_cache::sync::Cache::<u64, u64>::new(size);
+    // With the hasher that it has by default. Its lock is that of std, as in the engine.
+    let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), quick_cache::sync::DefaultLifecycle::default());
+    let quick = quick_cache::sync::Cache::with(size, size as u64, quick_cache::UnitWeighter, hasher, lifecycle);
     let foyer: foyer_memory::Cache<u64, u64> = foyer_memory::CacheBuilder::new(size).build();
     let moka = moka::sync::Cache::<u64, u64>::new(size as u64);
     for &id in &order {

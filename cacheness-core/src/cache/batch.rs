@@ -1,8 +1,10 @@
 //! Many keys in one call.
 
+use super::recall::Look;
+use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::error::Result;
-use crate::handler::{self, Encoded, Storable};
+use crate::handler::{self, Encoded, Shareable, Storable};
 use crate::key::{Key, ToKey};
 
 /// Many keys in one call.
@@ -24,9 +26,14 @@ impl Cache {
     ///
     /// # Errors
     /// As [`get`](Self::get), of the first key that has one.
-    pub fn get_batch<T: Storable, K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<(Key, Option<T>)>> {
+    pub fn get_batch<T: Shareable, K: ToKey>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<(Key, Option<T>)>> {
         let keys = self.keys(keys)?;
-        keys.into_iter().map(|key| self.recall(&key, None).map(|value| (key, value))).collect()
+        keys.into_iter()
+            .map(|key| self.recall(&key, None, Some(Shared::new()), Look::First).map(|value| (key, value)))
+            .collect()
     }
 
     /// Stores several values; returns their keys in order.

@@ -1,9 +1,11 @@
 //! A value from the cache, or made once.
 
+use super::recall::Look;
+use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::error::{CacheError, Result};
 use crate::flight::{Boarding, Landing};
-use crate::handler::Storable;
+use crate::handler::Shareable;
 use crate::key::{Key, ToKey};
 
 pub(super) const READING: &str = "read a value that can be made anew";
@@ -30,7 +32,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed), and what [`ToKey`] says of the key; `make` has not run then.
-    pub fn get_or_insert_with<T: Storable>(&self, key: impl ToKey, make: impl FnOnce() -> T) -> Result<T> {
+    pub fn get_or_insert_with<T: Shareable>(&self, key: impl ToKey, make: impl FnOnce() -> T) -> Result<T> {
         self.get_or_try_insert_with(key, PutOptions::new(), || Ok(make()))
     }
 
@@ -39,7 +41,7 @@ impl Cache {
     ///
     /// # Errors
     /// Those of `make`; else as [`get_or_insert_with`](Self::get_or_insert_with).
-    pub fn get_or_try_insert_with<T: Storable, E: From<CacheError>>(
+    pub fn get_or_try_insert_with<T: Shareable, E: From<CacheError>>(
         &self,
         key: impl ToKey,
         options: PutOptions,
@@ -47,7 +49,7 @@ impl Cache {
     ) -> Result<T, E> {
         self.engine()?;
         let key = self.key(key)?;
-        if let Some(value) = self.value_or_report(self.recall(&key, None)) {
+        if let Some(value) = self.value_or_report(self.recall(&key, None, Some(Shared::new()), Look::First)) {
             return Ok(value);
         }
         match self.flights().board(&key) {
@@ -65,11 +67,11 @@ impl Cache {
         }
     }
 
-    fn again<T: Storable>(&self, key: &Key) -> Option<T> {
-        self.recall_again(key, None).ok().flatten()
+    fn again<T: Shareable>(&self, key: &Key) -> Option<T> {
+        self.recall(key, None, Some(Shared::new()), Look::Again).ok().flatten()
     }
 
-    fn make<T: Storable, E>(
+    fn make<T: Shareable, E>(
         &self,
         key: &Key,
         options: PutOptions,
@@ -79,7 +81,7 @@ impl Cache {
             Ok(value) => value,
             Err(error) => return (Err(error), Landing::NotStored),
         };
-        let landing = self.landing_of(self.retain(key, &value, options));
+        let landing = self.landing_of(self.retain(key, &value, options, Some(Shared::new())));
         (Ok(value), landing)
     }
 

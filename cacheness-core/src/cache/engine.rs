@@ -23,6 +23,7 @@ const SHORTEST_TTL: Duration = Duration::from_micros(1);
 /// What all handles of one directory share.
 pub(super) struct Engine {
     store: Store,
+    tells_of_memory: bool,
     flights: Arc<Flights<Key>>,
     counters: Counters,
     warnings: Warnings,
@@ -38,6 +39,7 @@ impl Engine {
     pub(super) fn new(store: Store, config: &CacheConfig, clock: Arc<dyn Clock>) -> Self {
         Self {
             store,
+            tells_of_memory: config.metadata.memory_cache_stats,
             flights: Flights::new(),
             counters: Counters::default(),
             warnings: Warnings::default(),
@@ -106,12 +108,23 @@ impl Engine {
 
     pub(super) fn stats(&self) -> Result<Stats> {
         let index = self.store.index();
-        Ok(self.counters.snapshot(index.totals(), index.creation_bounds()?, index.name()))
+        let mut stats = self.counters.snapshot(index.totals(), index.creation_bounds()?, index.name());
+        if let Some(memory) = self.store.memory() {
+            stats.hits += memory.hits();
+            stats.memory = self.tells_of_memory.then(|| memory.stats());
+        }
+        Ok(stats)
     }
 
     /// The record of a key, if it holds a `T` that has not expired.
     pub(super) fn find<T: Storable>(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
         let found = self.fresh(key, reader_ttl)?;
+        Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
+    }
+
+    /// The record of a key, if it holds a `T`, expired or not.
+    pub(super) fn find_stale<T: Storable>(&self, key: &IndexKey) -> Result<Option<Found>> {
+        let found = self.store.find(key).inspect_err(|_| self.counters.error())?;
         Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
     }
 
@@ -163,13 +176,20 @@ impl Engine {
     }
 
     /// Stores an encoded value, then makes room if the cache has grown over its limit.
-    pub(super) fn put(&self, key: IndexKey, details: Details, encoded: &Encoded, ttl: Option<Duration>) -> Result<()> {
+    pub(super) fn put(
+        &self,
+        key: IndexKey,
+        details: Details,
+        encoded: &Encoded,
+        ttl: Option<Duration>,
+    ) -> Result<Core> {
         self.check_ttl(ttl)?;
-        let entry = Entry { key: key.clone(), core: self.core_of(encoded, ttl), details, accessed_at: None };
+        let core = self.core_of(encoded, ttl);
+        let entry = Entry { key: key.clone(), core, details, accessed_at: None };
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         self.make_room(&key);
-        Ok(())
+        Ok(core)
     }
 
     /// A time to live has an end that can be told, and is longer than none at all.
@@ -195,7 +215,7 @@ impl Engine {
             shape: encoded.shape,
             payload_format: encoded.format.id(),
             codec: crate::compress::StoredCodec::None,
-            raw_size: 0,
+            raw_size: encoded.bytes.len() as u64,
             stored_size: 0,
             checksum: 0,
         }

@@ -10,6 +10,7 @@ mod lookup;
 mod options;
 mod recall;
 mod registry;
+mod shared;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ use engine::Engine;
 pub use asynchronous::{AsyncCache, AsyncEntries};
 pub use lookup::Expired;
 pub use options::PutOptions;
+pub(crate) use recall::Look;
+pub use shared::Shared;
 pub use stats::Stats;
 pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
 pub use walk::Entries;

@@ -4,143 +4,161 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
+use super::shared::Shared;
 use super::{Cache, PutOptions};
-use crate::entry::IndexKey;
+use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::handler::{self, Encoded, Storable};
 use crate::key::Key;
 use crate::runtime::blocking;
 use crate::store::Found;
 
+/// Whether a call asks for the first time. One that asks again is a miss already: it is counted only if it is a hit now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    First,
+    Again,
+}
+
 impl Cache {
-    /// [`get`](Self::get) with a time to live of the reader, which narrows the entry's own.
-    pub(crate) fn recall<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
-        self.lookup(key, reader_ttl).inspect(|value| self.count(value.is_some()))
-    }
-
-    /// A second [`recall`](Self::recall) for one call, which is a miss already: counted only if it is a hit now.
-    pub(crate) fn recall_again<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
-        self.lookup(key, reader_ttl).inspect(|value| self.count_found(value.is_some()))
-    }
-
-    pub(super) fn count(&self, hit: bool) {
-        match hit {
-            true => self.0.engine.counters().hit(),
-            false => self.0.engine.counters().miss(),
+    /// The value under a key, with a time to live of the reader, which narrows the entry's own. Values of a type that
+    /// threads can share come from memory, and stay there.
+    #[inline]
+    pub(crate) fn recall<T: Storable>(
+        &self,
+        key: &Key,
+        reader_ttl: Option<Duration>,
+        shared: Option<Shared<T>>,
+        look: Look,
+    ) -> Result<Option<T>> {
+        let engine = self.engine()?;
+        match engine.live(key, reader_ttl, shared, look) {
+            Some(value) => Ok(Some(value)),
+            None => engine.read(key, reader_ttl, shared).inspect(|value| engine.count(look, value.is_some())),
         }
     }
 
-    fn count_found(&self, hit: bool) {
-        if hit {
-            self.count(true);
+    /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in memory or in the index is read at
+    /// once.
+    pub(crate) async fn recall_async<T: Storable>(
+        &self,
+        key: &Key,
+        reader_ttl: Option<Duration>,
+        shared: Option<Shared<T>>,
+        look: Look,
+    ) -> Result<Option<T>> {
+        let engine = self.engine()?;
+        if let Some(value) = engine.live(key, reader_ttl, shared, look) {
+            return Ok(Some(value));
         }
+        let ticket = engine.ticket(key, shared);
+        let index_key = IndexKey::of(key);
+        let found = engine.find::<T>(&index_key, reader_ttl)?;
+        let value = match found {
+            Some(found) if Engine::is_inline(&found) => engine.value_of(key, &index_key, found, ticket)?,
+            Some(found) => match shared {
+                Some(shared) => shared.read_on_pool(engine, key, found, ticket.map(|(ticket, _)| ticket)).await?,
+                None => load_on_pool(engine, index_key, found).await?,
+            },
+            None => None,
+        };
+        engine.count(look, value.is_some());
+        Ok(value)
     }
 
     /// The value under a key whether it has expired or not, for a call that is a miss already; no counter changes.
     pub(crate) fn recall_stale<T: Storable>(&self, key: &Key) -> Result<Option<T>> {
-        let key = IndexKey::of(key);
-        self.load(&key, self.find_stale::<T>(&key)?)
+        let (engine, index_key) = (self.engine()?, IndexKey::of(key));
+        match engine.find_stale::<T>(&index_key)? {
+            Some(found) => engine.value_of(key, &index_key, found, None),
+            None => Ok(None),
+        }
     }
 
     /// [`recall_stale`](Self::recall_stale) that reads blobs on the blocking pool.
     pub(crate) async fn recall_stale_async<T: Storable>(&self, key: &Key) -> Result<Option<T>> {
-        let key = IndexKey::of(key);
-        let found = self.find_stale::<T>(&key)?;
-        self.load_async(key, found).await
+        let (engine, index_key) = (self.engine()?, IndexKey::of(key));
+        match engine.find_stale::<T>(&index_key)? {
+            Some(found) if Engine::is_inline(&found) => engine.value_of(key, &index_key, found, None),
+            Some(found) => load_on_pool(engine, index_key, found).await,
+            None => Ok(None),
+        }
     }
 
-    fn find_stale<T: Storable>(&self, key: &IndexKey) -> Result<Option<Found>> {
-        let engine = self.engine()?;
-        let found = engine.store().find(key).inspect_err(|_| engine.counters().error())?;
-        Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
-    }
-
-    fn lookup<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
-        let key = IndexKey::of(key);
-        self.load(&key, self.engine()?.find::<T>(&key, reader_ttl)?)
-    }
-
-    fn load<T: Storable>(&self, key: &IndexKey, found: Option<Found>) -> Result<Option<T>> {
-        let Some(mut found) = found else { return Ok(None) };
-        let engine = self.engine()?;
-        let bytes = engine.load(key, &mut found)?;
-        Ok(engine.decode(bytes, &found))
-    }
-
-    /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in the index is read at once.
-    pub(crate) async fn recall_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
-        self.lookup_async(key, reader_ttl).await.inspect(|value| self.count(value.is_some()))
-    }
-
-    /// [`recall_again`](Self::recall_again) that reads blobs on the blocking pool.
-    pub(crate) async fn recall_again_async<T: Storable>(
+    /// [`put_with`](Self::put_with) for a key that is made already. A value of a type that threads can share stays in
+    /// memory.
+    pub(crate) fn retain<T: Storable>(
         &self,
         key: &Key,
-        reader_ttl: Option<Duration>,
-    ) -> Result<Option<T>> {
-        self.lookup_async(key, reader_ttl).await.inspect(|value| self.count_found(value.is_some()))
-    }
-
-    async fn lookup_async<T: Storable>(&self, key: &Key, reader_ttl: Option<Duration>) -> Result<Option<T>> {
-        let key = IndexKey::of(key);
-        let found = self.engine()?.find::<T>(&key, reader_ttl)?;
-        self.load_async(key, found).await
-    }
-
-    async fn load_async<T: Storable>(&self, key: IndexKey, found: Option<Found>) -> Result<Option<T>> {
-        let Some(mut found) = found else { return Ok(None) };
-        let engine = self.engine()?;
-        if Engine::is_inline(&found) {
-            let bytes = engine.load(&key, &mut found)?;
-            return Ok(engine.decode(bytes, &found));
-        }
-        let loader = Arc::clone(engine);
-        let (loaded, found) = blocking(move || (loader.load(&key, &mut found), found)).await;
-        Ok(engine.decode(loaded?, &found))
-    }
-
-    /// [`put_with`](Self::put_with) for a key that is made already.
-    pub(crate) fn retain<T: Storable>(&self, key: &Key, value: &T, options: PutOptions) -> Result<()> {
+        value: &T,
+        options: PutOptions,
+        shared: Option<Shared<T>>,
+    ) -> Result<()> {
         let engine = self.engine()?;
         if self.0.disabled {
             return Ok(());
         }
         let encoded = handler::encode(value, engine.store().limits())?;
-        self.retain_encoded(key, std::any::type_name::<T>(), encoded, options)
+        // From before the put, which is the one change that may come between.
+        let ticket = engine.ticket(key, shared);
+        let core = self.retain_encoded(key, std::any::type_name::<T>(), encoded, options)?;
+        if let (Some((ticket, shared)), Some(core)) = (ticket, core) {
+            engine.keep(key, value, &core, (ticket.after_own_change(), shared));
+        }
+        Ok(())
     }
 
-    /// [`retain`](Self::retain) for a value that is encoded already.
+    /// [`retain`](Self::retain) for a value that is encoded already, and does not stay in memory. `None` if the cache
+    /// stores nothing.
     pub(super) fn retain_encoded(
         &self,
         key: &Key,
         data_type: &str,
         encoded: Encoded,
         options: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Option<Core>> {
         let engine = self.engine()?;
         if self.0.disabled {
-            return Ok(());
+            return Ok(None);
         }
         let ttl = options.ttl.or_else(|| self.0.config.default_ttl());
-        engine.put(IndexKey::of(key), options.into_details(data_type, self.noted_params(key)), &encoded, ttl)
+        let details = options.into_details(data_type, self.noted_params(key));
+        engine.put(IndexKey::of(key), details, &encoded, ttl).map(Some)
     }
 
-    /// [`retain`](Self::retain) that writes on the blocking pool. The value is encoded before the first await.
+    /// [`retain`](Self::retain) that writes on the blocking pool, and gives the value back. One that threads can share is
+    /// encoded there as well, any other before the first await.
     pub(crate) fn retain_async<T: Storable>(
         &self,
         key: &Key,
-        value: &T,
+        value: T,
         options: PutOptions,
-    ) -> impl Future<Output = Result<()>> + Send + use<T> {
-        let wanted = (!self.0.disabled).then(|| self.engine());
-        let encoded = wanted.map(|engine| handler::encode(value, engine?.store().limits()));
+        shared: Option<Shared<T>>,
+    ) -> impl Future<Output = (T, Result<()>)> {
         let (cache, key) = (self.clone(), key.clone());
         async move {
-            let Some(encoded) = encoded.transpose()? else { return Ok(()) };
-            let data_type = std::any::type_name::<T>();
-            blocking(move || cache.retain_encoded(&key, data_type, encoded, options)).await
+            if cache.0.disabled {
+                return (value, Ok(()));
+            }
+            match shared {
+                Some(shared) => shared.write_on_pool(cache, key, value, options).await,
+                None => {
+                    let encoded = cache.engine().and_then(|engine| handler::encode(&value, engine.store().limits()));
+                    let data_type = std::any::type_name::<T>();
+                    let write = move || cache.retain_encoded(&key, data_type, encoded?, options);
+                    let stored = blocking(write).await.map(drop);
+                    (value, stored)
+                }
+            }
         }
     }
+}
+
+/// Loads on the blocking pool and decodes on the thread that polls.
+async fn load_on_pool<T: Storable>(engine: &Arc<Engine>, key: IndexKey, mut found: Found) -> Result<Option<T>> {
+    let loader = Arc::clone(engine);
+    let (loaded, found) = blocking(move || (loader.load(&key, &mut found), found)).await;
+    Ok(engine.decode(loaded?, &found))
 }
 
 #[cfg(test)]
@@ -157,7 +175,7 @@ mod tests {
         let collides = "other".to_key().unwrap().with_hash(key.hash());
         cache.put_with(&7_u64, &key, PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
         clock.advance(Duration::from_secs(1));
-        assert_eq!(cache.recall::<u64>(&key, None).unwrap(), None);
+        assert_eq!(cache.recall::<u64>(&key, None, Some(Shared::new()), Look::First).unwrap(), None);
         assert_eq!(cache.recall_stale::<u64>(&key).unwrap(), Some(7), "a miss has removed nothing");
         assert_eq!(cache.recall_stale::<i64>(&key).unwrap(), None);
         assert_eq!(cache.recall_stale::<u64>(&collides).unwrap(), None);

@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
+use crate::counter::Counter;
+use crate::memory::MemoryStats;
 use crate::metadata::Totals;
 
 /// What a cache holds, and how it was used since it was opened by this process.
@@ -27,6 +29,8 @@ pub struct Stats {
     pub newest: Option<Timestamp>,
     /// Name of the metadata backend.
     pub backend: &'static str,
+    /// What is in memory before the index; `None` if nothing is to be, or `metadata.memory_cache_stats` is false.
+    pub memory: Option<MemoryStats>,
 }
 
 impl Stats {
@@ -52,8 +56,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    hits: AtomicU64,
-    misses: AtomicU64,
+    hits: Counter,
+    misses: Counter,
     puts: AtomicU64,
     evictions: AtomicU64,
     errors: AtomicU64,
@@ -61,11 +65,11 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.hits.count();
     }
 
     pub(super) fn miss(&self) {
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.misses.count();
     }
 
     pub(super) fn put(&self) {
@@ -91,14 +95,15 @@ impl Counters {
         Stats {
             entries: totals.entries,
             size_bytes: totals.bytes,
-            hits: read(&self.hits),
-            misses: read(&self.misses),
+            hits: self.hits.sum(),
+            misses: self.misses.sum(),
             puts: read(&self.puts),
             evictions: read(&self.evictions),
             errors: read(&self.errors),
             oldest: created.map(|(oldest, _)| oldest),
             newest: created.map(|(_, newest)| newest),
             backend,
+            memory: None,
         }
     }
 }

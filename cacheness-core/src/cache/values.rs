@@ -1,10 +1,12 @@
 //! Values in and out.
 
 use super::engine::Engine;
+use super::recall::Look;
+use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::handler::{self, Storable};
+use crate::handler::{self, Shareable, Storable};
 use crate::key::{Key, ToKey};
 
 /// Storing and fetching values.
@@ -28,18 +30,44 @@ impl Cache {
     /// told; [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
-        self.retain(&key, value, options)?;
+        self.retain(&key, value, options, None)?;
         Ok(key)
     }
 
     /// The value under a key. `None` if there is none, if it expired, if it is damaged, or if it was stored as another
     /// type or by another version of the type.
     ///
+    /// A value that was read stays in memory, and the next `get` returns a clone of it: keep large ones in an
+    /// [`Arc`](std::sync::Arc). What is in memory is what is stored: who puts, removes or touches an entry takes its value
+    /// out of memory first.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cacheness_core::Cache;
+    ///
+    /// # fn main() -> cacheness_core::Result<()> {
+    /// let cache = Cache::in_memory();
+    /// cache.put(&Arc::new(vec![0.5; 100_000]), "large")?;
+    /// let (first, second) = (cache.get::<Arc<Vec<f64>>>("large")?, cache.get::<Arc<Vec<f64>>>("large")?);
+    /// assert!(Arc::ptr_eq(&first.expect("it was just stored"), &second.expect("it was just read")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage) or [`Metadata`](crate::ErrorKind::Metadata) if the cache cannot be read at
     /// all; [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key.
-    pub fn get<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
-        self.recall(&self.key(key)?, None)
+    pub fn get<T: Shareable>(&self, key: impl ToKey) -> Result<Option<T>> {
+        self.recall(&self.key(key)?, None, Some(Shared::new()), Look::First)
+    }
+
+    /// [`get`](Self::get) from the store itself, whatever is in memory: for values that cannot be cloned or shared between
+    /// threads, and those that should not stay in memory.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
+        self.recall(&self.key(key)?, None, None, Look::First)
     }
 
     /// The value under a key with its entry.
@@ -48,7 +76,7 @@ impl Cache {
     /// As [`get`](Self::get).
     pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
         let described = self.describe(&self.index_key(key)?)?;
-        self.count(described.is_some());
+        self.engine()?.count(Look::First, described.is_some());
         Ok(described)
     }
 

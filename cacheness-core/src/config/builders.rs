@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CacheConfig, Durability};
+use super::{CacheConfig, Durability, MemoryPolicy};
 use crate::compress::Codec;
 use crate::limits::Limits;
 
@@ -95,6 +95,48 @@ impl CacheConfig {
         self
     }
 
+    /// Sets whether values that were read or computed stay in memory.
+    #[must_use]
+    pub fn with_memory_cache(mut self, enable: bool) -> Self {
+        self.metadata.enable_memory_cache = enable;
+        self
+    }
+
+    /// Sets which values leave memory first when it is full.
+    #[must_use]
+    pub fn with_memory_cache_type(mut self, policy: MemoryPolicy) -> Self {
+        self.metadata.memory_cache_type = policy;
+        self
+    }
+
+    /// Sets how many values stay in memory at most.
+    #[must_use]
+    pub fn with_memory_cache_maxsize(mut self, values: u64) -> Self {
+        self.metadata.memory_cache_maxsize = values;
+        self
+    }
+
+    /// Sets what the values in memory may weigh, in MB of 1024 × 1024 bytes.
+    #[must_use]
+    pub fn with_memory_cache_mb(mut self, megabytes: u64) -> Self {
+        self.metadata.memory_cache_max_mb = megabytes;
+        self
+    }
+
+    /// Sets how long a value is given out from memory before it is read from the index again.
+    #[must_use]
+    pub fn with_memory_cache_ttl(mut self, ttl: Duration) -> Self {
+        self.metadata.memory_cache_ttl_seconds = Some(ttl.as_secs_f64());
+        self
+    }
+
+    /// Sets whether the statistics tell of the values in memory.
+    #[must_use]
+    pub fn with_memory_cache_stats(mut self, tell: bool) -> Self {
+        self.metadata.memory_cache_stats = tell;
+        self
+    }
+
     /// Sets how values are compressed, at the codec's own level; another follows by
     /// [`with_compression_level`](Self::with_compression_level).
     #[must_use]
@@ -182,6 +224,12 @@ mod tests {
             .with_stored_key_params(false)
             .with_verified_integrity(false)
             .with_page_cache_mb(16)
+            .with_memory_cache(false)
+            .with_memory_cache_type(MemoryPolicy::Lfu)
+            .with_memory_cache_maxsize(11)
+            .with_memory_cache_mb(12)
+            .with_memory_cache_ttl(Duration::from_millis(2500))
+            .with_memory_cache_stats(false)
             .with_blob_backend("memory")
             .with_codec(Codec::None)
             .with_compression_level(8)
@@ -205,6 +253,12 @@ mod tests {
                 store_cache_key_params: false,
                 verify_cache_integrity: false,
                 page_cache_mb: 16,
+                enable_memory_cache: false,
+                memory_cache_type: MemoryPolicy::Lfu,
+                memory_cache_maxsize: 11,
+                memory_cache_max_mb: 12,
+                memory_cache_ttl_seconds: Some(2.5),
+                memory_cache_stats: false,
             },
             blob: CacheBlobConfig { backend: Some("memory".to_owned()) },
             compression: CompressionConfig {

@@ -7,6 +7,7 @@ mod env;
 mod faults;
 #[cfg(feature = "config-files")]
 mod file;
+mod memory;
 mod parts;
 mod presets;
 #[cfg(feature = "config-files")]
@@ -19,6 +20,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use durability::Durability;
+pub(crate) use memory::MemoryBounds;
+pub use memory::MemoryPolicy;
 pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
 
 use crate::compress::Compression;
@@ -99,9 +102,18 @@ impl CacheConfig {
     /// A number of seconds that [`validate`](Self::validate) refuses is no time at all rather than for ever, and one too
     /// large for a [`Duration`] is the longest there is.
     pub fn default_ttl(&self) -> Option<Duration> {
-        let seconds = self.default_ttl_seconds?;
-        let nearest = if seconds > 0.0 { Duration::MAX } else { Duration::ZERO };
-        Some(Duration::try_from_secs_f64(seconds).unwrap_or(nearest))
+        self.default_ttl_seconds.map(nearest_duration)
+    }
+
+    /// What is kept in memory before the index; `None` if nothing is.
+    pub(crate) fn memory(&self) -> Option<MemoryBounds> {
+        let metadata = &self.metadata;
+        metadata.enable_memory_cache.then(|| MemoryBounds {
+            policy: metadata.memory_cache_type,
+            max_entries: metadata.memory_cache_maxsize,
+            max_bytes: metadata.memory_cache_max_mb.saturating_mul(BYTES_PER_MB),
+            ttl: metadata.memory_cache_ttl_seconds.map(nearest_duration),
+        })
     }
 
     /// The size of all stored entries, in bytes.
@@ -161,6 +173,11 @@ impl CacheConfig {
             ..KeyRules::within(&self.limits)
         }
     }
+}
+
+fn nearest_duration(seconds: f64) -> Duration {
+    let nearest = if seconds > 0.0 { Duration::MAX } else { Duration::ZERO };
+    Duration::try_from_secs_f64(seconds).unwrap_or(nearest)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::MemoryPolicy;
 use crate::compress::Codec;
 use crate::key::MAX_DEPTH;
 
@@ -40,8 +41,8 @@ impl Default for CacheStorageConfig {
     }
 }
 
-/// The index of entries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The index of entries, and the values kept in memory before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheMetadataConfig {
@@ -62,6 +63,23 @@ pub struct CacheMetadataConfig {
     /// enough for a million small entries. A page that is not in memory costs several reads of the file; an index that is
     /// smaller than this takes no more than its own size.
     pub page_cache_mb: u64,
+    /// Whether values that were read or computed stay in memory, ready to be given out again without a look at the index.
+    /// Default true. What [`Cache::get`](crate::Cache::get) returns does not depend on it: a change of an entry takes its
+    /// value out of memory first.
+    pub enable_memory_cache: bool,
+    /// Which values leave memory first when it is full. Default [`MemoryPolicy::Adaptive`].
+    pub memory_cache_type: MemoryPolicy,
+    /// Values in memory at most, at least 1. Default 100000.
+    pub memory_cache_maxsize: u64,
+    /// What the values in memory may weigh, in MB of 1024 × 1024 bytes from 1 to 1048576. A value weighs its encoded size
+    /// and 256 bytes. They lie in parts of at least 16 MB, if this is more; one that is heavier than half a part is not
+    /// kept. Default 128.
+    pub memory_cache_max_mb: u64,
+    /// How long a value is given out from memory before it is read from the index again, in seconds from a millionth of
+    /// one to 100,000 years. Default none: as long as its entry lives, which is exact where one process owns the index.
+    pub memory_cache_ttl_seconds: Option<f64>,
+    /// Whether [`Stats::memory`](crate::Stats::memory) tells what is in memory and how often that answered. Default true.
+    pub memory_cache_stats: bool,
 }
 
 impl Default for CacheMetadataConfig {
@@ -71,6 +89,12 @@ impl Default for CacheMetadataConfig {
             store_cache_key_params: true,
             verify_cache_integrity: true,
             page_cache_mb: 512,
+            enable_memory_cache: true,
+            memory_cache_type: MemoryPolicy::default(),
+            memory_cache_maxsize: 100_000,
+            memory_cache_max_mb: 128,
+            memory_cache_ttl_seconds: None,
+            memory_cache_stats: true,
         }
     }
 }

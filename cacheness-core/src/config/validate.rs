@@ -15,6 +15,7 @@ const LARGEST_HEADER_BYTES: u64 = 16 << 20;
 const FLUSH_INTERVAL_MS: RangeInclusive<u64> = 1..=60_000;
 const LARGEST_INLINE_BYTES: u64 = 64 * 1024;
 const PAGE_CACHE_MB: RangeInclusive<u64> = 16..=16_384;
+const MEMORY_CACHE_MB: RangeInclusive<u64> = 1..=1_048_576;
 
 impl CacheConfig {
     /// Checks every field. Opening a cache does so by itself.
@@ -73,6 +74,21 @@ impl CacheConfig {
         }
         let pages = self.metadata.page_cache_mb;
         faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 16384");
+        let values = self.metadata.memory_cache_maxsize;
+        let rule = "must be at least 1; to keep none in memory, set metadata.enable_memory_cache to false";
+        faults.unless(values > 0, "metadata.memory_cache_maxsize", values, rule);
+        let size = self.metadata.memory_cache_max_mb;
+        faults.unless(
+            MEMORY_CACHE_MB.contains(&size),
+            "metadata.memory_cache_max_mb",
+            size,
+            "must be from 1 to 1048576; to keep nothing in memory, set metadata.enable_memory_cache to false",
+        );
+        if let Some(seconds) = self.metadata.memory_cache_ttl_seconds {
+            let rule = "must be a number from 0.000001 to 3155760000000 (100,000 years); leave it out for as long as an \
+                        entry lives";
+            faults.unless(is_ttl(seconds), "metadata.memory_cache_ttl_seconds", seconds, rule);
+        }
     }
 
     fn check_blob(&self, faults: &mut Faults) {
@@ -123,12 +139,16 @@ impl CacheConfig {
     fn check_ttl(&self, faults: &mut Faults) {
         let Some(seconds) = self.default_ttl_seconds else { return };
         faults.unless(
-            (SHORTEST_TTL_SECONDS..=LONGEST.as_secs_f64()).contains(&seconds),
+            is_ttl(seconds),
             "default_ttl_seconds",
             seconds,
             "must be a number from 0.000001 to 3155760000000 (100,000 years); leave it out for entries that do not expire",
         );
     }
+}
+
+fn is_ttl(seconds: f64) -> bool {
+    (SHORTEST_TTL_SECONDS..=LONGEST.as_secs_f64()).contains(&seconds)
 }
 
 /// Whether the index has such a backend. The error is half a sentence to put behind the name of what held it.

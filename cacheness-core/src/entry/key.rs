@@ -48,9 +48,14 @@ impl IndexKey {
         &self.0
     }
 
+    /// What tells the key from every other one; see [`Key::identity`].
+    pub(crate) fn identity(&self) -> &[u8] {
+        self.0.get(HASH_LEN..).unwrap_or_default()
+    }
+
     /// The key that it is made of; `None` if the bytes are those of none.
     pub(crate) fn key(&self, params: &[(String, Value)]) -> Option<Key> {
-        Key::from_stored(self.hash(), self.0.get(HASH_LEN..)?, params)
+        Key::from_stored(self.hash(), self.identity(), params)
     }
 
     pub(crate) fn hash(&self) -> u64 {

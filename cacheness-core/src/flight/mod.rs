@@ -22,6 +22,7 @@
 //!   it does not know of a leader that other tasks of this executor keep waiting.
 
 mod board;
+mod carried;
 mod context;
 mod graph;
 mod hashed;
@@ -31,6 +32,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use carried::carried;
 pub(crate) use lead::Lead;
 pub(crate) use map::Flights;
 

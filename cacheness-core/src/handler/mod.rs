@@ -59,6 +59,21 @@ pub trait Storable: Serialize + DeserializeOwned + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + 'static> Storable for T {}
 
+/// A [`Storable`] value that can also stay in memory and be given out again: one that can be cloned and that threads can
+/// share.
+///
+/// It is implemented for all of them, and by nothing else. A large value is cloned cheaply in an [`Arc`](std::sync::Arc):
+/// `Arc<T>` is stored as its `T` is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stay in memory between calls",
+    label = "this type is not `Clone + Send + Sync`, or cannot be written to a cache and read back",
+    note = "derive `Clone`, `serde::Serialize` and `serde::Deserialize`, or use the `_stored` method of the same name"
+)]
+pub trait Shareable: Storable + Clone + Send + Sync {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Storable + Clone + Send + Sync> Shareable for T {}
+
 /// Tells types apart: a checksum of the type's path. Another compiler may name a type differently, which is a miss.
 pub(crate) fn type_fingerprint<T: ?Sized + 'static>() -> u64 {
     checksum(std::any::type_name::<T>().as_bytes())

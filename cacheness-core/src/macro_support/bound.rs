@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::call::Call;
 use super::mode;
-use super::returns::{Plan, Strategy};
+use super::returns::{Memory, Plan, Strategy};
+use crate::cache::Look;
 use crate::key::Key;
 use crate::{Cache, Result, default_cache};
 
@@ -19,9 +20,11 @@ pub struct BoundCall<R, B> {
     key: LazyLock<Result<Key>, Box<dyn FnOnce() -> Result<Key> + Send>>,
     cache: Option<Cache>,
     ttl: Option<Duration>,
-    recall: fn(&Cache, &Key, Option<Duration>) -> Result<Option<R>>,
+    recall: Box<Recall<R>>,
     body: B,
 }
+
+type Recall<R> = dyn Fn(&Cache, &Key, Option<Duration>) -> Result<Option<R>> + Send + Sync;
 
 /// The call of a function.
 pub struct Now<F>(F);
@@ -48,32 +51,36 @@ impl<F> fmt::Debug for Later<F> {
 }
 
 /// Binds a call to what makes it.
-pub fn bind<R, S: Strategy<R>, F: FnOnce() -> R>(call: Call<'_>, plan: Plan<R, S>, make: F) -> BoundCall<R, Now<F>> {
+pub fn bind<R, S: Strategy<R>, M: Memory<S::Stored>, F: FnOnce() -> R>(
+    call: Call<'_>,
+    plan: Plan<R, S, M>,
+    make: F,
+) -> BoundCall<R, Now<F>> {
     BoundCall::new(call, &plan, Now(make))
 }
 
 /// Binds a call to the future that makes it.
-pub fn bind_async<R, S: Strategy<R>, F: Future<Output = R>>(
+pub fn bind_async<R, S: Strategy<R>, M: Memory<S::Stored>, F: Future<Output = R>>(
     call: Call<'_>,
-    plan: Plan<R, S>,
+    plan: Plan<R, S, M>,
     make: F,
 ) -> BoundCall<R, Later<F>> {
     BoundCall::new(call, &plan, Later(make))
 }
 
-fn recall<R, S: Strategy<R>>(cache: &Cache, key: &Key, ttl: Option<Duration>) -> Result<Option<R>> {
-    Ok(cache.recall::<S::Stored>(key, ttl)?.map(S::rebuild))
-}
-
 impl<R, B> BoundCall<R, B> {
-    fn new<S: Strategy<R>>(call: Call<'_>, _plan: &Plan<R, S>, body: B) -> Self {
+    fn new<S: Strategy<R>, M: Memory<S::Stored>>(call: Call<'_>, plan: &Plan<R, S, M>, body: B) -> Self {
         let key = call.key;
+        let shared = plan.shared();
+        let recall = move |cache: &Cache, key: &Key, ttl: Option<Duration>| {
+            Ok(cache.recall(key, ttl, shared, Look::First)?.map(S::rebuild))
+        };
         let resolve: Box<dyn FnOnce() -> Result<Key> + Send> = Box::new(move || key.resolve());
         Self {
             key: LazyLock::new(resolve),
             cache: call.cache.cloned(),
             ttl: call.order.ttl,
-            recall: recall::<R, S>,
+            recall: Box::new(recall),
             body,
         }
     }

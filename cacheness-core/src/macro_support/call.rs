@@ -1,16 +1,17 @@
 //! One call of a cached function, from the key to the result.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
 use super::extras::Extras;
 use super::function::Function;
 use super::mode::{self, Mode};
-use super::returns::{Failing, Plan, Strategy};
+use super::returns::{Failing, Memory, Plan, Strategy};
 use super::site::Site;
-use crate::cache::PutOptions;
-use crate::default::report_without_cache;
+use crate::cache::{Look, PutOptions, Shared};
+use crate::default::{Current, current, report_without_cache};
 use crate::flight::{Boarding, Landing};
+use crate::handler::Storable;
 use crate::key::{Key, PendingKey};
 use crate::{Cache, CacheError, Result, default_cache};
 
@@ -36,13 +37,46 @@ pub(super) struct Order<'c> {
     extras: Option<&'c Extras>,
 }
 
+/// The cache that a call uses.
+#[derive(Debug)]
+pub(super) enum Used<'c> {
+    Given(&'c Cache),
+    Default(Current),
+    Opened(Cache),
+}
+
+impl Deref for Used<'_> {
+    type Target = Cache;
+
+    #[inline]
+    fn deref(&self) -> &Cache {
+        match self {
+            Self::Given(cache) => cache,
+            Self::Default(cache) => cache,
+            Self::Opened(cache) => cache,
+        }
+    }
+}
+
+impl Used<'_> {
+    /// The same cache for as long as the body runs: what replaces the default cache must not wait for that.
+    fn kept(self) -> Self {
+        match self {
+            Self::Default(cache) => Self::Opened(cache.clone()),
+            used => used,
+        }
+    }
+}
+
 /// A call whose key and cache are there.
 #[derive(Debug)]
-pub(super) struct Ready<'c> {
-    pub(super) cache: Cow<'c, Cache>,
+pub(super) struct Ready<'c, T> {
+    pub(super) cache: Used<'c>,
     pub(super) key: Key,
     pub(super) order: Order<'c>,
     pub(super) mode: Mode,
+    /// How what is stored stays in memory, if it does.
+    pub(super) shared: Option<Shared<T>>,
 }
 
 impl<'c> Call<'c> {
@@ -66,73 +100,82 @@ impl<'c> Call<'c> {
     }
 
     /// Answers the call from the cache, or runs the body and stores its result.
-    pub fn run<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    pub fn run<R, S: Strategy<R>, M: Memory<S::Stored>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, M, C, F>,
         body: impl FnOnce() -> R,
     ) -> R {
+        let (shared, plan) = (plan.shared(), plan.rest());
         let mode = mode::current();
         let body = || if mode == Mode::Usual { body() } else { mode::within(Mode::Usual, body) };
         if mode == Mode::Bypass {
             return body();
         }
-        let ready = match self.ready(mode) {
+        let ready = match self.ready(mode, shared) {
             Ok(ready) => ready,
             Err(error) => return plan.refusal(&error).unwrap_or_else(body),
         };
         if mode == Mode::Refresh {
-            return ready.compute(plan, body).0;
+            return ready.for_long().compute(plan, body).0;
         }
         match ready.recall::<R, S>() {
             Ok(Some(result)) => result,
-            Ok(None) => ready.missed(plan, body),
+            Ok(None) => ready.for_long().missed(plan, body),
             Err(error) => match plan.refusal(&error) {
                 Some(refusal) => refusal,
                 None => {
                     ready.cache.report(READING, &error);
-                    ready.missed(plan, body)
+                    ready.for_long().missed(plan, body)
                 }
             },
         }
     }
 
     /// Resolves cache and key. A failure has been reported.
-    fn ready(self, mode: Mode) -> Result<Ready<'c>> {
+    fn ready<T: Storable>(self, mode: Mode, shared: Option<Shared<T>>) -> Result<Ready<'c, T>> {
         let cache = match self.cache {
-            Some(cache) => Cow::Borrowed(cache),
-            None => Cow::Owned(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
+            Some(cache) => Used::Given(cache),
+            None => match current() {
+                Some(cache) => Used::Default(cache),
+                None => Used::Opened(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
+            },
         };
         let key = self.key.within(&cache.key_rules()).resolve().inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order, mode))
+        Ok(Ready::new(cache, key, self.order, mode, shared))
     }
 }
 
-impl<'c> Ready<'c> {
-    pub(super) fn new(cache: Cow<'c, Cache>, key: Key, order: Order<'c>, mode: Mode) -> Self {
+impl<'c, T: Storable> Ready<'c, T> {
+    pub(super) fn new(cache: Used<'c>, key: Key, order: Order<'c>, mode: Mode, shared: Option<Shared<T>>) -> Self {
         order.function.uses(&cache);
-        Self { cache, key, order, mode }
+        Self { cache, key, order, mode, shared }
     }
 
-    fn recall<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall::<S::Stored>(&self.key, self.order.ttl)?;
+    fn recall<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.recall(&self.key, self.order.ttl, self.shared, Look::First)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
+    }
+
+    /// The same call, which is a miss.
+    pub(super) fn for_long(self) -> Self {
+        Self { cache: self.cache.kept(), ..self }
     }
 
     /// Looks once more, as one who has missed already.
-    fn recall_again<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall_again::<S::Stored>(&self.key, self.order.ttl)?;
+    fn recall_again<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.recall(&self.key, self.order.ttl, self.shared, Look::Again)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
-    pub(super) fn hit<R, S: Strategy<R>>(&self, stored: S::Stored) -> R {
+    pub(super) fn hit<R, S: Strategy<R, Stored = T>>(&self, stored: T) -> R {
         self.order.function.hits.count();
         S::rebuild(stored)
     }
 
     #[cold]
-    fn missed<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    fn missed<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> R,
     ) -> R {
         match self.board() {
@@ -156,7 +199,7 @@ impl<'c> Ready<'c> {
         if self.order.site.single_flight { self.cache.flights().board(&self.key) } else { Boarding::Alone }
     }
 
-    fn after_landing<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
+    fn after_landing<R, S: Strategy<R, Stored = T>>(&self, landing: Landing) -> Option<R> {
         match landing {
             Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
             Landing::Stale => self.recall_stale::<R, S>(),
@@ -166,12 +209,12 @@ impl<'c> Ready<'c> {
 
     /// An expired value in place of a result. The function has failed or its leader has: no error of the cache changes
     /// what the caller is told.
-    fn recall_stale<R, S: Strategy<R>>(&self) -> Option<R> {
-        let stored = self.cache.recall_stale::<S::Stored>(&self.key);
+    fn recall_stale<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = self.cache.recall_stale::<T>(&self.key);
         self.stale::<R, S>(stored)
     }
 
-    pub(super) fn stale<R, S: Strategy<R>>(&self, stored: Result<Option<S::Stored>>) -> Option<R> {
+    pub(super) fn stale<R, S: Strategy<R, Stored = T>>(&self, stored: Result<Option<T>>) -> Option<R> {
         let stored = stored.inspect_err(|error| self.cache.report(READING_STALE, error)).ok().flatten()?;
         self.order.function.stale.count();
         log::debug!("`{}` failed: an expired result stands in", self.order.function.scope());
@@ -179,7 +222,7 @@ impl<'c> Ready<'c> {
     }
 
     /// An expired value in place of a failure, unless the caller asked for what the body says.
-    fn excuse<R, S: Strategy<R>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+    fn excuse<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
         match (self.mode == Mode::Usual).then(|| self.recall_stale::<R, S>()).flatten() {
             Some(result) => (result, Landing::Stale),
             None => (F::result_of(failure), Landing::NotStored),
@@ -187,7 +230,7 @@ impl<'c> Ready<'c> {
     }
 
     /// Runs the body and stores nothing.
-    fn only_answer<R, S: Strategy<R>, F: Failing<R>>(&self, failing: F, body: impl FnOnce() -> R) -> R {
+    fn only_answer<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failing: F, body: impl FnOnce() -> R) -> R {
         failing.sort(self.only_run(body)).unwrap_or_else(|failure| self.excuse::<R, S, F>(failure).0)
     }
 
@@ -197,9 +240,9 @@ impl<'c> Ready<'c> {
     }
 
     /// Runs the body and stores what there is to store.
-    fn compute<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    fn compute<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         &self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> R,
     ) -> (R, Landing) {
         let result = self.only_run(body);
@@ -209,15 +252,15 @@ impl<'c> Ready<'c> {
             Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
             Err(result) => return (result, Landing::NotStored),
         };
-        match self.cache.retain(&self.key, &value, self.put_options()) {
+        match self.cache.retain(&self.key, &value, self.put_options(), self.shared) {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
         }
     }
 
-    pub(super) fn not_stored<R, S: Strategy<R>>(
+    pub(super) fn not_stored<R, S: Strategy<R, Stored = T>>(
         &self,
-        value: S::Stored,
+        value: T,
         error: &CacheError,
         on_error: Option<fn(CacheError) -> R>,
     ) -> R {
@@ -252,7 +295,7 @@ pub(super) enum Next<T, F> {
 /// What is to be done, or the result if nothing is.
 pub(super) fn next<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
     result: R,
-    plan: Plan<R, S, C, F>,
+    plan: Plan<R, S, (), C, F>,
 ) -> Result<Next<S::Stored, F::Failure>, R> {
     match plan.failing.sort(result) {
         Err(failure) => Ok(Next::Excuse(failure)),

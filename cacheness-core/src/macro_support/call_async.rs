@@ -3,29 +3,36 @@
 //! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
-use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use super::call::{Call, KEYING, Next, OPENING, READING, Ready, next};
+use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, next};
 use super::mode::{self, Mode};
-use super::returns::{Failing, Plan, Strategy};
-use crate::default::report_without_cache;
+use super::returns::{Failing, Memory, Plan, Strategy};
+use crate::cache::{Look, Shared};
+use crate::default::{current, report_without_cache};
 use crate::flight::{Boarding, Landing};
+use crate::handler::Storable;
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache, runtime};
 
 impl<'c> Call<'c> {
     /// Answers the call from the cache, or runs the body and stores its result.
-    pub async fn run_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
+    pub async fn run_async<
+        R,
+        S: Strategy<R>,
+        M: Memory<S::Stored>,
+        C: FnOnce(&R) -> bool,
+        F: Failing<R>,
+        B: Future<Output = R>,
+    >(
         self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, M, C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
+        let (shared, plan) = (plan.shared(), plan.rest());
         let mode = mode::current();
         if mode == Mode::Bypass {
             return mode::within_async(Mode::Usual, Box::pin(body())).await;
         }
-        let ready = match self.ready_async(mode).await {
+        let ready = match self.ready_async(mode, shared).await {
             Ok(ready) => ready,
             Err(error) => {
                 if let Some(refusal) = plan.refusal(&error) {
@@ -44,45 +51,48 @@ impl<'c> Call<'c> {
                 },
             }
         }
-        Box::pin(ready.missed_async(plan, body)).await
+        Box::pin(ready.for_long().missed_async(plan, body)).await
     }
 
     /// Resolves cache and key. A failure has been reported.
-    async fn ready_async(self, mode: Mode) -> Result<Ready<'c>> {
+    async fn ready_async<T: Storable>(self, mode: Mode, shared: Option<Shared<T>>) -> Result<Ready<'c, T>> {
         let cache = match self.cache {
-            Some(cache) => Cow::Borrowed(cache),
-            None => Cow::Owned(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
+            Some(cache) => Used::Given(cache),
+            None => match current() {
+                Some(cache) => Used::Default(cache),
+                None => Used::Opened(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
+            },
         };
         let key =
             resolve(self.key.within(&cache.key_rules())).await.inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order, mode))
+        Ok(Ready::new(cache, key, self.order, mode, shared))
     }
 }
 
-/// The default cache. The first call may open it, which is no work for an executor thread.
+/// Opens the default cache, which is no work for an executor thread.
 async fn open_default() -> Result<Cache> {
-    static OPENED: AtomicBool = AtomicBool::new(false);
-    if OPENED.load(Ordering::Relaxed) {
-        return default_cache();
-    }
-    let cache = runtime::blocking(default_cache).await?;
-    OPENED.store(true, Ordering::Relaxed);
-    Ok(cache)
+    runtime::blocking(default_cache).await
 }
 
 async fn resolve(key: PendingKey) -> Result<Key> {
     if key.needs_io() { runtime::blocking(move || key.resolve()).await } else { key.resolve() }
 }
 
-impl Ready<'_> {
-    async fn recall_async<R, S: Strategy<R>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall_async::<S::Stored>(&self.key, self.order.ttl).await?;
+impl<T: Storable> Ready<'_, T> {
+    async fn recall_async<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.recall_async(&self.key, self.order.ttl, self.shared, Look::First).await?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
-    async fn missed_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
+    async fn missed_async<
+        R,
+        S: Strategy<R, Stored = T>,
+        C: FnOnce(&R) -> bool,
+        F: Failing<R>,
+        B: Future<Output = R>,
+    >(
         self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
         match self.board_async().await {
@@ -109,7 +119,7 @@ impl Ready<'_> {
         }
     }
 
-    async fn after_landing_async<R, S: Strategy<R>>(&self, landing: Landing) -> Option<R> {
+    async fn after_landing_async<R, S: Strategy<R, Stored = T>>(&self, landing: Landing) -> Option<R> {
         match landing {
             Landing::Stored => self.recall_again_async::<R, S>().await,
             Landing::Stale => self.recall_stale_async::<R, S>().await,
@@ -126,18 +136,18 @@ impl Ready<'_> {
     }
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
-    async fn recall_again_async<R, S: Strategy<R>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_again_async::<S::Stored>(&self.key, self.order.ttl)).await;
+    async fn recall_again_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = Box::pin(self.cache.recall_async(&self.key, self.order.ttl, self.shared, Look::Again)).await;
         stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
     }
 
     /// [`recall_stale`](Self::recall_stale) for a task.
-    async fn recall_stale_async<R, S: Strategy<R>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_stale_async::<S::Stored>(&self.key)).await;
+    async fn recall_stale_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = Box::pin(self.cache.recall_stale_async::<T>(&self.key)).await;
         self.stale::<R, S>(stored)
     }
 
-    async fn excuse_async<R, S: Strategy<R>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+    async fn excuse_async<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
         if self.mode == Mode::Usual
             && let Some(result) = self.recall_stale_async::<R, S>().await
         {
@@ -146,7 +156,7 @@ impl Ready<'_> {
         (F::result_of(failure), Landing::NotStored)
     }
 
-    async fn only_answer_async<R, S: Strategy<R>, F: Failing<R>, B: Future<Output = R>>(
+    async fn only_answer_async<R, S: Strategy<R, Stored = T>, F: Failing<R>, B: Future<Output = R>>(
         &self,
         failing: F,
         body: impl FnOnce() -> B,
@@ -165,9 +175,15 @@ impl Ready<'_> {
         mode::within_async(Mode::Usual, Box::pin(body())).await
     }
 
-    async fn compute_async<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
+    async fn compute_async<
+        R,
+        S: Strategy<R, Stored = T>,
+        C: FnOnce(&R) -> bool,
+        F: Failing<R>,
+        B: Future<Output = R>,
+    >(
         &self,
-        plan: Plan<R, S, C, F>,
+        plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> B,
     ) -> (R, Landing) {
         let result = self.only_run_async(body).await;
@@ -181,7 +197,9 @@ impl Ready<'_> {
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        match Box::pin(self.cache.retain_async(&self.key, &value, self.put_options())).await {
+        let (value, stored) =
+            Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), self.shared)).await;
+        match stored {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
         }

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::claim::Claim;
-use super::counter::Counter;
 use super::scope;
 use super::site::Site;
 use crate::cache::WeakCache;
+use crate::counter::Counter;
 use crate::{Cache, Entry, Result, default_cache};
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.

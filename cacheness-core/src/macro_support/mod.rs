@@ -8,7 +8,6 @@ mod bound;
 mod call;
 mod call_async;
 mod claim;
-mod counter;
 mod extras;
 mod function;
 mod mode;
@@ -22,7 +21,8 @@ pub use call::Call;
 pub use extras::Extras;
 pub use function::{FunctionHandle, FunctionInfo, function};
 pub use mode::{bypass, bypass_async, refresh, refresh_async};
-pub use returns::{Failing, Plan, Returns, output};
+pub use returns::{Choice, Failing, Memory, Plan, Returns, output};
 pub use site::{Place, Site};
 
 pub use crate::Cache;
+pub use crate::cache::Shared;

@@ -6,7 +6,8 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use crate::CacheError;
-use crate::handler::Storable;
+use crate::cache::Shared;
+use crate::handler::{Shareable, Storable};
 
 /// The way between a result and what is stored of it.
 pub trait Strategy<R> {
@@ -87,38 +88,39 @@ impl<T: Storable> Strategy<Option<T>> for SomeOnly {
 }
 
 /// What a function that returns `R` does with its results.
-pub struct Plan<R, S, C = fn(&R) -> bool, F = Told> {
+pub struct Plan<R, S, M, C = fn(&R) -> bool, F = Told> {
     pub(super) condition: C,
     pub(super) on_error: Option<fn(CacheError) -> R>,
     pub(super) failing: F,
-    strategy: PhantomData<fn() -> S>,
+    /// `S`, and which way of being in memory.
+    chosen: PhantomData<fn() -> (S, M)>,
 }
 
-impl<R, S, C, F> fmt::Debug for Plan<R, S, C, F> {
+impl<R, S, M, C, F> fmt::Debug for Plan<R, S, M, C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("strict", &self.on_error.is_some()).finish_non_exhaustive()
     }
 }
 
-impl<R, S> Plan<R, S> {
+impl<R, S, M> Plan<R, S, M> {
     fn new() -> Self {
-        Self { condition: |_| true, on_error: None, failing: Told, strategy: PhantomData }
+        Self { condition: |_| true, on_error: None, failing: Told, chosen: PhantomData }
     }
 }
 
-impl<R, S, C, F> Plan<R, S, C, F> {
+impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     /// Stores only results that meet the condition.
-    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, D, F> {
-        Plan { condition, on_error: self.on_error, failing: self.failing, strategy: PhantomData }
+    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, M, D, F> {
+        Plan { condition, on_error: self.on_error, failing: self.failing, chosen: PhantomData }
     }
 
     /// Answers with an expired value where the function fails.
-    pub fn stale_on_error(self) -> Plan<R, S, C, Excused<R>>
+    pub fn stale_on_error(self) -> Plan<R, S, M, C, Excused<R>>
     where
         R: MayFail,
     {
         let Self { condition, on_error, .. } = self;
-        Plan { condition, on_error, failing: Excused(R::has_failed), strategy: PhantomData }
+        Plan { condition, on_error, failing: Excused(R::has_failed), chosen: PhantomData }
     }
 
     /// Returns errors of the cache to the caller.
@@ -130,9 +132,94 @@ impl<R, S, C, F> Plan<R, S, C, F> {
         Self { on_error: Some(R::from_cache_error), ..self }
     }
 
+    /// How what is stored stays in memory, if it does.
+    pub(super) fn shared(&self) -> Option<Shared<S::Stored>>
+    where
+        S: Strategy<R>,
+        M: Memory<S::Stored>,
+    {
+        M::shared()
+    }
+
+    /// The rest of the plan.
+    pub(super) fn rest(self) -> Plan<R, S, (), C, F> {
+        let Self { condition, on_error, failing, .. } = self;
+        Plan { condition, on_error, failing, chosen: PhantomData }
+    }
+
     /// The result that an error of the cache becomes, if the caller is to see it.
     pub(super) fn refusal(&self, error: &CacheError) -> Option<R> {
         self.on_error.map(|result_of| result_of(error.clone()))
+    }
+}
+
+/// What is stored of a result. Whether it can stay in memory is decided by its type, as everything here.
+#[derive(Debug)]
+pub struct Choice<R, S>(AnyChoice<R, S>);
+
+/// A choice whatever the type of the stored part is.
+#[derive(Debug)]
+pub struct AnyChoice<R, S>(PhantomData<fn(R, S)>);
+
+impl<R, S> Choice<R, S> {
+    fn new() -> Self {
+        Self(AnyChoice(PhantomData))
+    }
+}
+
+impl<R, S: Strategy<R>> Choice<R, S>
+where
+    S::Stored: Shareable,
+{
+    /// Keeps what is stored in memory, too.
+    pub fn kept(&self) -> Plan<R, S, Kept> {
+        Plan::new()
+    }
+}
+
+impl<R, S> AnyChoice<R, S> {
+    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says later.
+    pub fn kept(&self) -> Plan<R, S, Unkept> {
+        Plan::new()
+    }
+
+    /// Keeps nothing in memory.
+    pub fn unkept(&self) -> Plan<R, S, Unkept> {
+        Plan::new()
+    }
+}
+
+/// Whether values of a type stay in memory.
+pub trait Memory<T> {
+    /// How they do.
+    fn shared() -> Option<Shared<T>>;
+}
+
+/// They do.
+#[derive(Debug)]
+pub enum Kept {}
+
+/// They do not.
+#[derive(Debug)]
+pub enum Unkept {}
+
+impl<T: Shareable> Memory<T> for Kept {
+    fn shared() -> Option<Shared<T>> {
+        Some(Shared::new())
+    }
+}
+
+impl<T> Memory<T> for Unkept {
+    fn shared() -> Option<Shared<T>> {
+        None
+    }
+}
+
+impl<R, S> Deref for Choice<R, S> {
+    type Target = AnyChoice<R, S>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
@@ -239,47 +326,47 @@ impl<R> Returns<R> {
 
 impl<T, E> Returns<Result<T, E>> {
     /// Stores what is in `Ok`.
-    pub fn plan(&self) -> Plan<Result<T, E>, OkOnly> {
-        Plan::new()
+    pub fn plan(&self) -> Choice<Result<T, E>, OkOnly> {
+        Choice::new()
     }
 
     /// Stores what is in `Ok`, which is no `Option`.
-    pub fn plan_none(&self) -> Plan<Result<T, E>, OkOnly> {
-        Plan::new()
+    pub fn plan_none(&self) -> Choice<Result<T, E>, OkOnly> {
+        Choice::new()
     }
 }
 
 impl<T> Returns<Option<T>> {
     /// Stores what is in `Some`.
-    pub fn plan(&self) -> Plan<Option<T>, SomeOnly> {
-        Plan::new()
+    pub fn plan(&self) -> Choice<Option<T>, SomeOnly> {
+        Choice::new()
     }
 
     /// Stores what is in `Some`, which is no `Result`.
-    pub fn plan_err(&self) -> Plan<Option<T>, SomeOnly> {
-        Plan::new()
+    pub fn plan_err(&self) -> Choice<Option<T>, SomeOnly> {
+        Choice::new()
     }
 }
 
 impl<R> AnyType<R> {
     /// Stores the result.
-    pub fn plan(&self) -> Plan<R, Whole> {
-        Plan::new()
+    pub fn plan(&self) -> Choice<R, Whole> {
+        Choice::new()
     }
 
     /// Stores the result, also `None`.
-    pub fn plan_none(&self) -> Plan<R, Whole> {
-        Plan::new()
+    pub fn plan_none(&self) -> Choice<R, Whole> {
+        Choice::new()
     }
 
     /// Stores the result, also `Err`.
-    pub fn plan_err(&self) -> Plan<R, Whole> {
-        Plan::new()
+    pub fn plan_err(&self) -> Choice<R, Whole> {
+        Choice::new()
     }
 
     /// Stores the result, whatever it is.
-    pub fn plan_all(&self) -> Plan<R, Whole> {
-        Plan::new()
+    pub fn plan_all(&self) -> Choice<R, Whole> {
+        Choice::new()
     }
 }
 

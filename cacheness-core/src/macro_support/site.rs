@@ -12,8 +12,6 @@ pub struct Site {
     pub(super) prefix: Option<&'static str>,
     pub(super) version: Option<&'static str>,
     pub(super) single_flight: bool,
-    #[allow(dead_code, reason = "read once the memory tier takes part in calls")]
-    pub(super) memory: bool,
 }
 
 /// What tells a function without a receiver from others of its path.
@@ -28,7 +26,7 @@ pub(super) struct WithoutSelf {
 impl Site {
     /// An attribute without options.
     pub const fn at(place: Place) -> Self {
-        Self { place, without_self: None, ttl: None, prefix: None, version: None, single_flight: true, memory: true }
+        Self { place, without_self: None, ttl: None, prefix: None, version: None, single_flight: true }
     }
 
     /// The function has no receiver: it may be nested in another, in one of several blocks.
@@ -54,10 +52,5 @@ impl Site {
     /// Every concurrent caller runs the body.
     pub const fn crowded(self) -> Self {
         Self { single_flight: false, ..self }
-    }
-
-    /// Results stay out of the memory tier.
-    pub const fn off_memory(self) -> Self {
-        Self { memory: false, ..self }
     }
 }

@@ -5,6 +5,7 @@
 //! leave a blob that no record names, and those are removed when an index that was not closed is opened.
 
 pub(crate) mod blob_store;
+mod coherent;
 #[cfg(test)]
 mod configured_tests;
 mod flusher;
@@ -30,6 +31,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::format;
 use crate::handler;
 use crate::limits::Limits;
+use crate::memory::Tier;
 use crate::metadata::{MetadataBackend, Payload, Record};
 use crate::policy;
 
@@ -46,6 +48,7 @@ const MAX_OVERTAKEN: usize = 16;
 pub(crate) struct Store {
     root: Option<PathBuf>,
     index: Arc<dyn MetadataBackend>,
+    memory: Option<Arc<Tier>>,
     blobs: Arc<dyn BlobBackend>,
     settings: Settings,
     flusher: Option<Flusher>,
@@ -103,6 +106,18 @@ impl Store {
 
     pub(crate) fn index(&self) -> &dyn MetadataBackend {
         &*self.index
+    }
+
+    /// The values in memory, if there are to be any.
+    pub(crate) fn memory(&self) -> Option<&Tier> {
+        self.memory.as_deref()
+    }
+
+    /// Tells the index of the uses of values in memory.
+    pub(crate) fn settle_uses(&self) {
+        if let Some(memory) = &self.memory {
+            memory.settle(|key, at| self.index.accessed(key, at));
+        }
     }
 
     pub(crate) fn limits(&self) -> &Limits {

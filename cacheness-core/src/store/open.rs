@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::coherent::Coherent;
 use super::manifest::Kind;
 use super::retired::Retired;
 use super::{Flusher, Settings, Store, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
 use crate::config::{CacheConfig, Durability};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::memory::Tier;
 use crate::metadata::sled::{Health, SledIndex, SledOptions};
 use crate::metadata::{MemoryIndex, MetadataBackend};
 use crate::vfs::lock::lock_root;
@@ -85,6 +87,17 @@ fn index_of_files(root: &Path, blobs: &FilesystemBlobs, config: &CacheConfig) ->
     Ok(Arc::new(index))
 }
 
+/// The index with values in memory before it, if there are to be any.
+fn before(index: Arc<dyn MetadataBackend>, config: &CacheConfig) -> (Arc<dyn MetadataBackend>, Option<Arc<Tier>>) {
+    match config.memory() {
+        Some(bounds) => {
+            let memory = Arc::new(Tier::new(bounds));
+            (Arc::new(Coherent::new(index, Arc::clone(&memory))), Some(memory))
+        }
+        None => (index, None),
+    }
+}
+
 impl Store {
     /// Opens a [prepared](prepare) directory for this process alone.
     ///
@@ -102,7 +115,7 @@ impl Store {
         empty_staging(&*vfs, root)?;
         manifest::shake_hands(&*vfs, root, kind)?;
         let blobs = FilesystemBlobs::open(vfs, root)?;
-        let index = open_index(root, &blobs, config)?;
+        let (index, memory) = before(open_index(root, &blobs, config)?, config);
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
         let retired = Arc::<Retired>::default();
         let flusher = match config.durability {
@@ -115,6 +128,7 @@ impl Store {
         Ok(Self {
             root: Some(root.to_path_buf()),
             index,
+            memory,
             blobs,
             settings: Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config) },
             flusher,
@@ -125,9 +139,11 @@ impl Store {
 
     /// A store that lives and dies with the process.
     pub(crate) fn in_memory(config: &CacheConfig) -> Self {
+        let (index, memory) = before(Arc::new(MemoryIndex::default()), config);
         Self {
             root: None,
-            index: Arc::new(MemoryIndex::default()),
+            index,
+            memory,
             blobs: Arc::new(MemoryBlobs::new()),
             settings: Settings::of(config),
             flusher: None,

@@ -221,9 +221,6 @@ impl Expansion<'_> {
         if options.single_flight.as_ref().is_some_and(|on| !on.value) {
             settings.extend(quote_spanned!(self.site=> .crowded()));
         }
-        if options.memory.as_ref().is_some_and(|on| !on.value) {
-            settings.extend(quote_spanned!(self.site=> .off_memory()));
-        }
         settings
     }
 
@@ -279,7 +276,9 @@ impl Expansion<'_> {
         };
         let span = self.at(shape.output.span);
         let (choice, p) = (Ident::new(choice, span), self.p(span));
-        let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice());
+        let kept = if options.memory.as_ref().is_some_and(|on| !on.value) { "unkept" } else { "kept" };
+        let kept = Ident::new(kept, span);
+        let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice().#kept());
         if options.is_strict() {
             plan.extend(quote_spanned!(span=> .strict()));
         }

@@ -61,7 +61,8 @@ impl Subject {
     }
 
     fn config(&self, dir: &Path) -> CacheConfig {
-        let config = CacheConfig::new(dir);
+        // It is the index that grows; values in memory would hide it.
+        let config = CacheConfig::new(dir).with_memory_cache(false);
         match self.page_cache_mb {
             Some(megabytes) => config.with_page_cache_mb(megabytes),
             None => config,

@@ -3,4 +3,5 @@
 
 mod attributes;
 mod defects;
+mod memory;
 mod reference;

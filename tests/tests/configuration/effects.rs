@@ -51,7 +51,16 @@ fn experiments() -> Vec<Experiment> {
         experiment("metadata.store_cache_key_params", json!(false), observe::key_params),
         experiment("metadata.verify_cache_integrity", json!(false), observe::a_damaged_value),
         experiment("metadata.page_cache_mb", json!(64), observe::bytes_read_again)
-            .given("metadata.page_cache_mb", json!(16)),
+            .given("metadata.page_cache_mb", json!(16))
+            .given("metadata.enable_memory_cache", json!(false)),
+        experiment("metadata.enable_memory_cache", json!(false), observe::in_memory_again),
+        experiment("metadata.memory_cache_type", json!("fifo"), observe::in_memory_again)
+            .given("metadata.memory_cache_type", json!("lru"))
+            .given("metadata.memory_cache_maxsize", json!(10)),
+        experiment("metadata.memory_cache_maxsize", json!(5), observe::in_memory_again),
+        experiment("metadata.memory_cache_max_mb", json!(1), observe::in_memory_again),
+        experiment("metadata.memory_cache_ttl_seconds", json!(1e-6), observe::in_memory_again),
+        experiment("metadata.memory_cache_stats", json!(false), observe::told_of_memory),
         experiment("blob.backend", json!("filesystem"), observe::blob_files).given("metadata.backend", json!("memory")),
         experiment("compression.codec", json!("none"), observe::text_as_stored),
         experiment("compression.level", json!(19), observe::text_as_stored).given("compression.codec", json!("zstd")),

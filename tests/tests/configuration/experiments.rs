@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cacheness::{Cache, CacheConfig, PutOptions, Result, params};
@@ -131,6 +132,21 @@ pub(super) fn bytes_read_again(dir: &Path, config: &CacheConfig) -> String {
     }
     let bytes: u64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     format!("more than 1 MB of 20 read again: {}", bytes > 1_000_000)
+}
+
+/// Which of eleven values are the very same object at the second look. The first is looked at between them.
+pub(super) fn in_memory_again(_: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    let look = |n: u8| cache.get::<Arc<Vec<u8>>>(n).unwrap().unwrap();
+    (0..11_u8).for_each(|n| drop(cache.put(&Arc::new(noise(100_000)), n).unwrap()));
+    let first: Vec<_> = (0..11).map(|n| (look(n), look(0)).0).collect();
+    let again: Vec<_> =
+        [0].into_iter().chain((1..11).rev()).filter(|n| Arc::ptr_eq(&first[usize::from(*n)], &look(*n))).collect();
+    format!("{again:?} are still there")
+}
+
+pub(super) fn told_of_memory(_: &Path, config: &CacheConfig) -> String {
+    format!("{:?}", open(config).get_stats().unwrap().memory.map(|memory| memory.entries))
 }
 
 fn stored_as(cache: &Cache, put: impl FnOnce(&Cache)) -> String {

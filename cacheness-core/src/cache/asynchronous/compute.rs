@@ -1,10 +1,10 @@
 //! A value from the cache, or made once by a future.
 
 use super::AsyncCache;
-use crate::cache::{Cache, PutOptions};
+use crate::cache::{Cache, Look, PutOptions, Shared};
 use crate::error::{CacheError, Result};
 use crate::flight::{Boarding, Landing};
-use crate::handler::Storable;
+use crate::handler::Shareable;
 use crate::key::{Key, ToKey};
 
 /// Values from the cache, or made once.
@@ -25,7 +25,7 @@ impl AsyncCache {
     ///
     /// # Errors
     /// As [`Cache::get_or_insert_with`].
-    pub fn get_or_insert_with<T: Storable, F: Future<Output = T>>(
+    pub fn get_or_insert_with<T: Shareable, F: Future<Output = T>>(
         &self,
         key: impl ToKey,
         make: impl FnOnce() -> F,
@@ -37,7 +37,7 @@ impl AsyncCache {
     ///
     /// # Errors
     /// As [`Cache::get_or_try_insert_with`].
-    pub fn get_or_try_insert_with<T: Storable, E: From<CacheError>, F: Future<Output = Result<T, E>>>(
+    pub fn get_or_try_insert_with<T: Shareable, E: From<CacheError>, F: Future<Output = Result<T, E>>>(
         &self,
         key: impl ToKey,
         options: PutOptions,
@@ -47,7 +47,9 @@ impl AsyncCache {
         async move {
             cache.engine()?;
             let key = super::resolve(pending).await?;
-            if let Some(value) = cache.value_or_report(cache.recall_async(&key, None).await) {
+            if let Some(value) =
+                cache.value_or_report(cache.recall_async(&key, None, Some(Shared::new()), Look::First).await)
+            {
                 return Ok(value);
             }
             // Boxed: a hit should not carry the way of a miss.
@@ -56,7 +58,7 @@ impl AsyncCache {
     }
 }
 
-async fn missed<T: Storable, E, F: Future<Output = Result<T, E>>>(
+async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
     cache: &Cache,
     key: &Key,
     options: PutOptions,
@@ -83,11 +85,11 @@ async fn missed<T: Storable, E, F: Future<Output = Result<T, E>>>(
     }
 }
 
-async fn again<T: Storable>(cache: &Cache, key: &Key) -> Option<T> {
-    cache.recall_again_async(key, None).await.ok().flatten()
+async fn again<T: Shareable>(cache: &Cache, key: &Key) -> Option<T> {
+    cache.recall_async(key, None, Some(Shared::new()), Look::Again).await.ok().flatten()
 }
 
-async fn store<T: Storable, E, F: Future<Output = Result<T, E>>>(
+async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
     cache: &Cache,
     key: &Key,
     options: PutOptions,
@@ -97,6 +99,6 @@ async fn store<T: Storable, E, F: Future<Output = Result<T, E>>>(
         Ok(value) => value,
         Err(error) => return (Err(error), Landing::NotStored),
     };
-    let landing = cache.landing_of(cache.retain_async(key, &value, options).await);
-    (Ok(value), landing)
+    let (value, stored) = cache.retain_async(key, value, options, Some(Shared::new())).await;
+    (Ok(value), cache.landing_of(stored))
 }

@@ -6,11 +6,11 @@ mod entries;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Cache, Expired, PutOptions, Stats};
+use super::{Cache, Expired, Look, PutOptions, Shared, Stats};
 use crate::config::CacheConfig;
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::handler::{self, Storable};
+use crate::handler::{self, Shareable, Storable};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::query::Filter;
 use crate::runtime::blocking;
@@ -18,8 +18,8 @@ use crate::runtime::blocking;
 pub use entries::AsyncEntries;
 
 /// A [`Cache`] whose methods are futures, for any executor: files are read and written on a pool of its own, never on
-/// the thread that polls. Small values are read from the index at once. A value is encoded, and one that [`get`](Self::get)
-/// read is decoded, on the thread that polls. Dropping the last handle closes the cache, which writes files: await
+/// the thread that polls. Values in memory and small ones in the index are read at once. A value that is given by reference is
+/// encoded on the thread that polls; one that is read from a file is decoded on the pool. Dropping the last handle closes the cache, which writes files: await
 /// [`close`](Self::close) first.
 ///
 /// It is a handle of the same cache: [`Cache::asynchronous`] and [`blocking`](Self::blocking) lead from one to the
@@ -179,9 +179,18 @@ impl AsyncCache {
     ///
     /// # Errors
     /// As [`Cache::get`].
-    pub fn get<T: Storable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
+    pub fn get<T: Shareable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
         let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None).await }
+        async move { cache.recall_async(&resolve(pending).await?, None, Some(Shared::new()), Look::First).await }
+    }
+
+    /// As [`Cache::get_stored`]. What was read is decoded on the thread that polls.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move { cache.recall_async(&resolve(pending).await?, None, None, Look::First).await }
     }
 
     /// As [`Cache::get_with_metadata`].
@@ -230,7 +239,7 @@ impl AsyncCache {
     ///
     /// # Errors
     /// As [`Cache::get`].
-    pub fn get_batch<T: Storable + Send, K: ToKey>(
+    pub fn get_batch<T: Shareable, K: ToKey>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> impl Future<Output = Result<Vec<(Key, Option<T>)>>> {

@@ -36,7 +36,10 @@ pub struct BlobStoreBuilder {
 
 impl BlobStoreBuilder {
     pub(super) fn new() -> Self {
-        let config = CacheConfig::new(".blobstore").with_inline_bytes(0).with_durability(Durability::Immediate);
+        let config = CacheConfig::new(".blobstore")
+            .with_inline_bytes(0)
+            .with_memory_cache(false)
+            .with_durability(Durability::Immediate);
         Self { config, content_addressable: false }
     }
 

@@ -23,6 +23,7 @@ fn files(vfs: &SimVfs) -> FilesystemBlobs {
 /// A store whose blobs are in a simulated file system, and whose index is in memory.
 fn store_on(vfs: &SimVfs) -> BlobStore {
     let store = Store {
+        memory: None,
         root: None,
         index: Arc::new(MemoryIndex::default()),
         blobs: Arc::new(files(vfs)),

@@ -4,7 +4,7 @@ const STRIPES: usize = 8;
 
 /// A counter that threads do not fight over: each counts in a cache line of its own, as far as there are enough.
 #[derive(Debug, Default)]
-pub(super) struct Counter([Stripe; STRIPES]);
+pub(crate) struct Counter([Stripe; STRIPES]);
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -17,12 +17,12 @@ thread_local! {
 }
 
 impl Counter {
-    pub(super) fn count(&self) {
+    pub(crate) fn count(&self) {
         let mine = MINE.try_with(|mine| *mine).unwrap_or_default();
         self.0[mine].0.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
     }
 }

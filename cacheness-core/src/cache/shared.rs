@@ -1,0 +1,178 @@
+//! What can be done with values of a type that threads can share, told by function pointers: whoever has a [`Shared`] need
+//! not repeat the bounds, and whoever has none does without.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::recall::Look;
+use super::{Cache, PutOptions};
+use crate::entry::{Core, IndexKey};
+use crate::error::Result;
+use crate::flight;
+use crate::handler::{Shareable, Storable};
+use crate::key::Key;
+use crate::memory::{Keep, Ticket};
+use crate::runtime::blocking;
+use crate::store::Found;
+
+type BoxFuture<R> = Pin<Box<dyn Future<Output = R> + Send>>;
+
+type ReadOnPool<T> = fn(Arc<Engine>, Key, Found, Option<Ticket>) -> BoxFuture<Result<Option<T>>>;
+type WriteOnPool<T> = fn(Cache, Key, T, PutOptions) -> BoxFuture<(T, Result<()>)>;
+
+/// Values of `T` stay in memory, and are encoded and decoded away from the thread that polls.
+pub struct Shared<T> {
+    keep: Keep<T>,
+    read: ReadOnPool<T>,
+    write: WriteOnPool<T>,
+}
+
+/// Permission to keep a value, and how.
+pub(super) type Keeping<T> = (Ticket, Shared<T>);
+
+impl<T: Shareable> Shared<T> {
+    /// For any type that can be cloned and shared.
+    pub const fn new() -> Self {
+        Self { keep: Keep::cloned(), read: read_on_pool::<T>, write: write_on_pool::<T> }
+    }
+}
+
+impl<T: Shareable> Default for Shared<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Shared<T> {
+    /// The value of a found record, which stays in memory with a ticket from before.
+    pub(super) fn read_on_pool(
+        &self,
+        engine: &Arc<Engine>,
+        key: &Key,
+        found: Found,
+        ticket: Option<Ticket>,
+    ) -> BoxFuture<Result<Option<T>>> {
+        (self.read)(Arc::clone(engine), key.clone(), found, ticket)
+    }
+
+    pub(super) fn write_on_pool(
+        &self,
+        cache: Cache,
+        key: Key,
+        value: T,
+        options: PutOptions,
+    ) -> BoxFuture<(T, Result<()>)> {
+        (self.write)(cache, key, value, options)
+    }
+}
+
+fn read_on_pool<T: Shareable>(
+    engine: Arc<Engine>,
+    key: Key,
+    found: Found,
+    ticket: Option<Ticket>,
+) -> BoxFuture<Result<Option<T>>> {
+    Box::pin(blocking(flight::carried(move || {
+        let keeping = ticket.map(|ticket| (ticket, Shared::new()));
+        engine.value_of(&key, &IndexKey::of(&key), found, keeping)
+    })))
+}
+
+fn write_on_pool<T: Shareable>(cache: Cache, key: Key, value: T, options: PutOptions) -> BoxFuture<(T, Result<()>)> {
+    Box::pin(blocking(flight::carried(move || {
+        let stored = cache.retain(&key, &value, options, Some(Shared::new()));
+        (value, stored)
+    })))
+}
+
+impl Engine {
+    /// The value in memory, if there is one that is fresh.
+    #[inline]
+    pub(super) fn live<T: 'static>(
+        &self,
+        key: &Key,
+        reader_ttl: Option<Duration>,
+        shared: Option<Shared<T>>,
+        look: Look,
+    ) -> Option<T> {
+        let (memory, shared) = (self.store().memory()?, shared?);
+        let value = memory.get(key, shared.keep, reader_ttl, self.now());
+        if value.is_none() && look == Look::First {
+            memory.missed();
+        }
+        if memory.has_much_to_settle() {
+            self.store().settle_uses();
+        }
+        value
+    }
+
+    /// Permission to keep what is read from now on.
+    pub(super) fn ticket<T>(&self, key: &Key, shared: Option<Shared<T>>) -> Option<Keeping<T>> {
+        Some((self.store().memory()?.ticket(key)?, shared?))
+    }
+
+    /// The value in the store, which stays in memory.
+    pub(super) fn read<T: Storable>(
+        &self,
+        key: &Key,
+        reader_ttl: Option<Duration>,
+        shared: Option<Shared<T>>,
+    ) -> Result<Option<T>> {
+        let keeping = self.ticket(key, shared);
+        let index_key = IndexKey::of(key);
+        match self.find::<T>(&index_key, reader_ttl)? {
+            Some(found) => self.value_of(key, &index_key, found, keeping),
+            None => Ok(None),
+        }
+    }
+
+    /// The value of a record that was found after the permission was given.
+    pub(super) fn value_of<T: Storable>(
+        &self,
+        key: &Key,
+        index_key: &IndexKey,
+        mut found: Found,
+        keeping: Option<Keeping<T>>,
+    ) -> Result<Option<T>> {
+        let bytes = self.load(index_key, &mut found)?;
+        let value = self.decode::<T>(bytes, &found);
+        if let (Some(value), Some(keeping)) = (&value, keeping) {
+            self.keep(key, value, &found.core, keeping);
+        }
+        Ok(value)
+    }
+
+    /// Keeps a value in memory. One whose `Clone` panics is not kept: the caller has it already.
+    pub(super) fn keep<T>(&self, key: &Key, value: &T, core: &Core, (ticket, shared): Keeping<T>) {
+        let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
+        if let Ok(copy) = catch_unwind(AssertUnwindSafe(|| shared.keep.copy(value))) {
+            memory.keep(key, ticket, copy, shared.keep, core, self.now());
+        }
+    }
+
+    pub(super) fn count(&self, look: Look, hit: bool) {
+        match (hit, look) {
+            (true, _) => self.counters().hit(),
+            (false, Look::First) => self.counters().miss(),
+            (false, Look::Again) => {}
+        }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
+
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}

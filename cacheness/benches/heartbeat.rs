@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cacheness::{AsyncCache, Cache, CacheConfig, set_default_cache};
-use cacheness_benches::{Bar, Bench, Line, Unit, random_numbers};
+use cacheness_benches::{Bar, Bench, Line, Stopwatch, Unit, random_numbers};
 use tokio::runtime::{Builder, Runtime};
 
 const BEAT: Duration = Duration::from_millis(1);
@@ -87,13 +87,6 @@ impl Pause {
     }
 }
 
-/// Seconds for which this thread has waited for a core so far.
-fn waited_for_core() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanoseconds: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(nanoseconds as f64 / 1e9)
-}
-
 /// The same bytes to a file by hand: the pauses that the machine makes of its own.
 async fn write_aside(path: PathBuf) {
     let write = || {
@@ -121,15 +114,13 @@ fn longest_pause<R: Send + 'static>(runtime: &Runtime, work: impl Future<Output 
 
 async fn beat(done: Arc<AtomicBool>) -> Pause {
     let mut longest = Pause::default();
-    let (mut last, mut waited) = (Instant::now(), waited_for_core());
     while !done.load(Ordering::Relaxed) {
+        let watch = Stopwatch::start();
         tokio::time::sleep(BEAT).await;
-        let seconds = last.elapsed().saturating_sub(BEAT).as_secs_f64();
-        let waited_now = waited_for_core();
+        let seconds = watch.elapsed() - BEAT.as_secs_f64();
         if seconds > longest.seconds {
-            longest = Pause { seconds, without_core: waited_now.zip(waited).map(|(now, before)| now - before) };
+            longest = Pause { seconds, without_core: watch.without_core() };
         }
-        (last, waited) = (Instant::now(), waited_now);
     }
     longest
 }

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use cacheness::{Cache, CacheConfig, set_default_cache};
-use cacheness_benches::{Bar, Bench, Line, Unit, median, quartiles, timed};
+use cacheness_benches::{Bar, Bench, Line, Stopwatch, Unit, median, quartiles, timed};
 
 mod ours {
     use cacheness::cached;
@@ -55,26 +55,31 @@ fn measure(bench: &mut Bench, what: &str, bar: Option<f64>, calls: u64, call: im
     (0..THREADS).for_each(|thread| (0..calls.min(KEYS)).for_each(|number| call(thread, number)));
     let (mut alone, mut together) = (Vec::new(), Vec::new());
     for _ in 0..bench.full_or(ROUNDS, 1) {
-        alone.push(timed(|| (0..calls).for_each(|number| call(0, number))));
+        let watch = Stopwatch::start();
+        (0..calls).for_each(|number| call(0, number));
+        alone.push((watch.elapsed(), watch.seconds()));
         together.push(side_by_side(calls, &call));
     }
-    tell(bench, what, bar, calls, &alone, &together);
+    let times = |of: fn(&(f64, f64)) -> f64| (alone.iter().map(of).collect(), together.iter().map(of).collect());
+    tell(bench, what, bar, calls, times(|(elapsed, _)| *elapsed));
+    tell(bench, &format!("{what} *"), None, calls, times(|(_, seconds)| *seconds));
 }
 
-/// Seconds until every thread has made its calls, from when all of them were ready.
-fn side_by_side(calls: u64, call: &(impl Fn(u64, u64) + Sync)) -> f64 {
+/// Seconds until every thread has made its calls, from when all of them were ready; and the same without the time for which
+/// they waited for a core.
+fn side_by_side(calls: u64, call: &(impl Fn(u64, u64) + Sync)) -> (f64, f64) {
     let ready = Barrier::new(THREADS as usize + 1);
     std::thread::scope(|scope| {
         let work = |thread| {
             ready.wait();
-            (0..calls).for_each(|number| call(thread, number));
+            timed(|| (0..calls).for_each(|number| call(thread, number)))
         };
         let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
         // Started before the others are let go: to begin late would make them look fast.
         let start = Instant::now();
         ready.wait();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        start.elapsed().as_secs_f64()
+        let slowest = threads.into_iter().map(|thread| thread.join().unwrap()).fold(0.0, f64::max);
+        (start.elapsed().as_secs_f64(), slowest)
     })
 }
 
@@ -89,12 +94,12 @@ fn diskcache(bench: &mut Bench) {
         alone.push(python.run("diskcache.threads.1", calls));
         together.push(python.run("diskcache.threads.2", calls));
     }
-    tell(bench, "2 threads, diskcache 5.6, hits", None, calls, &alone, &together);
+    tell(bench, "2 threads, diskcache 5.6, hits *", None, calls, (alone, together));
 }
 
-fn tell(bench: &mut Bench, what: &str, bar: Option<f64>, calls: u64, alone: &[f64], together: &[f64]) {
+fn tell(bench: &mut Bench, what: &str, bar: Option<f64>, calls: u64, (alone, together): (Vec<f64>, Vec<f64>)) {
     let total = (THREADS * calls) as f64;
-    let speedups = alone.iter().zip(together).map(|(alone, together)| THREADS as f64 * alone / together);
+    let speedups = alone.iter().zip(&together).map(|(alone, together)| THREADS as f64 * alone / together);
     bench.tell(&Line {
         what: what.to_owned(),
         unit: Unit::Rate,

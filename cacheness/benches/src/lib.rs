@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod clock;
 mod data;
 mod line;
 mod python;
 mod work;
 
 pub use bench::Bench;
+pub use clock::Stopwatch;
 pub use data::{Random, Station, megabytes_of_bytes, ramp, random_numbers, station, steps};
 pub use line::{Bar, Line, Unit};
 pub use python::Python;

@@ -1,8 +1,7 @@
 //! Contestants that do the same work in turns.
 
-use std::time::Instant;
-
 use crate::bench::Bench;
+use crate::clock::Stopwatch;
 use crate::line::{Bar, Line, Unit};
 use crate::python::Python;
 
@@ -171,11 +170,11 @@ pub fn repeat(mut call: impl FnMut(u64)) -> impl FnMut(u64) -> f64 {
     }
 }
 
-/// The seconds that something takes.
+/// The seconds that something takes, less those for which the thread waited for a core that others had.
 pub fn timed(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     work();
-    start.elapsed().as_secs_f64()
+    watch.seconds()
 }
 
 /// The middle one.

@@ -1,8 +1,11 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const STRIPES: usize = 8;
+/// Counted in by every thread that has none of its own.
+const SHARED: usize = STRIPES - 1;
 
-/// A counter that threads do not fight over: each counts in a cache line of its own, as far as there are enough.
+/// A counter that threads do not fight over: the first of them count in a cache line of their own, without so much as an
+/// atomic addition.
 #[derive(Debug, Default)]
 pub(crate) struct Counter([Stripe; STRIPES]);
 
@@ -13,13 +16,19 @@ struct Stripe(AtomicU64);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed).min(SHARED);
 }
 
 impl Counter {
     pub(crate) fn count(&self) {
-        let mine = MINE.try_with(|mine| *mine).unwrap_or_default();
-        self.0[mine].0.fetch_add(1, Ordering::Relaxed);
+        let mine = MINE.try_with(|mine| *mine).unwrap_or(SHARED);
+        let count = &self.0[mine].0;
+        if mine == SHARED {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // No other thread ever has this stripe.
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn sum(&self) -> u64 {

@@ -39,7 +39,11 @@ pub(crate) fn judge(
     now: Timestamp,
 ) -> Verdict {
     let readers_end = reader_ttl.map(|ttl| created_at.after(ttl));
-    let Some(end) = [expires_at, readers_end].into_iter().flatten().min() else { return Verdict::Fresh };
+    let end = match (expires_at, readers_end) {
+        (Some(entrys), Some(readers)) => entrys.min(readers),
+        (Some(end), None) | (None, Some(end)) => end,
+        (None, None) => return Verdict::Fresh,
+    };
     let slack = end.since(created_at).min(CLOCK_SLACK);
     if now >= end || created_at.since(now) > slack { Verdict::Expired } else { Verdict::Fresh }
 }

@@ -18,6 +18,8 @@ use crate::store::Found;
 pub(crate) enum Look {
     First,
     Again,
+    /// For the first time, and memory was asked already.
+    Beyond,
 }
 
 impl Cache {
@@ -32,10 +34,24 @@ impl Cache {
         look: Look,
     ) -> Result<Option<T>> {
         let engine = self.engine()?;
-        match engine.live(key, reader_ttl, shared, look) {
+        let live = if look == Look::Beyond { None } else { engine.live(key.identity(), reader_ttl, shared, look) };
+        match live {
             Some(value) => Ok(Some(value)),
             None => engine.read(key, reader_ttl, shared).inspect(|value| engine.count(look, value.is_some())),
         }
+    }
+
+    /// The value in memory of the key that this is the identity of. `None` if memory is not to be asked.
+    #[inline]
+    pub(crate) fn recall_live<T: 'static>(
+        &self,
+        identity: &[u8],
+        reader_ttl: Option<Duration>,
+        shared: Shared<T>,
+    ) -> Option<Option<T>> {
+        let engine = self.engine().ok()?;
+        engine.store().memory()?;
+        Some(engine.live(identity, reader_ttl, Some(shared), Look::First))
     }
 
     /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in memory or in the index is read at
@@ -48,7 +64,7 @@ impl Cache {
         look: Look,
     ) -> Result<Option<T>> {
         let engine = self.engine()?;
-        if let Some(value) = engine.live(key, reader_ttl, shared, look) {
+        if let Some(value) = engine.live(key.identity(), reader_ttl, shared, look) {
             return Ok(Some(value));
         }
         let ticket = engine.ticket(key, shared);

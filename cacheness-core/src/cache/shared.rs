@@ -94,13 +94,13 @@ impl Engine {
     #[inline]
     pub(super) fn live<T: 'static>(
         &self,
-        key: &Key,
+        identity: &[u8],
         reader_ttl: Option<Duration>,
         shared: Option<Shared<T>>,
         look: Look,
     ) -> Option<T> {
         let (memory, shared) = (self.store().memory()?, shared?);
-        let value = memory.get(key, shared.keep, reader_ttl, self.now());
+        let value = memory.get(identity, shared.keep, reader_ttl, self.now());
         if value.is_none() && look == Look::First {
             memory.missed();
         }
@@ -157,7 +157,7 @@ impl Engine {
     pub(super) fn count(&self, look: Look, hit: bool) {
         match (hit, look) {
             (true, _) => self.counters().hit(),
-            (false, Look::First) => self.counters().miss(),
+            (false, Look::First | Look::Beyond) => self.counters().miss(),
             (false, Look::Again) => {}
         }
     }

@@ -55,6 +55,12 @@ impl Inline {
         true
     }
 
+    /// All of them.
+    #[inline]
+    pub(super) fn identity(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
     /// The bytes without the first one.
     #[inline]
     pub(super) fn encoding(&self) -> &[u8] {
@@ -110,7 +116,7 @@ impl Key {
     /// has at most 128 bytes, else a one byte and the 32 bytes of its BLAKE3 digest.
     #[inline]
     pub fn identity(&self) -> &[u8] {
-        &self.identity.bytes[..usize::from(self.identity.len)]
+        self.identity.identity()
     }
 
     /// BLAKE3 of the canonical encoding, also of one that is short enough to be its own identity.

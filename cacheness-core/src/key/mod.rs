@@ -56,8 +56,8 @@ pub use pending::PendingKey;
 pub(crate) use rules::KeyRules;
 use scalars::KeyList;
 pub use serialize::{SerdeKey, serialize_key};
-pub(crate) use writer::MAX_DEPTH;
 pub use writer::{KeyFields, KeyWriter};
+pub(crate) use writer::{MAX_DEPTH, Scope};
 
 use crate::error::Result;
 

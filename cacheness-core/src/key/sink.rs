@@ -98,6 +98,15 @@ impl Sink {
         Self::Hashed(Box::new(hashers))
     }
 
+    /// The identity of what was appended, as long as that is the encoding itself.
+    #[inline]
+    pub(super) fn identity(&self) -> Option<&[u8]> {
+        match self {
+            Self::Inline(inline) => Some(inline.identity()),
+            Self::Heap(_) | Self::Hashed(_) | Self::Kept(_) => None,
+        }
+    }
+
     /// Hash and identity of what was appended. In place: moving the buffer would take longer than hashing it.
     #[inline]
     pub(super) fn finish(&mut self) -> (u64, Inline) {

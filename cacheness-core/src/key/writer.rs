@@ -4,7 +4,7 @@ mod paths;
 
 use std::path::PathBuf;
 
-use super::identity::Noted;
+use super::identity::{Inline, Noted};
 use super::rules::KeyRules;
 use super::sink::Sink;
 use super::{CacheKey, Key, PendingKey, tag};
@@ -194,9 +194,21 @@ impl KeyWriter {
         self.tagged_blob(tag::NAMED_ARGUMENT, name.as_bytes());
     }
 
+    /// A writer that has begun a key of a function.
+    #[inline]
+    pub(crate) fn after(scope: &Scope) -> Self {
+        Self { sink: Sink::Inline(scope.0), length: scope.0.encoding().len() as u64, ..Self::new() }
+    }
+
+    /// What tells the key apart, if no more needs to be done to know that: most keys are short and have no paths.
+    #[inline]
+    pub(crate) fn identity(&self) -> Option<&[u8]> {
+        if self.error.is_some() || !self.paths.is_empty() { None } else { self.sink.identity() }
+    }
+
     /// Makes the key, reading what is left to read. In place, so that the buffer need not move.
     #[inline]
-    pub(super) fn key(&mut self) -> Result<Key> {
+    pub(crate) fn key(&mut self) -> Result<Key> {
         if !self.paths.is_empty() {
             self.append_contents();
         }
@@ -217,6 +229,28 @@ impl KeyWriter {
     #[inline]
     pub(super) fn failed(&self) -> bool {
         self.error.is_some()
+    }
+}
+
+/// What the keys of one function begin with, written once and for all.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope(Inline);
+
+impl Scope {
+    /// `None` if it is long.
+    pub(crate) fn of(function: &str, prefix: Option<&str>, version: Option<&str>) -> Option<Self> {
+        let mut writer = KeyWriter::new();
+        writer.scope(function, prefix, version);
+        match writer.sink {
+            Sink::Inline(inline) if writer.error.is_none() => Some(Self(inline)),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
     }
 }
 
@@ -258,7 +292,7 @@ impl KeyWriter {
 
     /// Holds what has been written, and what follows, to rules that were not known at the start.
     #[inline]
-    pub(super) fn narrow(&mut self, rules: &KeyRules) {
+    pub(crate) fn narrow(&mut self, rules: &KeyRules) {
         self.rules.max_bytes = self.rules.max_bytes.min(rules.max_bytes);
         self.rules.max_depth = self.rules.max_depth.min(rules.max_depth);
         self.rules.path_content &= rules.path_content;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::call::Call;
 use super::claim::Claim;
 use super::site::Site;
-use crate::key::{CacheKey, KeyWriter, serialize_key};
+use crate::key::{CacheKey, KeyWriter, PendingKey, serialize_key};
 
 /// Writes the key of one call.
 pub struct Writer {
@@ -35,12 +35,7 @@ pub fn begin_beside<F: Fn()>(site: &'static Site, marker: F, name: &str) -> Writ
 
 impl Writer {
     fn new(site: &'static Site, claim: &'static Claim) -> Self {
-        let mut key = KeyWriter::new();
-        match claim.conflict() {
-            None => key.scope(claim.scope(), site.prefix, site.version),
-            Some(conflict) => key.fail(conflict),
-        }
-        Self { key, site, claim }
+        Self { key: claim.begin(), site, claim }
     }
 
     /// Begins the next argument.
@@ -55,8 +50,14 @@ impl Writer {
         &mut self.key
     }
 
-    /// Ends the key.
-    pub fn call<'c>(self) -> Call<'c> {
+    /// Ends the key, for a call that is made at once.
+    #[inline]
+    pub fn call(&mut self) -> Call<'_> {
+        Call::new(&mut self.key, self.site, self.claim.function)
+    }
+
+    /// Ends the key, for a call that is made later.
+    pub fn into_call<'c>(self) -> Call<'c, PendingKey> {
         Call::new(self.key.finish(), self.site, self.claim.function)
     }
 }

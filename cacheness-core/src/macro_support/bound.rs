@@ -8,7 +8,7 @@ use super::call::Call;
 use super::mode;
 use super::returns::{Memory, Plan, Strategy};
 use crate::cache::Look;
-use crate::key::Key;
+use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache};
 
 /// A call of a cached function with its arguments, not made yet: what the function added by `call = name` returns.
@@ -52,7 +52,7 @@ impl<F> fmt::Debug for Later<F> {
 
 /// Binds a call to what makes it.
 pub fn bind<R, S: Strategy<R>, M: Memory<S::Stored>, F: FnOnce() -> R>(
-    call: Call<'_>,
+    call: Call<'_, PendingKey>,
     plan: Plan<R, S, M>,
     make: F,
 ) -> BoundCall<R, Now<F>> {
@@ -61,7 +61,7 @@ pub fn bind<R, S: Strategy<R>, M: Memory<S::Stored>, F: FnOnce() -> R>(
 
 /// Binds a call to the future that makes it.
 pub fn bind_async<R, S: Strategy<R>, M: Memory<S::Stored>, F: Future<Output = R>>(
-    call: Call<'_>,
+    call: Call<'_, PendingKey>,
     plan: Plan<R, S, M>,
     make: F,
 ) -> BoundCall<R, Later<F>> {
@@ -69,7 +69,7 @@ pub fn bind_async<R, S: Strategy<R>, M: Memory<S::Stored>, F: Future<Output = R>
 }
 
 impl<R, B> BoundCall<R, B> {
-    fn new<S: Strategy<R>, M: Memory<S::Stored>>(call: Call<'_>, plan: &Plan<R, S, M>, body: B) -> Self {
+    fn new<S: Strategy<R>, M: Memory<S::Stored>>(call: Call<'_, PendingKey>, plan: &Plan<R, S, M>, body: B) -> Self {
         let key = call.key;
         let shared = plan.shared();
         let recall = move |cache: &Cache, key: &Key, ttl: Option<Duration>| {

@@ -9,10 +9,10 @@ use super::mode::{self, Mode};
 use super::returns::{Failing, Memory, Plan, Strategy};
 use super::site::Site;
 use crate::cache::{Look, PutOptions, Shared};
-use crate::default::{Current, current, report_without_cache};
+use crate::default::{self, Current, current, report_without_cache};
 use crate::flight::{Boarding, Landing};
 use crate::handler::Storable;
-use crate::key::{Key, PendingKey};
+use crate::key::{Key, KeyWriter};
 use crate::{Cache, CacheError, Result, default_cache};
 
 pub(super) const OPENING: &str = "open the cache for a function call";
@@ -22,8 +22,8 @@ pub(super) const READING_STALE: &str = "read an expired function result";
 pub(super) const WRITING: &str = "store a function result";
 
 /// One call of a cached function, with its key written.
-pub struct Call<'c> {
-    pub(super) key: PendingKey,
+pub struct Call<'c, K = &'c mut KeyWriter> {
+    pub(super) key: K,
     pub(super) cache: Option<&'c Cache>,
     pub(super) order: Order<'c>,
 }
@@ -35,6 +35,14 @@ pub(super) struct Order<'c> {
     pub(super) function: &'static Function,
     pub(super) ttl: Option<Duration>,
     extras: Option<&'c Extras>,
+}
+
+/// What memory says of a call.
+enum Live<R> {
+    Hit(R),
+    Miss,
+    /// The cache is not open, or the key takes longer to make.
+    NotAsked,
 }
 
 /// The cache that a call uses.
@@ -79,8 +87,8 @@ pub(super) struct Ready<'c, T> {
     pub(super) shared: Option<Shared<T>>,
 }
 
-impl<'c> Call<'c> {
-    pub(super) fn new(key: PendingKey, site: &'static Site, function: &'static Function) -> Self {
+impl<'c, K> Call<'c, K> {
+    pub(super) fn new(key: K, site: &'static Site, function: &'static Function) -> Self {
         Self { key, cache: None, order: Order { site, function, ttl: site.ttl, extras: None } }
     }
 
@@ -98,10 +106,13 @@ impl<'c> Call<'c> {
     pub fn extras(&mut self, extras: &'c Extras) {
         self.order.extras = Some(extras);
     }
+}
 
+impl<'c> Call<'c> {
     /// Answers the call from the cache, or runs the body and stores its result.
+    #[inline]
     pub fn run<R, S: Strategy<R>, M: Memory<S::Stored>, C: FnOnce(&R) -> bool, F: Failing<R>>(
-        self,
+        mut self,
         plan: Plan<R, S, M, C, F>,
         body: impl FnOnce() -> R,
     ) -> R {
@@ -111,6 +122,14 @@ impl<'c> Call<'c> {
         if mode == Mode::Bypass {
             return body();
         }
+        let look = match mode {
+            Mode::Usual => match self.live::<R, S>(shared) {
+                Live::Hit(result) => return result,
+                Live::Miss => Look::Beyond,
+                Live::NotAsked => Look::First,
+            },
+            _ => Look::First,
+        };
         let ready = match self.ready(mode, shared) {
             Ok(ready) => ready,
             Err(error) => return plan.refusal(&error).unwrap_or_else(body),
@@ -118,7 +137,7 @@ impl<'c> Call<'c> {
         if mode == Mode::Refresh {
             return ready.for_long().compute(plan, body).0;
         }
-        match ready.recall::<R, S>() {
+        match ready.recall::<R, S>(look) {
             Ok(Some(result)) => result,
             Ok(None) => ready.for_long().missed(plan, body),
             Err(error) => match plan.refusal(&error) {
@@ -131,6 +150,34 @@ impl<'c> Call<'c> {
         }
     }
 
+    /// Looks into memory before the key itself is made: what tells it apart is enough.
+    #[inline]
+    fn live<R, S: Strategy<R>>(&mut self, shared: Option<Shared<S::Stored>>) -> Live<R> {
+        let Some(shared) = shared else { return Live::NotAsked };
+        let current;
+        let cache = match self.cache {
+            Some(cache) => cache,
+            None => match default::current() {
+                Some(cache) => {
+                    current = cache;
+                    &current
+                }
+                None => return Live::NotAsked,
+            },
+        };
+        self.key.narrow(&cache.key_rules());
+        let Some(identity) = self.key.identity() else { return Live::NotAsked };
+        match cache.recall_live(identity, self.order.ttl, shared) {
+            Some(Some(stored)) => {
+                self.order.function.uses(cache);
+                self.order.function.hits.count();
+                Live::Hit(S::rebuild(stored))
+            }
+            Some(None) => Live::Miss,
+            None => Live::NotAsked,
+        }
+    }
+
     /// Resolves cache and key. A failure has been reported.
     fn ready<T: Storable>(self, mode: Mode, shared: Option<Shared<T>>) -> Result<Ready<'c, T>> {
         let cache = match self.cache {
@@ -140,7 +187,8 @@ impl<'c> Call<'c> {
                 None => Used::Opened(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
             },
         };
-        let key = self.key.within(&cache.key_rules()).resolve().inspect_err(|error| cache.report(KEYING, error))?;
+        self.key.narrow(&cache.key_rules());
+        let key = self.key.key().inspect_err(|error| cache.report(KEYING, error))?;
         Ok(Ready::new(cache, key, self.order, mode, shared))
     }
 }
@@ -151,8 +199,8 @@ impl<'c, T: Storable> Ready<'c, T> {
         Self { cache, key, order, mode, shared }
     }
 
-    fn recall<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall(&self.key, self.order.ttl, self.shared, Look::First)?;
+    fn recall<R, S: Strategy<R, Stored = T>>(&self, look: Look) -> Result<Option<R>> {
+        let stored = self.cache.recall(&self.key, self.order.ttl, self.shared, look)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 

@@ -13,7 +13,7 @@ use crate::handler::Storable;
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache, runtime};
 
-impl<'c> Call<'c> {
+impl<'c> Call<'c, PendingKey> {
     /// Answers the call from the cache, or runs the body and stores its result.
     pub async fn run_async<
         R,

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::function::Function;
 use super::scope;
 use super::site::{Place, Site};
+use crate::key::{KeyWriter, Scope};
 use crate::{CacheError, ErrorKind};
 
 /// A scope of keys, and the attribute that writes keys in it.
@@ -20,6 +21,8 @@ use crate::{CacheError, ErrorKind};
 pub(super) struct Claim {
     pub(super) function: &'static Function,
     scope: Box<str>,
+    /// The scope as keys have it, if it is short.
+    written: Option<Scope>,
     prefix: Option<&'static str>,
     version: Option<&'static str>,
     /// The attribute of the function, and the one that added the function beside it.
@@ -82,9 +85,11 @@ impl Claim {
     }
 
     pub(super) fn new(function: &'static Function, site: &Site) -> Self {
+        let scope = key_scope(function, site);
         Self {
             function,
-            scope: key_scope(function, site).into(),
+            written: Scope::of(&scope, site.prefix, site.version),
+            scope: scope.into(),
             prefix: site.prefix,
             version: site.version,
             holders: [OnceLock::new(), OnceLock::new()],
@@ -104,7 +109,29 @@ impl Claim {
         }
     }
 
+    /// A writer that has begun a key of the function.
+    #[inline]
+    pub(super) fn begin(&self) -> KeyWriter {
+        if let Some(written) = &self.written
+            && !self.contested.load(Ordering::Relaxed)
+        {
+            return KeyWriter::after(written);
+        }
+        self.begin_long()
+    }
+
+    #[cold]
+    fn begin_long(&self) -> KeyWriter {
+        let mut key = KeyWriter::new();
+        match self.conflict() {
+            None => key.scope(&self.scope, self.prefix, self.version),
+            Some(conflict) => key.fail(conflict),
+        }
+        key
+    }
+
     /// What the keys of the function begin with.
+    #[cfg(test)]
     pub(super) fn scope(&self) -> &str {
         &self.scope
     }

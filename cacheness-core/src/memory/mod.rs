@@ -120,17 +120,18 @@ impl Tier {
         }
     }
 
-    /// The value of a key, if it is here and may be given out.
+    /// The value of the key with this identity, if it is here and may be given out.
+    #[inline]
     pub(crate) fn get<T: 'static>(
         &self,
-        key: &Key,
+        identity: &[u8],
         keep: Keep<T>,
         reader_ttl: Option<Duration>,
         now: Timestamp,
     ) -> Option<T> {
         let held = match &self.shelves {
-            Shelves::Adaptive(shelves) => shelves.get(key.identity()),
-            Shelves::Ranked(shelves) => shelves.get(key.identity()),
+            Shelves::Adaptive(shelves) => shelves.get(identity),
+            Shelves::Ranked(shelves) => shelves.get(identity),
         };
         let value = held.as_ref().filter(|held| held.is_fresh(reader_ttl, now)).and_then(|held| {
             self.uses.note(&held.used, now);

@@ -45,7 +45,7 @@ fn keep(tier: &Tier, n: u32) {
 }
 
 fn get(tier: &Tier, n: u32) -> Option<u32> {
-    tier.get(&key(n), Keep::cloned(), None, START)
+    tier.get(key(n).identity(), Keep::cloned(), None, START)
 }
 
 /// Which of the numbers are there, without a use of them.
@@ -134,8 +134,8 @@ fn keys_with_one_hash_and_values_of_another_type_are_misses() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     keep(&tier, 1);
     let collides = key(2).with_hash(key(1).hash());
-    assert_eq!(tier.get(&collides, Keep::<u32>::cloned(), None, START), None);
-    assert_eq!(tier.get(&key(1), Keep::<i32>::cloned(), None, START), None);
+    assert_eq!(tier.get(collides.identity(), Keep::<u32>::cloned(), None, START), None);
+    assert_eq!(tier.get(key(1).identity(), Keep::<i32>::cloned(), None, START), None);
     assert_eq!(get(&tier, 1), Some(1));
 }
 
@@ -144,7 +144,7 @@ fn a_value_is_fresh_to_the_very_moment_its_entry_says() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     let ticket = tier.ticket(&key(1)).unwrap();
     tier.keep(&key(1), ticket, 1_u32, Keep::cloned(), &core(4, Some(SECOND)), START);
-    let at = |time, reader_ttl| tier.get(&key(1), Keep::<u32>::cloned(), reader_ttl, time);
+    let at = |time, reader_ttl| tier.get(key(1).identity(), Keep::<u32>::cloned(), reader_ttl, time);
     let end = START.after(SECOND);
     assert_eq!(at(end.before(Duration::from_micros(1)), None), Some(1));
     assert_eq!(at(end, None), None);
@@ -162,7 +162,7 @@ fn a_ttl_of_the_memory_ends_what_the_entry_would_allow() {
         ttl: Some(SECOND),
     });
     keep(&tier, 1);
-    let at = |time| tier.get(&key(1), Keep::<u32>::cloned(), None, time);
+    let at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, time);
     assert_eq!((at(START), at(START.after(SECOND))), (Some(1), None));
 }
 
@@ -206,7 +206,7 @@ fn the_index_is_told_once_of_many_uses_and_of_the_last_of_them() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     keep(&tier, 1);
     keep(&tier, 2);
-    let used_at = |time| tier.get(&key(1), Keep::<u32>::cloned(), None, time).unwrap();
+    let used_at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, time).unwrap();
     assert_eq!((1..=5).map(|n| used_at(START.after(SECOND * n))).sum::<u32>(), 5);
     let told = |tier: &Tier| {
         let mut told = Vec::new();

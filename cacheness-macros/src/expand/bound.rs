@@ -20,7 +20,7 @@ impl Expansion<'_> {
         let sig = self.bound_signature(function, shape, call);
         let original = &function.sig;
         let key = self.key(function, shape, Some(&original.ident));
-        let (setup, bound) = self.call(shape.output.span, false);
+        let (setup, bound) = self.call(shape, false);
         let plan = self.plan(shape, false);
         let make = self.call_original(function, shape, call);
         let bind = match original.asyncness {

@@ -95,7 +95,7 @@ impl Expansion<'_> {
     fn body(&self, function: &Function, shape: &Shape, body: &Group) -> TokenStream {
         let site = &self.site;
         let key = self.key(function, shape, None);
-        let (setup, call) = self.call(shape.output.span, true);
+        let (setup, call) = self.call(shape, true);
         let extras = self.extras();
         let plan = self.plan(shape, true);
         let ty = &shape.output.ty;
@@ -146,7 +146,9 @@ impl Expansion<'_> {
             ),
         };
         // Arguments that a `cfg` takes away leave nothing that changes the key.
+        let now = beside.is_none() && !shape.is_async();
         let binding = match (count, encode.len()) {
+            _ if now => quote_spanned!(*site=> let mut w),
             (_, 0) => quote_spanned!(*site=> let w),
             (0, _) => quote_spanned!(*site=> #[allow(unused_mut)] let mut w),
             _ => quote_spanned!(*site=> let mut w),
@@ -225,7 +227,7 @@ impl Expansion<'_> {
     }
 
     /// Statements that set up the call, and the call. One that `runs` the body may be told extras by it.
-    fn call(&self, output: Span, runs: bool) -> (TokenStream, TokenStream) {
+    fn call(&self, shape: &Shape, runs: bool) -> (TokenStream, TokenStream) {
         let (p, options) = (&self.p, self.options);
         let mut setup = TokenStream::new();
         if let Some(cache) = &options.cache {
@@ -238,10 +240,14 @@ impl Expansion<'_> {
         if runs && options.has_extras() {
             setup.extend(quote_spanned!(self.site=> let extras = &#p::Extras::new(); call.extras(extras);));
         }
+        let output = self.at(shape.output.span);
+        let now = runs && !shape.is_async();
         if setup.is_empty() {
-            return (setup, quote_spanned!(self.at(output)=> w.call()));
+            let call = if now { quote_spanned!(output=> w.call()) } else { quote_spanned!(output=> w.into_call()) };
+            return (setup, call);
         }
-        (quote_spanned!(self.site=> let mut call = w.call(); #setup), quote_spanned!(self.at(output)=> call))
+        let call = if now { quote_spanned!(self.site=> w.call()) } else { quote_spanned!(self.site=> w.into_call()) };
+        (quote_spanned!(self.site=> let mut call = #call; #setup), quote_spanned!(output=> call))
     }
 
     /// Statements before the body that tell tags and metadata, while the arguments are still there.

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The earliest point in time that can be told.
+    pub const MIN: Self = Self(i64::MIN);
+
     /// The latest point in time that can be told.
     pub const MAX: Self = Self(i64::MAX);
 
@@ -27,7 +30,14 @@ impl Timestamp {
         self.0
     }
 
+    /// By how many microseconds `earlier` was before this point; not more than zero if it was not before.
+    #[inline]
+    pub(crate) const fn micros_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// This point in time, later by `duration`.
+    #[inline]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(micros_of(duration)))
     }
@@ -43,8 +53,14 @@ impl Timestamp {
     }
 }
 
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Every hit asks for the time, so this does without wider numbers.
+#[inline]
 fn micros_of(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    let seconds = i64::try_from(duration.as_secs()).ok();
+    let micros = seconds.and_then(|seconds| seconds.checked_mul(MICROS_PER_SECOND));
+    micros.and_then(|micros| micros.checked_add(i64::from(duration.subsec_micros()))).unwrap_or(i64::MAX)
 }
 
 impl From<SystemTime> for Timestamp {
@@ -68,15 +84,32 @@ impl From<Timestamp> for SystemTime {
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time now. It may jump in both directions.
     fn now(&self) -> Timestamp;
+
+    /// The time at most 20 milliseconds ago, where that can be had for less than the time now.
+    fn roughly(&self) -> Timestamp {
+        self.now()
+    }
 }
+
+/// How long ago [`Clock::roughly`] may be.
+pub(crate) const ROUGHLY: Duration = Duration::from_millis(20);
 
 /// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[inline]
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
+    }
+
+    /// What the kernel noted at its last tick: 10 milliseconds ago at most.
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn roughly(&self) -> Timestamp {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        Timestamp(time.tv_sec.saturating_mul(MICROS_PER_SECOND).saturating_add(time.tv_nsec / 1000))
     }
 }
 

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const STRIPES: usize = 8;
@@ -15,13 +16,29 @@ struct Stripe(AtomicU64);
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// A thread that has not counted yet.
+const NONE: usize = usize::MAX;
+
 thread_local! {
-    static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed).min(SHARED);
+    static MINE: Cell<usize> = const { Cell::new(NONE) };
+}
+
+/// Without a destructor, it is there until the thread ends.
+fn mine() -> usize {
+    match MINE.get() {
+        NONE => {
+            let mine = NEXT.fetch_add(1, Ordering::Relaxed).min(SHARED);
+            MINE.set(mine);
+            mine
+        }
+        mine => mine,
+    }
 }
 
 impl Counter {
+    #[inline]
     pub(crate) fn count(&self) {
-        let mine = MINE.try_with(|mine| *mine).unwrap_or(SHARED);
+        let mine = mine();
         let count = &self.0[mine].0;
         if mine == SHARED {
             count.fetch_add(1, Ordering::Relaxed);

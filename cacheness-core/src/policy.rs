@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 
 /// How far an entry may lie in the future and still be served: clocks of two machines differ a little, a clock is set
 /// back by a second, and a reader may have asked for the time just before the entry was written.
-const CLOCK_SLACK: Duration = Duration::from_secs(60);
+const CLOCK_SLACK_MICROS: i64 = 60 * 1_000_000;
 
 /// Whether an entry may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub(crate) enum Verdict {
 ///
 /// More than that cannot be had from timestamps alone: an entry from ten years ahead that nobody touches for ten years
 /// looks newly written then. A call that finds it expired writes a new one in its place; a reader leaves it there.
+#[inline]
 pub(crate) fn judge(
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
@@ -44,8 +45,14 @@ pub(crate) fn judge(
         (Some(end), None) | (None, Some(end)) => end,
         (None, None) => return Verdict::Fresh,
     };
-    let slack = end.since(created_at).min(CLOCK_SLACK);
-    if now >= end || created_at.since(now) > slack { Verdict::Expired } else { Verdict::Fresh }
+    if now >= end || now < starts_at(created_at, end) { Verdict::Expired } else { Verdict::Fresh }
+}
+
+/// The `created_at - slack` of [`judge`]: from when on an entry is fresh that ends then.
+#[inline]
+pub(crate) fn starts_at(created_at: Timestamp, end: Timestamp) -> Timestamp {
+    let slack = end.micros_since(created_at).clamp(0, CLOCK_SLACK_MICROS);
+    Timestamp::from_micros(created_at.as_micros().saturating_sub(slack))
 }
 
 /// How many bytes to free.
@@ -82,6 +89,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const SECOND: Duration = Duration::from_secs(1);
     const MICRO: Duration = Duration::from_micros(1);
+    const CLOCK_SLACK: Duration = Duration::from_micros(CLOCK_SLACK_MICROS.unsigned_abs());
 
     fn with_ttl(ttl: Duration, now: Timestamp) -> Verdict {
         judge(CREATED, Some(CREATED.after(ttl)), None, now)

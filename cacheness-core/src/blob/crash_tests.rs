@@ -187,6 +187,35 @@ fn a_rename_without_sync_is_seen_lost_empty_and_torn() {
     }
 }
 
+/// The system has said once that the file could not be written, and takes it for written from then on.
+#[test]
+fn a_sync_that_failed_is_not_believed_the_next_time_and_the_file_is_written_anew() {
+    let (mut failed, mut removed) = (0, 0);
+    for call in 0..40 {
+        let vfs = SimVfs::new();
+        let blobs = open(&vfs);
+        let names: Vec<BlobName> = (0..3).map(|_| BlobName::unique()).collect();
+        names.iter().for_each(|name| write(&blobs, name, Durability::Interval).unwrap());
+        // The second fault meets the writing anew.
+        for later in [call, call / 4] {
+            vfs.fail_at(later, Fault::Errno(libc::EIO), Repeat::Once);
+            failed += usize::from(blobs.sync().is_err());
+            vfs.clear_faults();
+        }
+        if call % 2 == 0 {
+            removed += usize::from(blobs.remove(&names[0]).unwrap());
+        }
+        blobs.sync().unwrap();
+        assert_eq!(vfs_names(&vfs, STAGING), 0, "call {call}");
+        for seed in 0..30 {
+            let after = open(&vfs.crash(seed));
+            names[1..].iter().for_each(|name| assert_eq!(look(&after, name), Found::Whole, "call {call}"));
+        }
+        assert_eq!(look(&blobs, &names[0]) == Found::Nothing, call % 2 == 0);
+    }
+    assert!(failed > 6 && removed == 20, "{failed} syncs failed");
+}
+
 const FAULTS: [Fault; 4] =
     [Fault::Errno(libc::EIO), Fault::Errno(libc::ENOSPC), Fault::Errno(libc::EFBIG), Fault::Errno(libc::EMFILE)];
 

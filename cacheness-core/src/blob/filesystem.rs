@@ -13,6 +13,7 @@ use crate::vfs::root::{BLOBS, prepare_root};
 use crate::vfs::{DirEntry, FileKind, Vfs, io_kind, storage_error};
 use crate::{Durability, Result};
 
+mod anew;
 mod quarantine;
 mod shards;
 mod streams;
@@ -46,6 +47,8 @@ pub(crate) struct Files {
     quarantine: Quarantine,
     /// Blobs that are written and not synced.
     unsynced: Mutex<BTreeSet<BlobName>>,
+    /// Those of them whose sync has failed. That it succeeds the next time would mean nothing.
+    failed: Mutex<BTreeSet<BlobName>>,
     /// Held by the one who syncs, so that another one does not return before what it asked for is done.
     syncing: Mutex<()>,
 }
@@ -59,8 +62,8 @@ impl FilesystemBlobs {
         let root = prepare_root(&*vfs, root)?;
         let shards = Shards::new(root.join(BLOBS));
         let quarantine = Quarantine::new(&root);
-        let (unsynced, syncing) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Files { vfs, root, shards, quarantine, unsynced, syncing })))
+        let (unsynced, failed, syncing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Files { vfs, root, shards, quarantine, unsynced, failed, syncing })))
     }
 }
 
@@ -71,6 +74,16 @@ impl Files {
 
     fn unsynced(&self) -> MutexGuard<'_, BTreeSet<BlobName>> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, BTreeSet<BlobName>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits for it to be synced any more.
+    fn forget(&self, name: &BlobName) {
+        self.unsynced().remove(name);
+        self.failed().remove(name);
     }
 
     fn try_write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
@@ -123,10 +136,18 @@ impl Files {
 
     fn sync_file(&self, name: &BlobName) -> Result<()> {
         let path = self.path(name);
+        if self.failed().contains(name) {
+            anew::write_anew(&*self.vfs, &self.root, &path)?;
+            self.failed().remove(name);
+            return Ok(());
+        }
         match self.vfs.sync_file(&path) {
             // Removed, or replaced by something that was not written here.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(()),
-            synced => synced.map_err(|error| storage_error("sync", &path, error)),
+            synced => synced.map_err(|error| {
+                self.failed().insert(name.clone());
+                storage_error("sync", &path, error)
+            }),
         }
     }
 }
@@ -157,7 +178,7 @@ impl BlobBackend for FilesystemBlobs {
     }
 
     fn remove(&self, name: &BlobName) -> Result<bool> {
-        self.unsynced().remove(name);
+        self.forget(name);
         let path = self.path(name);
         match self.vfs.remove(&path) {
             Ok(()) => Ok(true),
@@ -168,7 +189,7 @@ impl BlobBackend for FilesystemBlobs {
 
     /// Moves the file to `quarantine/`. What is no regular file was not written here, and stays where it is.
     fn quarantine(&self, name: &BlobName) -> Result<()> {
-        self.unsynced().remove(name);
+        self.forget(name);
         self.quarantine.take(&*self.vfs, &self.path(name))
     }
 
@@ -180,7 +201,7 @@ impl BlobBackend for FilesystemBlobs {
     }
 
     /// One sync for each file written since the last call, and one for each directory these are in. What fails does
-    /// not keep the others from being synced, and is tried again by the next call.
+    /// not keep the others from being synced, and is tried again by the next call, a file by writing it anew.
     fn sync(&self) -> Result<()> {
         let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out, so that writers need not wait for the disk.

@@ -58,6 +58,10 @@ impl Engine {
         self.clock.now()
     }
 
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.store
     }

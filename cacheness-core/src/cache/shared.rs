@@ -100,7 +100,7 @@ impl Engine {
         look: Look,
     ) -> Option<T> {
         let (memory, shared) = (self.store().memory()?, shared?);
-        let value = memory.get(identity, shared.keep, reader_ttl, self.now());
+        let value = memory.get(identity, shared.keep, reader_ttl, self.clock());
         if value.is_none() && look == Look::First {
             memory.missed();
         }
@@ -150,7 +150,8 @@ impl Engine {
     pub(super) fn keep<T>(&self, key: &Key, value: &T, core: &Core, (ticket, shared): Keeping<T>) {
         let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
         if let Ok(copy) = catch_unwind(AssertUnwindSafe(|| shared.keep.copy(value))) {
-            memory.keep(key, ticket, copy, shared.keep, core, self.now());
+            let tell = |key: &Key, at| self.store().index().accessed(&IndexKey::of(key), at);
+            memory.keep(key, (ticket, shared.keep), copy, core, self.now(), tell);
         }
     }
 

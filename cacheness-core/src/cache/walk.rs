@@ -149,6 +149,9 @@ impl Entries {
     }
 
     /// Begins behind an entry that was seen before: with the last one of a page, the next page.
+    ///
+    /// A list that was read from already, also to its end, goes on behind this entry, wherever it was, and keeps its
+    /// conditions.
     pub fn after(mut self, entry: &Entry) -> Self {
         self.after = Some((entry.created_at(), entry.key.clone()));
         self.page.clear();

@@ -72,7 +72,7 @@ pub struct CacheMetadataConfig {
     /// Values in memory at most, at least 1. Default 100000.
     pub memory_cache_maxsize: u64,
     /// What the values in memory may weigh, in MB of 1024 × 1024 bytes from 1 to 1048576. A value weighs its encoded size
-    /// and 256 bytes. They lie in parts of at least 16 MB, if this is more; one that is heavier than half a part is not
+    /// and 512 bytes. They lie in parts of at least 16 MB, if this is more; one that is heavier than half a part is not
     /// kept. Default 128.
     pub memory_cache_max_mb: u64,
     /// How long a value is given out from memory before it is read from the index again, in seconds from a millionth of

@@ -85,9 +85,14 @@ impl KeyWriter {
 
     #[inline]
     pub(crate) fn with_rules(rules: KeyRules) -> Self {
+        Self::with_sink(Sink::new(), 0, rules)
+    }
+
+    #[inline]
+    fn with_sink(sink: Sink, length: u64, rules: KeyRules) -> Self {
         Self {
-            sink: Sink::new(),
-            length: 0,
+            sink,
+            length,
             rules,
             written: 0,
             depth: 0,
@@ -197,7 +202,7 @@ impl KeyWriter {
     /// A writer that has begun a key of a function.
     #[inline]
     pub(crate) fn after(scope: &Scope) -> Self {
-        Self { sink: Sink::Inline(scope.0), length: scope.0.encoding().len() as u64, ..Self::new() }
+        Self::with_sink(Sink::Inline(scope.0), scope.0.encoding().len() as u64, KeyRules::within(&Limits::DEFAULT))
     }
 
     /// What tells the key apart, if no more needs to be done to know that: most keys are short and have no paths.

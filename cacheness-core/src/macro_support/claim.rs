@@ -4,7 +4,7 @@
 //! a program may have two versions of a crate. So the keys of a function that may be nested have a hash of its tokens in
 //! their scope, and where two attributes claim one scope nevertheless, neither function is cached.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::OnceLock;
@@ -55,9 +55,38 @@ impl Hasher for AddressHasher {
     }
 }
 
+/// The claims that this thread met last, one for each place in the table.
+const RECENT: usize = 64;
+
+type Recent = [Cell<Option<Candidate>>; RECENT];
+
+thread_local! {
+    static RECENTLY: Recent = const { [const { Cell::new(None) }; RECENT] };
+}
+
+fn recent(closure: &'static str) -> usize {
+    // Attributes lie side by side in memory; the lowest bits of an address tell little.
+    (closure.as_ptr() as usize >> 3) % RECENT
+}
+
 impl Claim {
     /// The claim of the function whose closure has this type name, or of the one of the given name beside it.
+    #[inline]
     pub(super) fn of(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
+        RECENTLY.with(|recently| {
+            let place = &recently[recent(closure)];
+            match place.get() {
+                Some((name, at, claim)) if std::ptr::eq(name, closure) && std::ptr::eq(at, site.place) => claim,
+                _ => {
+                    let claim = Self::of_any(closure, beside, site);
+                    place.set(Some((closure, site.place, claim)));
+                    claim
+                }
+            }
+        })
+    }
+
+    fn of_any(closure: &'static str, beside: Option<&str>, site: &'static Site) -> &'static Self {
         KNOWN
             .try_with(|known| Self::known(&mut known.borrow_mut(), closure, beside, site))
             .unwrap_or_else(|_| Self::found(closure, beside, site))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
-use super::identity::{self, Secret, Slot};
+use super::identity::{Secret, Slot};
 use super::{Evicted, Held, MemoryBounds, parts_of};
 
 pub(super) struct Adaptive {
@@ -23,7 +23,7 @@ struct Weights {
 
 impl Weighter<Slot, Arc<Held>> for Weights {
     fn weight(&self, _: &Slot, held: &Arc<Held>) -> u64 {
-        held.bytes.max(self.least)
+        held.terms.bytes.max(self.least)
     }
 }
 
@@ -34,8 +34,8 @@ struct Aside;
 impl Lifecycle<Slot, Arc<Held>> for Aside {
     type RequestState = Evicted;
 
-    fn on_evict(&self, evicted: &mut Evicted, slot: Slot, held: Arc<Held>) {
-        evicted.push((slot, held));
+    fn on_evict(&self, evicted: &mut Evicted, _: Slot, held: Arc<Held>) {
+        evicted.push(held);
     }
 }
 
@@ -63,25 +63,25 @@ impl Adaptive {
     }
 
     /// Keeps a value unless there is one: of two readers, both have read the same.
-    pub(super) fn insert(&self, slot: Slot, held: Arc<Held>, evicted: &mut Evicted) {
-        if self.values.contains_key(identity::of(&slot.0)) {
-            return evicted.push((slot, held));
+    pub(super) fn insert(&self, held: Arc<Held>, evicted: &mut Evicted) {
+        if self.values.contains_key(held.key.identity()) {
+            return evicted.push(held);
         }
-        self.bytes.fetch_add(held.bytes, Ordering::Relaxed);
-        self.values.insert_with_lifecycle(slot, held, evicted);
-        let freed = evicted.iter().map(|(_, held)| held.bytes).sum();
+        self.bytes.fetch_add(held.terms.bytes, Ordering::Relaxed);
+        self.values.insert_with_lifecycle(Slot(Arc::clone(&held)), held, evicted);
+        let freed = evicted.iter().map(|held| held.terms.bytes).sum();
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, identity: &[u8]) -> Option<Arc<Held>> {
         let (_, held) = self.values.remove(identity)?;
-        self.bytes.fetch_sub(held.bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(held.terms.bytes, Ordering::Relaxed);
         Some(held)
     }
 
     pub(super) fn clear(&self) {
         let values: Vec<_> = self.values.drain().collect();
-        let freed = values.iter().map(|(_, held)| held.bytes).sum();
+        let freed = values.iter().map(|(_, held)| held.terms.bytes).sum();
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
     }
 

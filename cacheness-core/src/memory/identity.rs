@@ -2,34 +2,37 @@
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
 
+use super::Held;
 use crate::digest;
-use crate::entry::IndexKey;
 
-/// The key of a value in memory. Borrows as its identity, so that it is found without being made.
+/// The key of a value in memory, which lies beside the value. Borrows as its identity, so that it is found without being
+/// made.
 #[derive(Clone, Debug)]
-pub(super) struct Slot(pub(super) IndexKey);
+pub(super) struct Slot(pub(super) Arc<Held>);
 
-/// The identity in an index key.
-pub(super) fn of(key: &IndexKey) -> &[u8] {
-    key.identity()
+impl Slot {
+    pub(super) fn identity(&self) -> &[u8] {
+        self.0.key.identity()
+    }
 }
 
 impl Borrow<[u8]> for Slot {
     fn borrow(&self) -> &[u8] {
-        of(&self.0)
+        self.identity()
     }
 }
 
 impl Hash for Slot {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        of(&self.0).hash(state);
+        self.identity().hash(state);
     }
 }
 
 impl PartialEq for Slot {
     fn eq(&self, other: &Self) -> bool {
-        of(&self.0) == of(&other.0)
+        self.identity() == other.identity()
     }
 }
 

@@ -18,9 +18,9 @@ impl<T: Clone + Send + Sync + 'static> Keep<T> {
     }
 }
 
-fn hold<T: Any + Send + Sync>(value: T, terms: Held<()>) -> Arc<Held> {
-    let Held { created_at, expires_at, reread_at, bytes, used, value: () } = terms;
-    Arc::new(Held { created_at, expires_at, reread_at, bytes, used, value })
+fn hold<T: Any + Send + Sync>(value: T, about: Held<()>) -> Arc<Held> {
+    let Held { key, terms, used, value: () } = about;
+    Arc::new(Held { key, terms, used, value })
 }
 
 impl<T> Keep<T> {
@@ -28,8 +28,8 @@ impl<T> Keep<T> {
         (self.copy)(value)
     }
 
-    pub(super) fn hold(&self, value: T, terms: Held<()>) -> Arc<Held> {
-        (self.hold)(value, terms)
+    pub(super) fn hold(&self, value: T, about: Held<()>) -> Arc<Held> {
+        (self.hold)(value, about)
     }
 
     /// A copy of the value, if it is a `T`.

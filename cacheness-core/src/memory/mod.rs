@@ -10,6 +10,7 @@ mod adaptive;
 mod identity;
 mod keep;
 mod ranked;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -24,44 +25,30 @@ pub(crate) use keep::Keep;
 pub(crate) use turns::Ticket;
 
 use self::adaptive::Adaptive;
-use self::identity::Slot;
 use self::ranked::{Ranked, Ranking};
+use self::terms::Terms;
 use self::turns::Turns;
 use self::uses::{Use, Uses};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::MemoryBounds;
 use crate::counter::Counter;
 use crate::entry::{Core, IndexKey};
 use crate::key::Key;
-use crate::policy::{Verdict, judge};
 
-/// What a value takes beside its bytes: its key, its place in the order of eviction, and what is known about it.
-const OVERHEAD: u64 = 256;
 /// A part that has its own lock is not smaller than this: a value may take half of it.
 const SMALLEST_PART_BYTES: u64 = 16 << 20;
 
-/// A value in memory, with what it may be used for.
+/// A value in memory, with its key and what it may be used for, all in one piece.
 pub(crate) struct Held<V: ?Sized = dyn Any + Send + Sync> {
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    /// When it is to be read from the index again.
-    reread_at: Option<Timestamp>,
-    bytes: u64,
-    used: Arc<Use>,
+    key: Key,
+    terms: Terms,
+    used: Use,
     value: V,
-}
-
-impl Held {
-    /// Whether it may be given out now, to a reader with this time to live.
-    pub(crate) fn is_fresh(&self, reader_ttl: Option<Duration>, now: Timestamp) -> bool {
-        self.reread_at.is_none_or(|at| now < at && now >= self.created_at)
-            && judge(self.created_at, self.expires_at, reader_ttl, now) == Verdict::Fresh
-    }
 }
 
 impl<V: ?Sized> fmt::Debug for Held<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Held").field("key", &self.key).field("terms", &self.terms).finish_non_exhaustive()
     }
 }
 
@@ -71,7 +58,7 @@ impl<V: ?Sized> fmt::Debug for Held<V> {
 pub struct MemoryStats {
     /// Values in memory.
     pub entries: u64,
-    /// What they weigh: their encoded size and 256 bytes each.
+    /// What they weigh: their encoded size and 512 bytes each.
     pub bytes: u64,
     /// Reads that were answered from memory.
     pub hits: u64,
@@ -99,7 +86,7 @@ enum Shelves {
 }
 
 /// Values that were taken out. They are dropped when no lock is held: their code is the user's.
-type Evicted = Vec<(Slot, Arc<Held>)>;
+type Evicted = Vec<Arc<Held>>;
 
 impl Tier {
     pub(crate) fn new(bounds: MemoryBounds) -> Self {
@@ -127,20 +114,18 @@ impl Tier {
         identity: &[u8],
         keep: Keep<T>,
         reader_ttl: Option<Duration>,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Option<T> {
         let held = match &self.shelves {
             Shelves::Adaptive(shelves) => shelves.get(identity),
             Shelves::Ranked(shelves) => shelves.get(identity),
         };
-        let value = held.as_ref().filter(|held| held.is_fresh(reader_ttl, now)).and_then(|held| {
-            self.uses.note(&held.used, now);
-            keep.copy_of(held)
-        });
-        if value.is_some() {
-            self.hits.count();
-        }
-        value
+        let held = held?;
+        let now = held.terms.fresh_at(reader_ttl, clock)?;
+        let value = keep.copy_of(&held)?;
+        self.uses.note(&held, now);
+        self.hits.count();
+        Some(value)
     }
 
     /// Counts a read that found nothing here.
@@ -154,33 +139,35 @@ impl Tier {
         self.turns.ticket(key.hash())
     }
 
-    /// Keeps a value that was read, or written in one change, since the ticket was given.
-    pub(crate) fn keep<T>(&self, key: &Key, ticket: Ticket, value: T, keep: Keep<T>, core: &Core, now: Timestamp) {
-        let bytes = weight_of(core.raw_size);
-        if bytes > self.largest {
+    /// Keeps a value that was read, or written in one change, since the ticket was given. Tells when those were used that
+    /// go for it.
+    pub(crate) fn keep<T>(
+        &self,
+        key: &Key,
+        (ticket, keep): (Ticket, Keep<T>),
+        value: T,
+        core: &Core,
+        now: Timestamp,
+        mut tell: impl FnMut(&Key, Timestamp),
+    ) {
+        let terms = Terms::of(core, self.ttl, now);
+        if terms.bytes > self.largest {
             return;
         }
-        let used = Arc::new(Use::of(IndexKey::of(key), now));
-        let slot = Slot(used.key.clone());
-        let terms = Held {
-            created_at: core.created_at,
-            expires_at: core.expires_at,
-            reread_at: self.ttl.map(|ttl| now.after(ttl)),
-            bytes,
-            used,
-            value: (),
-        };
-        let held = keep.hold(value, terms);
+        let held = keep.hold(value, Held { key: key.clone(), terms, used: Use::at(now), value: () });
         let mut evicted = Vec::new();
         self.turns.if_valid(ticket, || match &self.shelves {
-            Shelves::Adaptive(shelves) => shelves.insert(slot, held, &mut evicted),
-            Shelves::Ranked(shelves) => shelves.insert(slot, held, &mut evicted),
+            Shelves::Adaptive(shelves) => shelves.insert(held, &mut evicted),
+            Shelves::Ranked(shelves) => shelves.insert(held, &mut evicted),
         });
+        for held in evicted {
+            held.used.last().into_iter().for_each(|at| tell(&held.key, at));
+        }
     }
 
     /// Whether a value of so many encoded bytes is kept at all.
     pub(crate) fn has_room_for(&self, raw_size: u64) -> bool {
-        weight_of(raw_size) <= self.largest
+        terms::weight_of(raw_size) <= self.largest
     }
 
     /// Takes the value of a key out, and keeps none until the change is over. Says when it was used, if nobody was told.
@@ -188,8 +175,8 @@ impl Tier {
         let mut removed = None;
         self.turns.begin(key.hash(), || {
             removed = match &self.shelves {
-                Shelves::Adaptive(shelves) => shelves.remove(identity::of(key)),
-                Shelves::Ranked(shelves) => shelves.remove(identity::of(key)),
+                Shelves::Adaptive(shelves) => shelves.remove(key.identity()),
+                Shelves::Ranked(shelves) => shelves.remove(key.identity()),
             }
         });
         let last_use = removed.and_then(|held| held.used.end());
@@ -197,7 +184,7 @@ impl Tier {
     }
 
     /// Tells of the uses that nobody was told of yet.
-    pub(crate) fn settle(&self, tell: impl FnMut(&IndexKey, Timestamp)) {
+    pub(crate) fn settle(&self, tell: impl FnMut(&Key, Timestamp)) {
         self.uses.settle(tell);
     }
 
@@ -249,8 +236,4 @@ fn parts_of(bounds: &MemoryBounds) -> u64 {
     let parts = (PARTS_EACH * processors).clamp(1, most.max(1));
     // The power of two below, so that no part is smaller than that.
     1 << parts.ilog2()
-}
-
-fn weight_of(raw_size: u64) -> u64 {
-    raw_size.saturating_add(OVERHEAD)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::identity::{self, Secret, Slot};
+use super::identity::{Secret, Slot};
 use super::{Evicted, Held, MemoryBounds, parts_of};
 use crate::config::MemoryPolicy;
 
@@ -51,7 +51,6 @@ struct Part {
 }
 
 struct Value {
-    held: Arc<Held>,
     rank: Rank,
     uses: u64,
 }
@@ -92,8 +91,8 @@ impl Ranked {
     }
 
     /// Keeps a value unless there is one: of two readers, both have read the same.
-    pub(super) fn insert(&self, slot: Slot, held: Arc<Held>, evicted: &mut Evicted) {
-        self.part(identity::of(&slot.0)).insert(slot, held, evicted);
+    pub(super) fn insert(&self, held: Arc<Held>, evicted: &mut Evicted) {
+        self.part(held.key.identity()).insert(held, evicted);
     }
 
     pub(super) fn remove(&self, identity: &[u8]) -> Option<Arc<Held>> {
@@ -103,9 +102,8 @@ impl Ranked {
     pub(super) fn clear(&self) {
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            part.order.clear();
             part.bytes = 0;
-            let values: Vec<_> = part.values.drain().collect();
+            let values = (std::mem::take(&mut part.order), part.values.drain().collect::<Vec<_>>());
             drop(part);
             drop(values);
         }
@@ -142,44 +140,43 @@ impl Part {
 
     fn hit(&mut self, identity: &[u8]) -> Option<Arc<Held>> {
         let moves = matches!(self.ranking, Ranking::LastUse | Ranking::Uses);
-        let value = self.values.get_mut(identity)?;
-        let held = Arc::clone(&value.held);
+        let (slot, value) = self.values.get_key_value(identity)?;
+        let held = Arc::clone(&slot.0);
         if moves {
-            value.uses += 1;
-            let (uses, before) = (value.uses, value.rank);
-            let now = self.rank(uses);
+            let (uses, before) = (value.uses + 1, value.rank);
+            let rank = self.rank(uses);
             if let Some(slot) = self.order.remove(&before) {
-                self.order.insert(now, slot);
+                self.order.insert(rank, slot);
             }
             if let Some(value) = self.values.get_mut(identity) {
-                value.rank = now;
+                *value = Value { rank, uses };
             }
         }
         Some(held)
     }
 
-    fn insert(&mut self, slot: Slot, held: Arc<Held>, evicted: &mut Evicted) {
-        if self.values.contains_key(identity::of(&slot.0)) {
-            return evicted.push((slot, held));
+    fn insert(&mut self, held: Arc<Held>, evicted: &mut Evicted) {
+        if self.values.contains_key(held.key.identity()) {
+            return evicted.push(held);
         }
-        while self.values.len() >= self.max_entries || self.bytes + held.bytes > self.max_bytes {
+        let bytes = held.terms.bytes;
+        while self.values.len() >= self.max_entries || self.bytes + bytes > self.max_bytes {
             let Some((_, first)) = self.order.pop_first() else { break };
-            if let Some(value) = self.values.remove(identity::of(&first.0)) {
-                self.bytes -= value.held.bytes;
-                evicted.push((first, value.held));
-            }
+            self.bytes -= first.0.terms.bytes;
+            self.values.remove(first.identity());
+            evicted.push(first.0);
         }
-        let rank = self.rank(1);
-        self.bytes += held.bytes;
+        let (rank, slot) = (self.rank(1), Slot(held));
+        self.bytes += bytes;
         self.order.insert(rank, slot.clone());
-        self.values.insert(slot, Value { held, rank, uses: 1 });
+        self.values.insert(slot, Value { rank, uses: 1 });
     }
 
     fn remove(&mut self, identity: &[u8]) -> Option<Arc<Held>> {
-        let value = self.values.remove(identity)?;
+        let (slot, value) = self.values.remove_entry(identity)?;
         self.order.remove(&value.rank);
-        self.bytes -= value.held.bytes;
-        Some(value.held)
+        self.bytes -= slot.0.terms.bytes;
+        Some(slot.0)
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ToKey;
+use crate::clock::ManualClock;
 use crate::compress::StoredCodec;
 use crate::config::MemoryPolicy;
 use crate::entry::Core;
@@ -37,7 +38,7 @@ fn core(raw_size: u64, ttl: Option<Duration>) -> Core {
 
 fn keep_sized(tier: &Tier, n: u32, raw_size: u64) {
     let ticket = tier.ticket(&key(n)).unwrap();
-    tier.keep(&key(n), ticket, n, Keep::cloned(), &core(raw_size, None), START);
+    tier.keep(&key(n), (ticket, Keep::cloned()), n, &core(raw_size, None), START, |_, _| ());
 }
 
 fn keep(tier: &Tier, n: u32) {
@@ -45,7 +46,7 @@ fn keep(tier: &Tier, n: u32) {
 }
 
 fn get(tier: &Tier, n: u32) -> Option<u32> {
-    tier.get(key(n).identity(), Keep::cloned(), None, START)
+    tier.get(key(n).identity(), Keep::cloned(), None, &ManualClock::new(START))
 }
 
 /// Which of the numbers are there, without a use of them.
@@ -110,7 +111,7 @@ fn neither_entries_nor_bytes_go_over_their_limit() {
         (0..1000).for_each(|n| keep_sized(&heavy, n, 10_000));
         let stats = heavy.stats();
         assert!((500_000..=1 << 20).contains(&stats.bytes), "{policy}: {stats:?}");
-        assert_eq!(stats.bytes, stats.entries * 10_256, "{policy}");
+        assert_eq!(stats.bytes, stats.entries * 10_512, "{policy}");
         heavy.clear();
         assert_eq!((heavy.stats().entries, heavy.stats().bytes), (0, 0), "{policy}");
     }
@@ -134,8 +135,8 @@ fn keys_with_one_hash_and_values_of_another_type_are_misses() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     keep(&tier, 1);
     let collides = key(2).with_hash(key(1).hash());
-    assert_eq!(tier.get(collides.identity(), Keep::<u32>::cloned(), None, START), None);
-    assert_eq!(tier.get(key(1).identity(), Keep::<i32>::cloned(), None, START), None);
+    assert_eq!(tier.get(collides.identity(), Keep::<u32>::cloned(), None, &ManualClock::new(START)), None);
+    assert_eq!(tier.get(key(1).identity(), Keep::<i32>::cloned(), None, &ManualClock::new(START)), None);
     assert_eq!(get(&tier, 1), Some(1));
 }
 
@@ -143,8 +144,8 @@ fn keys_with_one_hash_and_values_of_another_type_are_misses() {
 fn a_value_is_fresh_to_the_very_moment_its_entry_says() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     let ticket = tier.ticket(&key(1)).unwrap();
-    tier.keep(&key(1), ticket, 1_u32, Keep::cloned(), &core(4, Some(SECOND)), START);
-    let at = |time, reader_ttl| tier.get(key(1).identity(), Keep::<u32>::cloned(), reader_ttl, time);
+    tier.keep(&key(1), (ticket, Keep::cloned()), 1_u32, &core(4, Some(SECOND)), START, |_, _| ());
+    let at = |time, reader_ttl| tier.get(key(1).identity(), Keep::<u32>::cloned(), reader_ttl, &ManualClock::new(time));
     let end = START.after(SECOND);
     assert_eq!(at(end.before(Duration::from_micros(1)), None), Some(1));
     assert_eq!(at(end, None), None);
@@ -162,7 +163,7 @@ fn a_ttl_of_the_memory_ends_what_the_entry_would_allow() {
         ttl: Some(SECOND),
     });
     keep(&tier, 1);
-    let at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, time);
+    let at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, &ManualClock::new(time));
     assert_eq!((at(START), at(START.after(SECOND))), (Some(1), None));
 }
 
@@ -173,10 +174,10 @@ fn what_was_read_before_a_change_is_not_kept_after_it_began() {
     let before = tier.ticket(&key(1)).unwrap();
     let (change, _) = tier.change(&index_key);
     assert!(tier.ticket(&key(1)).is_none(), "nobody knows yet what will be there");
-    tier.keep(&key(1), before, 1_u32, Keep::cloned(), &core(4, None), START);
+    tier.keep(&key(1), (before, Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
     assert_eq!(get(&tier, 1), None);
     drop(change);
-    tier.keep(&key(1), before, 1_u32, Keep::cloned(), &core(4, None), START);
+    tier.keep(&key(1), (before, Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
     assert_eq!(get(&tier, 1), None, "the change may have put another value there");
     keep(&tier, 1);
     assert_eq!(get(&tier, 1), Some(1));
@@ -192,7 +193,7 @@ fn who_makes_the_only_change_may_keep_what_it_wrote() {
         let ticket = tier.ticket(&key(1)).unwrap();
         drop(tier.change(&index_key));
         others();
-        tier.keep(&key(1), ticket.after_own_change(), 1_u32, Keep::cloned(), &core(4, None), START);
+        tier.keep(&key(1), (ticket.after_own_change(), Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
         let kept = get(&tier, 1).is_some();
         drop(tier.change(&index_key));
         kept
@@ -206,7 +207,7 @@ fn the_index_is_told_once_of_many_uses_and_of_the_last_of_them() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     keep(&tier, 1);
     keep(&tier, 2);
-    let used_at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, time).unwrap();
+    let used_at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, &ManualClock::new(time)).unwrap();
     assert_eq!((1..=5).map(|n| used_at(START.after(SECOND * n))).sum::<u32>(), 5);
     let told = |tier: &Tier| {
         let mut told = Vec::new();
@@ -240,7 +241,7 @@ fn values_are_dropped_when_no_lock_is_held() {
         for n in [1, 2, 1, 1] {
             let ticket = tier.ticket(&key(n)).unwrap();
             let value = Nosy(Arc::clone(&tier), Arc::clone(&dropped));
-            tier.keep(&key(n), ticket, value, Keep::cloned(), &core(4, None), START);
+            tier.keep(&key(n), (ticket, Keep::cloned()), value, &core(4, None), START, |_, _| ());
         }
         drop(tier.change(&IndexKey::of(&key(1))));
         tier.clear();
@@ -294,7 +295,7 @@ proptest! {
             }
             let (stats, there) = (tier.stats(), present(&tier, 0..20));
             prop_assert_eq!(stats.entries, there.len() as u64);
-            prop_assert_eq!(stats.bytes, there.len() as u64 * 260);
+            prop_assert_eq!(stats.bytes, there.len() as u64 * 516);
             prop_assert!(stats.entries <= 8);
         }
     }

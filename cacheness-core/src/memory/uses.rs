@@ -3,18 +3,18 @@
 //! The first use of a value since the index was told puts it on a list; all later ones write one number.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::Held;
 use crate::clock::Timestamp;
-use crate::entry::IndexKey;
+use crate::key::Key;
 
 const LISTS: usize = 16;
-/// So many wait at most, or so.
-const MANY: usize = 8192;
+/// More than this are told of by the next hit. Few get there: flushing, evicting and listing tell of all.
+const MANY: usize = 1 << 17;
 
 #[derive(Debug)]
 pub(super) struct Use {
-    pub(super) key: IndexKey,
     at: AtomicI64,
     listed: AtomicBool,
     /// The value was taken out for a change of its entry.
@@ -23,44 +23,50 @@ pub(super) struct Use {
 
 #[derive(Debug, Default)]
 pub(super) struct Uses {
-    lists: [Mutex<Vec<Arc<Use>>>; LISTS],
+    /// Weak: a value that is gone must not stay for this.
+    lists: [Mutex<Vec<Weak<Held>>>; LISTS],
     waiting: AtomicUsize,
 }
 
 impl Use {
-    pub(super) fn of(key: IndexKey, at: Timestamp) -> Self {
-        Self { key, at: AtomicI64::new(at.as_micros()), listed: AtomicBool::new(false), ended: AtomicBool::new(false) }
+    pub(super) fn at(now: Timestamp) -> Self {
+        Self { at: AtomicI64::new(now.as_micros()), listed: AtomicBool::new(false), ended: AtomicBool::new(false) }
     }
 
-    fn at(&self) -> Timestamp {
+    fn time(&self) -> Timestamp {
         Timestamp::from_micros(self.at.load(Ordering::Relaxed))
+    }
+
+    /// When it was used, if that is still to be told.
+    pub(super) fn last(&self) -> Option<Timestamp> {
+        self.listed.load(Ordering::SeqCst).then(|| self.time())
     }
 
     /// The end of its noting: when it was used, if that is still to be told.
     pub(super) fn end(&self) -> Option<Timestamp> {
         self.ended.store(true, Ordering::SeqCst);
-        self.listed.load(Ordering::SeqCst).then(|| self.at())
+        self.last()
     }
 }
 
 impl Uses {
     #[inline]
-    pub(super) fn note(&self, used: &Arc<Use>, now: Timestamp) {
-        let now = now.as_micros();
-        // Many threads that use one value within a microsecond need not write.
+    pub(super) fn note(&self, held: &Arc<Held>, now: Timestamp) {
+        let (used, now) = (&held.used, now.as_micros());
+        // Many threads that use one value at one time need not write.
         if used.at.load(Ordering::Relaxed) != now {
             used.at.store(now, Ordering::Relaxed);
         }
         if !used.listed.load(Ordering::Relaxed) {
-            self.list(used);
+            self.list(held);
         }
     }
 
     #[cold]
-    fn list(&self, used: &Arc<Use>) {
-        if !used.listed.swap(true, Ordering::SeqCst) && !used.ended.load(Ordering::SeqCst) {
+    fn list(&self, held: &Arc<Held>) {
+        if !held.used.listed.swap(true, Ordering::SeqCst) && !held.used.ended.load(Ordering::SeqCst) {
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            lock(&self.lists[used.key.hash() as usize % LISTS]).push(Arc::clone(used));
+            lock(&self.lists[held.key.hash() as usize % LISTS]).push(Arc::downgrade(held));
         }
     }
 
@@ -68,18 +74,18 @@ impl Uses {
         self.waiting.load(Ordering::Relaxed) >= MANY
     }
 
-    pub(super) fn settle(&self, mut tell: impl FnMut(&IndexKey, Timestamp)) {
+    pub(super) fn settle(&self, mut tell: impl FnMut(&Key, Timestamp)) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
         for list in &self.lists {
             let listed = std::mem::take(&mut *lock(list));
             self.waiting.fetch_sub(listed.len(), Ordering::SeqCst);
-            for used in listed {
+            for held in listed.iter().filter_map(Weak::upgrade) {
                 // Before the time is read: whoever uses it after that puts it on the list again.
-                used.listed.store(false, Ordering::SeqCst);
-                if !used.ended.load(Ordering::SeqCst) {
-                    tell(&used.key, used.at());
+                held.used.listed.store(false, Ordering::SeqCst);
+                if !held.used.ended.load(Ordering::SeqCst) {
+                    tell(&held.key, held.used.time());
                 }
             }
         }

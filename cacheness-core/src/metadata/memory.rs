@@ -206,6 +206,10 @@ impl MetadataBackend for MemoryIndex {
         Totals { entries: tables.rows.len() as u64, bytes: tables.bytes }
     }
 
+    fn replacements(&self) -> u64 {
+        0
+    }
+
     fn flush(&self) -> Result<()> {
         Ok(())
     }

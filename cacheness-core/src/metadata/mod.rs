@@ -3,11 +3,15 @@
 mod memory;
 mod record;
 pub(crate) mod sled;
+#[cfg(test)]
+mod watched;
 
 use std::fmt;
 
 pub(crate) use memory::MemoryIndex;
 pub(crate) use record::{Payload, Record};
+#[cfg(test)]
+pub(crate) use watched::{Call, Watched};
 
 use crate::clock::Timestamp;
 use crate::digest;
@@ -70,6 +74,10 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
 
     /// How many records there are, and the bytes that they and their values take.
     fn totals(&self) -> Totals;
+
+    /// How often it was replaced since it was opened, after damage or an error: each time records may have been lost, and
+    /// older ones have come back.
+    fn replacements(&self) -> u64;
 
     /// Brings everything that was put to the disk.
     fn flush(&self) -> Result<()>;

@@ -30,7 +30,7 @@ impl Coherent {
     }
 
     fn settle(&self) {
-        self.memory.settle(|key, at| self.index.accessed(key, at));
+        self.memory.settle(|key, at| self.index.accessed(&IndexKey::of(key), at));
     }
 }
 
@@ -114,6 +114,10 @@ impl MetadataBackend for Coherent {
 
     fn totals(&self) -> Totals {
         self.index.totals()
+    }
+
+    fn replacements(&self) -> u64 {
+        self.index.replacements()
     }
 
     fn flush(&self) -> Result<()> {

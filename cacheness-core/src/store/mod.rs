@@ -8,6 +8,8 @@ pub(crate) mod blob_store;
 mod coherent;
 #[cfg(test)]
 mod configured_tests;
+#[cfg(test)]
+mod flush_tests;
 mod flusher;
 mod manifest;
 mod open;
@@ -116,7 +118,7 @@ impl Store {
     /// Tells the index of the uses of values in memory.
     pub(crate) fn settle_uses(&self) {
         if let Some(memory) = &self.memory {
-            memory.settle(|key, at| self.index.accessed(key, at));
+            memory.settle(|key, at| self.index.accessed(&IndexKey::of(key), at));
         }
     }
 

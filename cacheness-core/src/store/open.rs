@@ -139,12 +139,17 @@ impl Store {
 
     /// A store that lives and dies with the process.
     pub(crate) fn in_memory(config: &CacheConfig) -> Self {
-        let (index, memory) = before(Arc::new(MemoryIndex::default()), config);
+        Self::of_parts(Arc::new(MemoryIndex::default()), Arc::new(MemoryBlobs::new()), config)
+    }
+
+    /// A store without a directory of its own, which flushes when it is told to.
+    pub(crate) fn of_parts(index: Arc<dyn MetadataBackend>, blobs: Arc<dyn BlobBackend>, config: &CacheConfig) -> Self {
+        let (index, memory) = before(index, config);
         Self {
             root: None,
             index,
             memory,
-            blobs: Arc::new(MemoryBlobs::new()),
+            blobs,
             settings: Settings::of(config),
             flusher: None,
             retired: Arc::default(),

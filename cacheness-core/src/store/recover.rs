@@ -1,13 +1,14 @@
 //! Bringing index and blobs together again after an index was not closed, was damaged or is gone.
 
 use std::collections::HashSet;
+use std::error::Error;
 
 use super::blob_store::key;
 use super::opened::Opened;
 use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
 use crate::entry::{self, Entry, IndexKey};
-use crate::error::Result;
+use crate::error::{CacheError, Result};
 use crate::format::{self, HeaderRead};
 use crate::limits::Limits;
 use crate::metadata::sled::Health;
@@ -60,7 +61,7 @@ enum UseOf {
     TakenUp,
     /// Its key has a newer value, or it was never committed.
     None,
-    /// Its header cannot be read.
+    /// It is no whole blob, or cannot be read.
     Damaged,
 }
 
@@ -80,7 +81,12 @@ fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>)
 
 /// Makes the record of a blob from its header, unless the blob is damaged or its key has a newer value.
 fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<UseOf> {
-    let Some(entry) = entry_of(blobs, name, limits)? else { return Ok(UseOf::Damaged) };
+    let entry = match entry_of(blobs, name, limits) {
+        Ok(Some(entry)) => entry,
+        Ok(None) => return Ok(UseOf::Damaged),
+        Err(error) if is_of_the_medium(&error) => return Ok(UseOf::Damaged),
+        Err(error) => return Err(error),
+    };
     let newer = match index.get(&entry.key)? {
         Some(record) => record.core()?.created_at >= entry.core.created_at,
         None => false,
@@ -99,6 +105,13 @@ fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName
         log::debug!("blob {older} stays though its value was replaced: {error}");
     }
     Ok(UseOf::TakenUp)
+}
+
+/// Whether a file cannot be read because the disk has lost it. Other errors may be gone the next time, and then so would
+/// be the reason to give the value up.
+fn is_of_the_medium(error: &CacheError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_storage() && source.and_then(std::io::Error::raw_os_error) == Some(libc::EIO)
 }
 
 /// The entry that a blob's header tells; `None` if it is not whole.
@@ -145,3 +158,6 @@ fn whole_stream(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Re
     }
     Ok(Some(entry))
 }
+
+#[cfg(test)]
+mod tests;

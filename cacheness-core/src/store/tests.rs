@@ -1,12 +1,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::manifest::Kind;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::CacheConfig;
 use crate::entry::Details;
 use crate::key::ToKey;
 use crate::metadata::sled::{SledIndex, SledOptions};
+use crate::metadata::{Call, Watched};
 
 fn config(dir: &Path) -> CacheConfig {
     CacheConfig::new(dir).with_inline_bytes(100)
@@ -151,6 +153,22 @@ fn two_blobs_that_changed_places_are_misses() {
     fs::write(&one, second).unwrap();
     fs::write(&two, first).unwrap();
     assert_eq!((get(&store, "one"), get(&store, "two")), (None, None));
+}
+
+#[test]
+fn a_damaged_record_is_absent_in_a_cache_and_an_error_of_a_blob_store_where_it_stays() {
+    for (kind, absent) in [(Kind::Cache, true), (Kind::BlobStore, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open_as(kind, &prepare(dir.path()).unwrap(), &config(dir.path())).unwrap();
+        store.index = Arc::new(Watched::new(|call| match call {
+            Call::Read => Err(CacheError::new(ErrorKind::Integrity, "the record is damaged")),
+            _ => Ok(()),
+        }));
+        put(&store, "k", b"value");
+        let found = store.find(&key_of("k")).map(|found| found.is_some());
+        assert!(if absent { matches!(found, Ok(false)) } else { found.unwrap_err().is_integrity() }, "{kind:?}");
+        assert_eq!(store.index.totals().entries, u64::from(!absent), "{kind:?}");
+    }
 }
 
 /// The reader has looked up the record when the writer replaces the value and removes the old file.

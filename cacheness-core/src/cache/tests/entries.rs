@@ -1,9 +1,14 @@
 //! What the index tells of entries, and removing them by it.
 
+use std::sync::Mutex;
+
 use super::*;
-use crate::Entry;
+use crate::blob::MemoryBlobs;
+use crate::entry::Entry;
 use crate::key::ToKey;
+use crate::metadata::{Call, Watched};
 use crate::query::{EntryField, Field, Filter};
+use crate::store::Store;
 
 fn filled(count: u32) -> (Cache, Arc<ManualClock>) {
     let (cache, clock) = with_manual_clock();
@@ -35,6 +40,58 @@ fn entries_are_listed_newest_first_and_in_pages() {
     clock.advance(seconds(1));
     cache.touch(params! { n: 5u32, project: "ml" }).unwrap();
     assert_eq!(numbers(cache.iter().take(2)), [5, 999], "what was touched counts as new");
+}
+
+/// Each entry is also asked when it was last used. Every index has that in memory, so that it is no read.
+#[test]
+fn a_list_reads_the_index_once_a_page_and_not_once_an_entry() {
+    let counts = Arc::new(Mutex::new((0, 0)));
+    let seen = Arc::clone(&counts);
+    let index = Watched::new(move |call| {
+        let mut counts = seen.lock().unwrap();
+        match call {
+            Call::Read => counts.0 += 1,
+            Call::Page => counts.1 += 1,
+            _ => {}
+        }
+        Ok(())
+    });
+    let config = CacheConfig::in_memory();
+    let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
+    let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
+    for n in 0..1000u32 {
+        cache.put_with(&n, n, PutOptions::new().metadata("n", n).function("f")).unwrap();
+    }
+    // Pages of 256, and the empty one that tells the end.
+    let reads_of = |list: &dyn Fn() -> usize| {
+        *counts.lock().unwrap() = (0, 0);
+        assert_eq!(list(), 1000);
+        let (single, pages) = *counts.lock().unwrap();
+        assert!(single == 0 && pages <= 5, "{single} reads of one entry, {pages} of pages");
+    };
+    reads_of(&|| cache.list_entries().count());
+    reads_of(&|| cache.list_entries().matching(Field::metadata("n").ge(0)).count());
+    reads_of(&|| cache.function_entries("f").unwrap().len());
+}
+
+#[test]
+fn a_list_that_has_begun_goes_on_behind_the_entry_it_is_told_and_keeps_its_filter() {
+    let (cache, _) = filled(1000);
+    let all: Vec<Entry> = cache.list_entries().collect::<Result<_>>().unwrap();
+    let begun = |read: usize| {
+        let mut list = cache.list_entries().matching(Field::metadata("even").eq(true));
+        assert_eq!(list.by_ref().take(read).count(), read);
+        list
+    };
+    // In the middle of a page, at the end of one, when the end was met.
+    for read in [0, 1, 100, 128, 500] {
+        assert_eq!(numbers(begun(read).after(&all[9]).take(3)), [988, 986, 984], "back, {read} read");
+        assert_eq!(numbers(begun(read).after(&all[899]).take(3)), [98, 96, 94], "ahead, {read} read");
+        assert!(numbers(begun(read).after(&all[999])).is_empty(), "{read} read");
+    }
+    let mut ended = begun(500);
+    assert!(ended.next().is_none());
+    assert_eq!(numbers(ended.after(&all[0]).take(2)), [998, 996], "one that had ended begins again");
 }
 
 #[test]

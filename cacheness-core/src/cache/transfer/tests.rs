@@ -98,6 +98,21 @@ mod archive {
     }
 
     #[test]
+    fn a_cache_without_a_largest_value_takes_in_what_it_wrote_and_no_sum_overflows() {
+        let limits = crate::Limits { max_value_bytes: u64::MAX, ..crate::Limits::DEFAULT };
+        let dir = tempfile::tempdir().unwrap();
+        for config in [CacheConfig::in_memory(), CacheConfig::new(dir.path()).with_inline_bytes(0)] {
+            let unbounded = || Cache::new(config.clone().with_limits(limits)).unwrap();
+            let (cache, source) = (unbounded(), Cache::in_memory());
+            filled(&source);
+            let brought = cache.import(exported(&source).as_slice()).unwrap();
+            assert_eq!((brought.copied, brought.refused, brought.damaged), (3, 0, 0));
+            is_filled(&cache, &source);
+            assert_eq!(Cache::in_memory().import(exported(&cache).as_slice()).unwrap().copied, 3);
+        }
+    }
+
+    #[test]
     fn an_archive_that_was_cut_off_is_an_error_and_what_came_before_is_whole() {
         let cache = Cache::in_memory();
         filled(&cache);

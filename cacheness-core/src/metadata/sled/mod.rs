@@ -113,6 +113,17 @@ impl SledIndex {
         self.with("write the index", step)
     }
 
+    /// Lets sled lose a record and then panic, as it does on rot.
+    #[cfg(test)]
+    pub(crate) fn break_down(&self, lost: &IndexKey) {
+        let broken = self.with("break down", |trees| -> sled::Result<()> {
+            trees.entries.remove(lost.as_bytes())?;
+            trees.db.flush()?;
+            panic!("as sled does on rot")
+        });
+        assert!(broken.is_err());
+    }
+
     fn turn(&self, hash: u64) -> MutexGuard<'_, ()> {
         self.turns[hash as usize % TURNS].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -285,6 +296,10 @@ impl MetadataBackend for SledIndex {
 
     fn totals(&self) -> Totals {
         self.sums.totals()
+    }
+
+    fn replacements(&self) -> u64 {
+        self.slot().generation
     }
 
     fn flush(&self) -> Result<()> {

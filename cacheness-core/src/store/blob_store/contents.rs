@@ -2,7 +2,7 @@
 //!
 //! Nothing of this is stored: the counts are taken from the records when a store is opened. So no crash can leave a
 //! wrong one. While the store is open a count goes up before a record is written and down after one is gone; it may be
-//! too high after an error, and then a blob stays too long.
+//! too high after an error, and then a blob stays too long. An index that was rebuilt meanwhile is counted again.
 
 use std::collections::HashMap;
 
@@ -19,6 +19,8 @@ const PAGE: usize = 1024;
 pub(super) struct Contents {
     blobs: HashMap<BlobName, u64>,
     by_identity: HashMap<Identity, Shared>,
+    /// Which replacement of the index was looked at.
+    of_replacement: u64,
 }
 
 /// A blob that entries of one content share.
@@ -49,7 +51,8 @@ impl Shared {
 impl Contents {
     /// Counts what the records refer to.
     pub(super) fn of(index: &dyn MetadataBackend) -> Result<Self> {
-        let mut contents = Self::default();
+        // Asked first: what is replaced during the look is looked at again.
+        let mut contents = Self { of_replacement: index.replacements(), ..Self::default() };
         let mut after: Option<IndexKey> = None;
         loop {
             let page = index.scan(after.as_ref(), PAGE)?;
@@ -59,6 +62,29 @@ impl Contents {
                 None => return Ok(contents),
             }
         }
+    }
+
+    /// Counts again if the index was replaced meanwhile: records that were removed may have come back. Of both counts the
+    /// higher one is kept, for somebody may be about to release what was removed just now.
+    pub(super) fn keep_up_with(&mut self, index: &dyn MetadataBackend) {
+        if index.replacements() == self.of_replacement {
+            return;
+        }
+        match Self::of(index) {
+            Ok(now) => self.merge(now),
+            Err(error) => log::debug!("references are counted later: {error}"),
+        }
+    }
+
+    fn merge(&mut self, now: Self) {
+        for (name, count) in now.blobs {
+            let known = self.blobs.entry(name).or_default();
+            *known = count.max(*known);
+        }
+        for (content, shared) in now.by_identity {
+            self.by_identity.entry(content).or_insert(shared);
+        }
+        self.of_replacement = now.of_replacement;
     }
 
     fn count(&mut self, record: &Record) {

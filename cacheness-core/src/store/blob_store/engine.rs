@@ -82,6 +82,11 @@ impl Engine {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Before a record can go: that of a blob which is shared must have been counted by then.
+    pub(super) fn keep_up(&self) {
+        self.contents().keep_up_with(self.store.index());
+    }
+
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(CacheError::new(ErrorKind::Closed, "the blob store is closed: open it again to use it"));
@@ -136,6 +141,7 @@ impl Engine {
         write: impl FnOnce(&mut Entry, &BlobName) -> Result<()>,
     ) -> Result<Entry> {
         self.check_open()?;
+        self.keep_up();
         if let Some(shared) = self.share(&entry)? {
             return Ok(shared);
         }
@@ -155,6 +161,7 @@ impl Engine {
             return Ok(None);
         }
         let record = self.record(&entry, &shared.name)?;
+        self.sync_shared(&entry)?;
         let replaced = {
             let mut contents = self.contents();
             if contents.find(&content) != Some(&shared) {
@@ -165,6 +172,14 @@ impl Engine {
         };
         self.settle(replaced.as_slice())?;
         Ok(Some(entry))
+    }
+
+    /// What [`durability_of`](Self::durability_of) is for a new blob, for one that another put may have left unsynced.
+    fn sync_shared(&self, entry: &Entry) -> Result<()> {
+        match self.durability_of(entry) {
+            Durability::Immediate => self.store.blobs.sync(),
+            Durability::Interval => Ok(()),
+        }
     }
 
     fn is_whole(&self, name: &BlobName, entry: &Entry) -> Result<bool> {
@@ -196,6 +211,9 @@ impl Engine {
         let shared = contents.find(&content).cloned().unwrap_or_else(|| ours.clone());
         shared.describe(&mut entry.core);
         let record = self.record(entry, &shared.name)?;
+        if shared.name != *name {
+            self.sync_shared(entry)?;
+        }
         contents.refer(content, shared.clone());
         let replaced = self.store.index.put(&entry.key, &record);
         if replaced.is_err() {
@@ -232,6 +250,7 @@ impl Engine {
     }
 
     pub(super) fn remove(&self, key: &IndexKey) -> Result<bool> {
+        self.keep_up();
         let removed = self.store.index.remove(key)?;
         self.settle(removed.as_slice())?;
         Ok(removed.is_some())
@@ -240,6 +259,7 @@ impl Engine {
     pub(super) fn clear(&self) -> Result<u64> {
         let mut total = 0;
         self.each_page(|page| {
+            self.keep_up();
             let mut gone = Vec::new();
             for (key, record) in page {
                 if self.store.index.remove_expected(&key, &record)? {

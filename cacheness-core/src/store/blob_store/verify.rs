@@ -16,7 +16,8 @@ pub enum Repair {
     /// Nothing.
     No,
     /// Moves damaged blobs to quarantine, removes entries whose blob is damaged or missing, and removes blobs that no
-    /// entry refers to. Files that the store did not write stay.
+    /// entry refers to. Files that the store did not write stay. So do blobs without an entry if the index was damaged
+    /// while the store was open: at the next opening those that had one have it again.
     Yes,
 }
 
@@ -120,7 +121,8 @@ impl Engine {
         report.damaged.sort();
         report.missing.sort();
         report.unreferenced = self.unreferenced()?;
-        if repair == Repair::Yes {
+        // An index that was replaced may have lost records: what they named is taken up at the next opening.
+        if repair == Repair::Yes && self.store().index.replacements() == 0 {
             report.unreferenced.iter().try_for_each(|name| self.remove_unreferenced(name))?;
         }
         Ok(report)
@@ -141,6 +143,7 @@ impl Engine {
 
     /// The record goes first, so that a crash leaves a blob that nothing refers to.
     fn drop_damaged(&self, key: &IndexKey, record: &Record, entry: &Entry) -> Result<()> {
+        self.keep_up();
         if !self.store().index.remove_expected(key, record)? {
             return Ok(());
         }

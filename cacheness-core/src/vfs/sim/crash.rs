@@ -28,7 +28,7 @@ impl Tree {
 
 fn restart_file(file: &mut FileNode, dice: &mut Dice) {
     let bytes = surviving_bytes(file, dice);
-    *file = FileNode { live: bytes.clone(), durable: bytes, writes: Vec::new() };
+    *file = FileNode { live: bytes.clone(), durable: bytes, ..FileNode::default() };
 }
 
 fn surviving_bytes(file: &FileNode, dice: &mut Dice) -> Vec<u8> {

@@ -2,7 +2,8 @@
 //!
 //! It keeps two states. The live one is what calls see; the durable one is what syncs have made safe. What lies between
 //! them - writes to files, names added to and taken from directories - is kept as a list, and [`SimVfs::crash`] decides
-//! for each item on it, by a seed, whether and how it reached the disk.
+//! for each item on it, by a seed, whether and how it reached the disk. A sync of a file that fails is lost for good: the
+//! next one says that all is well and has no effect, as on systems that take what they could not write for written.
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -122,10 +123,11 @@ impl Vfs for SimVfs {
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.call()?;
-        let id = state.tree.find_file(path)?;
-        state.sync_file(id);
-        Ok(())
+        let mut state = self.state();
+        match state.tree.find_file(path) {
+            Ok(id) => state.sync_file(id),
+            Err(error) => state.faults.strike().and(Err(error)),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -165,10 +167,16 @@ impl Vfs for SimVfs {
 }
 
 impl State {
-    fn sync_file(&mut self, id: Id) {
-        if self.lie != Some(Lie::FileSync) {
-            self.tree.file_mut(id).sync();
+    /// Syncs a file, or fails to as is planned.
+    fn sync_file(&mut self, id: Id) -> io::Result<()> {
+        let struck = self.faults.strike();
+        let file = self.tree.file_mut(id);
+        if struck.is_err() {
+            file.sync_failed = true;
+        } else if self.lie != Some(Lie::FileSync) {
+            file.sync();
         }
+        struck
     }
 }
 
@@ -226,8 +234,7 @@ impl Seek for SimFile {
 
 impl WriteFile for SimFile {
     fn sync(&mut self) -> io::Result<()> {
-        self.vfs.call()?.sync_file(self.id);
-        Ok(())
+        self.vfs.state().sync_file(self.id)
     }
 }
 

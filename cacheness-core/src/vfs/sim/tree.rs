@@ -34,6 +34,8 @@ pub(super) struct FileNode {
     pub(super) durable: Vec<u8>,
     /// Where in `live` the writes since the last sync are.
     pub(super) writes: Vec<Range<usize>>,
+    /// A sync has failed. What it was to write counts as written from then on, so that later ones do nothing.
+    pub(super) sync_failed: bool,
 }
 
 #[derive(Clone, Default)]
@@ -85,8 +87,10 @@ impl FileNode {
     }
 
     pub(super) fn sync(&mut self) {
-        self.durable.clone_from(&self.live);
-        self.writes.clear();
+        if !self.sync_failed {
+            self.durable.clone_from(&self.live);
+            self.writes.clear();
+        }
     }
 }
 

@@ -42,6 +42,27 @@ fn equal_bytes_of_different_types_are_different_contents() {
     assert_eq!(f.store.get::<(u32, u32)>(&keys[2]).unwrap(), Some((1, 0)));
 }
 
+/// What is hashed of a value is what it is encoded to and what tells its type. As plain bytes all of that is another
+/// content, so that nobody can hand in bytes that are then taken for the value.
+#[test]
+fn a_value_and_the_bytes_that_it_is_hashed_from_are_different_contents() {
+    let f = addressable();
+    let value = ("typed".to_owned(), 7u64);
+    let encoded = crate::handler::encode(&value, f.store.0.store().limits()).unwrap();
+    let mut hashed = vec![encoded.format.id()];
+    hashed.extend_from_slice(&encoded.type_fingerprint.to_le_bytes());
+    hashed.extend_from_slice(&encoded.shape.to_le_bytes());
+    hashed.extend_from_slice(&encoded.bytes);
+    let typed = f.store.put(&value).unwrap();
+    for bytes in [&encoded.bytes, &hashed] {
+        let keys = [f.store.put(bytes).unwrap(), stream(&f.store, BlobOptions::new(), bytes)];
+        assert!(keys[0] == keys[1] && keys[0] != typed);
+        assert_eq!(f.store.get::<Vec<u8>>(&keys[0]).unwrap().as_ref(), Some(bytes));
+    }
+    assert_eq!(f.store.get(&typed).unwrap(), Some(value));
+    assert_eq!((f.store.len().unwrap(), f.blobs().len()), (3, 3));
+}
+
 #[test]
 fn entries_of_one_content_share_its_file_until_the_last_is_gone() {
     let f = addressable();

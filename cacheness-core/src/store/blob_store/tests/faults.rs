@@ -1,15 +1,15 @@
 //! A disk that fails, and one that loses power, under a stream on its way in.
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Mutex;
 
 use super::*;
 use crate::blob::{BlobBackend, FilesystemBlobs};
 use crate::format::chunks::CHUNK_LEN;
-use crate::metadata::MemoryIndex;
+use crate::metadata::{Call, MemoryIndex, MetadataBackend, Watched};
+use crate::store::Store;
 use crate::store::blob_store::contents::Contents;
-use crate::store::open::HeldLock;
 use crate::store::opened::Opened;
-use crate::store::{Settings, Store};
 use crate::vfs::publish::STAGING;
 use crate::vfs::{Fault, Lie, Repeat, SimVfs, Vfs};
 use crate::{BlobName, CacheConfig, Durability, Limits};
@@ -22,17 +22,13 @@ fn files(vfs: &SimVfs) -> FilesystemBlobs {
 
 /// A store whose blobs are in a simulated file system, and whose index is in memory.
 fn store_on(vfs: &SimVfs) -> BlobStore {
-    let store = Store {
-        memory: None,
-        root: None,
-        index: Arc::new(MemoryIndex::default()),
-        blobs: Arc::new(files(vfs)),
-        settings: Settings::of(&CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate)),
-        flusher: None,
-        retired: Arc::default(),
-        lock: HeldLock::default(),
-    };
-    BlobStore::over(Arc::new(Engine::new(store, Contents::default(), false)))
+    store_of(vfs, MemoryIndex::default(), Durability::Immediate, false)
+}
+
+fn store_of(vfs: &SimVfs, index: impl MetadataBackend + 'static, durability: Durability, shares: bool) -> BlobStore {
+    let config = CacheConfig::in_memory().with_inline_bytes(0).with_durability(durability);
+    let store = Store::of_parts(Arc::new(index), Arc::new(files(vfs)), &config);
+    BlobStore::over(Arc::new(Engine::new(store, Contents::default(), shares)))
 }
 
 fn read(store: &BlobStore) -> Vec<u8> {
@@ -145,5 +141,115 @@ fn a_disk_that_does_not_sync_is_found_out() {
     for lie in [Lie::FileSync, Lie::DirSync] {
         let lost = (0..300).map(|seed| power_cut(seed, Some(lie))).filter(|found| *found == (true, false)).count();
         assert!(lost > 10, "{lie:?}: {lost}");
+    }
+}
+
+/// What an index is told, as its disk would see it if the power went before it is done.
+#[derive(Debug, PartialEq)]
+enum Told {
+    /// A record that names this blob, and whether the blob is there and whole whatever the power cut leaves.
+    Write { blob: BlobName, outlasts: bool },
+    /// A flush, with the blobs that there are.
+    Flush(Vec<BlobName>),
+}
+
+/// A store that flushes from time to time, over an index that notes what it is told.
+fn observed(vfs: &SimVfs, shares: bool) -> (BlobStore, Arc<Mutex<Vec<Told>>>) {
+    let (told, disk) = (Arc::<Mutex<Vec<Told>>>::default(), vfs.clone());
+    let notes = Arc::clone(&told);
+    let index = Watched::new(move |call| {
+        let told = match call {
+            Call::Write(record) => {
+                let blob = record.blob().unwrap();
+                let outlasts = (0..50).all(|seed| is_whole(&disk.crash(seed), &blob));
+                Told::Write { blob, outlasts }
+            }
+            Call::Flush => Told::Flush(names(&disk)),
+            _ => return Ok(()),
+        };
+        notes.lock().unwrap().push(told);
+        Ok(())
+    });
+    (store_of(vfs, index, Durability::Interval, shares), told)
+}
+
+fn is_whole(vfs: &SimVfs, name: &BlobName) -> bool {
+    let opened = Opened::open(&files(vfs), name, &Limits::DEFAULT);
+    opened.is_ok_and(|blob| blob.is_some_and(|mut blob| blob.actual_checksum().unwrap() == blob.entry().core.checksum))
+}
+
+/// sled writes a record when it likes: as soon as it has it, a power cut may come back to the new one.
+#[test]
+fn with_an_interval_what_replaces_an_entry_is_on_the_disk_before_its_record_and_the_old_blob_goes_after_that() {
+    let ways: [fn(&BlobStore, usize); 3] = [
+        |store, n| drop(store.put_with(&vec![n as f64; 500], "k").unwrap()),
+        |store, n| drop(store.put_with(&noise(3000 + n), "k").unwrap()),
+        |store, n| drop(write(store, "k", &noise(3000 + n)).unwrap()),
+    ];
+    for put in ways {
+        let vfs = SimVfs::new();
+        let (store, told) = observed(&vfs, false);
+        put(&store, 1);
+        let first = names(&vfs).remove(0);
+        let new = Told::Write { blob: first.clone(), outlasts: false };
+        let at_first = std::mem::take(&mut *told.lock().unwrap());
+        assert_eq!(at_first, [new], "nothing is lost: it may wait");
+        put(&store, 2);
+        let told = std::mem::take(&mut *told.lock().unwrap());
+        let [Told::Write { blob, outlasts: true }, Told::Flush(there)] = told.as_slice() else { panic!("{told:?}") };
+        assert!(there.contains(&first) && there.contains(blob));
+        assert_eq!(&names(&vfs), std::slice::from_ref(blob));
+    }
+}
+
+#[test]
+fn with_an_interval_a_shared_blob_is_on_the_disk_before_the_record_that_replaces_an_entry_by_it() {
+    let vfs = SimVfs::new();
+    let (store, told) = observed(&vfs, true);
+    store.put_with(&noise(3000), "k").unwrap();
+    store.put_with(&noise(4000), "other").unwrap();
+    told.lock().unwrap().clear();
+    store.put_with(&noise(4000), "k").unwrap();
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    assert!(matches!(told.as_slice(), [Told::Write { outlasts: true, .. }, Told::Flush(_)]), "{told:?}");
+    assert_eq!(names(&vfs).len(), 1);
+}
+
+/// The other put of the content comes between the look for it and the commit.
+#[test]
+fn with_an_interval_the_blob_of_another_put_of_the_content_is_on_the_disk_too() {
+    let vfs = SimVfs::new();
+    let (store, told) = observed(&vfs, true);
+    store.put_with(&noise(3000), "k").unwrap();
+    let (engine, bytes) = (&store.0, noise(4000));
+    let entry = engine.draft("k".into(), &Encoding::of_bytes(), Some(crate::digest::identity(&bytes))).unwrap();
+    let flight = engine.in_flight().begin();
+    let write = |entry: &mut Entry, name: &BlobName| {
+        store.put_with(&bytes, "other")?;
+        told.lock().unwrap().clear();
+        let mut sink = sink::Sink::begin(engine.store(), entry, name)?;
+        sink.write(&bytes)?;
+        sink.end(&mut entry.core)?.publish(Durability::Immediate)
+    };
+    engine.place(entry, &flight, write).unwrap();
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    assert!(matches!(told.as_slice(), [Told::Write { outlasts: true, .. }, Told::Flush(_)]), "{told:?}");
+    assert_eq!(names(&vfs).len(), 1, "the two share it");
+}
+
+#[test]
+fn with_an_interval_a_blob_goes_after_the_removal_of_its_record_is_on_the_disk() {
+    let removals: [fn(&BlobStore); 2] =
+        [|store| assert!(store.delete("k").unwrap()), |store| assert_eq!(store.clear().unwrap(), 1)];
+    for remove in removals {
+        let vfs = SimVfs::new();
+        let (store, told) = observed(&vfs, false);
+        store.put_with(&noise(3000), "k").unwrap();
+        let there = names(&vfs);
+        told.lock().unwrap().clear();
+        remove(&store);
+        let told = std::mem::take(&mut *told.lock().unwrap());
+        assert_eq!(told, [Told::Flush(there)]);
+        assert!(names(&vfs).is_empty());
     }
 }

@@ -1,7 +1,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::BlobName;
+use crate::blob::FilesystemBlobs;
+use crate::metadata::MetadataBackend;
+use crate::metadata::sled::{SledIndex, SledOptions};
+use crate::store::Store;
+use crate::vfs::RealVfs;
+use crate::{BlobName, CacheConfig, Durability};
 
 #[test]
 fn the_report_of_a_key_has_the_hash_that_must_be_and_the_one_that_is() {
@@ -138,5 +143,58 @@ fn a_repair_while_others_put_and_delete_takes_nothing_from_them() {
         assert_eq!(f.store.len().unwrap(), 12);
         let report = f.store.verify(Repair::No).unwrap();
         assert!(report.is_whole() && report.checked == 12 && report.unreferenced.is_empty(), "{report:?}");
+    }
+}
+
+/// The store in a directory, with a hold on its index.
+fn breakable(dir: &Path, shares: bool) -> (BlobStore, Arc<SledIndex>) {
+    // Makes what lies beside the index.
+    BlobStore::open(dir).unwrap().close().unwrap();
+    let root = dir.canonicalize().unwrap();
+    let blobs = FilesystemBlobs::open(Arc::new(RealVfs::new()), &root).unwrap();
+    let options = SledOptions { root, page_cache_bytes: 16 << 20 };
+    let index = Arc::new(SledIndex::open(options).unwrap().0);
+    index.rebuilt().unwrap();
+    let config = CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate);
+    let store = Store::of_parts(index.clone(), Arc::new(blobs), &config);
+    (BlobStore::over(Arc::new(Engine::open(store, shares).unwrap())), index)
+}
+
+#[test]
+fn a_repair_leaves_blobs_whose_records_the_index_lost_and_the_next_opening_takes_them_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, index) = breakable(dir.path(), false);
+    store.put_with(&noise(5000), "lost").unwrap();
+    store.put_with(&noise(6000), "kept").unwrap();
+    index.break_down(&key::index_key("lost").unwrap());
+    assert_eq!(store.list("").unwrap(), ["kept"]);
+    let report = store.verify(Repair::Yes).unwrap();
+    assert_eq!((report.checked, report.unreferenced.len()), (1, 1));
+    store.close().unwrap();
+    drop((store, index));
+    let store = BlobStore::open(dir.path()).unwrap();
+    assert_eq!(store.list("").unwrap(), ["kept", "lost"]);
+    assert_eq!(store.get("lost").unwrap(), Some(noise(5000)));
+    assert!(store.verify(Repair::Yes).unwrap().unreferenced.is_empty());
+}
+
+/// The database gives back a record that was removed before it broke.
+#[test]
+fn references_are_counted_again_when_the_index_was_rebuilt() {
+    let removals: [fn(&BlobStore); 2] =
+        [|store| assert!(store.delete("b").unwrap()), |store| drop(store.put_with(&1u8, "b").unwrap())];
+    for remove_b in removals {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, index) = breakable(dir.path(), true);
+        ["a", "b"].iter().for_each(|key| drop(store.put_with(&noise(5000), *key).unwrap()));
+        store.put_with(&noise(6000), "lost").unwrap();
+        let key = |name| key::index_key(name).unwrap();
+        let removed = index.get(&key("a")).unwrap().unwrap();
+        assert!(store.delete("a").unwrap());
+        index.put(&key("a"), &removed).unwrap();
+        index.break_down(&key("lost"));
+        assert_eq!(store.list("").unwrap(), ["a", "b"]);
+        remove_b(&store);
+        assert_eq!(store.get("a").unwrap(), Some(noise(5000)), "it is an entry again, and has its blob");
     }
 }

@@ -1,0 +1,128 @@
+//! An index in memory for tests, which hear of each call before it is done and may let it fail.
+
+use std::fmt;
+
+use super::{Group, MemoryIndex, MetadataBackend, Record, Totals};
+use crate::clock::Timestamp;
+use crate::entry::IndexKey;
+use crate::error::Result;
+
+/// What is about to be done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Call<'a> {
+    /// A look at one key.
+    Read,
+    /// A look at the records of many keys.
+    Page,
+    LastAccess,
+    /// This record goes in.
+    Write(&'a Record),
+    Removal,
+    Flush,
+}
+
+type Watch = dyn Fn(Call<'_>) -> Result<()> + Send + Sync;
+
+pub(crate) struct Watched {
+    index: MemoryIndex,
+    watch: Box<Watch>,
+}
+
+impl Watched {
+    pub(crate) fn new(watch: impl Fn(Call<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { index: MemoryIndex::default(), watch: Box::new(watch) }
+    }
+
+    fn tell(&self, call: Call<'_>) -> Result<&MemoryIndex> {
+        (self.watch)(call).map(|()| &self.index)
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").finish_non_exhaustive()
+    }
+}
+
+impl MetadataBackend for Watched {
+    fn name(&self) -> &'static str {
+        self.index.name()
+    }
+
+    fn get(&self, key: &IndexKey) -> Result<Option<Record>> {
+        self.tell(Call::Read)?.get(key)
+    }
+
+    fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
+        self.tell(Call::Read)?.with_hash(hash)
+    }
+
+    fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
+        self.tell(Call::Write(record))?.put(key, record)
+    }
+
+    fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
+        self.tell(Call::Write(record))?.put_new(key, record)
+    }
+
+    fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
+        self.tell(Call::Removal)?.remove(key)
+    }
+
+    fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
+        self.tell(Call::Removal)?.remove_expected(key, expected)
+    }
+
+    fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
+        self.tell(Call::Write(record))?.replace_expected(key, expected, record)
+    }
+
+    fn accessed(&self, key: &IndexKey, at: Timestamp) {
+        self.index.accessed(key, at);
+    }
+
+    fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>> {
+        self.tell(Call::LastAccess)?.last_access(key)
+    }
+
+    fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
+        self.tell(Call::Page)?.expired(now, limit)
+    }
+
+    fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
+        self.tell(Call::Page)?.least_recently_used(limit)
+    }
+
+    fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
+        self.tell(Call::Page)?.newest(after, limit)
+    }
+
+    fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
+        self.index.creation_bounds()
+    }
+
+    fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
+        self.tell(Call::Page)?.group(group, after, limit)
+    }
+
+    fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
+        self.tell(Call::Page)?.scan(after, limit)
+    }
+
+    fn totals(&self) -> Totals {
+        self.index.totals()
+    }
+
+    fn replacements(&self) -> u64 {
+        0
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.tell(Call::Flush)?.flush()
+    }
+
+    /// Brings everything to the disk, as [`flush`](Self::flush) does.
+    fn close(&self) -> Result<()> {
+        self.tell(Call::Flush)?.close()
+    }
+}

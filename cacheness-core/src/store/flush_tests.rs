@@ -1,0 +1,111 @@
+//! What is on the disk when an index is flushed, and what becomes of replaced values.
+
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use super::*;
+use crate::blob::FilesystemBlobs;
+use crate::clock::Timestamp;
+use crate::config::CacheConfig;
+use crate::entry::Details;
+use crate::key::ToKey;
+use crate::metadata::{Call, Watched};
+use crate::vfs::SimVfs;
+
+const ROOT: &str = "/cache";
+
+fn files(vfs: &SimVfs) -> FilesystemBlobs {
+    FilesystemBlobs::open(Arc::new(vfs.clone()), Path::new(ROOT)).unwrap()
+}
+
+fn names(vfs: &SimVfs) -> Vec<BlobName> {
+    let mut names = Vec::new();
+    files(vfs)
+        .list(&mut |name| {
+            names.push(name);
+            Ok(())
+        })
+        .unwrap();
+    names
+}
+
+fn is_whole(vfs: &SimVfs, name: &BlobName) -> bool {
+    let read = files(vfs).read(name, 1 << 20).unwrap();
+    read.is_some_and(|bytes| format::open(&bytes, &Limits::DEFAULT).is_ok())
+}
+
+/// Of one flush: the blobs that there are, and those of them that a power cut may take.
+type Flushed = (usize, usize);
+
+/// A store over a simulated disk that flushes once an hour, and what it tells of each flush before it is done.
+fn store_on(vfs: &SimVfs) -> (Store, Receiver<Flushed>) {
+    let (sender, flushes) = mpsc::channel();
+    let disk = vfs.clone();
+    let index = Watched::new(move |call| {
+        if call == Call::Flush {
+            let names = names(&disk);
+            let outlasts = |name: &&BlobName| (0..50).all(|seed| is_whole(&disk.crash(seed), name));
+            let _ = sender.send((names.len(), names.iter().filter(|name| !outlasts(name)).count()));
+        }
+        Ok(())
+    });
+    let config = CacheConfig::in_memory().with_inline_bytes(0);
+    let mut store = Store::of_parts(Arc::new(index), Arc::new(files(vfs)), &config);
+    store.flusher = Some(flusher_of(&store, Duration::from_secs(3600)));
+    (store, flushes)
+}
+
+fn flusher_of(store: &Store, interval: Duration) -> Flusher {
+    let (index, blobs, retired) = (Arc::clone(&store.index), Arc::clone(&store.blobs), Arc::clone(&store.retired));
+    Flusher::start(index, blobs, retired, interval).unwrap()
+}
+
+fn put(store: &Store, key: &str, len: usize) {
+    let core = Core {
+        created_at: Timestamp::from_micros(1),
+        expires_at: None,
+        ttl: None,
+        type_fingerprint: 1,
+        shape: 2,
+        payload_format: 1,
+        codec: StoredCodec::None,
+        raw_size: 0,
+        stored_size: 0,
+        checksum: 0,
+    };
+    let key = IndexKey::of(&key.to_key().unwrap());
+    let entry = Entry { key, core, details: Details::default(), accessed_at: None };
+    store.put(entry, &vec![7; len], u64::MAX).unwrap();
+}
+
+#[test]
+fn blobs_are_on_the_disk_before_the_index_is_flushed_and_a_replaced_one_goes_after_that() {
+    let ways: [fn(&Store, &Receiver<Flushed>) -> Flushed; 3] = [
+        |store, flushes| {
+            store.flush().unwrap();
+            flushes.try_recv().unwrap()
+        },
+        |store, flushes| {
+            store.close().unwrap();
+            flushes.try_recv().unwrap()
+        },
+        |store, flushes| {
+            let flusher = flusher_of(store, Duration::ZERO);
+            flusher.wake();
+            let flushed = flushes.recv().unwrap();
+            flusher.stop();
+            flushed
+        },
+    ];
+    for (n, flush) in ways.into_iter().enumerate() {
+        let vfs = SimVfs::new();
+        let (store, flushes) = store_on(&vfs);
+        put(&store, "k", 3000);
+        put(&store, "other", 3000);
+        put(&store, "k", 4000);
+        assert!(flushes.try_recv().is_err() && names(&vfs).len() == 3, "way {n}: no put waits for the disk");
+        assert!((0..50).any(|seed| names(&vfs.crash(seed)).len() < 3), "way {n}");
+        assert_eq!(flush(&store, &flushes), (3, 0), "way {n}: the old value is there until the new one counts");
+        assert_eq!(names(&vfs).len(), 2, "way {n}");
+    }
+}

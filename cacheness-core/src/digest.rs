@@ -3,39 +3,41 @@
 //! XXH3-64 finds accidents and names entries; it is never trusted to tell two keys apart, since inputs that share one
 //! value are easy to make. BLAKE3 tells keys apart.
 
+use std::hash::Hasher;
+
 use blake3::Hasher as Blake3;
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 /// A checksum against accidental damage: XXH3-64.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    xxh3_64(bytes)
+    XxHash3_64::oneshot(bytes)
 }
 
 /// A checksum of `bytes` that also differs when `context` does: XXH3-64 seeded with the context's.
 pub(crate) fn checksum_within(context: &[u8], bytes: &[u8]) -> u64 {
-    xxh3_64_with_seed(bytes, xxh3_64(context))
+    XxHash3_64::oneshot_with_seed(checksum(context), bytes)
 }
 
 /// A hash of `bytes` for maps in memory, by a seed that only this process knows.
 #[inline]
 pub(crate) fn seeded(seed: u64, bytes: &[u8]) -> u64 {
-    xxh3_64_with_seed(bytes, seed)
+    XxHash3_64::oneshot_with_seed(seed, bytes)
 }
 
 /// [`checksum`] over parts as they come.
-pub(crate) struct Checksum(Xxh3Default);
+pub(crate) struct Checksum(XxHash3_64);
 
 impl Checksum {
     pub(crate) fn new() -> Self {
-        Self(Xxh3Default::new())
+        Self(XxHash3_64::new())
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.write(bytes);
     }
 
     pub(crate) fn finish(&self) -> u64 {
-        self.0.digest()
+        self.0.finish()
     }
 }
 

@@ -22,6 +22,8 @@ mod limits;
 pub mod macro_support;
 mod memory;
 mod metadata;
+mod parallel;
+mod parts;
 mod policy;
 mod query;
 mod runtime;

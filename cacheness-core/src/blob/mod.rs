@@ -109,4 +109,17 @@ pub trait BlobRead: Debug + Send {
     /// # Errors
     /// `Storage`.
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// Appends up to `len` bytes from `offset` on to `bytes`, fewer only where the blob ends. A backend that can do so
+    /// without writing zeros first saves a pass over memory.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn append_to(&mut self, offset: u64, len: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        let filled = bytes.len();
+        bytes.resize(filled + len, 0);
+        let read = self.read_at(offset, &mut bytes[filled..])?;
+        bytes.truncate(filled + read.min(len));
+        Ok(())
+    }
 }

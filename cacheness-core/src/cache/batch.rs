@@ -65,7 +65,7 @@ impl Cache {
         self.retain_all::<T>(encoded, options)
     }
 
-    pub(super) fn retain_all<T>(&self, items: Vec<(Key, Encoded)>, options: &PutOptions) -> Result<Vec<Key>> {
+    pub(super) fn retain_all<T>(&self, items: Vec<(Key, Encoded<'_>)>, options: &PutOptions) -> Result<Vec<Key>> {
         let data_type = std::any::type_name::<T>();
         let mut keys = Vec::with_capacity(items.len());
         for (key, encoded) in items {

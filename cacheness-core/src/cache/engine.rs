@@ -10,7 +10,7 @@ use crate::config::CacheConfig;
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
-use crate::handler::{self, Encoded, PayloadFormat, Storable};
+use crate::handler::{self, Encoded, PayloadFormat, Raw, Storable};
 use crate::key::Key;
 use crate::metadata::Record;
 use crate::policy::{self, Verdict};
@@ -150,8 +150,8 @@ impl Engine {
     }
 
     /// The encoded value of a found record; `None` if it is gone or damaged.
-    pub(super) fn load(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
-        let loaded = self.store.load(key, found);
+    pub(super) fn load<T: Storable>(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Raw>> {
+        let loaded = self.store.load(key, found, handler::numbers_in::<T>);
         match &loaded {
             Ok(Some(_)) => self.store.index().accessed(key, self.clock.now()),
             Ok(None) => {}
@@ -161,13 +161,13 @@ impl Engine {
     }
 
     /// The value itself; `None` if it does not decode as a `T`.
-    pub(super) fn decode<T: Storable>(&self, bytes: Option<Vec<u8>>, found: &Found) -> Option<T> {
-        let (bytes, core) = (bytes?, &found.core);
+    pub(super) fn decode<T: Storable>(&self, raw: Option<Raw>, found: &Found) -> Option<T> {
+        let (raw, core) = (raw?, &found.core);
         let format = PayloadFormat::from_id(core.payload_format);
         let decoded = format
             .ok_or_else(|| CacheError::new(ErrorKind::Serialization, "its payload format is not known"))
             .and_then(|format| {
-                handler::decode::<T>(&bytes, format, core.type_fingerprint, core.shape, self.store.limits())
+                handler::decode_raw::<T>(raw, format, core.type_fingerprint, core.shape, self.store.limits())
             });
         decoded.inspect_err(|error| log::debug!("a stored value is not returned: {error}")).ok()
     }
@@ -184,7 +184,7 @@ impl Engine {
         &self,
         key: IndexKey,
         details: Details,
-        encoded: &Encoded,
+        encoded: &Encoded<'_>,
         ttl: Option<Duration>,
     ) -> Result<Core> {
         self.check_ttl(ttl)?;
@@ -209,7 +209,7 @@ impl Engine {
         Err(CacheError::new(ErrorKind::Config, message))
     }
 
-    fn core_of(&self, encoded: &Encoded, ttl: Option<Duration>) -> Core {
+    fn core_of(&self, encoded: &Encoded<'_>, ttl: Option<Duration>) -> Core {
         let created_at = self.clock.now();
         Core {
             created_at,
@@ -227,7 +227,7 @@ impl Engine {
 
     /// Replaces the value of a key that has one which is not expired, and keeps what was said about it; says whether there
     /// was one. It lives on for its whole time to live.
-    pub(super) fn update(&self, key: &IndexKey, data_type: &str, encoded: &Encoded) -> Result<bool> {
+    pub(super) fn update(&self, key: &IndexKey, data_type: &str, encoded: &Encoded<'_>) -> Result<bool> {
         while let Some(found) = self.fresh(key, None)? {
             let mut entry = found.record.entry()?;
             entry.core = self.core_of(encoded, found.core.ttl);

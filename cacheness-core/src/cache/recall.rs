@@ -130,7 +130,7 @@ impl Cache {
         &self,
         key: &Key,
         data_type: &str,
-        encoded: Encoded,
+        encoded: Encoded<'_>,
         options: PutOptions,
     ) -> Result<Option<Core>> {
         let engine = self.engine()?;
@@ -159,7 +159,8 @@ impl Cache {
             match shared {
                 Some(shared) => shared.write_on_pool(cache, key, value, options).await,
                 None => {
-                    let encoded = cache.engine().and_then(|engine| handler::encode(&value, engine.store().limits()));
+                    let encoded =
+                        cache.engine().and_then(|engine| handler::encode_owned(&value, engine.store().limits()));
                     let data_type = std::any::type_name::<T>();
                     let write = move || cache.retain_encoded(&key, data_type, encoded?, options);
                     let stored = blocking(write).await.map(drop);
@@ -173,7 +174,7 @@ impl Cache {
 /// Loads on the blocking pool and decodes on the thread that polls.
 async fn load_on_pool<T: Storable>(engine: &Arc<Engine>, key: IndexKey, mut found: Found) -> Result<Option<T>> {
     let loader = Arc::clone(engine);
-    let (loaded, found) = blocking(move || (loader.load(&key, &mut found), found)).await;
+    let (loaded, found) = blocking(move || (loader.load::<T>(&key, &mut found), found)).await;
     Ok(engine.decode(loaded?, &found))
 }
 

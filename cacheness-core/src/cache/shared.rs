@@ -138,8 +138,8 @@ impl Engine {
         mut found: Found,
         keeping: Option<Keeping<T>>,
     ) -> Result<Option<T>> {
-        let bytes = self.load(index_key, &mut found)?;
-        let value = self.decode::<T>(bytes, &found);
+        let raw = self.load::<T>(index_key, &mut found)?;
+        let value = self.decode::<T>(raw, &found);
         if let (Some(value), Some(keeping)) = (&value, keeping) {
             self.keep(key, value, &found.core, keeping);
         }

@@ -84,9 +84,9 @@ impl Cache {
         let engine = self.engine()?;
         let Some(mut found) = engine.find::<T>(key, None)? else { return Ok(None) };
         // Loading may find a newer record in the place of the one that was found: describe that.
-        let bytes = engine.load(key, &mut found)?;
+        let raw = engine.load::<T>(key, &mut found)?;
         let entry = engine.describe(&found.record)?;
-        Ok(engine.decode(bytes, &found).map(|value| (value, entry)))
+        Ok(engine.decode(raw, &found).map(|value| (value, entry)))
     }
 
     /// Replaces the value under a key, of whatever type it was, in one step: nobody sees a time without a value. What was

@@ -160,16 +160,17 @@ pub(crate) enum StoredCodec {
     Lz4Frame = 2,
     Zstd = 3,
     Gzip = 4,
+    Lz4Blocks = 5,
 }
 
 impl StoredCodec {
-    const KNOWN: [Self; 5] = [Self::None, Self::Lz4Block, Self::Lz4Frame, Self::Zstd, Self::Gzip];
+    const KNOWN: [Self; 6] = [Self::None, Self::Lz4Block, Self::Lz4Frame, Self::Zstd, Self::Gzip, Self::Lz4Blocks];
 
     /// The name of the codec it came from.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
-            Self::Lz4Block | Self::Lz4Frame => "lz4",
+            Self::Lz4Block | Self::Lz4Frame | Self::Lz4Blocks => "lz4",
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
         }
@@ -248,11 +249,11 @@ mod tests {
 
     #[test]
     fn the_stored_numbers_are_fixed() {
-        assert_eq!(StoredCodec::KNOWN.map(u8::from), [0, 1, 2, 3, 4]);
-        assert_eq!(StoredCodec::KNOWN.map(StoredCodec::name), ["none", "lz4", "lz4", "zstd", "gzip"]);
+        assert_eq!(StoredCodec::KNOWN.map(u8::from), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(StoredCodec::KNOWN.map(StoredCodec::name), ["none", "lz4", "lz4", "zstd", "gzip", "lz4"]);
         for codec in StoredCodec::KNOWN {
             assert_eq!(StoredCodec::try_from(u8::from(codec)).unwrap(), codec);
         }
-        assert!(StoredCodec::try_from(5).unwrap_err().to_string().contains("codec 5"));
+        assert!(StoredCodec::try_from(6).unwrap_err().to_string().contains("codec 6"));
     }
 }

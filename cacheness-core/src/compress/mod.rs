@@ -4,11 +4,13 @@
 //! stored are not believed: memory grows with what really comes out and ends at the size that was promised, and only
 //! frames that begin as ours do are decoded, which keeps what a decoder sets aside small.
 
+mod blocks;
 mod bounded;
 mod codec;
 #[cfg(feature = "gzip")]
 mod gzip;
 mod lz4;
+mod ramps;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "zstd")]
@@ -16,9 +18,11 @@ mod zstd;
 
 use std::borrow::Cow;
 
+pub(crate) use blocks::Blocks;
 pub use codec::Codec;
 pub(crate) use codec::{Compression, StoredCodec};
 
+use crate::parts::Parts;
 use crate::{CacheError, ErrorKind, Limits, Result};
 
 /// Bytes that compression made smaller.
@@ -30,22 +34,28 @@ pub(crate) struct Compressed {
 
 /// Below this size nothing is won.
 const SMALLEST: usize = 64;
-/// From this size on, a sample is tried before the whole is.
-const SAMPLED_FROM: usize = 1 << 20;
+/// From this size on, a sample is tried before the whole is: a quarter of it at most, and less of larger values.
+const SAMPLED_FROM: usize = 256 << 10;
+/// From this size on, LZ4 takes blocks that two threads can share; numbers are in blocks whatever their size.
+const BLOCKS_FROM: usize = 1 << 20;
 const SAMPLES: usize = 4;
 const SAMPLE_BYTES: usize = 16 << 10;
 
-/// Compresses bytes, or says `None` when it does not pay: when less than a twentieth is saved.
+/// Compresses the bytes of a value, or says `None` when it does not pay: when less than a twentieth is saved. The value is
+/// made of numbers of `width` bytes; 1 if that is not known.
 ///
 /// # Errors
 /// `Compression` when the codec fails.
-pub(crate) fn compress(with: impl Into<Compression>, bytes: &[u8]) -> Result<Option<Compressed>> {
+pub(crate) fn compress(with: impl Into<Compression>, value: &Parts<'_>, width: usize) -> Result<Option<Compressed>> {
     let with = with.into();
-    if with.codec == Codec::None || bytes.len() < SMALLEST || !sample_pays(with.codec, bytes)? {
+    if with.codec == Codec::None || value.len() < SMALLEST || !sample_pays(with.codec, value, width)? {
         return Ok(None);
     }
-    let compressed = squeeze(with, bytes)?;
-    Ok(pays(compressed.bytes.len(), bytes.len()).then_some(compressed))
+    let compressed = match with.codec {
+        Codec::Lz4 if width > 1 || value.len() >= BLOCKS_FROM => blocks::compress(value, width)?,
+        _ => squeeze(with, &value.contiguous())?,
+    };
+    Ok(pays(compressed.bytes.len(), value.len()).then_some(compressed))
 }
 
 fn squeeze(with: Compression, bytes: &[u8]) -> Result<Compressed> {
@@ -64,21 +74,34 @@ fn pays(compressed: usize, raw: usize) -> bool {
 }
 
 /// Tries a few pieces spread over large inputs: those that do not shrink (images, archives) are recognised by them.
-fn sample_pays(codec: Codec, bytes: &[u8]) -> Result<bool> {
+fn sample_pays(codec: Codec, value: &Parts<'_>, width: usize) -> Result<bool> {
+    // What lies in the other piece is a length.
+    let [head, tail] = value.pieces();
+    let bytes = if tail.len() > head.len() { tail } else { head };
     if bytes.len() < SAMPLED_FROM {
         return Ok(true);
     }
     let quickly = Compression { codec, level: fastest(codec) };
-    let stride = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
+    // Whole numbers.
+    let stride = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1) / width * width;
     let mut compressed = 0;
     for sample in 0..SAMPLES {
-        compressed += squeeze(quickly, &bytes[sample * stride..][..SAMPLE_BYTES])?.bytes.len();
+        let sample = &bytes[sample * stride..][..SAMPLE_BYTES];
+        compressed += match codec {
+            Codec::Lz4 => blocks::sample_len(sample, width),
+            _ => squeeze(quickly, sample)?.bytes.len(),
+        };
     }
     Ok(pays(compressed, SAMPLES * SAMPLE_BYTES))
 }
 
 fn fastest(codec: Codec) -> Option<u8> {
     codec.levels().map(|levels| *levels.start())
+}
+
+/// Whether [`Blocks`] are what is stored: they inflate to where the value is wanted.
+pub(crate) fn inflates_in_place(codec: StoredCodec) -> bool {
+    codec == StoredCodec::Lz4Blocks
 }
 
 /// Gives back what was compressed to `bytes`, exactly `raw_size` bytes.
@@ -102,6 +125,7 @@ pub(crate) fn inflate<'a>(
         StoredCodec::Zstd => zstd::inflate(bytes, raw_size),
         #[cfg(feature = "gzip")]
         StoredCodec::Gzip => gzip::inflate(bytes, raw_size),
+        StoredCodec::Lz4Blocks => Blocks::of(bytes, raw_size as u64, limits)?.inflate(),
         #[cfg(not(all(feature = "zstd", feature = "gzip")))]
         absent => Err(damaged(format!("nothing inflates {}", absent.name()))),
     };
@@ -120,13 +144,17 @@ fn checked_size(codec: StoredCodec, stored: usize, raw_size: u64, limits: &Limit
     let possible = match codec {
         StoredCodec::None => raw_size == stored as u64,
         StoredCodec::Lz4Block => lz4::block_can_be(stored, raw_size),
-        // Inflated in pieces, and memory is taken for what came out.
-        StoredCodec::Lz4Frame | StoredCodec::Zstd | StoredCodec::Gzip => true,
+        // Told by the table of the blocks; or inflated in pieces, and memory is taken for what came out.
+        StoredCodec::Lz4Blocks | StoredCodec::Lz4Frame | StoredCodec::Zstd | StoredCodec::Gzip => true,
     };
     match usize::try_from(raw_size) {
         Ok(size) if possible => Ok(size),
         _ => Err(damaged(format!("{stored} stored bytes cannot be the {raw_size} bytes they are said to be"))),
     }
+}
+
+fn no_memory(bytes: usize) -> CacheError {
+    CacheError::new(ErrorKind::Limit, format!("no memory for {bytes} bytes"))
 }
 
 fn damaged(message: String) -> CacheError {

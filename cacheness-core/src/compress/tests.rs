@@ -4,8 +4,14 @@ use super::lz4::{FRAME_END, FRAME_START, LARGEST_BLOCK, frame};
 use super::*;
 use lz4_flex::block;
 
-const STORED: [StoredCodec; 5] =
-    [StoredCodec::None, StoredCodec::Lz4Block, StoredCodec::Lz4Frame, StoredCodec::Zstd, StoredCodec::Gzip];
+const STORED: [StoredCodec; 6] = [
+    StoredCodec::None,
+    StoredCodec::Lz4Block,
+    StoredCodec::Lz4Frame,
+    StoredCodec::Zstd,
+    StoredCodec::Gzip,
+    StoredCodec::Lz4Blocks,
+];
 
 const LIMITS: Limits = Limits { max_value_bytes: 8 << 20, ..Limits::DEFAULT };
 
@@ -29,7 +35,7 @@ fn round_trip(raw: &[u8]) -> Option<StoredCodec> {
 }
 
 fn come_back(with: Compression, raw: &[u8]) -> Option<StoredCodec> {
-    let compressed = compress(with, raw).unwrap()?;
+    let compressed = compress(with, &raw.into(), 1).unwrap()?;
     let back = inflate(compressed.codec, &compressed.bytes, raw.len() as u64, &LIMITS).unwrap();
     assert!(back == raw, "{} bytes", raw.len());
     Some(compressed.codec)
@@ -46,7 +52,8 @@ fn all() -> impl Iterator<Item = Compression> {
 /// The codecs that inflate, with what they made of `raw`.
 fn squeezed(raw: &[u8]) -> Vec<Compressed> {
     let compressing = Codec::ALL.iter().filter(|codec| **codec != Codec::None);
-    compressing.map(|codec| squeeze((*codec).into(), raw).unwrap()).collect()
+    let blocks = blocks::compress(&raw.into(), 1).unwrap();
+    compressing.map(|codec| squeeze((*codec).into(), raw).unwrap()).chain([blocks]).collect()
 }
 
 #[test]
@@ -71,13 +78,14 @@ fn a_higher_level_is_denser() {
 }
 
 #[test]
-fn small_values_become_a_block_and_large_ones_a_frame_and_come_back() {
+fn values_become_a_block_a_frame_or_blocks_by_their_size_and_come_back() {
     for (len, codec) in [
         (SMALLEST * 4, StoredCodec::Lz4Block),
         (LARGEST_BLOCK, StoredCodec::Lz4Block),
         (LARGEST_BLOCK + 1, StoredCodec::Lz4Frame),
-        (SAMPLED_FROM, StoredCodec::Lz4Frame),
-        (3 * SAMPLED_FROM + 7, StoredCodec::Lz4Frame),
+        (BLOCKS_FROM - 1, StoredCodec::Lz4Frame),
+        (BLOCKS_FROM, StoredCodec::Lz4Blocks),
+        (3 * BLOCKS_FROM + 7, StoredCodec::Lz4Blocks),
     ] {
         assert_eq!(round_trip(&text(len)), Some(codec), "{len}");
     }
@@ -86,22 +94,22 @@ fn small_values_become_a_block_and_large_ones_a_frame_and_come_back() {
 #[test]
 fn what_does_not_shrink_or_is_tiny_stays_as_it_is() {
     for len in [0, SMALLEST, 10_000, LARGEST_BLOCK + 1, SAMPLED_FROM, 2 * SAMPLED_FROM] {
-        assert!(compress(Codec::Lz4, &noise(len)).unwrap().is_none(), "{len}");
+        assert!(compress(Codec::Lz4, &noise(len).into(), 1).unwrap().is_none(), "{len}");
     }
-    assert!(compress(Codec::Lz4, &[0; SMALLEST - 1]).unwrap().is_none());
-    assert!(compress(Codec::None, &[0; 10_000]).unwrap().is_none());
+    assert!(compress(Codec::Lz4, &vec![0; SMALLEST - 1].into(), 1).unwrap().is_none());
+    assert!(compress(Codec::None, &vec![0; 10_000].into(), 1).unwrap().is_none());
 }
 
 #[test]
 fn large_values_are_judged_by_a_sample() {
-    let mut value = vec![0; 2 * SAMPLED_FROM];
+    let mut value = vec![0; 2 * BLOCKS_FROM];
     let stride = (value.len() - SAMPLE_BYTES) / (SAMPLES - 1);
     for sample in 0..SAMPLES {
         value[sample * stride..][..SAMPLE_BYTES].copy_from_slice(&noise(SAMPLE_BYTES));
     }
-    assert!(compress(Codec::Lz4, &value).unwrap().is_none());
+    assert!(compress(Codec::Lz4, &Parts::from(&value), 1).unwrap().is_none());
     value[..SAMPLE_BYTES].fill(0);
-    assert_eq!(round_trip(&value), Some(StoredCodec::Lz4Frame), "a part that shrinks is enough");
+    assert_eq!(round_trip(&value), Some(StoredCodec::Lz4Blocks), "a part that shrinks is enough");
 }
 
 #[test]

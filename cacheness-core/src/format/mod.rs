@@ -24,7 +24,9 @@ mod open;
 mod seal;
 
 pub(crate) use open::{HeaderRead, open, open_ends, open_header, open_trusting};
-pub(crate) use seal::{Start, seal};
+#[cfg(any(test, feature = "archive"))]
+pub(crate) use seal::seal;
+pub(crate) use seal::{Start, seal_summed};
 
 use crate::Limits;
 use crate::digest::checksum;

@@ -2,26 +2,28 @@
 
 use super::{CHECKSUM_LEN, FIXED_LEN, MAGIC, TRAILER_LEN, VERSION, max_header, trailer};
 use crate::digest::checksum;
+use crate::parts::Parts;
 use crate::{CacheError, ErrorKind, Limits, Result};
 
 /// A sealed blob, in the parts to be written one after the other. The payload is not copied.
 #[derive(Debug)]
 pub(crate) struct Envelope<'a> {
     start: Vec<u8>,
-    payload: &'a [u8],
+    payload: [&'a [u8]; 2],
     trailer: [u8; TRAILER_LEN],
 }
 
 impl Envelope<'_> {
     /// What to write, in order.
-    pub(crate) fn parts(&self) -> [&[u8]; 3] {
-        [&self.start, self.payload, &self.trailer]
+    pub(crate) fn parts(&self) -> [&[u8]; 4] {
+        let [head, tail] = self.payload;
+        [&self.start, head, tail, &self.trailer]
     }
 
     #[cfg(test)]
     /// Length of all parts together, in bytes.
     pub(crate) fn len(&self) -> u64 {
-        (self.start.len() + self.payload.len() + self.trailer.len()) as u64
+        self.parts().iter().map(|part| part.len() as u64).sum()
     }
 }
 
@@ -29,12 +31,31 @@ impl Envelope<'_> {
 ///
 /// # Errors
 /// `Limit` when one of them is longer than [`open`](super::open) would accept.
+#[cfg(any(test, feature = "archive"))]
 pub(crate) fn seal<'a>(header: &[u8], payload: &'a [u8], limits: &Limits) -> Result<Envelope<'a>> {
-    if payload.len() as u64 > limits.max_value_bytes {
-        return Err(too_long("payload", payload.len(), limits.max_value_bytes));
+    envelope(header, [payload, &[]], checksum(payload), limits)
+}
+
+/// Seals a header and a payload whose checksum is known.
+///
+/// # Errors
+/// `Limit` when one of them is longer than [`open`](super::open) would accept.
+pub(crate) fn seal_summed<'a>(
+    header: &[u8],
+    payload: &'a Parts<'_>,
+    checksum: u64,
+    limits: &Limits,
+) -> Result<Envelope<'a>> {
+    envelope(header, payload.pieces(), checksum, limits)
+}
+
+fn envelope<'a>(header: &[u8], payload: [&'a [u8]; 2], checksum: u64, limits: &Limits) -> Result<Envelope<'a>> {
+    let len = payload.iter().map(|piece| piece.len()).sum();
+    if len as u64 > limits.max_value_bytes {
+        return Err(too_long("payload", len, limits.max_value_bytes));
     }
     let start = Start::of(header, limits)?;
-    let trailer = start.trailer(payload.len() as u64, checksum(payload));
+    let trailer = start.trailer(len as u64, checksum);
     Ok(Envelope { start: start.bytes, payload, trailer })
 }
 

@@ -4,19 +4,36 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::guard::SPARE_ELEMENTS;
 use super::payload::{PayloadFormat, Written, read, write};
+use super::plain::{self, Numbers};
 use super::proven::{Plan, failed, plan, succeeded};
 use super::shape::{Trace, trace};
-use super::{Storable, plain, type_fingerprint};
+use super::{Storable, type_fingerprint};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::parts::Parts;
 
-/// A value as bytes, and what must be known to read them.
+/// A value as bytes, and what must be known to read them. Those of a vector of numbers are borrowed from it.
 #[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) bytes: Vec<u8>,
+pub(crate) struct Encoded<'v> {
+    pub(crate) bytes: Parts<'v>,
     pub(crate) format: PayloadFormat,
     pub(crate) type_fingerprint: u64,
     pub(crate) shape: u64,
+}
+
+impl Encoded<'_> {
+    /// The same without the value, for those who go on after it: a copy where it was borrowed.
+    pub(crate) fn into_owned(self) -> Encoded<'static> {
+        Encoded { bytes: self.bytes.into_owned(), ..self }
+    }
+}
+
+/// What is read of a value before it is one.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    Bytes(Vec<u8>),
+    /// A vector of numbers, all but its type; see [`numbers_in`](super::numbers_in).
+    Numbers(Numbers),
 }
 
 /// Writes a value.
@@ -25,7 +42,7 @@ pub(crate) struct Encoded {
 ///
 /// `Serialization` if the type refuses, panics, nests too deep or does not read back what it wrote; `Limit` if the value
 /// is longer than `limits` allow.
-pub(crate) fn encode<T: Storable>(value: &T, limits: &Limits) -> Result<Encoded> {
+pub(crate) fn encode<'v, T: Storable>(value: &'v T, limits: &Limits) -> Result<Encoded<'v>> {
     shielded::<T, _>("Serialize", || {
         if let Some(shape) = plain::shape(value) {
             check_size::<T>(shape.size, limits)?;
@@ -42,13 +59,40 @@ pub(crate) fn encode<T: Storable>(value: &T, limits: &Limits) -> Result<Encoded>
     })
 }
 
+/// [`encode`] for those who go on without the value.
+///
+/// # Errors
+///
+/// As [`encode`].
+pub(crate) fn encode_owned<T: Storable>(value: &T, limits: &Limits) -> Result<Encoded<'static>> {
+    encode(value, limits).map(Encoded::into_owned)
+}
+
+/// [`decode`] of what was read already; the elements of a vector of numbers are not touched.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub(crate) fn decode_raw<T: Storable>(
+    raw: Raw,
+    format: PayloadFormat,
+    type_fingerprint: u64,
+    shape: u64,
+    limits: &Limits,
+) -> Result<T> {
+    match raw {
+        Raw::Bytes(bytes) => decode(&bytes, format, type_fingerprint, shape, limits),
+        Raw::Numbers(numbers) => numbers.into_value().ok_or_else(|| error::<T>("is not the type of the stored value")),
+    }
+}
+
 /// Reads a value that [`encode`] wrote.
 ///
 /// # Errors
 ///
 /// `Serialization` if the bytes are those of another type or of another version of it, damaged, or not accepted by the
 /// type; `Limit` if they are longer than `limits` allow.
-pub(crate) fn decode<T: Storable>(
+pub(super) fn decode<T: Storable>(
     bytes: &[u8],
     format: PayloadFormat,
     type_fingerprint: u64,
@@ -83,7 +127,7 @@ fn fingerprint<T: Storable>(value: &T, format: PayloadFormat) -> Result<u64> {
     Ok(trace.map_err(|cause| unwritable::<T>(cause))?.hash)
 }
 
-fn put_down<T: Storable>(value: &T, shape: Trace, format: PayloadFormat, limits: &Limits) -> Result<Encoded> {
+fn put_down<T: Storable>(value: &T, shape: Trace, format: PayloadFormat, limits: &Limits) -> Result<Encoded<'static>> {
     let expected = match format {
         PayloadFormat::Bincode => shape.size,
         // Nothing is shorter than a ninth of its bincode: a length of eight bytes becomes one.
@@ -107,12 +151,12 @@ fn contents<T: Storable>(value: &T) -> Result<Trace> {
     trace::<true>(value).map_err(|cause| unwritable::<T>(cause))
 }
 
-fn encoded<T: Storable>(bytes: Vec<u8>, format: PayloadFormat, trace: Trace) -> Encoded {
-    Encoded { bytes, format, type_fingerprint: type_fingerprint::<T>(), shape: trace.hash }
+fn encoded<'v, T: Storable>(bytes: impl Into<Parts<'v>>, format: PayloadFormat, trace: Trace) -> Encoded<'v> {
+    Encoded { bytes: bytes.into(), format, type_fingerprint: type_fingerprint::<T>(), shape: trace.hash }
 }
 
 /// Writes a value in the first format that gives it back.
-fn prove<T: Storable>(value: &T, shape: Trace, planned: PayloadFormat, limits: &Limits) -> Result<Encoded> {
+fn prove<T: Storable>(value: &T, shape: Trace, planned: PayloadFormat, limits: &Limits) -> Result<Encoded<'static>> {
     let contents = contents(value)?;
     let attempt = |format| put_down(value, shape, format, limits).and_then(|encoded| read_back::<T>(encoded, contents));
     let mut outcome = attempt(planned);
@@ -140,9 +184,9 @@ fn refuse<T: Storable>(cause: CacheError) -> CacheError {
     refusal
 }
 
-fn read_back<T: Storable>(encoded: Encoded, contents: Trace) -> Result<Encoded> {
+fn read_back<T: Storable>(encoded: Encoded<'static>, contents: Trace) -> Result<Encoded<'static>> {
     shielded::<T, _>("Deserialize", || {
-        let value: T = read(&encoded.bytes, encoded.format).map_err(|cause| unreadable::<T>(cause))?;
+        let value: T = read(&encoded.bytes.contiguous(), encoded.format).map_err(|cause| unreadable::<T>(cause))?;
         let same = self::contents(&value)?.hash == contents.hash;
         if same { Ok(encoded) } else { Err(error::<T>("became another value")) }
     })

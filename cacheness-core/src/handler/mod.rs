@@ -23,9 +23,9 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use codec::{Encoded, decode, encode};
+pub(crate) use codec::{Encoded, Raw, decode_raw, encode, encode_owned};
 pub(crate) use payload::{PLAIN_BYTES, PayloadFormat};
-pub(crate) use plain::holds_numbers;
+pub(crate) use plain::{Kind, LENGTH, Numbers, numbers_in, width_of_numbers};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -19,6 +19,8 @@ use crate::error::{CacheError, ErrorKind, Result};
 const INLINE: u8 = 0;
 const IN_BLOB: u8 = 1;
 const CHECKSUM_LEN: usize = 8;
+/// What most records take beside an inline value.
+const USUAL_LEN: usize = 320;
 
 /// Where the stored bytes of a value are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,9 @@ impl Record {
     /// # Errors
     /// [`Limit`](ErrorKind::Limit) if the entry's details are larger than `max_details` bytes.
     pub(crate) fn new(entry: &Entry, payload: &Payload<'_>, max_details: u64) -> Result<Self> {
-        let mut bytes = Vec::new();
+        let inline = if let Payload::Inline(stored) = payload { stored.len() } else { 0 };
+        // Most entries fit, and one that does not makes room for itself.
+        let mut bytes = Vec::with_capacity(USUAL_LEN + inline);
         entry::encode(entry, max_details, &mut bytes)?;
         match payload {
             Payload::Inline(stored) => {

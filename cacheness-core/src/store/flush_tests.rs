@@ -75,7 +75,7 @@ fn put(store: &Store, key: &str, len: usize) {
     };
     let key = IndexKey::of(&key.to_key().unwrap());
     let entry = Entry { key, core, details: Details::default(), accessed_at: None };
-    store.put(entry, &vec![7; len], u64::MAX).unwrap();
+    store.put(entry, vec![7; len], u64::MAX).unwrap();
 }
 
 #[test]

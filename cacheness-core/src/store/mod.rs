@@ -14,12 +14,13 @@ mod flusher;
 mod manifest;
 mod open;
 mod opened;
+mod pieces;
+mod read;
 mod recover;
 mod retired;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +28,6 @@ use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
 use crate::compress::{self, Compression, StoredCodec};
 use crate::config::Durability;
-use crate::digest;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format;
@@ -35,15 +35,13 @@ use crate::handler;
 use crate::limits::Limits;
 use crate::memory::Tier;
 use crate::metadata::{MetadataBackend, Payload, Record};
+use crate::parts::Parts;
 use crate::policy;
 
 use flusher::Flusher;
 use retired::Retired;
 
 pub(crate) use open::prepare;
-
-/// A reader meets a blob that was just replaced at most this often before it gives up.
-const MAX_OVERTAKEN: usize = 16;
 
 /// Index and blobs of one cache directory, or of one cache in memory.
 #[derive(Debug)]
@@ -131,28 +129,35 @@ impl Store {
     /// # Errors
     /// [`Limit`](ErrorKind::Limit), also if it would take more than `largest` bytes; [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata); what was
     /// stored under the key before is then still there.
-    pub(crate) fn put(&self, mut entry: Entry, raw: &[u8], largest: u64) -> Result<()> {
+    pub(crate) fn put<'r>(&self, mut entry: Entry, raw: impl Into<Parts<'r>>, largest: u64) -> Result<()> {
         let stored = self.seal(&mut entry, raw)?;
-        self.put_stored(&entry, &stored, largest)
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        self.write(&entry, &stored, Commit::Put).map(drop)
     }
 
     /// [`put`](Self::put) in the place of the expected record, if that is still there; says whether it was.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub(crate) fn replace(&self, expected: &Record, mut entry: Entry, raw: &[u8], largest: u64) -> Result<bool> {
+    pub(crate) fn replace<'r>(
+        &self,
+        expected: &Record,
+        mut entry: Entry,
+        raw: impl Into<Parts<'r>>,
+        largest: u64,
+    ) -> Result<bool> {
         let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
         self.write(&entry, &stored, Commit::Over(expected)).map(|outcome| matches!(outcome, Outcome::Done(_)))
     }
 
-    /// Stores bytes as another store had them, whose entry tells everything about them.
+    /// Stores bytes as another store had them, whose entry tells everything about them, their checksum too.
     ///
     /// # Errors
     /// As [`put`](Self::put).
     pub(crate) fn put_stored(&self, entry: &Entry, stored: &[u8], largest: u64) -> Result<()> {
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        self.write(entry, stored, Commit::Put).map(drop)
+        self.write(entry, &stored.into(), Commit::Put).map(drop)
     }
 
     /// [`put_stored`](Self::put_stored) in the place of the expected record, or of none; says whether that was still so.
@@ -168,7 +173,7 @@ impl Store {
     ) -> Result<bool> {
         check_fits(&entry.key, stored.len() as u64, largest)?;
         let commit = expected.map_or(Commit::New, Commit::Over);
-        self.write(entry, stored, commit).map(|outcome| matches!(outcome, Outcome::Done(_)))
+        self.write(entry, &stored.into(), commit).map(|outcome| matches!(outcome, Outcome::Done(_)))
     }
 
     /// Changes what a record says of its value, if it is still the expected one; says whether it was.
@@ -186,19 +191,20 @@ impl Store {
     }
 
     /// Compresses a value, and fills in what the entry then knows of it.
-    fn seal<'a>(&self, entry: &mut Entry, raw: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+    fn seal<'r>(&self, entry: &mut Entry, raw: impl Into<Parts<'r>>) -> Result<Parts<'r>> {
+        let raw = raw.into();
+        entry.core.raw_size = raw.len() as u64;
         let (codec, stored) = self.compressed(&entry.core, raw)?;
         entry.core.codec = codec;
-        entry.core.raw_size = raw.len() as u64;
         entry.core.stored_size = stored.len() as u64;
-        entry.core.checksum = digest::checksum(&stored);
+        entry.core.checksum = stored.checksum();
         Ok(stored)
     }
 
-    fn write(&self, entry: &Entry, stored: &[u8], commit: Commit<'_>) -> Result<Outcome> {
+    fn write(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>) -> Result<Outcome> {
         let inline_up_to = self.settings.inline_up_to;
         let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
-            self.commit(entry, &Payload::Inline(stored), commit)
+            self.commit(entry, &Payload::Inline(&stored.contiguous()), commit)
         } else {
             self.write_blob(entry, stored, commit)
         }?;
@@ -209,22 +215,25 @@ impl Store {
         Ok(outcome)
     }
 
-    fn compressed<'a>(&self, core: &Core, raw: &'a [u8]) -> Result<(StoredCodec, Cow<'a, [u8]>)> {
+    fn compressed<'r>(&self, core: &Core, raw: Parts<'r>) -> Result<(StoredCodec, Parts<'r>)> {
         if (raw.len() as u64) < self.settings.compress_from {
-            return Ok((StoredCodec::None, raw.into()));
+            return Ok((StoredCodec::None, raw));
         }
         let settings = &self.settings;
-        let with = if handler::holds_numbers(core.type_fingerprint) { settings.numbers } else { settings.values };
-        Ok(match compress::compress(with, raw)? {
+        let (with, width) = match handler::width_of_numbers(core.type_fingerprint) {
+            Some(width) => (settings.numbers, width),
+            None => (settings.values, 1),
+        };
+        Ok(match compress::compress(with, &raw, width)? {
             Some(compressed) => (compressed.codec, compressed.bytes.into()),
-            None => (StoredCodec::None, raw.into()),
+            None => (StoredCodec::None, raw),
         })
     }
 
-    fn write_blob(&self, entry: &Entry, stored: &[u8], commit: Commit<'_>) -> Result<Outcome> {
+    fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>) -> Result<Outcome> {
         let mut header = Vec::new();
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
-        let envelope = format::seal(&header, stored, &self.settings.limits)?;
+        let envelope = format::seal_summed(&header, stored, entry.core.checksum, &self.settings.limits)?;
         let name = BlobName::unique();
         self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
         let outcome = self.commit(entry, &Payload::Blob(name.clone()), commit);
@@ -298,81 +307,6 @@ impl Store {
     /// Whether the value lies in the record itself, so that [`load`](Self::load) reads no file.
     pub(crate) fn is_inline(found: &Found) -> bool {
         matches!(found.record.payload(), Ok(Payload::Inline(_)))
-    }
-
-    /// The encoded value of a found record, checked. `None` if its blob is gone or damaged (it is then set aside and the
-    /// record removed), or if the entry was removed meanwhile; one that was replaced meanwhile gives the new value, whose
-    /// record is then in `found`.
-    pub(crate) fn load(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
-        self.read(key, found, self.settings.verify, |core, stored| self.inflate(core, stored))
-    }
-
-    /// [`load`](Self::load) without inflating: the bytes as they are stored. Always verified, for they get a new checksum
-    /// where they are stored again.
-    pub(crate) fn load_stored(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
-        self.read(key, found, true, |_, stored| Ok(stored.into_owned()))
-    }
-
-    fn read(
-        &self,
-        key: &IndexKey,
-        found: &mut Found,
-        verify: bool,
-        take: impl Fn(&Core, Cow<'_, [u8]>) -> Result<Vec<u8>>,
-    ) -> Result<Option<Vec<u8>>> {
-        for _ in 0..MAX_OVERTAKEN {
-            let stored = self.stored_bytes(key, found, verify);
-            match stored.and_then(|stored| stored.map(|stored| take(&found.core, stored)).transpose()) {
-                Ok(Some(taken)) => return Ok(Some(taken)),
-                Ok(None) => {}
-                Err(error) if error.is_integrity() => self.set_aside(found, &error)?,
-                Err(error) => return Err(error),
-            }
-            match self.find(key)? {
-                Some(newer) if newer.record != found.record => *found = newer,
-                Some(_) => {
-                    self.index.remove_expected(key, &found.record)?;
-                    return Ok(None);
-                }
-                None => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-
-    fn stored_bytes<'a>(&self, key: &IndexKey, found: &'a Found, verify: bool) -> Result<Option<Cow<'a, [u8]>>> {
-        let name = match found.record.payload()? {
-            Payload::Inline(stored) => return Ok(Some(stored.into())),
-            Payload::Blob(name) => name,
-        };
-        let Some(mut file) = self.blobs.read(&name, format::max_envelope_bytes(&self.settings.limits))? else {
-            return Ok(None);
-        };
-        let opened = match verify {
-            true => format::open(&file, &self.settings.limits)?,
-            false => format::open_trusting(&file, &self.settings.limits)?,
-        };
-        let (sealed, _) = entry::decode(opened.header)?;
-        if sealed.key != *key || sealed.core.checksum != found.core.checksum {
-            return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));
-        }
-        let (start, len) = (opened.payload.as_ptr() as usize - file.as_ptr() as usize, opened.payload.len());
-        file.drain(..start);
-        file.truncate(len);
-        Ok(Some(file.into()))
-    }
-
-    fn inflate(&self, core: &Core, stored: Cow<'_, [u8]>) -> Result<Vec<u8>> {
-        core.codec.check_available()?;
-        match compress::inflate(core.codec, &stored, core.raw_size, &self.settings.limits) {
-            Ok(Cow::Owned(raw)) => Ok(raw),
-            Ok(Cow::Borrowed(_)) => Ok(stored.into_owned()),
-            // Its codec is there, so that the bytes must be other ones: unverified, they may be.
-            Err(error) if error.is_compression() => {
-                Err(CacheError::caused_by(ErrorKind::Integrity, error.to_string(), error))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     fn set_aside(&self, found: &Found, error: &CacheError) -> Result<()> {

@@ -1,9 +1,10 @@
 //! A blob that is open for reading: its two ends are checked at once, what is between them as it is read.
 
+use super::pieces;
 use crate::blob::{BlobBackend, BlobRead};
 use crate::blob_name::BlobName;
-use crate::digest::{self, Checksum, Identity, IdentityHasher};
-use crate::entry::{self, Entry};
+use crate::digest::{Checksum, Identity, IdentityHasher};
+use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, HeaderRead, TRAILER_LEN, chunks};
 use crate::limits::Limits;
@@ -72,18 +73,68 @@ impl Opened {
         if same_key && same_value && same_type { Ok(()) } else { Err(damaged("is that of another entry")) }
     }
 
-    /// All bytes between the ends.
+    /// Whether this is the blob of this value of this key.
+    pub(super) fn is_value_of(&self, key: &IndexKey, core: &Core) -> bool {
+        self.entry.key == *key
+            && self.entry.core.checksum == core.checksum
+            && self.payload_checksum == core.checksum
+            && self.payload_len == core.stored_size
+    }
+
+    /// All bytes between the ends, read by a second reader too where there is one.
     ///
     /// # Errors
-    /// [`Integrity`](ErrorKind::Integrity) if they are not what was written; [`Limit`](ErrorKind::Limit) if memory cannot
-    /// hold them; [`Storage`](ErrorKind::Storage).
-    pub(super) fn payload(&mut self) -> Result<Vec<u8>> {
-        let mut bytes = room_for(self.payload_len)?;
-        let read = self.file.read_at(self.payload_start, &mut bytes)?;
-        if read == bytes.len() && digest::checksum(&bytes) == self.payload_checksum {
+    /// [`Integrity`](ErrorKind::Integrity) if they are not what was written, where that is to be verified;
+    /// [`Limit`](ErrorKind::Limit) if memory cannot hold them; [`Storage`](ErrorKind::Storage).
+    pub(super) fn payload(&mut self, second: Option<Box<dyn BlobRead>>, verify: bool) -> Result<Vec<u8>> {
+        self.payload_after(&mut [], second, verify)
+    }
+
+    /// [`payload`](Self::payload) with its first bytes apart, in `head`.
+    ///
+    /// # Errors
+    /// As [`payload`](Self::payload); also if it is shorter than `head`.
+    pub(super) fn payload_after(
+        &mut self,
+        head: &mut [u8],
+        second: Option<Box<dyn BlobRead>>,
+        verify: bool,
+    ) -> Result<Vec<u8>> {
+        let len = self.payload_len.checked_sub(head.len() as u64).ok_or_else(|| damaged("is too short"))?;
+        if second.is_some() {
+            let mut bytes = zeros(len)?;
+            self.payload_into(head, &mut bytes, second, verify)?;
             return Ok(bytes);
         }
-        Err(damaged("has a damaged payload"))
+        let (mut bytes, mut sum) = (room_for(len)?, verify.then(Checksum::new));
+        let whole = pieces::fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
+            && pieces::append(&mut *self.file, self.payload_start + head.len() as u64, len, &mut bytes, sum.as_mut())?;
+        self.check(whole, sum)?;
+        Ok(bytes)
+    }
+
+    /// Reads the bytes between the ends: the first of them into `head`, the others into `body`.
+    ///
+    /// # Errors
+    /// As [`payload`](Self::payload); also if they are not as many.
+    pub(super) fn payload_into(
+        &mut self,
+        head: &mut [u8],
+        body: &mut [u8],
+        second: Option<Box<dyn BlobRead>>,
+        verify: bool,
+    ) -> Result<()> {
+        let whole = (head.len() + body.len()) as u64 == self.payload_len;
+        let mut sum = verify.then(Checksum::new);
+        let filled = whole
+            && pieces::fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
+            && pieces::fill(&mut *self.file, second, self.payload_start + head.len() as u64, body, sum.as_mut())?;
+        self.check(filled, sum)
+    }
+
+    fn check(&self, whole: bool, sum: Option<Checksum>) -> Result<()> {
+        let sound = whole && sum.is_none_or(|sum| sum.finish() == self.payload_checksum);
+        if sound { Ok(()) } else { Err(damaged("has a damaged payload")) }
     }
 
     /// Reads a chunk of a stream into `buf`, which has room for one, and returns its bytes.
@@ -148,18 +199,26 @@ fn start_of(file: &mut dyn BlobRead, limits: &Limits) -> Result<Vec<u8>> {
                 return Ok(start);
             }
         };
-        start = room_for(wanted)?;
+        start = zeros(wanted)?;
     }
 }
 
-/// Zeros to read over. How many is what the file has, or what a header may have: checked, but not by us.
+/// Room to read into. How much is what the file has, or what a header may have: checked, but not by us.
 fn room_for(len: u64) -> Result<Vec<u8>> {
-    let no_memory = || CacheError::new(ErrorKind::Limit, format!("no memory for {len} bytes of a blob"));
     let mut bytes = Vec::new();
-    let room = usize::try_from(len).map_err(|_| no_memory())?;
-    bytes.try_reserve_exact(room).map_err(|_| no_memory())?;
-    bytes.resize(room, 0);
+    let room = usize::try_from(len).map_err(|_| no_memory(len))?;
+    bytes.try_reserve_exact(room).map_err(|_| no_memory(len))?;
     Ok(bytes)
+}
+
+/// Zeros to read over, as many as [`room_for`] would have room for. Fresh memory is not touched by this.
+fn zeros(len: u64) -> Result<Vec<u8>> {
+    let room = usize::try_from(len).map_err(|_| no_memory(len))?;
+    bytemuck::allocation::try_zeroed_vec(room).map_err(|()| no_memory(len))
+}
+
+fn no_memory(len: u64) -> CacheError {
+    CacheError::new(ErrorKind::Limit, format!("no memory for {len} bytes of a blob"))
 }
 
 fn damaged(what: &str) -> CacheError {

@@ -5,7 +5,9 @@ use super::manifest::Kind;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::CacheConfig;
+use crate::digest;
 use crate::entry::Details;
+use crate::handler::Raw;
 use crate::key::ToKey;
 use crate::metadata::sled::{SledIndex, SledOptions};
 use crate::metadata::{Call, Watched};
@@ -43,7 +45,14 @@ fn put(store: &Store, key: &str, value: &[u8]) {
 
 fn get(store: &Store, key: &str) -> Option<Vec<u8>> {
     let mut found = store.find(&key_of(key)).unwrap()?;
-    store.load(&key_of(key), &mut found).unwrap()
+    loaded(store.load(&key_of(key), &mut found, |_| None).unwrap())
+}
+
+fn loaded(raw: Option<Raw>) -> Option<Vec<u8>> {
+    raw.map(|raw| match raw {
+        Raw::Bytes(bytes) => bytes,
+        Raw::Numbers(numbers) => panic!("{numbers:?}"),
+    })
 }
 
 fn noise(len: usize) -> Vec<u8> {
@@ -180,7 +189,7 @@ fn a_reader_overtaken_by_a_put_gets_the_new_value_and_never_a_miss() {
     let mut found = store.find(&key_of("k")).unwrap().unwrap();
     put(&store, "k", &noise(7000));
     store.flush().unwrap();
-    assert_eq!(store.load(&key_of("k"), &mut found).unwrap(), Some(noise(7000)));
+    assert_eq!(loaded(store.load(&key_of("k"), &mut found, |_| None).unwrap()), Some(noise(7000)));
     assert_eq!(found.core.raw_size, 7000);
 }
 
@@ -207,4 +216,23 @@ fn a_recovery_that_was_interrupted_is_done_again() {
     drop(SledIndex::open(options).unwrap());
     let store = open(dir.path());
     assert_eq!(get(&store, "large"), Some(noise(5000)));
+}
+
+#[test]
+fn a_small_value_costs_one_write_of_the_index_and_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, values) = (tempfile::tempdir().unwrap(), config(dir.path()));
+    let options = SledOptions { root: prepare(index.path()).unwrap(), page_cache_bytes: 16 << 20 };
+    let (index, _) = SledIndex::open(options).unwrap();
+    let (index, mut store) = (Arc::new(index), Store::open(&prepare(dir.path()).unwrap(), &values).unwrap());
+    store.index = Arc::clone(&index) as Arc<dyn MetadataBackend>;
+    let mut writes = index.watch();
+    // Different ones: sled writes nothing where nothing changes.
+    (5..=7).for_each(|n| put(&store, "k", &[n; 90]));
+    let seen = std::iter::from_fn(|| writes.next_timeout(std::time::Duration::from_millis(1)).ok());
+    assert_eq!(seen.count(), 3, "of three puts");
+    assert!(blob_files(dir.path()).is_empty());
+    assert_eq!(get(&store, "k"), Some(vec![7; 90]));
+    put(&store, "k", &noise(300));
+    assert_eq!(blob_files(dir.path()).len(), 1, "a larger one has a file");
 }

@@ -74,6 +74,15 @@ impl Reading {
         self.position = Some(offset + filled as u64);
         Ok(filled)
     }
+
+    fn append(&mut self, offset: u64, len: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+        if self.position.take() != Some(offset) {
+            self.file.seek(SeekFrom::Start(offset))?;
+        }
+        let read = (&mut self.file).take(len as u64).read_to_end(bytes)?;
+        self.position = Some(offset + read as u64);
+        Ok(())
+    }
 }
 
 impl BlobRead for Reading {
@@ -87,5 +96,12 @@ impl BlobRead for Reading {
             return Ok(0);
         }
         self.fill(offset, buf).map_err(|error| storage_error("read", &self.path, error))
+    }
+
+    fn append_to(&mut self, offset: u64, len: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        if offset >= self.len {
+            return Ok(());
+        }
+        self.append(offset, len, bytes).map_err(|error| storage_error("read", &self.path, error))
     }
 }

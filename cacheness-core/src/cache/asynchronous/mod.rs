@@ -166,7 +166,7 @@ impl AsyncCache {
         key: impl ToKey,
         options: PutOptions,
     ) -> impl Future<Output = Result<Key>> {
-        let encoded = handler::encode(value, self.0.limits());
+        let encoded = handler::encode_owned(value, self.0.limits());
         let (cache, pending) = (self.0.clone(), self.pending(key));
         blocking(move || {
             let key = pending.resolve()?;
@@ -209,7 +209,7 @@ impl AsyncCache {
     /// # Errors
     /// As [`Cache::put`].
     pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<bool>> {
-        let encoded = handler::encode(value, self.0.limits());
+        let encoded = handler::encode_owned(value, self.0.limits());
         let update = |cache: &Cache, key: &Key, encoded: Result<handler::Encoded>| {
             cache.engine()?.update(&IndexKey::of(key), std::any::type_name::<T>(), &encoded?)
         };
@@ -268,7 +268,7 @@ impl AsyncCache {
         options: PutOptions,
     ) -> impl Future<Output = Result<Vec<Key>>> {
         let cache = self.0.clone();
-        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), handler::encode(value, cache.limits())?));
+        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), handler::encode_owned(value, cache.limits())?));
         let items = items.into_iter().map(encode).collect::<Result<Vec<_>>>();
         blocking(move || {
             let resolved = items?.into_iter().map(|(key, encoded)| Ok((key.resolve()?, encoded)));

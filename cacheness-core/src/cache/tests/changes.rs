@@ -196,7 +196,7 @@ fn a_copy_is_an_entry_of_its_own_and_a_renamed_one_is_gone_from_where_it_was() {
 fn large_values_are_copied_as_they_are_stored() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    let large: Vec<u64> = (0..100_000).collect();
+    let large: Vec<u64> = (0..100_000).map(|n: u64| (n * n).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
     cache.put(&large, "a").unwrap();
     assert!(cache.copy("a", "b").unwrap() && cache.rename("a", "c").unwrap());
     assert_eq!(walk(&dir.path().join("blobs")).len(), 2);
@@ -265,7 +265,7 @@ fn every_method_of_a_closed_cache_says_that_it_is_closed() {
     }
 }
 
-fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+pub(super) fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     let below = fs::read_dir(dir).unwrap().map(|item| item.unwrap().path());
     below.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }

@@ -2,6 +2,7 @@ mod asynchronous;
 mod changes;
 mod compute;
 mod entries;
+mod large;
 
 use std::fs;
 use std::thread;

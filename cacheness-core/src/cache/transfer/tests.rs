@@ -69,7 +69,7 @@ fn what_expired_or_is_too_large_for_the_new_cache_is_left_behind_and_counted() {
     let new = new.unwrap();
     old.put_with(&1u8, "short", PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
     old.put(&2u8, "long").unwrap();
-    let noise: Vec<u64> = (0..1000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+    let noise: Vec<u64> = (0..1000u64).map(|n| (n * n).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
     old.put(&noise, "large").unwrap();
     clock.advance(Duration::from_secs(1));
     let moved = migrate_cache(&old, &new).unwrap();

@@ -5,14 +5,31 @@ mod golden;
 mod hostile;
 mod round_trip;
 
+use super::codec::decode;
 use super::*;
 use crate::error::Result;
 use crate::limits::Limits;
 
 const LIMITS: Limits = Limits::DEFAULT;
 
+/// What was written, in one piece.
+#[derive(Debug)]
+struct Encoded {
+    bytes: Vec<u8>,
+    format: PayloadFormat,
+    type_fingerprint: u64,
+    shape: u64,
+}
+
+impl From<super::Encoded<'_>> for Encoded {
+    fn from(encoded: super::Encoded<'_>) -> Self {
+        let super::Encoded { bytes, format, type_fingerprint, shape } = encoded;
+        Self { bytes: bytes.contiguous().into_owned(), format, type_fingerprint, shape }
+    }
+}
+
 fn put<T: Storable>(value: &T) -> Encoded {
-    encode(value, &LIMITS).expect("can be written")
+    encode(value, &LIMITS).expect("can be written").into()
 }
 
 fn get<T: Storable>(encoded: &Encoded) -> Result<T> {

@@ -88,6 +88,12 @@ struct Contents {
 }
 
 impl SledIndex {
+    /// Tells every record that is written or removed from now on.
+    #[cfg(test)]
+    pub(crate) fn watch(&self) -> sled::Subscriber {
+        self.slot().trees.as_ref().expect("open").entries.watch_prefix([])
+    }
+
     fn slot(&self) -> RwLockReadGuard<'_, Slot> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,8 +14,9 @@ use crate::entry::{self, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, chunks};
 use crate::handler::{self, PLAIN_BYTES, PayloadFormat, Storable};
-use crate::store::MAX_OVERTAKEN;
+use crate::parts::Parts;
 use crate::store::opened::Opened;
+use crate::store::read::MAX_OVERTAKEN;
 
 impl Encoding {
     /// Bytes as they are, put in one piece or as a stream: both are a `Vec<u8>`.
@@ -73,10 +74,10 @@ impl Engine {
         })
     }
 
-    fn write_whole(&self, entry: &Entry, name: &BlobName, stored: &[u8]) -> Result<()> {
+    fn write_whole(&self, entry: &Entry, name: &BlobName, stored: &Parts<'_>) -> Result<()> {
         let (store, mut header) = (self.store(), Vec::new());
         entry::encode(entry, store.limits().max_header_bytes, &mut header)?;
-        let envelope = format::seal(&header, stored, store.limits())?;
+        let envelope = format::seal_summed(&header, stored, entry.core.checksum, store.limits())?;
         store.blobs.write(name, &envelope.parts(), self.durability_of(entry))
     }
 
@@ -98,9 +99,9 @@ impl Engine {
         let format = PayloadFormat::from_id(core.payload_format).ok_or_else(|| {
             CacheError::new(ErrorKind::Serialization, format!("{key:?} has a format that this release does not know"))
         })?;
-        let stored = blob.payload().map_err(|error| about(key, &error))?;
-        let raw = compress::inflate(core.codec, &stored, core.raw_size, self.store().limits())?;
-        handler::decode(&raw, format, core.type_fingerprint, core.shape, self.store().limits()).map(Some)
+        let stored = blob.payload(None, true).map_err(|error| about(key, &error))?;
+        let raw = self.store().raw_of_stored(&core, stored.into(), handler::numbers_in::<T>)?;
+        handler::decode_raw(raw, format, core.type_fingerprint, core.shape, self.store().limits()).map(Some)
     }
 
     pub(super) fn reader(&self, key: &str) -> Result<Option<BlobReader>> {
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     fn bytes_of(&self, key: &str, entry: &Entry, blob: &mut Opened) -> Result<Vec<u8>> {
-        let stored = blob.payload().map_err(|error| about(key, &error))?;
+        let stored = blob.payload(None, true).map_err(|error| about(key, &error))?;
         if entry.core.codec == StoredCodec::None {
             return Ok(without_sums(stored));
         }

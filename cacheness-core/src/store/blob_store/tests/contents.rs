@@ -52,9 +52,10 @@ fn a_value_and_the_bytes_that_it_is_hashed_from_are_different_contents() {
     let mut hashed = vec![encoded.format.id()];
     hashed.extend_from_slice(&encoded.type_fingerprint.to_le_bytes());
     hashed.extend_from_slice(&encoded.shape.to_le_bytes());
-    hashed.extend_from_slice(&encoded.bytes);
+    let bytes = encoded.bytes.contiguous().into_owned();
+    hashed.extend_from_slice(&bytes);
     let typed = f.store.put(&value).unwrap();
-    for bytes in [&encoded.bytes, &hashed] {
+    for bytes in [&bytes, &hashed] {
         let keys = [f.store.put(bytes).unwrap(), stream(&f.store, BlobOptions::new(), bytes)];
         assert!(keys[0] == keys[1] && keys[0] != typed);
         assert_eq!(f.store.get::<Vec<u8>>(&keys[0]).unwrap().as_ref(), Some(bytes));

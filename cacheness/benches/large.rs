@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use cacheness::{Cache, CacheConfig};
-use cacheness_benches::{Bar, Bench, Line, Unit, ramp, random_numbers, steps, timed};
+use cacheness_benches::{Bar, Bench, Line, Unit, ramp, random_numbers, steps, timed, walk};
 
 const NUMBERS: usize = 12_500_000;
 const ROUNDS: usize = 7;
@@ -15,6 +15,7 @@ fn main() {
     numbers(&mut bench, &cache, "random", &random_numbers(count));
     numbers(&mut bench, &cache, "steps", &steps(count));
     numbers(&mut bench, &cache, "ramp", &ramp(count));
+    numbers(&mut bench, &cache, "walk", &walk(count));
     cache.close().unwrap();
 }
 

@@ -260,6 +260,8 @@ def array(kind, count):
         return (numpy.arange(count) // 1000) * 0.37
     if kind == "ramp":
         return numpy.arange(count, dtype=float)
+    if kind == "walk":
+        return numpy.cumsum(numpy.random.default_rng(13).integers(0, 50, count) == 0) / 8.0
     raise ValueError(f"unknown numbers: {kind}")
 
 

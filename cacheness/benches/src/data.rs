@@ -63,6 +63,18 @@ pub fn ramp(count: usize) -> Vec<f64> {
     (0..count).map(|at| at as f64).collect()
 }
 
+/// Numbers that stay as they are and now and then grow by an eighth, on average after fifty: like a counter that is read at
+/// fixed times. No range, no period.
+pub fn walk(count: usize) -> Vec<f64> {
+    let mut random = Random::new(13);
+    let mut at = 0.0;
+    let mut next = || {
+        at += if random.below(50) == 0 { 0.125 } else { 0.0 };
+        at
+    };
+    (0..count).map(|_| next()).collect()
+}
+
 /// Bytes that do not compress.
 pub fn megabytes_of_bytes(megabytes: usize) -> Vec<u8> {
     let mut random = Random::new(11);

@@ -14,7 +14,7 @@ mod work;
 
 pub use bench::Bench;
 pub use clock::Stopwatch;
-pub use data::{Random, Station, megabytes_of_bytes, ramp, random_numbers, station, steps};
+pub use data::{Random, Station, megabytes_of_bytes, ramp, random_numbers, station, steps, walk};
 pub use line::{Bar, Line, Unit};
 pub use python::Python;
 pub use work::{Work, median, quartiles, repeat, timed};

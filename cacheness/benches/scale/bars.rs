@@ -1,5 +1,7 @@
 //! The promises about a large cache, and whether they hold.
 
+use cacheness_benches::Bench;
+
 use crate::cost;
 use crate::measure::Row;
 
@@ -29,25 +31,21 @@ const BARS: [Bar; 7] = [
     Bar { row: "open after filling", at: 1_000_000, holds: Holds::Seconds(1.5) },
 ];
 
-pub(crate) fn judge(sizes: &[usize], rows: &[Row]) {
+pub(crate) fn judge(bench: &mut Bench, sizes: &[usize], rows: &[Row]) {
     for bar in BARS {
         let Some(cost_here) = cost(rows, bar.row, sizes, bar.at) else { continue };
-        let (row, at) = (bar.row, bar.at);
+        let name = format!("{} at {}", bar.row, bar.at);
         match bar.holds {
             Holds::Seconds(most) => {
-                let verdict = verdict(cost_here <= most);
-                println!("{verdict}: {row} at {at}: {cost_here:.3} s, at most {most} s");
+                let says = format!("{:.2} ms", cost_here * 1e3);
+                bench.verdict(&name, &says, &format!("at most {} ms", most * 1e3), cost_here <= most);
             }
             Holds::Times(most, beside) => {
-                let Some(cost_there) = cost(rows, row, sizes, beside) else { continue };
+                let Some(cost_there) = cost(rows, bar.row, sizes, beside) else { continue };
                 let times = cost_here / cost_there;
-                let verdict = verdict(times <= most);
-                println!("{verdict}: {row} at {at}: {times:.2} times its cost at {beside}, at most {most}");
+                let says = format!("{times:.2} times its cost at {beside}");
+                bench.verdict(&name, &says, &format!("at most {most}"), times <= most);
             }
         }
     }
-}
-
-fn verdict(holds: bool) -> &'static str {
-    if holds { "holds " } else { "MISSED" }
 }

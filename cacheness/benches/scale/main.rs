@@ -1,6 +1,6 @@
 //! What a cache of a million small entries costs beside one of a thousand.
 //!
-//! `cargo bench -p cacheness --bench scale` fills one cache for each size, measures them in turns, so that what else the
+//! `cargo bench -p cacheness-benches --bench scale` fills one cache for each size, measures them in turns, so that what else the
 //! machine does meets all alike, prints medians and says which bars hold. Other sizes: `-- 1000 100000`; another place
 //! than the target directory: `-- --dir /some/disk`; another setting than the default: `-- --page-cache-mb 64`.
 
@@ -12,14 +12,16 @@ mod subject;
 
 use std::path::PathBuf;
 
+use cacheness_benches::Bench;
 use measure::{Row, megabytes, resident_bytes};
 use subject::Subject;
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+const SMOKE_SIZES: [usize; 2] = [1_000, 2_000];
 
 fn main() {
     let Arguments { sizes, dir, page_cache_mb } = Arguments::read();
-    println!("load before: {}", measure::load());
+    let mut bench = Bench::new("scale", env!("CARGO_TARGET_TMPDIR"));
     let mut subjects: Vec<Subject> = sizes.iter().map(|&size| Subject::fill(&dir, size, page_cache_mb)).collect();
     println!("memory with all open: {:.0} MB", megabytes(resident_bytes()));
     let mut rows = Vec::new();
@@ -30,8 +32,8 @@ fn main() {
     rows.extend(measure::upkeep(&mut subjects));
     println!("memory after the hot paths: {:.0} MB", megabytes(memory));
     measure::print(&sizes, &rows);
-    bars::judge(&sizes, &rows);
-    println!("load after: {}", measure::load());
+    measure::keep(&mut bench, &sizes, &rows);
+    bars::judge(&mut bench, &sizes, &rows);
     drop(subjects);
     std::fs::remove_dir_all(&dir).unwrap();
 }
@@ -50,6 +52,7 @@ impl Arguments {
             match argument.as_str() {
                 // Cargo says so to every benchmark.
                 "--bench" => {}
+                "--smoke" => read.sizes.extend(SMOKE_SIZES),
                 "--dir" => read.dir = arguments.next().expect("--dir needs a directory").into(),
                 "--page-cache-mb" => read.page_cache_mb = arguments.next().map(|number| parse(&number) as u64),
                 size => read.sizes.push(parse(size)),

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cacheness::{Cache, Entries, Entry, Expired};
+use cacheness_benches::{Bench, median, timed};
 
 use crate::subject::{Station, Subject, key};
 
@@ -121,11 +122,11 @@ pub(crate) fn upkeep(subjects: &mut [Subject]) -> Vec<Row> {
     }
     vec![
         row("longest put at the limit", evicting.0),
-        row("- longest get meanwhile", evicting.1),
+        row("longest get beside these puts", evicting.1),
         row("cleanup_expired, a tenth is", cleanup.0),
-        row("- longest get meanwhile", cleanup.1),
+        row("longest get beside that cleanup", cleanup.1),
         row("clear", clear.0),
-        row("- longest get meanwhile", clear.1),
+        row("longest get beside that clear", clear.1),
     ]
 }
 
@@ -199,31 +200,26 @@ fn row(name: &'static str, seconds: Vec<f64>) -> Row {
     Row { name, seconds, unit: Unit::Time }
 }
 
-fn timed(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
-}
-
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// The table: a line for each row, a column for each size, and how many times the smallest the largest costs.
 pub(crate) fn print(sizes: &[usize], rows: &[Row]) {
-    print!("\n| {:28}", "entries");
+    print!("\n| {:32}", "entries");
     sizes.iter().for_each(|size| print!("| {size:>10} "));
-    print!("\n|{}", "-".repeat(29));
+    print!("|\n|{}", "-".repeat(33));
     sizes.iter().for_each(|_| print!("|{}:", "-".repeat(11)));
     println!("|");
     for row in rows {
-        print!("| {:28}", row.name);
+        print!("| {:32}", row.name);
         row.seconds.iter().for_each(|value| print!("| {:>10} ", row.unit.show(*value)));
         println!("|");
     }
     println!();
+}
+
+/// The same for the report.
+pub(crate) fn keep(bench: &mut Bench, sizes: &[usize], rows: &[Row]) {
+    for row in rows {
+        sizes.iter().zip(&row.seconds).for_each(|(size, value)| bench.cell(row.name, *size, &row.unit.show(*value)));
+    }
 }
 
 impl Unit {
@@ -236,10 +232,6 @@ impl Unit {
             Self::Time => format!("{value:.2} s"),
         }
     }
-}
-
-pub(crate) fn load() -> String {
-    fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| "not known here".to_owned()).trim().to_owned()
 }
 
 /// What the process holds in memory; 0 where that cannot be read.

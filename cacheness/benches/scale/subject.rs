@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cacheness::{Cache, CacheConfig, PutOptions};
+use cacheness_benches::Random;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +29,7 @@ impl Subject {
     /// A cache of `size` entries, put one by one and closed and opened once.
     pub(crate) fn fill(parent: &Path, size: usize, page_cache_mb: Option<u64>) -> Self {
         let dir = parent.join(size.to_string());
-        let random = Random(size as u64 | 1);
+        let random = Random::new(size as u64);
         let mut subject = Self { size, dir, page_cache_mb, open: None, random, next_new: Cell::new(size as u64) };
         subject.open();
         let start = Instant::now();
@@ -60,7 +61,8 @@ impl Subject {
     }
 
     fn config(&self, dir: &Path) -> CacheConfig {
-        let config = CacheConfig::new(dir);
+        // It is the index that grows; values in memory would hide it.
+        let config = CacheConfig::new(dir).with_memory_cache(false);
         match self.page_cache_mb {
             Some(megabytes) => config.with_page_cache_mb(megabytes),
             None => config,
@@ -117,16 +119,4 @@ fn options() -> PutOptions {
 
 pub(crate) fn key(id: u64) -> (&'static str, u64) {
     ("station", id)
-}
-
-/// Xorshift: what is drawn is the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
 }

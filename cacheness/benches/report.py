@@ -1,0 +1,158 @@
+"""Writes the generated parts of docs/benchmarks.md, and its plots, from the results of the benches.
+
+Usage: report.py RESULTS DOCS, both directories. A part whose bench has no results stays as it is.
+"""
+
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+
+import plot
+
+BENCHES = {
+    "memory": "Hits in memory",
+    "disk": "Hits from the disk, the tier in memory off, and misses",
+    "threads": "Two threads",
+    "large": "Large values",
+    "upkeep": "Upkeep of 10,000 entries",
+    "heartbeat": "Async: the longest pause of another task",
+}
+
+
+def read(results, bench):
+    path = os.path.join(results, f"{bench}.jsonl")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def measured_when(results, benches):
+    """The sentence about machine and time, from the files themselves."""
+    written = [os.path.getmtime(os.path.join(results, f"{bench}.jsonl")) for bench in benches]
+    day = datetime.date.fromtimestamp(max(written)).isoformat()
+    loads = [float(line["load"]) for bench in benches for line in read(results, bench) if "load" in line]
+    rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    machine = f"{os.cpu_count()}-core {os.uname().sysname} machine"
+    return (
+        f"Measured on {day} on a {machine}, rustc {rustc}, load {min(loads):.1f} to {max(loads):.1f}, "
+        "of which the benches are 1 to 2."
+    )
+
+
+def ratio(line):
+    if line["ratio"] is None:
+        return "-"
+    return f"{line['ratio']:.2f}" if line["ratio"] >= 0.095 else f"{line['ratio']:.3f}"
+
+
+def verdict(line):
+    return {True: "met", False: "**missed**", None: ""}[line["met"]]
+
+
+def table(lines):
+    rows = ["| work | cacheness | beside it | | ratio | bar | |", "|---|--:|---|--:|--:|---|---|"]
+    before = None
+    for line in lines:
+        # What was said in the line above need not be said again.
+        what, ours = ("", "") if line["work"] == before else (line["work"], line["ours_shown"])
+        before = line["work"]
+        theirs = line["theirs_shown"] or "not measured"
+        bar = (line["bar"] or "").replace("<=", "≤").replace(">=", "≥")
+        what = what.replace("#[cached]", "`#[cached]`")
+        rows.append(f"| {what} | {ours} | {line['peer']} | {theirs} | {ratio(line)} | {bar} | {verdict(line)} |")
+    return rows
+
+
+def peers(results):
+    found = {bench: [line for line in read(results, bench) if "work" in line] for bench in BENCHES}
+    found = {bench: lines for bench, lines in found.items() if lines}
+    if not found:
+        return None
+    barred = [line for lines in found.values() for line in lines if line["met"] is not None]
+    met = sum(line["met"] for line in barred)
+    text = [measured_when(results, found), f"{met} of {len(barred)} bars are met."]
+    for bench, lines in found.items():
+        text += ["", f"### {BENCHES[bench]}", "", *table(lines)]
+    return text
+
+
+def scale(results):
+    lines = read(results, "scale")
+    cells = [line for line in lines if "row" in line]
+    if not cells:
+        return None
+    sizes = sorted({line["entries"] for line in cells})
+    rows = list(dict.fromkeys(line["row"] for line in cells))
+    shown = {(line["row"], line["entries"]): line["shown"] for line in cells}
+    text = [measured_when(results, ["scale"]), ""]
+    text.append("| entries | " + " | ".join(f"{size:,}" for size in sizes) + " |")
+    text.append("|---|" + "--:|" * len(sizes))
+    text += [f"| {row} | " + " | ".join(shown.get((row, size), "") for size in sizes) + " |" for row in rows]
+    verdicts = [line for line in lines if "verdict" in line]
+    if verdicts:
+        text += ["", "| bar | | | |", "|---|---|---|---|"]
+        text += [f"| {line['verdict']} | {line['says']} | {line['bar']} | {verdict(line)} |" for line in verdicts]
+    return text
+
+
+def power(units):
+    """Names powers of ten by units that are a thousand apart, the first of them being one of 10^0."""
+
+    def show(exponent):
+        unit = min(max(exponent // 3, 0), len(units) - 1)
+        return f"{10 ** (exponent - 3 * unit)} {units[unit]}".rstrip()
+
+    return show
+
+
+def plots(results, docs):
+    lines = [line for line in read(results, "curves") if "plot" in line]
+    if not lines:
+        return None
+    series = {"latency": {}, "throughput": {}}
+    for line in lines:
+        points = series[line["plot"]].setdefault(line["series"], [])
+        # In nanoseconds, so that every unit is a whole power of a thousand.
+        points.append((line["x"], line["y"] * 1e9 if line["plot"] == "latency" else line["y"]))
+    count, time = power(["", "k", "M"]), power(["ns", "us", "ms", "s"])
+    size, rate = power(["B", "kB", "MB", "GB"]), power(["B/s", "kB/s", "MB/s", "GB/s"])
+    drawings = {
+        "latency": ("Time of one call, small struct", "entries in the cache", count, time),
+        "throughput": ("Bytes each second, random f64", "size of the value", size, rate),
+    }
+    text = [measured_when(results, ["curves"])]
+    for name, (title, x_title, show_x, show_y) in drawings.items():
+        drawing = plot.draw(title, x_title, series[name], show_x, show_y)
+        with open(os.path.join(docs, f"benchmarks-{name}.svg"), "w", encoding="utf-8") as file:
+            file.write(drawing)
+        text += ["", f"![{title}, against the {x_title}](benchmarks-{name}.svg)"]
+    return text
+
+
+def put_between_marks(page, part, text):
+    begin, end = f"<!-- generated: {part} -->", f"<!-- end of {part} -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(page):
+        sys.exit(f"docs/benchmarks.md has no part `{part}` between `{begin}` and `{end}`")
+    return pattern.sub(lambda _: "\n".join([begin, "", *text, "", end]), page)
+
+
+def main():
+    results, docs = sys.argv[1:]
+    path = os.path.join(docs, "benchmarks.md")
+    with open(path, encoding="utf-8") as file:
+        page = file.read()
+    for part, text in [("peers", peers(results)), ("plots", plots(results, docs)), ("scale", scale(results))]:
+        if text is not None:
+            page = put_between_marks(page, part, text)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(page)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -72,8 +72,8 @@ pub struct CacheMetadataConfig {
     /// Values in memory at most, at least 1. Default 100000.
     pub memory_cache_maxsize: u64,
     /// What the values in memory may weigh, in MB of 1024 × 1024 bytes from 1 to 1048576. A value weighs its encoded size
-    /// and 512 bytes. They lie in parts of at least 16 MB, if this is more; one that is heavier than half a part is not
-    /// kept. Default 128.
+    /// and 512 bytes. They lie in parts of at least 4 MB, if this is more, 16 for each processor if there is
+    /// room; one that is heavier than half a part is not kept. Default 256.
     pub memory_cache_max_mb: u64,
     /// How long a value is given out from memory before it is read from the index again, in seconds from a millionth of
     /// one to 100,000 years. Default none: as long as its entry lives, which is exact where one process owns the index.
@@ -92,7 +92,7 @@ impl Default for CacheMetadataConfig {
             enable_memory_cache: true,
             memory_cache_type: MemoryPolicy::default(),
             memory_cache_maxsize: 100_000,
-            memory_cache_max_mb: 128,
+            memory_cache_max_mb: 256,
             memory_cache_ttl_seconds: None,
             memory_cache_stats: true,
         }

@@ -194,13 +194,18 @@ impl KeyWriter {
         self.tagged_blob(tag::NAMED_ARGUMENT, name.as_bytes());
     }
 
-    /// Begins a key of a function, in place: moving the buffer would take longer than what it holds.
+    /// Whether nothing has been written yet.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Begins a key of a function.
     #[inline]
     pub(crate) fn begin_with(&mut self, scope: &Scope) {
-        if let Sink::Inline(inline) = &mut self.sink {
-            inline.clone_from(&scope.0);
-            self.length = scope.0.encoding().len() as u64;
-        }
+        let encoding = scope.0.encoding();
+        self.length = encoding.len() as u64;
+        self.sink.append(encoding);
     }
 
     /// What tells the key apart, if no more needs to be done to know that: most keys are short and have no paths.

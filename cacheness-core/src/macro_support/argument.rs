@@ -37,31 +37,43 @@ pub fn begin_beside<F: Fn()>(site: &'static Site, marker: F, name: &str) -> Writ
 impl Writer {
     #[inline]
     fn new(site: &'static Site, claim: &'static Claim) -> Self {
-        let mut writer = Self { key: KeyWriter::new(), site, claim };
-        claim.begin(&mut writer.key);
-        writer
+        Self { key: KeyWriter::new(), site, claim }
+    }
+
+    /// The key, which begins with the function. Written only here, where the writer has its place: moving it with what
+    /// was just written takes longer than all of the rest.
+    #[inline]
+    fn begun(&mut self) -> &mut KeyWriter {
+        if self.key.is_empty() {
+            self.claim.begin(&mut self.key);
+        }
+        &mut self.key
     }
 
     /// Begins the next argument.
     pub fn argument(&mut self) -> &mut KeyWriter {
-        self.key.argument();
-        &mut self.key
+        let key = self.begun();
+        key.argument();
+        key
     }
 
     /// Begins an argument that is known by its name.
     pub fn named(&mut self, name: &str) -> &mut KeyWriter {
-        self.key.named_argument(name);
-        &mut self.key
+        let key = self.begun();
+        key.named_argument(name);
+        key
     }
 
     /// Ends the key, for a call that is made at once.
     #[inline]
     pub fn call(&mut self) -> Call<'_> {
-        Call::new(&mut self.key, self.site, self.claim.function)
+        let (site, function) = (self.site, self.claim.function);
+        Call::new(self.begun(), site, function)
     }
 
     /// Ends the key, for a call that is made later.
-    pub fn into_call<'c>(self) -> Call<'c, PendingKey> {
+    pub fn into_call<'c>(mut self) -> Call<'c, PendingKey> {
+        self.begun();
         Call::new(self.key.finish(), self.site, self.claim.function)
     }
 }

@@ -36,7 +36,7 @@ use crate::entry::{Core, IndexKey};
 use crate::key::Key;
 
 /// A part that has its own lock is not smaller than this: a value may take half of it.
-const SMALLEST_PART_BYTES: u64 = 16 << 20;
+const SMALLEST_PART_BYTES: u64 = 4 << 20;
 
 /// A value in memory, with its key and what it may be used for, all in one piece.
 pub(crate) struct Held<V: ?Sized = dyn Any + Send + Sync> {
@@ -229,8 +229,8 @@ impl Drop for Change<'_> {
 
 /// In how many parts with a lock each the values are kept: enough for all processors, but none too small.
 fn parts_of(bounds: &MemoryBounds) -> u64 {
-    const PARTS_EACH: u64 = 4;
-    const SMALLEST_PART_ENTRIES: u64 = 1024;
+    const PARTS_EACH: u64 = 16;
+    const SMALLEST_PART_ENTRIES: u64 = 512;
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let most = (bounds.max_bytes / SMALLEST_PART_BYTES).min(bounds.max_entries / SMALLEST_PART_ENTRIES);
     let parts = (PARTS_EACH * processors).clamp(1, most.max(1));

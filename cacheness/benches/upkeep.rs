@@ -20,7 +20,16 @@ fn main() {
     }
     let python = bench.python();
     let list = |_| {
-        let keys: Vec<String> = cache.list_entries().map(|entry| entry.unwrap().cache_key().to_string()).collect();
+        let mut keys: Vec<String> = Vec::new();
+        let mut last = None;
+        loop {
+            let page = cache.keys(last.as_ref(), 1000).unwrap();
+            keys.extend(page.iter().map(ToString::to_string));
+            last = match page.last() {
+                Some(key) => Some(key.clone()),
+                None => break,
+            };
+        }
         assert_eq!(keys.len() as u64, ENTRIES);
     };
     bench

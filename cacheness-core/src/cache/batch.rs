@@ -30,7 +30,7 @@ impl Cache {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<(Key, Option<T>)>> {
-        let keys = self.keys(keys)?;
+        let keys = self.all_keys(keys)?;
         keys.into_iter()
             .map(|key| self.recall(&key, None, Some(Shared::new()), Look::First).map(|value| (key, value)))
             .collect()
@@ -81,13 +81,13 @@ impl Cache {
     /// As [`invalidate`](Self::invalidate). If a key is at fault, nothing is removed.
     pub fn delete_batch<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64> {
         let mut removed = 0;
-        for key in self.keys(keys)? {
+        for key in self.all_keys(keys)? {
             removed += u64::from(self.invalidate(&key)?);
         }
         Ok(removed)
     }
 
-    fn keys<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Key>> {
+    fn all_keys<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Key>> {
         keys.into_iter().map(|key| self.key(key)).collect()
     }
 }

@@ -201,6 +201,17 @@ impl MetadataBackend for MemoryIndex {
         Ok(rows.take(limit).map(|(key, row)| (key.clone(), row.record.clone())).collect())
     }
 
+    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
+        let tables = self.read();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(tables
+            .rows
+            .range::<IndexKey, _>((start, Bound::Unbounded))
+            .take(limit)
+            .map(|(key, _)| key.clone())
+            .collect())
+    }
+
     fn totals(&self) -> Totals {
         let tables = self.read();
         Totals { entries: tables.rows.len() as u64, bytes: tables.bytes }

@@ -72,6 +72,9 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// Up to `limit` records in key order, behind `after`.
     fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>>;
 
+    /// Up to `limit` keys in their order, behind `after`. Their records are not looked at.
+    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>>;
+
     /// How many records there are, and the bytes that they and their values take.
     fn totals(&self) -> Totals;
 

@@ -109,6 +109,10 @@ impl MetadataBackend for Watched {
         self.tell(Call::Page)?.scan(after, limit)
     }
 
+    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
+        self.tell(Call::Page)?.keys(after, limit)
+    }
+
     fn totals(&self) -> Totals {
         self.index.totals()
     }

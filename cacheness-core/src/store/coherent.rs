@@ -112,6 +112,10 @@ impl MetadataBackend for Coherent {
         self.index.scan(after, limit)
     }
 
+    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
+        self.index.keys(after, limit)
+    }
+
     fn totals(&self) -> Totals {
         self.index.totals()
     }

@@ -187,6 +187,15 @@ impl AsyncCache {
         AsyncEntries::of(self)
     }
 
+    /// As [`Cache::keys`].
+    ///
+    /// # Errors
+    /// As [`Cache::keys`].
+    pub fn keys(&self, after: Option<&Key>, limit: usize) -> impl Future<Output = Result<Vec<Key>>> + use<> {
+        let (cache, after) = (self.0.clone(), after.cloned());
+        blocking(move || cache.keys(after.as_ref(), limit))
+    }
+
     /// As [`Cache::iter`].
     pub fn iter(&self) -> AsyncEntries {
         self.list_entries()

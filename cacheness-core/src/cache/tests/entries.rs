@@ -246,3 +246,29 @@ fn a_function_that_deletes_by_may_use_the_cache_itself() {
     });
     assert_eq!(removed.unwrap(), 1);
 }
+
+#[test]
+fn keys_are_listed_page_by_page_each_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for cache in [Cache::in_memory(), Cache::open(dir.path()).unwrap()] {
+        let mut put: Vec<Key> = (0..1000_u32).map(|n| cache.put(&n, ("n", n)).unwrap()).collect();
+        let (mut listed, mut pages) = (Vec::<Key>::new(), 0);
+        loop {
+            let page = cache.keys(listed.last(), 300).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            listed.extend(page);
+            pages += 1;
+        }
+        assert_eq!((pages, listed.len()), (4, 1000));
+        let by_name = |key: &Key| key.to_string();
+        put.sort_by_key(by_name);
+        listed.sort_by_key(by_name);
+        assert_eq!(listed, put);
+        assert_eq!(cache.keys(None, usize::MAX).unwrap().len(), 1000);
+        assert!(cache.keys(None, 0).unwrap().is_empty());
+        cache.close().unwrap();
+        assert!(cache.keys(None, 1).unwrap_err().is_closed());
+    }
+}

@@ -300,6 +300,20 @@ impl MetadataBackend for SledIndex {
         })
     }
 
+    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
+        let start = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes()));
+        self.with("read the index", |trees| {
+            let mut keys = Vec::new();
+            for key in trees.entries.range::<&[u8], _>((start, Bound::Unbounded)).keys() {
+                keys.extend(IndexKey::from_stored(&key?).ok());
+                if keys.len() >= limit {
+                    break;
+                }
+            }
+            Ok(keys)
+        })
+    }
+
     fn totals(&self) -> Totals {
         self.sums.totals()
     }

@@ -56,8 +56,24 @@ fn take(file: &mut dyn Read, path: &Path, len: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let room = usize::try_from(len).map_err(|_| no_memory())?;
     bytes.try_reserve_exact(room).map_err(|_| no_memory())?;
-    file.take(len).read_to_end(&mut bytes).map_err(|error| storage_error("read", path, error))?;
+    bytes.resize(room, 0);
+    let read = fill(file, &mut bytes).map_err(|error| storage_error("read", path, error))?;
+    bytes.truncate(read);
     Ok(bytes)
+}
+
+/// In one call of the system, if that gives all: `read_to_end` begins with a small one.
+fn fill(file: &mut dyn Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 fn too_large(path: &Path, len: u64, max: u64) -> CacheError {

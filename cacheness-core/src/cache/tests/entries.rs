@@ -272,3 +272,29 @@ fn keys_are_listed_page_by_page_each_once() {
         assert!(cache.keys(None, 1).unwrap_err().is_closed());
     }
 }
+
+#[test]
+fn a_hit_reads_the_index_once_and_one_in_memory_not_at_all() {
+    let reads = Arc::new(Mutex::new(0));
+    let seen = Arc::clone(&reads);
+    let index = Watched::new(move |call| {
+        if matches!(call, Call::Read | Call::Page) {
+            *seen.lock().unwrap() += 1;
+        }
+        Ok(())
+    });
+    let config = CacheConfig::in_memory();
+    let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
+    let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
+    cache.put(&7u32, "small").unwrap();
+    cache.put(&vec![7u8; 100_000], "large").unwrap();
+    let reads_of = |hit: &dyn Fn()| {
+        *reads.lock().unwrap() = 0;
+        hit();
+        *reads.lock().unwrap()
+    };
+    assert_eq!(reads_of(&|| assert_eq!(cache.get_stored::<u32>("small").unwrap(), Some(7))), 1);
+    assert_eq!(reads_of(&|| assert!(cache.get_stored::<Vec<u8>>("large").unwrap().is_some())), 1);
+    assert_eq!(reads_of(&|| assert_eq!(cache.get::<u32>("small").unwrap(), Some(7))), 1, "it comes into memory");
+    assert_eq!(reads_of(&|| assert_eq!(cache.get::<u32>("small").unwrap(), Some(7))), 0);
+}

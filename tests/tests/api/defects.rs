@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheness::{
-    BlobStore, Cache, CacheConfig, Codec, Expired, Field, ManualClock, PutOptions, Repair, Value, cached, function,
-    hash_content, hash_file_path, params,
+    BlobStore, Cache, CacheConfig, Codec, Expired, Field, Filter, ManualClock, PutOptions, Repair, Value, cached,
+    function, hash_content, hash_file_path, params,
 };
 use cacheness_tests::files_below;
 
@@ -404,4 +404,41 @@ fn openings_at_the_same_time_are_one_cache() {
     for cache in &caches {
         assert!((0..8).all(|n: usize| cache.get::<usize>(n).unwrap() == Some(n)));
     }
+}
+
+// With the layer in memory switched on, queries saw other entries than without it.
+#[test]
+fn queries_find_the_same_with_values_in_memory_and_without() {
+    let found = |memory: bool| {
+        let clock = Arc::new(ManualClock::default());
+        let dir = cacheness_tests::scratch();
+        let config = CacheConfig::new(dir.path().join("cache")).with_memory_cache(memory);
+        let cache = Cache::with_clock_in(config, clock.clone()).unwrap();
+        for n in 0..20_u32 {
+            clock.advance(Duration::from_secs(1));
+            let options = PutOptions::new().metadata("third", n % 3).ttl(HOUR);
+            cache.put_with(&n, params! { n: n, project: "ml" }, options).unwrap();
+            (0..2).for_each(|_| assert_eq!(cache.get::<u32>(params! { n: n, project: "ml" }).unwrap(), Some(n)));
+        }
+        let in_memory = cache.get_stats().unwrap().memory.map_or(0, |memory| memory.hits);
+        assert_eq!(in_memory > 0, memory);
+        let names = |filter: Filter| {
+            cache.list_entries().matching(filter).map(|entry| entry.unwrap().cache_key()).collect::<Vec<_>>()
+        };
+        let listed = [
+            names(Field::metadata("third").eq(1)),
+            names(Field::param("n").lt(5)),
+            names(Field::any("project").eq("ml")),
+        ];
+        let touched = cache.touch_batch(&Field::metadata("third").eq(2)).unwrap();
+        clock.advance(HOUR - Duration::from_secs(10));
+        let expired = cache.cleanup_expired().unwrap();
+        let removed = cache.delete_matching(&Field::param("n").ge(10)).unwrap();
+        let left: Vec<u32> =
+            (0..20).filter(|n| cache.get::<u32>(params! { n: *n, project: "ml" }).unwrap().is_some()).collect();
+        (listed, touched, expired, removed, left)
+    };
+    let without = found(false);
+    assert_eq!(found(true), without);
+    assert!(without.0.iter().all(|names| !names.is_empty()) && without.3 > 0 && !without.4.is_empty(), "{without:?}");
 }

@@ -50,7 +50,7 @@ impl Cache {
         shared: Shared<T>,
     ) -> Option<Option<T>> {
         let engine = self.engine().ok()?;
-        engine.store().memory()?;
+        engine.store().memory().filter(|_| shared.stays())?;
         Some(engine.live(identity, reader_ttl, Some(shared), Look::First))
     }
 

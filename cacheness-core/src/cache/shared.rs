@@ -22,11 +22,12 @@ use crate::store::Found;
 type BoxFuture<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
 type ReadOnPool<T> = fn(Arc<Engine>, Key, Found, Option<Ticket>) -> BoxFuture<Result<Option<T>>>;
-type WriteOnPool<T> = fn(Cache, Key, T, PutOptions) -> BoxFuture<(T, Result<()>)>;
+type WriteOnPool<T> = fn(Cache, Key, T, PutOptions, Shared<T>) -> BoxFuture<(T, Result<()>)>;
 
-/// Values of `T` stay in memory, and are encoded and decoded away from the thread that polls.
+/// Values of `T` are encoded and decoded away from the thread that polls, and may stay in memory.
 pub struct Shared<T> {
     keep: Keep<T>,
+    stays: bool,
     read: ReadOnPool<T>,
     write: WriteOnPool<T>,
 }
@@ -35,9 +36,14 @@ pub struct Shared<T> {
 pub(super) type Keeping<T> = (Ticket, Shared<T>);
 
 impl<T: Shareable> Shared<T> {
-    /// For any type that can be cloned and shared.
+    /// For any type that can be cloned and shared: values stay in memory.
     pub const fn new() -> Self {
-        Self { keep: Keep::cloned(), read: read_on_pool::<T>, write: write_on_pool::<T> }
+        Self { keep: Keep::cloned(), stays: true, read: read_on_pool::<T>, write: write_on_pool::<T> }
+    }
+
+    /// Values do not stay in memory.
+    pub const fn passing() -> Self {
+        Self { stays: false, ..Self::new() }
     }
 }
 
@@ -48,6 +54,11 @@ impl<T: Shareable> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
+    /// Whether values stay in memory.
+    pub(super) fn stays(&self) -> bool {
+        self.stays
+    }
+
     /// The value of a found record, which stays in memory with a ticket from before.
     pub(super) fn read_on_pool(
         &self,
@@ -66,7 +77,7 @@ impl<T> Shared<T> {
         value: T,
         options: PutOptions,
     ) -> BoxFuture<(T, Result<()>)> {
-        (self.write)(cache, key, value, options)
+        (self.write)(cache, key, value, options, *self)
     }
 }
 
@@ -82,9 +93,15 @@ fn read_on_pool<T: Shareable>(
     })))
 }
 
-fn write_on_pool<T: Shareable>(cache: Cache, key: Key, value: T, options: PutOptions) -> BoxFuture<(T, Result<()>)> {
+fn write_on_pool<T: Shareable>(
+    cache: Cache,
+    key: Key,
+    value: T,
+    options: PutOptions,
+    shared: Shared<T>,
+) -> BoxFuture<(T, Result<()>)> {
     Box::pin(blocking(flight::carried(move || {
-        let stored = cache.retain(&key, &value, options, Some(Shared::new()));
+        let stored = cache.retain(&key, &value, options, Some(shared));
         (value, stored)
     })))
 }
@@ -99,7 +116,7 @@ impl Engine {
         shared: Option<Shared<T>>,
         look: Look,
     ) -> Option<T> {
-        let (memory, shared) = (self.store().memory()?, shared?);
+        let (memory, shared) = (self.store().memory()?, shared.filter(|shared| shared.stays)?);
         let value = memory.get(identity, shared.keep, reader_ttl, self.clock());
         if value.is_none() && look == Look::First {
             memory.missed();
@@ -112,7 +129,8 @@ impl Engine {
 
     /// Permission to keep what is read from now on.
     pub(super) fn ticket<T>(&self, key: &Key, shared: Option<Shared<T>>) -> Option<Keeping<T>> {
-        Some((self.store().memory()?.ticket(key)?, shared?))
+        let shared = shared.filter(|shared| shared.stays)?;
+        Some((self.store().memory()?.ticket(key)?, shared))
     }
 
     /// The value in the store, which stays in memory.

@@ -175,6 +175,11 @@ where
     pub fn kept(&self) -> Plan<R, S, Kept> {
         Plan::new()
     }
+
+    /// Keeps nothing in memory.
+    pub fn unkept(&self) -> Plan<R, S, Passing> {
+        Plan::new()
+    }
 }
 
 impl<R, S> AnyChoice<R, S> {
@@ -183,7 +188,7 @@ impl<R, S> AnyChoice<R, S> {
         Plan::new()
     }
 
-    /// Keeps nothing in memory.
+    /// The same.
     pub fn unkept(&self) -> Plan<R, S, Unkept> {
         Plan::new()
     }
@@ -191,7 +196,7 @@ impl<R, S> AnyChoice<R, S> {
 
 /// Whether values of a type stay in memory.
 pub trait Memory<T> {
-    /// How they do.
+    /// What can be done with them, if threads can share them.
     fn shared() -> Option<Shared<T>>;
 }
 
@@ -199,13 +204,23 @@ pub trait Memory<T> {
 #[derive(Debug)]
 pub enum Kept {}
 
-/// They do not.
+/// They could, and do not.
+#[derive(Debug)]
+pub enum Passing {}
+
+/// They cannot.
 #[derive(Debug)]
 pub enum Unkept {}
 
 impl<T: Shareable> Memory<T> for Kept {
     fn shared() -> Option<Shared<T>> {
         Some(Shared::new())
+    }
+}
+
+impl<T: Shareable> Memory<T> for Passing {
+    fn shared() -> Option<Shared<T>> {
+        Some(Shared::passing())
     }
 }
 

@@ -265,3 +265,48 @@ fn a_value_whose_clone_panics_is_returned_and_stored_and_not_kept() {
     (0..2).for_each(|_| assert_eq!(touchy(&cache, 3), Touchy(3)));
     assert_eq!((cache.len().unwrap(), cache.get_stats().unwrap().hits, memory_hits(&cache)), (1, 1, 0));
 }
+
+/// Says on which threads it was encoded and decoded.
+#[derive(Clone, Debug, PartialEq)]
+struct Located(Vec<u8>);
+
+static THREADS: std::sync::Mutex<Vec<std::thread::ThreadId>> = std::sync::Mutex::new(Vec::new());
+
+impl Serialize for Located {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        THREADS.lock().unwrap().push(std::thread::current().id());
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Located {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        THREADS.lock().unwrap().push(std::thread::current().id());
+        Vec::deserialize(deserializer).map(Self)
+    }
+}
+
+#[tokio::test]
+async fn results_of_a_future_are_encoded_and_decoded_on_the_pool_also_if_they_do_not_stay_in_memory() {
+    #[cached(cache = cache, skip(cache), memory = false)]
+    async fn located(cache: &Cache, n: u64) -> Located {
+        Located(cacheness_tests::value_of(n))
+    }
+
+    let (_dir, cache) = on_disk();
+    for _ in 0..2 {
+        assert_eq!(located(&cache, 70).await, Located(cacheness_tests::value_of(70)));
+    }
+    // A small value is decoded at once, one of many bytes is not, however small it was made.
+    let zeros = Located(vec![0; 1 << 20]);
+    cache.put(&zeros, "zeros").unwrap();
+    let before = THREADS.lock().unwrap().len();
+    assert_eq!(cache.asynchronous().get::<Located>("zeros").await.unwrap(), Some(zeros));
+    let threads = THREADS.lock().unwrap();
+    let here = std::thread::current().id();
+    assert!(before >= 3 && threads.len() > before, "{threads:?}");
+    let ours = threads.iter().enumerate().filter(|(_, thread)| **thread == here).count();
+    // The put of a thread was encoded on it, and nothing else was.
+    assert!(threads[before..].iter().all(|thread| *thread != here), "{threads:?}");
+    assert!(threads[..2].iter().all(|thread| *thread != here) && ours > 0, "{threads:?}");
+}

@@ -168,6 +168,22 @@ fn a_ttl_of_the_memory_ends_what_the_entry_would_allow() {
 }
 
 #[test]
+fn what_is_read_again_after_the_ttl_of_the_memory_takes_the_place_of_what_was_there() {
+    for policy in ALL {
+        let tier = Tier::new(MemoryBounds { policy, max_entries: 9, max_bytes: 1 << 20, ttl: Some(SECOND) });
+        for round in [0, 1, 2] {
+            let now = START.after(SECOND * round);
+            let at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, &ManualClock::new(time));
+            assert_eq!(at(now), None, "{policy} {round}");
+            let ticket = tier.ticket(&key(1)).unwrap();
+            tier.keep(&key(1), (ticket, Keep::cloned()), round, &core(4, None), now, |_, _| ());
+            assert_eq!(at(now), Some(round), "{policy}");
+            assert_eq!((tier.stats().entries, tier.stats().bytes), (1, 516), "{policy}");
+        }
+    }
+}
+
+#[test]
 fn what_was_read_before_a_change_is_not_kept_after_it_began() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     let index_key = IndexKey::of(&key(1));

@@ -110,7 +110,7 @@ struct Opening;
 
 impl Opening {
     fn begin() -> Option<Self> {
-        (!OPENING.replace(true)).then_some(Self)
+        (!OPENING.replace(true)).then(|| Self)
     }
 }
 
@@ -140,4 +140,18 @@ fn open_from_environment() -> Result<Cache> {
 /// Warns of an error that is kept from the caller where no cache could be had.
 pub(crate) fn report_without_cache(doing: &str, error: &CacheError) {
     WARNINGS.tell(doing, error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_uses_the_default_cache_while_it_is_opened_waits_for_itself_at_no_time() {
+        let opening = Opening::begin();
+        assert!(opening.is_some());
+        assert!((0..3).all(|_| Opening::begin().is_none()));
+        drop(opening);
+        assert!(Opening::begin().is_some());
+    }
 }

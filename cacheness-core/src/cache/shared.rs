@@ -2,7 +2,6 @@
 //! not repeat the bounds, and whoever has none does without.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,7 +166,7 @@ impl Engine {
     /// Keeps a value in memory. One whose `Clone` panics is not kept: the caller has it already.
     pub(super) fn keep<T>(&self, key: &Key, value: &T, core: &Core, (ticket, shared): Keeping<T>) {
         let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
-        if let Ok(copy) = catch_unwind(AssertUnwindSafe(|| shared.keep.copy(value))) {
+        if let Some(copy) = shared.keep.copy(value) {
             let tell = |key: &Key, at| self.store().index().accessed(&IndexKey::of(key), at);
             memory.keep(key, (ticket, shared.keep), copy, core, self.now(), tell);
         }

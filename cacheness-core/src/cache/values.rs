@@ -39,7 +39,8 @@ impl Cache {
     ///
     /// A value that was read stays in memory, and the next `get` returns a clone of it: keep large ones in an
     /// [`Arc`](std::sync::Arc). What is in memory is what is stored: who puts, removes or touches an entry takes its value
-    /// out of memory first.
+    /// out of memory first. Only what clones share, such as a lock in an `Arc`, must not be changed by callers: the next
+    /// one gets it as changed. Read such values by [`get_stored`](Self::get_stored).
     ///
     /// ```
     /// use std::sync::Arc;

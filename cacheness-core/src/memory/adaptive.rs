@@ -62,14 +62,22 @@ impl Adaptive {
         self.values.get(identity)
     }
 
-    /// Keeps a value unless there is one: of two readers, both have read the same.
+    /// Keeps a value unless there is one for the same time: of two readers, both have read the same.
     pub(super) fn insert(&self, held: Arc<Held>, evicted: &mut Evicted) {
-        if self.values.contains_key(held.key.identity()) {
-            return evicted.push(held);
+        let identity = held.key.identity();
+        if let Some(there) = self.values.peek(identity) {
+            let stays = there.terms.serve_as_long_as(&held.terms);
+            // Dropped with the others: if it is evicted meanwhile, this is the last of it, and a lock is held here.
+            evicted.push(there);
+            if stays {
+                return evicted.push(held);
+            }
+            evicted.extend(self.remove(identity));
         }
+        let taken_out = evicted.len();
         self.bytes.fetch_add(held.terms.bytes, Ordering::Relaxed);
         self.values.insert_with_lifecycle(Slot(Arc::clone(&held)), held, evicted);
-        let freed = evicted.iter().map(|held| held.terms.bytes).sum();
+        let freed = evicted[taken_out..].iter().map(|held| held.terms.bytes).sum();
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
     }
 

@@ -1,5 +1,7 @@
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Held;
@@ -20,12 +22,50 @@ impl<T: Clone + Send + Sync + 'static> Keep<T> {
 
 fn hold<T: Any + Send + Sync>(value: T, about: Held<()>) -> Arc<Held> {
     let Held { key, terms, used, value: () } = about;
-    Arc::new(Held { key, terms, used, value })
+    Arc::new(Held { key, terms, used, value: Quiet(Some(value)) })
+}
+
+/// A value in memory. What takes it out is the call of somebody else, the thread that flushes or the end of the process:
+/// a panic of its `Drop` ends here.
+struct Quiet<T>(Option<T>);
+
+impl<T> Drop for Quiet<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            log::debug!("the `Drop` of a value in memory panicked");
+        }
+    }
+}
+
+thread_local! {
+    static COPYING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this thread copies a value. Its `Clone` may read the cache: that gets no values from memory and keeps none, for
+/// the copy of the same value would never end.
+struct Copying;
+
+impl Copying {
+    #[inline]
+    fn begin() -> Option<Self> {
+        (!COPYING.replace(true)).then(|| Self)
+    }
+}
+
+impl Drop for Copying {
+    #[inline]
+    fn drop(&mut self) {
+        COPYING.set(false);
+    }
 }
 
 impl<T> Keep<T> {
-    pub(crate) fn copy(&self, value: &T) -> T {
-        (self.copy)(value)
+    /// A copy. None if `Clone` panics, or if this is in the middle of another copy: the store has the value.
+    #[inline]
+    pub(crate) fn copy(&self, value: &T) -> Option<T> {
+        let _copying = Copying::begin()?;
+        catch_unwind(AssertUnwindSafe(|| (self.copy)(value))).ok()
     }
 
     pub(super) fn hold(&self, value: T, about: Held<()>) -> Arc<Held> {
@@ -37,7 +77,8 @@ impl<T> Keep<T> {
     where
         T: 'static,
     {
-        held.value.downcast_ref().map(self.copy)
+        let Quiet(value) = held.value.downcast_ref()?;
+        self.copy(value.as_ref()?)
     }
 }
 

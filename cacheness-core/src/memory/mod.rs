@@ -193,6 +193,12 @@ impl Tier {
         self.uses.are_many()
     }
 
+    /// Takes everything out, and keeps nothing that was read or written by now: the index may have lost any entry.
+    pub(crate) fn forget(&self) {
+        self.turns.revoke_all();
+        self.clear();
+    }
+
     /// Takes everything out.
     pub(crate) fn clear(&self) {
         match &self.shelves {

@@ -90,7 +90,7 @@ impl Ranked {
         self.part(identity).values.contains_key(identity)
     }
 
-    /// Keeps a value unless there is one: of two readers, both have read the same.
+    /// Keeps a value unless there is one for the same time: of two readers, both have read the same.
     pub(super) fn insert(&self, held: Arc<Held>, evicted: &mut Evicted) {
         self.part(held.key.identity()).insert(held, evicted);
     }
@@ -156,8 +156,11 @@ impl Part {
     }
 
     fn insert(&mut self, held: Arc<Held>, evicted: &mut Evicted) {
-        if self.values.contains_key(held.key.identity()) {
-            return evicted.push(held);
+        let identity = held.key.identity();
+        match self.values.get_key_value(identity) {
+            Some((there, _)) if there.0.terms.serve_as_long_as(&held.terms) => return evicted.push(held),
+            Some(_) => evicted.extend(self.remove(identity)),
+            None => {}
         }
         let bytes = held.terms.bytes;
         while self.values.len() >= self.max_entries || self.bytes + bytes > self.max_bytes {

@@ -39,6 +39,11 @@ impl Terms {
         }
     }
 
+    /// Whether a value with these is as good as one of the same record with the others.
+    pub(super) fn serve_as_long_as(&self, others: &Self) -> bool {
+        (self.from, self.until) == (others.from, others.until)
+    }
+
     /// The time, if the value may be given out now to a reader with this time to live.
     #[inline]
     pub(super) fn fresh_at(&self, reader_ttl: Option<Duration>, clock: &dyn Clock) -> Option<Timestamp> {

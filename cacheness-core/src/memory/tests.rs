@@ -168,6 +168,22 @@ fn a_ttl_of_the_memory_ends_what_the_entry_would_allow() {
 }
 
 #[test]
+fn what_is_read_again_after_the_ttl_of_the_memory_takes_the_place_of_what_was_there() {
+    for policy in ALL {
+        let tier = Tier::new(MemoryBounds { policy, max_entries: 9, max_bytes: 1 << 20, ttl: Some(SECOND) });
+        for round in [0, 1, 2] {
+            let now = START.after(SECOND * round);
+            let at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, &ManualClock::new(time));
+            assert_eq!(at(now), None, "{policy} {round}");
+            let ticket = tier.ticket(&key(1)).unwrap();
+            tier.keep(&key(1), (ticket, Keep::cloned()), round, &core(4, None), now, |_, _| ());
+            assert_eq!(at(now), Some(round), "{policy}");
+            assert_eq!((tier.stats().entries, tier.stats().bytes), (1, 516), "{policy}");
+        }
+    }
+}
+
+#[test]
 fn what_was_read_before_a_change_is_not_kept_after_it_began() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     let index_key = IndexKey::of(&key(1));
@@ -246,6 +262,59 @@ fn values_are_dropped_when_no_lock_is_held() {
         drop(tier.change(&IndexKey::of(&key(1))));
         tier.clear();
         assert_eq!(dropped.load(Ordering::SeqCst), 4, "{policy}");
+    }
+}
+
+/// A value whose end is a panic.
+#[derive(Clone)]
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_value_is_not_met_by_whoever_takes_it_out() {
+    for policy in ALL {
+        let tier = tier(policy, 3);
+        let keep_bomb = |n| {
+            let ticket = tier.ticket(&key(n)).expect("the change before is over");
+            tier.keep(&key(n), (ticket, Keep::cloned()), Bomb, &core(4, None), START, |_, _| ());
+        };
+        (0..20).for_each(keep_bomb);
+        (0..20).for_each(|n| drop(tier.change(&IndexKey::of(&key(n)))));
+        (0..20).for_each(keep_bomb);
+        tier.clear();
+    }
+}
+
+/// Values whose `Clone` reads the same value from the same tier, or panics.
+struct Curious(Arc<Tier>, bool);
+
+impl Clone for Curious {
+    fn clone(&self) -> Self {
+        assert!(!self.1, "on purpose");
+        let same = self.0.get(key(1).identity(), Keep::<Self>::cloned(), None, &ManualClock::new(START));
+        assert!(same.is_none());
+        Self(Arc::clone(&self.0), self.1)
+    }
+}
+
+#[test]
+fn a_clone_that_reads_the_value_itself_ends_and_one_that_panics_is_a_miss() {
+    for panics in [false, true] {
+        let tier = Arc::new(tier(MemoryPolicy::Adaptive, 9));
+        let ticket = tier.ticket(&key(1)).unwrap();
+        let value = Curious(Arc::clone(&tier), panics);
+        tier.keep(&key(1), (ticket, Keep::cloned()), value, &core(4, None), START, |_, _| ());
+        for _ in 0..2 {
+            let read = tier.get(key(1).identity(), Keep::<Curious>::cloned(), None, &ManualClock::new(START));
+            assert_eq!(read.is_some(), !panics);
+        }
+        keep(&tier, 2);
+        assert_eq!(get(&tier, 2), Some(2), "nothing is left of it");
     }
 }
 

@@ -52,6 +52,13 @@ impl Turns {
         turn.ended += 1;
     }
 
+    /// Ends every permission that was given, for what became of the entries is not known.
+    pub(super) fn revoke_all(&self) {
+        for turn in &self.0 {
+            turn.lock().unwrap_or_else(PoisonError::into_inner).ended += 1;
+        }
+    }
+
     pub(super) fn ticket(&self, hash: u64) -> Option<Ticket> {
         let turn = self.of(hash);
         (turn.under_way == 0).then_some(Ticket { hash, ended: turn.ended })

@@ -10,8 +10,9 @@ use crate::clock::Timestamp;
 use crate::key::Key;
 
 const LISTS: usize = 16;
-/// More than this are told of by the next hit. Few get there: flushing, evicting and listing tell of all.
-const MANY: usize = 1 << 17;
+/// More than this are told of by the next hit: a value that is gone leaves its memory only when its `Weak` does. Few get
+/// there: flushing, evicting and listing tell of all.
+const MANY: usize = 1 << 14;
 
 #[derive(Debug)]
 pub(super) struct Use {

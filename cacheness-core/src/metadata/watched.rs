@@ -1,6 +1,7 @@
 //! An index in memory for tests, which hear of each call before it is done and may let it fail.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Group, MemoryIndex, MetadataBackend, Record, Totals};
 use crate::clock::Timestamp;
@@ -26,11 +27,19 @@ type Watch = dyn Fn(Call<'_>) -> Result<()> + Send + Sync;
 pub(crate) struct Watched {
     index: MemoryIndex,
     watch: Box<Watch>,
+    replacements: AtomicU64,
 }
 
 impl Watched {
     pub(crate) fn new(watch: impl Fn(Call<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
-        Self { index: MemoryIndex::default(), watch: Box::new(watch) }
+        Self { index: MemoryIndex::default(), watch: Box::new(watch), replacements: AtomicU64::new(0) }
+    }
+
+    /// Loses the record of a key, as an index that is rebuilt from what can be believed may.
+    pub(crate) fn lose(&self, key: &IndexKey) -> Result<()> {
+        self.index.remove(key)?;
+        self.replacements.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn tell(&self, call: Call<'_>) -> Result<&MemoryIndex> {
@@ -118,7 +127,7 @@ impl MetadataBackend for Watched {
     }
 
     fn replacements(&self) -> u64 {
-        0
+        self.replacements.load(Ordering::SeqCst)
     }
 
     fn flush(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
@@ -14,11 +15,27 @@ use crate::metadata::{Group, MetadataBackend, Record, Totals};
 pub(super) struct Coherent {
     index: Arc<dyn MetadataBackend>,
     memory: Arc<Tier>,
+    /// The replacements of the index that memory has followed.
+    followed: AtomicU64,
 }
 
 impl Coherent {
     pub(super) fn new(index: Arc<dyn MetadataBackend>, memory: Arc<Tier>) -> Self {
-        Self { index, memory }
+        let followed = AtomicU64::new(index.replacements());
+        Self { index, memory, followed }
+    }
+
+    /// Asks the index. One that was replaced by what could be believed of it may have lost entries, and nobody could take
+    /// a lost one out of memory any more by what it has in common with others.
+    fn ask<R>(&self, question: impl FnOnce(&dyn MetadataBackend) -> R) -> R {
+        let answer = question(&*self.index);
+        let replacements = self.index.replacements();
+        if self.followed.load(Ordering::SeqCst) != replacements {
+            // Noted afterwards: who comes in between forgets as well, rather than goes on with the old values.
+            self.memory.forget();
+            self.followed.store(replacements, Ordering::SeqCst);
+        }
+        answer
     }
 
     fn change(&self, key: &IndexKey) -> Change<'_> {
@@ -46,36 +63,36 @@ impl MetadataBackend for Coherent {
     }
 
     fn get(&self, key: &IndexKey) -> Result<Option<Record>> {
-        self.index.get(key)
+        self.ask(|index| index.get(key))
     }
 
     fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
-        self.index.with_hash(hash)
+        self.ask(|index| index.with_hash(hash))
     }
 
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
         let _change = self.change(key);
-        self.index.put(key, record)
+        self.ask(|index| index.put(key, record))
     }
 
     fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
         let _change = self.change(key);
-        self.index.put_new(key, record)
+        self.ask(|index| index.put_new(key, record))
     }
 
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
         let _change = self.change(key);
-        self.index.remove(key)
+        self.ask(|index| index.remove(key))
     }
 
     fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
         let _change = self.change(key);
-        self.index.remove_expected(key, expected)
+        self.ask(|index| index.remove_expected(key, expected))
     }
 
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
         let _change = self.change(key);
-        self.index.replace_expected(key, expected, record)
+        self.ask(|index| index.replace_expected(key, expected, record))
     }
 
     fn accessed(&self, key: &IndexKey, at: Timestamp) {
@@ -84,36 +101,36 @@ impl MetadataBackend for Coherent {
 
     fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>> {
         self.settle();
-        self.index.last_access(key)
+        self.ask(|index| index.last_access(key))
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.index.expired(now, limit)
+        self.ask(|index| index.expired(now, limit))
     }
 
     fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
         self.settle();
-        self.index.least_recently_used(limit)
+        self.ask(|index| index.least_recently_used(limit))
     }
 
     fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.index.newest(after, limit)
+        self.ask(|index| index.newest(after, limit))
     }
 
     fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
-        self.index.creation_bounds()
+        self.ask(|index| index.creation_bounds())
     }
 
     fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.index.group(group, after, limit)
+        self.ask(|index| index.group(group, after, limit))
     }
 
     fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.index.scan(after, limit)
+        self.ask(|index| index.scan(after, limit))
     }
 
     fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
-        self.index.keys(after, limit)
+        self.ask(|index| index.keys(after, limit))
     }
 
     fn totals(&self) -> Totals {
@@ -126,7 +143,7 @@ impl MetadataBackend for Coherent {
 
     fn flush(&self) -> Result<()> {
         self.settle();
-        self.index.flush()
+        self.ask(|index| index.flush())
     }
 
     fn close(&self) -> Result<()> {
@@ -134,5 +151,51 @@ impl MetadataBackend for Coherent {
         let closed = self.index.close();
         self.memory.clear();
         closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ToKey;
+    use crate::clock::ManualClock;
+    use crate::compress::StoredCodec;
+    use crate::config::CacheConfig;
+    use crate::entry::{Core, Details, Entry};
+    use crate::memory::Keep;
+    use crate::metadata::{Payload, Watched};
+
+    #[test]
+    fn what_an_index_has_lost_when_it_was_rebuilt_is_not_in_memory_any_more() {
+        let (index, memory) =
+            (Arc::new(Watched::new(|_| Ok(()))), Arc::new(Tier::new(CacheConfig::in_memory().memory().unwrap())));
+        let coherent = Coherent::new(index.clone(), Arc::clone(&memory));
+        let (key, now) = ("one".to_key().unwrap(), Timestamp::from_micros(1));
+        let core = Core {
+            created_at: now,
+            expires_at: None,
+            ttl: None,
+            type_fingerprint: 1,
+            shape: 2,
+            payload_format: 1,
+            codec: StoredCodec::None,
+            raw_size: 1,
+            stored_size: 1,
+            checksum: 0,
+        };
+        let entry = Entry { key: IndexKey::of(&key), core, details: Details::default(), accessed_at: None };
+        coherent.put(&entry.key, &Record::new(&entry, &Payload::Inline(&[7]), 1 << 16).unwrap()).unwrap();
+        let ticket = memory.ticket(&key).unwrap();
+        let live = |keeps: bool| {
+            if keeps {
+                memory.keep(&key, (ticket, Keep::cloned()), 7_u8, &entry.core, now, |_, _| ());
+            }
+            memory.get::<u8>(key.identity(), Keep::cloned(), None, &ManualClock::new(now))
+        };
+        assert_eq!(live(true), Some(7));
+        index.lose(&entry.key).unwrap();
+        assert!(coherent.scan(None, 9).unwrap().is_empty());
+        assert_eq!(live(false), None, "whoever removes all that is listed has removed it");
+        assert_eq!(live(true), None, "it was read before");
     }
 }

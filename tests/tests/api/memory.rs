@@ -1,7 +1,7 @@
 //! Values in memory, as a user sees them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cacheness::{Cache, CacheConfig, EntryField, Expired, Field, ManualClock, MemoryPolicy, PutOptions, cached};
@@ -264,6 +264,55 @@ fn a_value_whose_clone_panics_is_returned_and_stored_and_not_kept() {
     let (_dir, cache) = on_disk();
     (0..2).for_each(|_| assert_eq!(touchy(&cache, 3), Touchy(3)));
     assert_eq!((cache.len().unwrap(), cache.get_stats().unwrap().hits, memory_hits(&cache)), (1, 1, 0));
+}
+
+static MEDDLED: OnceLock<Cache> = OnceLock::new();
+static MEDDLERS_MADE: AtomicUsize = AtomicUsize::new(0);
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+/// Is copied by the function that made it, and changes the cache in its `Drop` before that panics.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Meddler(u64);
+
+impl Clone for Meddler {
+    fn clone(&self) -> Self {
+        meddler(self.0)
+    }
+}
+
+impl Drop for Meddler {
+    fn drop(&mut self) {
+        if ARMED.load(Ordering::SeqCst) {
+            meddled().put(&self.0, "dropped").unwrap();
+            panic!("on purpose");
+        }
+    }
+}
+
+fn meddled() -> &'static Cache {
+    MEDDLED.get_or_init(Cache::in_memory)
+}
+
+#[cached(cache = meddled())]
+fn meddler(n: u64) -> Meddler {
+    MEDDLERS_MADE.fetch_add(1, Ordering::SeqCst);
+    Meddler(n)
+}
+
+#[test]
+fn values_whose_clone_and_drop_use_the_cache_and_panic_are_cached_and_removed_as_others() {
+    let made = || MEDDLERS_MADE.load(Ordering::SeqCst);
+    (0..3).for_each(|_| assert_eq!(meddler(7), Meddler(7)));
+    assert_eq!(made(), 1);
+    assert_eq!(meddled().get_stats().unwrap().memory.unwrap().entries, 1);
+    ARMED.store(true, Ordering::SeqCst);
+    let removed = meddled().delete_where(|entry| entry.function().is_some());
+    ARMED.store(false, Ordering::SeqCst);
+    assert_eq!(removed.unwrap(), 1);
+    assert_eq!(meddled().get::<u64>("dropped").unwrap(), Some(7));
+    (0..3).for_each(|_| assert_eq!(meddler(7), Meddler(7)));
+    assert_eq!(made(), 2);
+    assert_eq!(memory_hits(meddled()), 4, "memory is asked as before");
 }
 
 /// Says on which threads it was encoded and decoded.

@@ -1,6 +1,8 @@
 //! Values in and out, for tasks.
 
 use super::{AsyncCache, resolve};
+#[cfg(doc)]
+use crate::cache::Cache;
 use crate::cache::{Look, PutOptions, Shared};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;

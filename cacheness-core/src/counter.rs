@@ -1,9 +1,11 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-const STRIPES: usize = 8;
-/// Counted in by every thread that has none of its own.
-const SHARED: usize = STRIPES - 1;
+/// Of one thread each, the first that count.
+const OWN: usize = 4;
+/// Of all other threads together.
+const SHARED: usize = 8;
+const STRIPES: usize = OWN + SHARED;
 
 /// A counter that threads do not fight over: the first of them count in a cache line of their own, without so much as an
 /// atomic addition.
@@ -27,7 +29,8 @@ thread_local! {
 fn mine() -> usize {
     match MINE.get() {
         NONE => {
-            let mine = NEXT.fetch_add(1, Ordering::Relaxed).min(SHARED);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let mine = if number < OWN { number } else { OWN + number % SHARED };
             MINE.set(mine);
             mine
         }
@@ -40,7 +43,7 @@ impl Counter {
     pub(crate) fn count(&self) {
         let mine = mine();
         let count = &self.0[mine].0;
-        if mine == SHARED {
+        if mine >= OWN {
             count.fetch_add(1, Ordering::Relaxed);
         } else {
             // No other thread ever has this stripe.

@@ -53,7 +53,8 @@ impl AsyncCache {
         }
     }
 
-    /// As [`Cache::get`].
+    /// As [`Cache::get`]. A value in memory is cloned on the thread that polls; a value heavier than what
+    /// `metadata.memory_cache_max_mb` lets stay there is read and decoded on the pool.
     ///
     /// # Errors
     /// As [`Cache::get`].

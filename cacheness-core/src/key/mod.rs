@@ -40,6 +40,7 @@ mod pending;
 mod pointers;
 mod rules;
 mod scalars;
+mod scope;
 mod serialize;
 mod sink;
 mod std_values;
@@ -55,9 +56,10 @@ pub use params::Params;
 pub use pending::PendingKey;
 pub(crate) use rules::KeyRules;
 use scalars::KeyList;
+pub(crate) use scope::Scope;
 pub use serialize::{SerdeKey, serialize_key};
+pub(crate) use writer::MAX_DEPTH;
 pub use writer::{KeyFields, KeyWriter};
-pub(crate) use writer::{MAX_DEPTH, Scope};
 
 use crate::error::Result;
 

@@ -4,8 +4,9 @@ mod paths;
 
 use std::path::PathBuf;
 
-use super::identity::{Inline, Noted};
+use super::identity::Noted;
 use super::rules::KeyRules;
+use super::scope::Scope;
 use super::sink::Sink;
 use super::{CacheKey, Key, PendingKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -194,6 +195,11 @@ impl KeyWriter {
         self.tagged_blob(tag::NAMED_ARGUMENT, name.as_bytes());
     }
 
+    /// What was written, unless there was an error.
+    pub(super) fn written(&self) -> Option<&Sink> {
+        self.error.is_none().then_some(&self.sink)
+    }
+
     /// Whether nothing has been written yet.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -203,7 +209,7 @@ impl KeyWriter {
     /// Begins a key of a function.
     #[inline]
     pub(crate) fn begin_with(&mut self, scope: &Scope) {
-        let encoding = scope.0.encoding();
+        let encoding = scope.encoding();
         self.length = encoding.len() as u64;
         self.sink.append(encoding);
     }
@@ -237,28 +243,6 @@ impl KeyWriter {
     #[inline]
     pub(super) fn failed(&self) -> bool {
         self.error.is_some()
-    }
-}
-
-/// What the keys of one function begin with, written once and for all.
-#[derive(Clone, Copy)]
-pub(crate) struct Scope(Inline);
-
-impl Scope {
-    /// `None` if it is long.
-    pub(crate) fn of(function: &str, prefix: Option<&str>, version: Option<&str>) -> Option<Self> {
-        let mut writer = KeyWriter::new();
-        writer.scope(function, prefix, version);
-        match writer.sink {
-            Sink::Inline(inline) if writer.error.is_none() => Some(Self(inline)),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Debug for Scope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scope").finish_non_exhaustive()
     }
 }
 

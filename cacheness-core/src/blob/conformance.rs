@@ -28,7 +28,8 @@ fn written(blobs: &dyn BlobBackend, parts: &[&[u8]]) -> BlobName {
     name
 }
 
-fn names(blobs: &dyn BlobBackend) -> Vec<BlobName> {
+/// The names of all blobs, sorted.
+pub(crate) fn names(blobs: &dyn BlobBackend) -> Vec<BlobName> {
     let mut names = Vec::new();
     let mut visit = |name| {
         names.push(name);

@@ -212,6 +212,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::sample;
     use crate::key::ToKey;
     use crate::value::Value;
 
@@ -219,16 +220,10 @@ mod tests {
         Entry {
             key: IndexKey::of(&"some key".to_key().unwrap()),
             core: Core {
-                created_at: Timestamp::from_micros(1_000_000),
-                expires_at: Some(Timestamp::from_micros(61_000_000)),
-                ttl: Some(Duration::from_secs(60)),
-                type_fingerprint: 1,
-                shape: 2,
-                payload_format: 1,
-                codec: StoredCodec::None,
                 raw_size: 300,
                 stored_size: 200,
                 checksum: 3,
+                ..sample::core(Timestamp::from_micros(1_000_000), Some(Duration::from_secs(60)))
             },
             details: Details {
                 data_type: "u64".into(),

@@ -2,6 +2,8 @@
 
 mod codec;
 mod key;
+#[cfg(test)]
+pub(crate) mod sample;
 
 use std::fmt;
 use std::time::Duration;

@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::ToKey;
 use crate::clock::ManualClock;
-use crate::compress::StoredCodec;
 use crate::config::MemoryPolicy;
-use crate::entry::Core;
+use crate::entry::{Core, sample};
 
 const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,18 +21,7 @@ fn key(n: u32) -> Key {
 }
 
 fn core(raw_size: u64, ttl: Option<Duration>) -> Core {
-    Core {
-        created_at: START,
-        expires_at: ttl.map(|ttl| START.after(ttl)),
-        ttl,
-        type_fingerprint: 0,
-        shape: 0,
-        payload_format: 1,
-        codec: StoredCodec::None,
-        raw_size,
-        stored_size: raw_size,
-        checksum: 0,
-    }
+    Core { raw_size, stored_size: raw_size, ..sample::core(START, ttl) }
 }
 
 fn keep_sized(tier: &Tier, n: u32, raw_size: u64) {

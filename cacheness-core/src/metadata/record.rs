@@ -158,25 +158,13 @@ pub(super) mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::compress::StoredCodec;
-    use crate::entry::Details;
+    use crate::entry::{Details, sample};
     use crate::key::ToKey;
 
     pub(in crate::metadata) fn entry_of(key: &str, created: i64, ttl: Option<u64>) -> Entry {
         let created_at = Timestamp::from_micros(created);
         let ttl = ttl.map(Duration::from_micros);
-        let core = Core {
-            created_at,
-            expires_at: ttl.map(|ttl| created_at.after(ttl)),
-            ttl,
-            type_fingerprint: 1,
-            shape: 2,
-            payload_format: 1,
-            codec: StoredCodec::None,
-            raw_size: 5,
-            stored_size: 5,
-            checksum: 3,
-        };
+        let core = Core { raw_size: 5, stored_size: 5, checksum: 3, ..sample::core(created_at, ttl) };
         let details = Details { function: Some("f".into()), ..Details::default() };
         Entry { key: IndexKey::of(&key.to_key().unwrap()), core, details, accessed_at: None }
     }

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::compress::StoredCodec;
-use crate::entry::{Core, Details, Entry, IndexKey};
+use crate::entry::{Core, Details, Entry, IndexKey, sample};
 use crate::key::ToKey;
 use crate::value::Value;
 
@@ -12,16 +11,10 @@ fn entry() -> Entry {
     Entry {
         key: IndexKey::of(&key),
         core: Core {
-            created_at: Timestamp::from_micros(1_000_000),
-            expires_at: Some(Timestamp::from_micros(61_000_000)),
-            ttl: Some(Duration::from_secs(60)),
-            type_fingerprint: 1,
-            shape: 2,
-            payload_format: 1,
-            codec: StoredCodec::None,
             raw_size: 300,
             stored_size: 200,
             checksum: 3,
+            ..sample::core(Timestamp::from_micros(1_000_000), Some(Duration::from_secs(60)))
         },
         details: Details {
             data_type: "u64".into(),

@@ -159,9 +159,8 @@ mod tests {
     use super::*;
     use crate::ToKey;
     use crate::clock::ManualClock;
-    use crate::compress::StoredCodec;
     use crate::config::CacheConfig;
-    use crate::entry::{Core, Details, Entry};
+    use crate::entry::sample;
     use crate::memory::Keep;
     use crate::metadata::{Payload, Watched};
 
@@ -171,19 +170,7 @@ mod tests {
             (Arc::new(Watched::new(|_| Ok(()))), Arc::new(Tier::new(CacheConfig::in_memory().memory().unwrap())));
         let coherent = Coherent::new(index.clone(), Arc::clone(&memory));
         let (key, now) = ("one".to_key().unwrap(), Timestamp::from_micros(1));
-        let core = Core {
-            created_at: now,
-            expires_at: None,
-            ttl: None,
-            type_fingerprint: 1,
-            shape: 2,
-            payload_format: 1,
-            codec: StoredCodec::None,
-            raw_size: 1,
-            stored_size: 1,
-            checksum: 0,
-        };
-        let entry = Entry { key: IndexKey::of(&key), core, details: Details::default(), accessed_at: None };
+        let entry = sample::entry("one");
         coherent.put(&entry.key, &Record::new(&entry, &Payload::Inline(&[7]), 1 << 16).unwrap()).unwrap();
         let ticket = memory.ticket(&key).unwrap();
         let live = |keeps: bool| {

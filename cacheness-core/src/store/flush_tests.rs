@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::blob::FilesystemBlobs;
-use crate::clock::Timestamp;
+use crate::blob::conformance::names;
 use crate::config::CacheConfig;
-use crate::entry::Details;
-use crate::key::ToKey;
+use crate::entry::sample;
 use crate::metadata::{Call, Watched};
 use crate::vfs::SimVfs;
 
@@ -16,17 +15,6 @@ const ROOT: &str = "/cache";
 
 fn files(vfs: &SimVfs) -> FilesystemBlobs {
     FilesystemBlobs::open(Arc::new(vfs.clone()), Path::new(ROOT)).unwrap()
-}
-
-fn names(vfs: &SimVfs) -> Vec<BlobName> {
-    let mut names = Vec::new();
-    files(vfs)
-        .list(&mut |name| {
-            names.push(name);
-            Ok(())
-        })
-        .unwrap();
-    names
 }
 
 fn is_whole(vfs: &SimVfs, name: &BlobName) -> bool {
@@ -43,7 +31,7 @@ fn store_on(vfs: &SimVfs) -> (Store, Receiver<Flushed>) {
     let disk = vfs.clone();
     let index = Watched::new(move |call| {
         if call == Call::Flush {
-            let names = names(&disk);
+            let names = names(&files(&disk));
             let outlasts = |name: &&BlobName| (0..50).all(|seed| is_whole(&disk.crash(seed), name));
             let _ = sender.send((names.len(), names.iter().filter(|name| !outlasts(name)).count()));
         }
@@ -61,21 +49,7 @@ fn flusher_of(store: &Store, interval: Duration) -> Flusher {
 }
 
 fn put(store: &Store, key: &str, len: usize) {
-    let core = Core {
-        created_at: Timestamp::from_micros(1),
-        expires_at: None,
-        ttl: None,
-        type_fingerprint: 1,
-        shape: 2,
-        payload_format: 1,
-        codec: StoredCodec::None,
-        raw_size: 0,
-        stored_size: 0,
-        checksum: 0,
-    };
-    let key = IndexKey::of(&key.to_key().unwrap());
-    let entry = Entry { key, core, details: Details::default(), accessed_at: None };
-    store.put(entry, vec![7; len], u64::MAX).unwrap();
+    store.put(sample::entry(key), vec![7; len], u64::MAX).unwrap();
 }
 
 #[test]
@@ -103,9 +77,9 @@ fn blobs_are_on_the_disk_before_the_index_is_flushed_and_a_replaced_one_goes_aft
         put(&store, "k", 3000);
         put(&store, "other", 3000);
         put(&store, "k", 4000);
-        assert!(flushes.try_recv().is_err() && names(&vfs).len() == 3, "way {n}: no put waits for the disk");
-        assert!((0..50).any(|seed| names(&vfs.crash(seed)).len() < 3), "way {n}");
+        assert!(flushes.try_recv().is_err() && names(&files(&vfs)).len() == 3, "way {n}: no put waits for the disk");
+        assert!((0..50).any(|seed| names(&files(&vfs.crash(seed))).len() < 3), "way {n}");
         assert_eq!(flush(&store, &flushes), (3, 0), "way {n}: the old value is there until the new one counts");
-        assert_eq!(names(&vfs).len(), 2, "way {n}");
+        assert_eq!(names(&files(&vfs)).len(), 2, "way {n}");
     }
 }

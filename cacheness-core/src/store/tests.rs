@@ -3,10 +3,9 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::Kind;
 use super::*;
-use crate::clock::Timestamp;
 use crate::config::CacheConfig;
 use crate::digest;
-use crate::entry::Details;
+use crate::entry::sample;
 use crate::handler::Raw;
 use crate::key::ToKey;
 use crate::metadata::sled::{SledIndex, SledOptions};
@@ -26,21 +25,7 @@ fn key_of(key: &str) -> IndexKey {
 }
 
 fn put(store: &Store, key: &str, value: &[u8]) {
-    let core = Core {
-        created_at: Timestamp::from_micros(1),
-        expires_at: None,
-        ttl: None,
-        type_fingerprint: 1,
-        shape: 2,
-        payload_format: 1,
-        codec: StoredCodec::None,
-        raw_size: 0,
-        stored_size: 0,
-        checksum: 0,
-    };
-    store
-        .put(Entry { key: key_of(key), core, details: Details::default(), accessed_at: None }, value, u64::MAX)
-        .unwrap();
+    store.put(sample::entry(key), value, u64::MAX).unwrap();
 }
 
 fn get(store: &Store, key: &str) -> Option<Vec<u8>> {

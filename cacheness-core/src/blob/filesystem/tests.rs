@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use super::quarantine::{MAX_BYTES, MAX_FILES};
 use super::*;
+use crate::blob::conformance::names;
 use crate::vfs::publish::STAGING;
 use crate::vfs::root::QUARANTINE;
 use crate::vfs::{RealVfs, SimVfs};
@@ -36,13 +37,7 @@ impl Fixture {
     }
 
     fn names(&self) -> Vec<BlobName> {
-        let mut names = Vec::new();
-        let mut visit = |name| {
-            names.push(name);
-            Ok(())
-        };
-        self.blobs.list(&mut visit).unwrap();
-        names
+        names(&self.blobs)
     }
 
     fn count(&self, dir: &str) -> usize {

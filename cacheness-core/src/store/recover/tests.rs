@@ -4,11 +4,9 @@ use std::sync::Arc;
 use super::*;
 use crate::Durability;
 use crate::blob::FilesystemBlobs;
-use crate::clock::Timestamp;
-use crate::compress::StoredCodec;
+use crate::blob::conformance::names;
 use crate::digest::checksum;
-use crate::entry::{Core, Details};
-use crate::key::ToKey;
+use crate::entry::sample;
 use crate::metadata::MemoryIndex;
 use crate::vfs::root::QUARANTINE;
 use crate::vfs::{Fault, Repeat, SimVfs, Vfs};
@@ -22,33 +20,16 @@ fn files(vfs: &SimVfs) -> FilesystemBlobs {
 
 /// How many blobs there are, and how many in quarantine.
 fn count(vfs: &SimVfs) -> (usize, usize) {
-    let mut names = 0;
-    files(vfs)
-        .list(&mut |_| {
-            names += 1;
-            Ok(())
-        })
-        .unwrap();
-    (names, vfs.list(&Path::new(ROOT).join(QUARANTINE)).unwrap().len())
+    (names(&files(vfs)).len(), vfs.list(&Path::new(ROOT).join(QUARANTINE)).unwrap().len())
 }
 
 /// Writes a blob that no record names.
 fn orphan(vfs: &SimVfs, key: &str) {
-    let core = Core {
-        created_at: Timestamp::from_micros(1),
-        expires_at: None,
-        ttl: None,
-        type_fingerprint: 1,
-        shape: 2,
-        payload_format: 1,
-        codec: StoredCodec::None,
-        raw_size: VALUE.len() as u64,
-        stored_size: VALUE.len() as u64,
-        checksum: checksum(&VALUE),
-    };
-    let key = IndexKey::of(&key.to_key().unwrap());
-    let (mut header, details) = (Vec::new(), Details::default());
-    entry::encode(&Entry { key, core, details, accessed_at: None }, u64::MAX, &mut header).unwrap();
+    let mut entry = sample::entry(key);
+    (entry.core.raw_size, entry.core.stored_size) = (VALUE.len() as u64, VALUE.len() as u64);
+    entry.core.checksum = checksum(&VALUE);
+    let mut header = Vec::new();
+    entry::encode(&entry, u64::MAX, &mut header).unwrap();
     let envelope = format::seal(&header, &VALUE, &Limits::DEFAULT).unwrap();
     files(vfs).write(&BlobName::unique(), &envelope.parts(), Durability::Immediate).unwrap();
 }

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::sync::Mutex;
 
 use super::*;
-use crate::blob::{BlobBackend, FilesystemBlobs};
+use crate::blob::FilesystemBlobs;
+use crate::blob::conformance::names;
 use crate::format::chunks::CHUNK_LEN;
 use crate::metadata::{Call, MemoryIndex, MetadataBackend, Watched};
 use crate::store::Store;
@@ -37,17 +38,6 @@ fn read(store: &BlobStore) -> Vec<u8> {
     bytes
 }
 
-fn names(vfs: &SimVfs) -> Vec<BlobName> {
-    let mut names = Vec::new();
-    files(vfs)
-        .list(&mut |name| {
-            names.push(name);
-            Ok(())
-        })
-        .unwrap();
-    names
-}
-
 #[test]
 fn a_stream_whose_nth_file_operation_fails_says_so_leaves_nothing_and_the_old_value_stays() {
     let new = noise(2 * CHUNK_LEN + 100);
@@ -67,12 +57,12 @@ fn a_stream_whose_nth_file_operation_fails_says_so_leaves_nothing_and_the_old_va
                 assert!(read(&store) == new, "call {call}");
             }
             assert_eq!(vfs.list(&Path::new(ROOT).join(STAGING)).unwrap(), [], "call {call}");
-            let left_over = names(&vfs).len() - 1;
+            let left_over = names(&files(&vfs)).len() - 1;
             assert!(left_over == usize::from(struck && written.is_ok()), "call {call}: {left_over} blobs too many");
             write(&store, "k", &new).unwrap();
             assert!(read(&store) == new, "call {call}");
             store.verify(Repair::Yes).unwrap();
-            assert_eq!(names(&vfs).len(), 1, "call {call}");
+            assert_eq!(names(&files(&vfs)).len(), 1, "call {call}");
             if !struck {
                 assert!(call >= 8, "only {call} operations");
                 break;
@@ -114,7 +104,7 @@ fn power_cut(seed: u64, lie: Option<Lie>) -> (bool, bool) {
     let committed = writer.write_all(&bytes).is_ok() && writer.commit().is_ok();
     let after = vfs.crash(seed);
     let blobs = files(&after);
-    let whole = names(&after).iter().any(|name| match Opened::open(&blobs, name, &Limits::DEFAULT) {
+    let whole = names(&files(&after)).iter().any(|name| match Opened::open(&blobs, name, &Limits::DEFAULT) {
         Ok(blob) => blob.unwrap().content().is_ok_and(|content| {
             assert_eq!(content, crate::digest::identity(&bytes), "wrong bytes taken for right");
             true
@@ -164,7 +154,7 @@ fn observed(vfs: &SimVfs, shares: bool) -> (BlobStore, Arc<Mutex<Vec<Told>>>) {
                 let outlasts = (0..50).all(|seed| is_whole(&disk.crash(seed), &blob));
                 Told::Write { blob, outlasts }
             }
-            Call::Flush => Told::Flush(names(&disk)),
+            Call::Flush => Told::Flush(names(&files(&disk))),
             _ => return Ok(()),
         };
         notes.lock().unwrap().push(told);
@@ -190,7 +180,7 @@ fn with_an_interval_what_replaces_an_entry_is_on_the_disk_before_its_record_and_
         let vfs = SimVfs::new();
         let (store, told) = observed(&vfs, false);
         put(&store, 1);
-        let first = names(&vfs).remove(0);
+        let first = names(&files(&vfs)).remove(0);
         let new = Told::Write { blob: first.clone(), outlasts: false };
         let at_first = std::mem::take(&mut *told.lock().unwrap());
         assert_eq!(at_first, [new], "nothing is lost: it may wait");
@@ -198,7 +188,7 @@ fn with_an_interval_what_replaces_an_entry_is_on_the_disk_before_its_record_and_
         let told = std::mem::take(&mut *told.lock().unwrap());
         let [Told::Write { blob, outlasts: true }, Told::Flush(there)] = told.as_slice() else { panic!("{told:?}") };
         assert!(there.contains(&first) && there.contains(blob));
-        assert_eq!(&names(&vfs), std::slice::from_ref(blob));
+        assert_eq!(&names(&files(&vfs)), std::slice::from_ref(blob));
     }
 }
 
@@ -212,7 +202,7 @@ fn with_an_interval_a_shared_blob_is_on_the_disk_before_the_record_that_replaces
     store.put_with(&noise(4000), "k").unwrap();
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert!(matches!(told.as_slice(), [Told::Write { outlasts: true, .. }, Told::Flush(_)]), "{told:?}");
-    assert_eq!(names(&vfs).len(), 1);
+    assert_eq!(names(&files(&vfs)).len(), 1);
 }
 
 /// The other put of the content comes between the look for it and the commit.
@@ -234,7 +224,7 @@ fn with_an_interval_the_blob_of_another_put_of_the_content_is_on_the_disk_too() 
     engine.place(entry, &flight, write).unwrap();
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert!(matches!(told.as_slice(), [Told::Write { outlasts: true, .. }, Told::Flush(_)]), "{told:?}");
-    assert_eq!(names(&vfs).len(), 1, "the two share it");
+    assert_eq!(names(&files(&vfs)).len(), 1, "the two share it");
 }
 
 #[test]
@@ -245,11 +235,11 @@ fn with_an_interval_a_blob_goes_after_the_removal_of_its_record_is_on_the_disk()
         let vfs = SimVfs::new();
         let (store, told) = observed(&vfs, false);
         store.put_with(&noise(3000), "k").unwrap();
-        let there = names(&vfs);
+        let there = names(&files(&vfs));
         told.lock().unwrap().clear();
         remove(&store);
         let told = std::mem::take(&mut *told.lock().unwrap());
         assert_eq!(told, [Told::Flush(there)]);
-        assert!(names(&vfs).is_empty());
+        assert!(names(&files(&vfs)).is_empty());
     }
 }

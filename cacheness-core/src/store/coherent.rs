@@ -47,8 +47,13 @@ impl Coherent {
     }
 
     fn settle(&self) {
-        self.memory.settle(|key, at| self.index.accessed(&IndexKey::of(key), at));
+        settle(&self.memory, &*self.index);
     }
+}
+
+/// Tells the index of the uses of values in memory.
+pub(super) fn settle(memory: &Tier, index: &dyn MetadataBackend) {
+    memory.settle(|key, at| index.accessed(&IndexKey::of(key), at));
 }
 
 impl fmt::Debug for Coherent {

@@ -116,7 +116,7 @@ impl Store {
     /// Tells the index of the uses of values in memory.
     pub(crate) fn settle_uses(&self) {
         if let Some(memory) = &self.memory {
-            memory.settle(|key, at| self.index.accessed(&IndexKey::of(key), at));
+            coherent::settle(memory, &*self.index);
         }
     }
 

@@ -27,6 +27,7 @@ mod parts;
 mod policy;
 mod query;
 mod runtime;
+mod secret;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -43,8 +44,8 @@ pub use cache::{
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{
-    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, MemoryPolicy,
-    SerializationConfig,
+    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability,
+    InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries,
 };
 pub use default::{default_cache, set_default_cache};
 pub use entry::{CompressionInfo, Entry};
@@ -57,6 +58,7 @@ pub use macro_support::{
 };
 pub use memory::MemoryStats;
 pub use query::{EntryField, Field, Filter};
+pub use secret::SigningKey;
 pub use store::blob_store::{
     BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
 };

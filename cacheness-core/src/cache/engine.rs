@@ -6,7 +6,7 @@ use super::evict::Evictor;
 use super::stats::{Counters, Stats};
 use super::{evict, registry};
 use crate::clock::{Clock, Timestamp};
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, SecurityConfig};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
@@ -32,6 +32,7 @@ pub(super) struct Engine {
     warnings: Warnings,
     evictor: Evictor,
     clock: Arc<dyn Clock>,
+    security: SecurityConfig,
     /// Open handles; the last one to leave closes the store.
     users: AtomicUsize,
     /// The process that opened it.
@@ -48,6 +49,7 @@ impl Engine {
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
             clock,
+            security: config.security.clone(),
             users: AtomicUsize::new(1),
             process: std::process::id(),
         }
@@ -55,6 +57,11 @@ impl Engine {
 
     pub(super) fn in_memory(config: &CacheConfig, clock: Arc<dyn Clock>) -> Self {
         Self::new(Store::in_memory(config), config, clock)
+    }
+
+    /// What it was opened to believe.
+    pub(super) fn security(&self) -> &SecurityConfig {
+        &self.security
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -193,7 +200,7 @@ impl Engine {
     ) -> Result<Core> {
         self.check_ttl(ttl)?;
         let core = self.core_of(encoded, ttl);
-        let entry = Entry { key: key.clone(), core, details, accessed_at: None };
+        let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         self.make_room(&key);

@@ -299,6 +299,19 @@ fn an_archive_is_believed_as_far_as_it_is_signed() {
 }
 
 #[test]
+fn entries_come_from_elsewhere_in_the_place_of_those_that_are_not_believed() {
+    let (there, here) = (scratch(), scratch());
+    put_all(signed(there.path()), right);
+    put_all(unsigned(here.path()), wrong);
+    let (from, to) = (Cache::new(signed(there.path())).unwrap(), Cache::new(signed(here.path())).unwrap());
+    assert_eq!(cacheness::migrate_cache(&from, &to).unwrap().copied, 4);
+    assert!((0..KEYS).all(|n| to.get::<Secret>(n).unwrap() == Some(right(n))));
+    assert_eq!(to.len().unwrap(), 4);
+    to.close().unwrap();
+    assert_eq!(blobs(here.path()).len(), 2);
+}
+
+#[test]
 fn a_blob_store_returns_what_was_signed_and_tells_of_the_rest() {
     let home = scratch();
     let dir = home.path().join("store");

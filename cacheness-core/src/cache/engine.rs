@@ -286,9 +286,9 @@ impl Engine {
         core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
     }
 
-    /// Stores an entry as it was stored before. The caller makes room.
-    pub(super) fn put_stored(&self, entry: &Entry, stored: &[u8]) -> Result<()> {
-        self.store.put_stored(entry, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
+    /// Stores the bytes of another entry as they are. The caller makes room.
+    pub(super) fn put_copied(&self, entry: &Entry, from: &Record, stored: &[u8]) -> Result<()> {
+        self.store.put_copied(entry, from, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         Ok(())
     }

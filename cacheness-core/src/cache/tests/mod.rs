@@ -2,6 +2,7 @@ mod asynchronous;
 mod changes;
 mod compute;
 mod entries;
+mod forged;
 mod large;
 
 use std::fs;

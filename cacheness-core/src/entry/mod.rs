@@ -79,6 +79,8 @@ pub(crate) struct Details {
     pub name: Option<String>,
     /// What tells the value's content from every other, where equal contents share a blob.
     pub content: Option<Identity>,
+    /// The handler that wrote the value, if it is none of the built-in ones.
+    pub handler: Option<String>,
 }
 
 impl Core {

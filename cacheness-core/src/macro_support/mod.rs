@@ -25,4 +25,4 @@ pub use returns::{Choice, Failing, Memory, Plan, Returns, output};
 pub use site::{Place, Site};
 
 pub use crate::Cache;
-pub use crate::cache::Shared;
+pub use crate::cache::Means;

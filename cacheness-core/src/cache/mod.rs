@@ -31,7 +31,6 @@ use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
-use crate::limits::Limits;
 use crate::value::Value;
 
 use engine::Engine;
@@ -238,11 +237,6 @@ impl Cache {
                 flushed.and(self.0.engine.leave())
             }
         }
-    }
-
-    /// What keys and values of this cache may not exceed.
-    fn limits(&self) -> &Limits {
-        &self.0.config.limits
     }
 
     /// What this cache asks of its keys.

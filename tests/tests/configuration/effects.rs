@@ -70,6 +70,8 @@ fn experiments() -> Vec<Experiment> {
             .given("compression.numbers_codec", json!("zstd")),
         experiment("serialization.hash_path_content", json!(false), observe::a_changed_file_in_a_key),
         experiment("serialization.max_collection_depth", json!(1), observe::a_nested_key),
+        experiment("handlers.priority", json!(["messagepack"]), observe::what_writes),
+        experiment("handlers.disabled", json!(["bincode"]), observe::what_writes),
         experiment("durability", json!("immediate"), observe::on_disk_at_once)
             .given("storage.flush_interval_ms", json!(60_000)),
         experiment("limits.max_key_bytes", json!(10), observe::a_long_key),

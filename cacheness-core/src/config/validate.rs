@@ -259,10 +259,10 @@ mod tests {
         assert!(message(&CacheConfig::default().with_ttl(Duration::MAX)).contains("leave it out"));
     }
 
-    #[cfg(all(feature = "gzip", feature = "zstd"))]
+    #[cfg(all(feature = "blosclz", feature = "gzip", feature = "zstd"))]
     #[test]
     fn a_level_is_one_that_its_codec_has() {
-        for (codec, levels) in [(Codec::Zstd, 1..=22), (Codec::Gzip, 1..=9)] {
+        for (codec, levels) in [(Codec::Zstd, 1..=22), (Codec::Gzip, 1..=9), (Codec::Blosclz, 1..=9)] {
             for level in 0..=u8::MAX {
                 let config = CacheConfig::default().with_codec(codec).with_compression_level(level);
                 assert_eq!(config.validate().is_ok(), levels.contains(&level), "{codec} {level}");

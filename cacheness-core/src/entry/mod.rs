@@ -180,7 +180,7 @@ impl Entry {
         self.core.raw_size
     }
 
-    /// How the value was compressed: `"none"`, `"lz4"`, `"zstd"` or `"gzip"`.
+    /// How the value was compressed: `"none"`, `"lz4"`, `"zstd"`, `"gzip"` or `"blosclz"`.
     pub fn codec(&self) -> &'static str {
         self.core.codec.name()
     }

@@ -53,6 +53,10 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler of values",
+    label = "implement `cacheness::Handler` for it"
+)]
 pub trait Handler: Send + Sync {
     /// The type whose values it handles.
     type Value: 'static;

@@ -50,7 +50,8 @@ pub use default::{default_cache, set_default_cache};
 pub use entry::{CompressionInfo, Entry};
 pub use error::{CacheError, ErrorKind, Result};
 pub use handler::{
-    Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler, unregister_handler,
+    ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
+    unregister_handler,
 };
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use limits::Limits;

@@ -15,6 +15,7 @@
 //! Bytes are not trusted. Whatever they say, reading takes memory in proportion to their length, ends soon, does not
 //! nest too deep for the stack (`guard`), and a panic of the type's own code is an error.
 
+mod by_file;
 mod chosen;
 mod codec;
 mod custom;
@@ -29,6 +30,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use by_file::{ByFile, FileHandler};
 pub(crate) use chosen::Handlers;
 pub(crate) use codec::{Encoded, Raw, decode_raw, encode};
 pub use custom::{Handler, HandlerError};

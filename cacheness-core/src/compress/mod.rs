@@ -60,6 +60,7 @@ pub(crate) fn compress(with: impl Into<Compression>, value: &Parts<'_>, width: u
     Ok(pays(compressed.bytes.len(), value.len()).then_some(compressed))
 }
 
+#[cfg_attr(not(feature = "blosclz"), allow(unused_variables, reason = "one codec asks for the width"))]
 fn squeeze(with: Compression, bytes: &[u8], width: usize) -> Result<Compressed> {
     match with.codec {
         Codec::None => Ok(Compressed { codec: StoredCodec::None, bytes: bytes.to_vec() }),

@@ -95,8 +95,7 @@ impl Handlers {
         }
     }
 
-    /// The handlers of a type that are registered and enabled, in the order in which they are asked, but for what is
-    /// built in: those before it, and those behind it.
+    /// The handlers of a type that are registered and enabled, in the order in which they are asked.
     fn candidates<T: 'static>(&self) -> Vec<Known<T>> {
         let mut known = self.own.of::<T>();
         let own = known.len();

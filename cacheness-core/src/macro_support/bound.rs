@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::call::Call;
+use super::memory::Memory;
 use super::mode;
-use super::returns::{Memory, Plan, Strategy};
+use super::returns::{Plan, Strategy};
 use crate::cache::{Look, Means};
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache};

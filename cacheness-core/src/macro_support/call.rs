@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::extras::Extras;
 use super::function::Function;
+use super::memory::Memory;
 use super::mode::{self, Mode};
-use super::returns::{Failing, Memory, Plan, Strategy};
+use super::returns::{Failing, Plan, Strategy};
 use super::site::Site;
 use crate::cache::{Look, Means, PutOptions};
 use crate::default::{self, Current, current, report_without_cache};

@@ -4,8 +4,9 @@
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
 use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, next};
+use super::memory::Memory;
 use super::mode::{self, Mode};
-use super::returns::{Failing, Memory, Plan, Strategy};
+use super::returns::{Failing, Plan, Strategy};
 use crate::cache::{Look, Means};
 use crate::default::{current, report_without_cache};
 use crate::flight::{Boarding, Landing};

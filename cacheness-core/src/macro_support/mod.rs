@@ -10,6 +10,7 @@ mod call_async;
 mod claim;
 mod extras;
 mod function;
+mod memory;
 mod mode;
 mod returns;
 mod scope;
@@ -20,8 +21,9 @@ pub use bound::{BoundCall, Later, Now, bind, bind_async};
 pub use call::Call;
 pub use extras::Extras;
 pub use function::{FunctionHandle, FunctionInfo, function};
+pub use memory::Memory;
 pub use mode::{bypass, bypass_async, refresh, refresh_async};
-pub use returns::{Choice, Failing, Memory, Plan, Returns, output};
+pub use returns::{Choice, Failing, Plan, Returns, output};
 pub use site::{Place, Site};
 
 pub use crate::Cache;

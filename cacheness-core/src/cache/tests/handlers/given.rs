@@ -35,6 +35,9 @@ fn what_is_put_by_a_handler_takes_the_value_before_it_out_of_memory() {
     cache.get_or_insert_with("key", || reading(1)).unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(1)));
     assert_eq!(cache.get_stats().unwrap().memory.unwrap().entries, 1);
+    cache.unregister_handler("text").unwrap();
+    assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(1)), "it is in memory");
+    cache.register_handler(text("text"), 0).unwrap();
     cache.put_by(&text("text"), &reading(2), "key", PutOptions::new()).unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(2)));
     cache.put_by(&Bytes("opaque", 1), &Opaque(1), "key", PutOptions::new()).unwrap();

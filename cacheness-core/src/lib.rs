@@ -27,6 +27,7 @@ mod parts;
 mod policy;
 mod query;
 mod runtime;
+mod secret;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -44,7 +45,7 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability,
-    HandlerConfig, MemoryPolicy, SerializationConfig,
+    HandlerConfig, InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries,
 };
 pub use default::{default_cache, set_default_cache};
 pub use entry::{CompressionInfo, Entry};
@@ -60,6 +61,7 @@ pub use macro_support::{
 };
 pub use memory::MemoryStats;
 pub use query::{EntryField, Field, Filter};
+pub use secret::SigningKey;
 pub use store::blob_store::{
     BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
 };

@@ -13,6 +13,7 @@ mod parts;
 mod presets;
 #[cfg(feature = "config-files")]
 mod report;
+mod security;
 mod validate;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub(crate) use handlers::{BINCODE, MESSAGEPACK, check_handler_name, is_built_in}
 pub(crate) use memory::MemoryBounds;
 pub use memory::MemoryPolicy;
 pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
+pub use security::{InvalidEntries, SecurityConfig, UnsignedEntries};
 
 use crate::compress::Compression;
 use crate::key::KeyRules;
@@ -73,6 +75,8 @@ pub struct CacheConfig {
     pub serialization: SerializationConfig,
     /// Which handlers write and read values.
     pub handlers: HandlerConfig,
+    /// Whether entries are signed, and what is believed.
+    pub security: SecurityConfig,
     /// When a put is safe from a power cut. Default [`Durability::Interval`].
     pub durability: Durability,
     /// The largest keys, values and headers accepted.

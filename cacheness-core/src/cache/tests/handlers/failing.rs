@@ -1,4 +1,5 @@
 use super::*;
+use crate::UnsignedEntries;
 
 #[test]
 fn a_handler_that_fails_or_panics_in_writing_is_an_error_and_nothing_is_stored() {
@@ -121,6 +122,23 @@ fn a_damaged_value_never_reaches_a_handler() {
     cache.put(&reading(7), "key").unwrap();
     cache.get::<Reading>("key").unwrap();
     assert_eq!(reads(), 1, "or it would not count");
+}
+
+#[test]
+fn what_is_not_signed_never_reaches_a_handler() {
+    let dir = tempfile::tempdir().unwrap();
+    let handler = text("counts");
+    let put = Cache::open(dir.path()).unwrap();
+    put.put_by(&handler, &reading(7), "key", PutOptions::new()).unwrap();
+    put.close().unwrap();
+    let mut signed = CacheConfig::new(dir.path()).with_signing_key(crate::SigningKey::from_bytes([7; 32]));
+    for (unsigned, found) in [(UnsignedEntries::Refuse, None), (UnsignedEntries::Accept, Some(reading(7)))] {
+        signed.security.unsigned_entries = unsigned;
+        let cache = Cache::new(signed.clone()).unwrap();
+        assert_eq!(cache.get_by(&handler, "key").unwrap(), found);
+        assert_eq!(handler.reads.load(Ordering::Relaxed), u64::from(found.is_some()));
+        cache.close().unwrap();
+    }
 }
 
 /// The files of values.

@@ -45,12 +45,15 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability,
-    InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries,
+    HandlerConfig, InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries,
 };
 pub use default::{default_cache, set_default_cache};
 pub use entry::{CompressionInfo, Entry};
 pub use error::{CacheError, ErrorKind, Result};
-pub use handler::{Shareable, Storable};
+pub use handler::{
+    ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
+    unregister_handler,
+};
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use limits::Limits;
 pub use macro_support::{

@@ -106,6 +106,9 @@ fn together(flavor: Flavor, options: &Options, function: &Function, shape: &Shap
     if flavor == Flavor::CacheIf && options.condition.is_none() {
         errors.at(Span::call_site(), "`cache_if` needs a condition: `#[cache_if(|result| .., ttl = 3600)]`");
     }
+    if let (Some(_), Some(memory)) = (&options.handler, options.memory.as_ref().filter(|memory| memory.value)) {
+        errors.on(memory, "what a given handler stores does not stay in memory: remove `memory` or `handler`");
+    }
     if let (Flavor::ForApi, Some(span)) = (flavor, options.for_api) {
         errors.at(span, "`for_api` is given twice: the attribute already says it");
     }

@@ -35,13 +35,17 @@ use crate::parse::Flavor;
 /// | `ignore_errors = false` | errors of the cache are returned; the function returns a `Result` whose error is `From<CacheError>` |
 /// | `single_flight = false` | concurrent calls with one key all run the body |
 /// | `memory = false` | results do not stay in memory: each call reads them from the cache. Results that are not `Clone + Send + Sync` never stay |
+/// | `handler = expr` | this `Handler` writes and reads results, whatever is registered; they need not be serde's then, and do not stay in memory |
 /// | `call = name` | adds a function `name` that returns the bound call, with `key`, `is_cached`, `peek`, `invalidate`, `refresh`, `uncached` |
 /// | `crate = path` | where `cacheness` is, if it was renamed or is re-exported |
 /// | `async` | only says what the function is already |
 /// | `for_api` | results live six hours |
 ///
-/// What a function returns must be `serde::Serialize` and `DeserializeOwned` (the `T` of `Result<T, E>` and `Option<T>`),
-/// and its arguments `CacheKey` or `Serialize`. A `Path` stands for the content of the file or directory.
+/// What a function returns must be `serde::Serialize` and `DeserializeOwned` (the `T` of `Result<T, E>` and `Option<T>`)
+/// unless a handler is given, and its arguments `CacheKey` or `Serialize`. A `Path` stands for the content of the file or directory.
+///
+/// The value of a `handler` is what is stored: the `T` of a `Result<T, E>`. With `call = name` the expression is a static, a
+/// constant or a `&'static` reference.
 ///
 /// With `stale_on_error` the body runs at every call after the result has expired, and only an `Err` of it is replaced:
 /// by the expired result, as long as that is in the cache, that is until it is cleaned up, evicted or removed. Concurrent

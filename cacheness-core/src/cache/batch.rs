@@ -1,10 +1,10 @@
 //! Many keys in one call.
 
+use super::means::{Means, Way};
 use super::recall::Look;
-use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::error::Result;
-use crate::handler::{self, Encoded, Shareable, Storable};
+use crate::handler::{Encoded, Shareable, Storable};
 use crate::key::{Key, ToKey};
 
 /// Many keys in one call.
@@ -32,7 +32,7 @@ impl Cache {
     ) -> Result<Vec<(Key, Option<T>)>> {
         let keys = self.all_keys(keys)?;
         keys.into_iter()
-            .map(|key| self.recall(&key, None, Some(Shared::new()), Look::First).map(|value| (key, value)))
+            .map(|key| self.recall(&key, None, Means::kept(), Look::First).map(|value| (key, value)))
             .collect()
     }
 
@@ -60,7 +60,7 @@ impl Cache {
         let engine = self.engine()?;
         let mut encoded = Vec::new();
         for (key, value) in items {
-            encoded.push((self.key(key)?, handler::encode(value, engine.store().limits())?));
+            encoded.push((self.key(key)?, engine.encode(value, options.handler.as_deref(), Way::chosen())?));
         }
         self.retain_all::<T>(encoded, options)
     }

@@ -1,7 +1,7 @@
 //! A value from the cache, or made once.
 
+use super::means::Means;
 use super::recall::Look;
-use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::error::{CacheError, Result};
 use crate::flight::{Boarding, Landing};
@@ -49,7 +49,7 @@ impl Cache {
     ) -> Result<T, E> {
         self.engine()?;
         let key = self.key(key)?;
-        if let Some(value) = self.value_or_report(self.recall(&key, None, Some(Shared::new()), Look::First)) {
+        if let Some(value) = self.value_or_report(self.recall(&key, None, Means::kept(), Look::First)) {
             return Ok(value);
         }
         match self.flights().board(&key) {
@@ -68,7 +68,7 @@ impl Cache {
     }
 
     fn again<T: Shareable>(&self, key: &Key) -> Option<T> {
-        self.recall(key, None, Some(Shared::new()), Look::Again).ok().flatten()
+        self.recall(key, None, Means::kept(), Look::Again).ok().flatten()
     }
 
     fn make<T: Shareable, E>(
@@ -81,7 +81,7 @@ impl Cache {
             Ok(value) => value,
             Err(error) => return (Err(error), Landing::NotStored),
         };
-        let landing = self.landing_of(self.retain(key, &value, options, Some(Shared::new())));
+        let landing = self.landing_of(self.retain(key, &value, options, Means::kept()));
         (Ok(value), landing)
     }
 

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::evict::Evictor;
+use super::means::Way;
 use super::stats::{Counters, Stats};
 use super::{evict, registry};
 use crate::clock::{Clock, Timestamp};
@@ -10,7 +11,7 @@ use crate::config::{CacheConfig, SecurityConfig};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
-use crate::handler::{self, Encoded, PayloadFormat, Raw, Storable};
+use crate::handler::{self, Encoded, Handlers, Raw};
 use crate::key::Key;
 use crate::metadata::Record;
 use crate::policy::{self, Verdict};
@@ -31,6 +32,7 @@ pub(super) struct Engine {
     counters: Counters,
     warnings: Warnings,
     evictor: Evictor,
+    handlers: Handlers,
     clock: Arc<dyn Clock>,
     security: SecurityConfig,
     /// Open handles; the last one to leave closes the store.
@@ -48,6 +50,7 @@ impl Engine {
             counters: Counters::default(),
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
+            handlers: Handlers::new(&config.handlers),
             clock,
             security: config.security.clone(),
             users: AtomicUsize::new(1),
@@ -78,6 +81,10 @@ impl Engine {
 
     pub(super) fn flights(&self) -> &Arc<Flights<Key>> {
         &self.flights
+    }
+
+    pub(super) fn handlers(&self) -> &Handlers {
+        &self.handlers
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -131,15 +138,24 @@ impl Engine {
     }
 
     /// The record of a key, if it holds a `T` that has not expired.
-    pub(super) fn find<T: Storable>(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
-        let found = self.fresh(key, reader_ttl)?;
-        Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
+    pub(super) fn find<T: 'static>(
+        &self,
+        key: &IndexKey,
+        reader_ttl: Option<Duration>,
+        way: Way<'_, T>,
+    ) -> Result<Option<Found>> {
+        match self.fresh(key, reader_ttl)? {
+            Some(found) if way.is_of(&found.core)? => Ok(Some(found)),
+            _ => Ok(None),
+        }
     }
 
     /// The record of a key, if it holds a `T`, expired or not.
-    pub(super) fn find_stale<T: Storable>(&self, key: &IndexKey) -> Result<Option<Found>> {
-        let found = self.store.find(key).inspect_err(|_| self.counters.error())?;
-        Ok(found.filter(|found| found.core.type_fingerprint == handler::type_fingerprint::<T>()))
+    pub(super) fn find_stale<T: 'static>(&self, key: &IndexKey, way: Way<'_, T>) -> Result<Option<Found>> {
+        match self.store.find(key).inspect_err(|_| self.counters.error())? {
+            Some(found) if way.is_of(&found.core)? => Ok(Some(found)),
+            _ => Ok(None),
+        }
     }
 
     pub(super) fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
@@ -161,7 +177,7 @@ impl Engine {
     }
 
     /// The encoded value of a found record; `None` if it is gone or damaged.
-    pub(super) fn load<T: Storable>(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Raw>> {
+    pub(super) fn load<T: 'static>(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Raw>> {
         let loaded = self.store.load(key, found, handler::numbers_in::<T>);
         match &loaded {
             Ok(Some(_)) => self.store.index().accessed(key, self.clock.now()),
@@ -172,15 +188,34 @@ impl Engine {
     }
 
     /// The value itself; `None` if it does not decode as a `T`.
-    pub(super) fn decode<T: Storable>(&self, raw: Option<Raw>, found: &Found) -> Option<T> {
-        let (raw, core) = (raw?, &found.core);
-        let format = PayloadFormat::from_id(core.payload_format);
-        let decoded = format
-            .ok_or_else(|| CacheError::new(ErrorKind::Serialization, "its payload format is not known"))
-            .and_then(|format| {
-                handler::decode_raw::<T>(raw, format, core.type_fingerprint, core.shape, self.store.limits())
-            });
-        decoded.inspect_err(|error| log::debug!("a stored value is not returned: {error}")).ok()
+    pub(super) fn decode<T: 'static>(&self, raw: Option<Raw>, found: &Found, way: Way<'_, T>) -> Option<T> {
+        match way.read(&self.handlers, raw?, found, self.store.limits()) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.unreadable(&error);
+                None
+            }
+        }
+    }
+
+    /// A value that is not returned: one that serde does not take back is another type by now, which is no news.
+    #[cold]
+    fn unreadable(&self, error: &CacheError) {
+        if error.is_handler() {
+            self.warnings.tell("return a stored value", error);
+        } else {
+            log::debug!("a stored value is not returned: {error}");
+        }
+    }
+
+    /// The bytes of a value; written by the handler of this name, if one is wanted.
+    pub(super) fn encode<'v, T: 'static>(
+        &self,
+        value: &'v T,
+        wanted: Option<&str>,
+        way: Way<'_, T>,
+    ) -> Result<Encoded<'v>> {
+        way.write(&self.handlers, value, wanted, self.store.limits())
     }
 
     /// The entry of a record, with when it was last used.
@@ -200,6 +235,7 @@ impl Engine {
     ) -> Result<Core> {
         self.check_ttl(ttl)?;
         let core = self.core_of(encoded, ttl);
+        let details = Details { handler: handler_of(encoded), ..details };
         let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
@@ -228,7 +264,7 @@ impl Engine {
             ttl,
             type_fingerprint: encoded.type_fingerprint,
             shape: encoded.shape,
-            payload_format: encoded.format.id(),
+            payload_format: encoded.payload_format,
             codec: crate::compress::StoredCodec::None,
             raw_size: encoded.bytes.len() as u64,
             stored_size: 0,
@@ -243,6 +279,7 @@ impl Engine {
             let mut entry = found.record.entry()?;
             entry.core = self.core_of(encoded, found.core.ttl);
             data_type.clone_into(&mut entry.details.data_type);
+            entry.details.handler = handler_of(encoded);
             let largest = self.evictor.max_bytes();
             let replaced = self.store.replace(&found.record, entry, &encoded.bytes, largest);
             if replaced.inspect_err(|_| self.counters.error())? {
@@ -307,4 +344,8 @@ impl Engine {
     pub(super) fn make_room(&self, newest: &IndexKey) {
         evict::make_room(self, &self.evictor, newest);
     }
+}
+
+fn handler_of(encoded: &Encoded<'_>) -> Option<String> {
+    encoded.handler.as_deref().map(str::to_owned)
 }

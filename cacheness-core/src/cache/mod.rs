@@ -6,7 +6,9 @@ mod compute;
 mod control;
 mod engine;
 mod evict;
+mod handlers;
 mod lookup;
+mod means;
 mod options;
 mod recall;
 mod registry;
@@ -29,16 +31,15 @@ use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
-use crate::limits::Limits;
 use crate::value::Value;
 
 use engine::Engine;
 
 pub use asynchronous::{AsyncCache, AsyncEntries};
 pub use lookup::Expired;
+pub use means::Means;
 pub use options::PutOptions;
 pub(crate) use recall::Look;
-pub use shared::Shared;
 pub use stats::Stats;
 pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
 pub use walk::Entries;
@@ -236,11 +237,6 @@ impl Cache {
                 flushed.and(self.0.engine.leave())
             }
         }
-    }
-
-    /// What keys and values of this cache may not exceed.
-    fn limits(&self) -> &Limits {
-        &self.0.config.limits
     }
 
     /// What this cache asks of its keys.

@@ -36,6 +36,8 @@ pub struct PutOptions {
     pub tags: Vec<String>,
     /// Values that describe the entry.
     pub metadata: Metadata,
+    /// Name of the handler that writes the value; chosen by its type if `None`.
+    pub handler: Option<String>,
 }
 
 impl PutOptions {
@@ -83,6 +85,14 @@ impl PutOptions {
     #[must_use]
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.into(), value.into());
+        self
+    }
+
+    /// The [handler](crate::Handler) that writes the value, by its name: one that is registered for the type of the value,
+    /// `bincode` or `messagepack`. A name that is none of these is an error of the put, which lists them.
+    #[must_use]
+    pub fn handler(mut self, name: impl Into<String>) -> Self {
+        self.handler = Some(name.into());
         self
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
+use super::means::{Means, Way};
 use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
-use crate::handler::{self, Encoded, Storable};
+use crate::handler::Encoded;
 use crate::key::Key;
 use crate::runtime::blocking;
 use crate::store::Found;
@@ -26,18 +27,19 @@ impl Cache {
     /// The value under a key, with a time to live of the reader, which narrows the entry's own. Values of a type that
     /// threads can share come from memory, and stay there.
     #[inline]
-    pub(crate) fn recall<T: Storable>(
+    pub(crate) fn recall<T: 'static>(
         &self,
         key: &Key,
         reader_ttl: Option<Duration>,
-        shared: Option<Shared<T>>,
+        means: Means<'_, T>,
         look: Look,
     ) -> Result<Option<T>> {
         let engine = self.engine()?;
-        let live = if look == Look::Beyond { None } else { engine.live(key.identity(), reader_ttl, shared, look) };
+        let live =
+            if look == Look::Beyond { None } else { engine.live(key.identity(), reader_ttl, means.shared, look) };
         match live {
             Some(value) => Ok(Some(value)),
-            None => engine.read(key, reader_ttl, shared).inspect(|value| engine.count(look, value.is_some())),
+            None => engine.read(key, reader_ttl, means).inspect(|value| engine.count(look, value.is_some())),
         }
     }
 
@@ -56,11 +58,11 @@ impl Cache {
 
     /// [`recall`](Self::recall) that reads blobs on the blocking pool; what lies in memory or in the index is read at
     /// once.
-    pub(crate) async fn recall_async<T: Storable>(
+    pub(crate) async fn recall_async<T: 'static>(
         &self,
         key: &Key,
         reader_ttl: Option<Duration>,
-        shared: Option<Shared<T>>,
+        Means { shared, way }: Means<'_, T>,
         look: Look,
     ) -> Result<Option<T>> {
         let engine = self.engine()?;
@@ -69,12 +71,12 @@ impl Cache {
         }
         let ticket = engine.ticket(key, shared);
         let index_key = IndexKey::of(key);
-        let found = engine.find::<T>(&index_key, reader_ttl)?;
+        let found = engine.find(&index_key, reader_ttl, way)?;
         let value = match found {
-            Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, ticket)?,
+            Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, (way, ticket))?,
             Some(found) => match shared {
                 Some(shared) => shared.read_on_pool(engine, key, found, ticket.map(|(ticket, _)| ticket)).await?,
-                None => load_on_pool(engine, index_key, found).await?,
+                None => load_on_pool(engine, index_key, found, way).await?,
             },
             None => None,
         };
@@ -83,38 +85,42 @@ impl Cache {
     }
 
     /// The value under a key whether it has expired or not, for a call that is a miss already; no counter changes.
-    pub(crate) fn recall_stale<T: Storable>(&self, key: &Key) -> Result<Option<T>> {
+    pub(crate) fn recall_stale<T: 'static>(&self, key: &Key, Means { way, .. }: Means<'_, T>) -> Result<Option<T>> {
         let (engine, index_key) = (self.engine()?, IndexKey::of(key));
-        match engine.find_stale::<T>(&index_key)? {
-            Some(found) => engine.value_of(key, &index_key, found, None),
+        match engine.find_stale(&index_key, way)? {
+            Some(found) => engine.value_of(key, &index_key, found, (way, None)),
             None => Ok(None),
         }
     }
 
     /// [`recall_stale`](Self::recall_stale) that reads blobs on the blocking pool.
-    pub(crate) async fn recall_stale_async<T: Storable>(&self, key: &Key) -> Result<Option<T>> {
+    pub(crate) async fn recall_stale_async<T: 'static>(
+        &self,
+        key: &Key,
+        Means { way, .. }: Means<'_, T>,
+    ) -> Result<Option<T>> {
         let (engine, index_key) = (self.engine()?, IndexKey::of(key));
-        match engine.find_stale::<T>(&index_key)? {
-            Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, None),
-            Some(found) => load_on_pool(engine, index_key, found).await,
+        match engine.find_stale(&index_key, way)? {
+            Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, (way, None)),
+            Some(found) => load_on_pool(engine, index_key, found, way).await,
             None => Ok(None),
         }
     }
 
     /// [`put_with`](Self::put_with) for a key that is made already. A value of a type that threads can share stays in
     /// memory.
-    pub(crate) fn retain<T: Storable>(
+    pub(crate) fn retain<T: 'static>(
         &self,
         key: &Key,
         value: &T,
         options: PutOptions,
-        shared: Option<Shared<T>>,
+        Means { shared, way }: Means<'_, T>,
     ) -> Result<()> {
         let engine = self.engine()?;
         if self.0.disabled {
             return Ok(());
         }
-        let encoded = handler::encode(value, engine.store().limits())?;
+        let encoded = engine.encode(value, options.handler.as_deref(), way)?;
         // From before the put, which is the one change that may come between.
         let ticket = engine.ticket(key, shared);
         let core = self.retain_encoded(key, std::any::type_name::<T>(), encoded, options)?;
@@ -144,12 +150,12 @@ impl Cache {
 
     /// [`retain`](Self::retain) that writes on the blocking pool, and gives the value back. One that threads can share is
     /// encoded there as well, any other before the first await.
-    pub(crate) fn retain_async<T: Storable>(
+    pub(crate) fn retain_async<T: 'static>(
         &self,
         key: &Key,
         value: T,
         options: PutOptions,
-        shared: Option<Shared<T>>,
+        Means { shared, way }: Means<'_, T>,
     ) -> impl Future<Output = (T, Result<()>)> {
         let (cache, key) = (self.clone(), key.clone());
         async move {
@@ -159,8 +165,8 @@ impl Cache {
             match shared {
                 Some(shared) => shared.write_on_pool(cache, key, value, options).await,
                 None => {
-                    let encoded =
-                        cache.engine().and_then(|engine| handler::encode_owned(&value, engine.store().limits()));
+                    let encode = |engine: &Arc<Engine>| engine.encode(&value, options.handler.as_deref(), way);
+                    let encoded = cache.engine().and_then(encode).map(Encoded::into_owned);
                     let data_type = std::any::type_name::<T>();
                     let write = move || cache.retain_encoded(&key, data_type, encoded?, options);
                     let stored = blocking(write).await.map(drop);
@@ -172,10 +178,15 @@ impl Cache {
 }
 
 /// Loads on the blocking pool and decodes on the thread that polls.
-async fn load_on_pool<T: Storable>(engine: &Arc<Engine>, key: IndexKey, mut found: Found) -> Result<Option<T>> {
+async fn load_on_pool<T: 'static>(
+    engine: &Arc<Engine>,
+    key: IndexKey,
+    mut found: Found,
+    way: Way<'_, T>,
+) -> Result<Option<T>> {
     let loader = Arc::clone(engine);
     let (loaded, found) = blocking(move || (loader.load::<T>(&key, &mut found), found)).await;
-    Ok(engine.decode(loaded?, &found))
+    Ok(engine.decode(loaded?, &found, way))
 }
 
 #[cfg(test)]
@@ -192,13 +203,13 @@ mod tests {
         let collides = "other".to_key().unwrap().with_hash(key.hash());
         cache.put_with(&7_u64, &key, PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
         clock.advance(Duration::from_secs(1));
-        assert_eq!(cache.recall::<u64>(&key, None, Some(Shared::new()), Look::First).unwrap(), None);
-        assert_eq!(cache.recall_stale::<u64>(&key).unwrap(), Some(7), "a miss has removed nothing");
-        assert_eq!(cache.recall_stale::<i64>(&key).unwrap(), None);
-        assert_eq!(cache.recall_stale::<u64>(&collides).unwrap(), None);
+        assert_eq!(cache.recall::<u64>(&key, None, Means::kept(), Look::First).unwrap(), None);
+        assert_eq!(cache.recall_stale::<u64>(&key, Means::stored()).unwrap(), Some(7), "a miss has removed nothing");
+        assert_eq!(cache.recall_stale::<i64>(&key, Means::stored()).unwrap(), None);
+        assert_eq!(cache.recall_stale::<u64>(&collides, Means::stored()).unwrap(), None);
         let stats = cache.get_stats().unwrap();
         assert_eq!((stats.hits, stats.misses), (0, 1), "counted by those who know what it is");
         cache.invalidate(&key).unwrap();
-        assert_eq!(cache.recall_stale::<u64>(&key).unwrap(), None);
+        assert_eq!(cache.recall_stale::<u64>(&key, Means::stored()).unwrap(), None);
     }
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
+use super::means::{Means, Way};
 use super::recall::Look;
 use super::{Cache, PutOptions};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::flight;
-use crate::handler::{Shareable, Storable};
+use crate::handler::Shareable;
 use crate::key::Key;
 use crate::memory::{Keep, Ticket};
 use crate::runtime::blocking;
@@ -24,7 +25,7 @@ type ReadOnPool<T> = fn(Arc<Engine>, Key, Found, Option<Ticket>) -> BoxFuture<Re
 type WriteOnPool<T> = fn(Cache, Key, T, PutOptions, Shared<T>) -> BoxFuture<(T, Result<()>)>;
 
 /// Values of `T` are encoded and decoded away from the thread that polls, and may stay in memory.
-pub struct Shared<T> {
+pub(crate) struct Shared<T> {
     keep: Keep<T>,
     stays: bool,
     read: ReadOnPool<T>,
@@ -36,19 +37,13 @@ pub(super) type Keeping<T> = (Ticket, Shared<T>);
 
 impl<T: Shareable> Shared<T> {
     /// For any type that can be cloned and shared: values stay in memory.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { keep: Keep::cloned(), stays: true, read: read_on_pool::<T>, write: write_on_pool::<T> }
     }
 
     /// Values do not stay in memory.
-    pub const fn passing() -> Self {
+    pub(super) const fn passing() -> Self {
         Self { stays: false, ..Self::new() }
-    }
-}
-
-impl<T: Shareable> Default for Shared<T> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -88,7 +83,7 @@ fn read_on_pool<T: Shareable>(
 ) -> BoxFuture<Result<Option<T>>> {
     Box::pin(blocking(flight::carried(move || {
         let keeping = ticket.map(|ticket| (ticket, Shared::new()));
-        engine.value_of(&key, &IndexKey::of(&key), found, keeping)
+        engine.value_of(&key, &IndexKey::of(&key), found, (Way::chosen(), keeping))
     })))
 }
 
@@ -100,7 +95,7 @@ fn write_on_pool<T: Shareable>(
     shared: Shared<T>,
 ) -> BoxFuture<(T, Result<()>)> {
     Box::pin(blocking(flight::carried(move || {
-        let stored = cache.retain(&key, &value, options, Some(shared));
+        let stored = cache.retain(&key, &value, options, Means { shared: Some(shared), way: Way::chosen() });
         (value, stored)
     })))
 }
@@ -133,30 +128,30 @@ impl Engine {
     }
 
     /// The value in the store, which stays in memory.
-    pub(super) fn read<T: Storable>(
+    pub(super) fn read<T: 'static>(
         &self,
         key: &Key,
         reader_ttl: Option<Duration>,
-        shared: Option<Shared<T>>,
+        Means { shared, way }: Means<'_, T>,
     ) -> Result<Option<T>> {
         let keeping = self.ticket(key, shared);
         let index_key = IndexKey::of(key);
-        match self.find::<T>(&index_key, reader_ttl)? {
-            Some(found) => self.value_of(key, &index_key, found, keeping),
+        match self.find(&index_key, reader_ttl, way)? {
+            Some(found) => self.value_of(key, &index_key, found, (way, keeping)),
             None => Ok(None),
         }
     }
 
     /// The value of a record that was found after the permission was given.
-    pub(super) fn value_of<T: Storable>(
+    pub(super) fn value_of<T: 'static>(
         &self,
         key: &Key,
         index_key: &IndexKey,
         mut found: Found,
-        keeping: Option<Keeping<T>>,
+        (way, keeping): (Way<'_, T>, Option<Keeping<T>>),
     ) -> Result<Option<T>> {
         let raw = self.load::<T>(index_key, &mut found)?;
-        let value = self.decode::<T>(raw, &found);
+        let value = self.decode(raw, &found, way);
         if let (Some(value), Some(keeping)) = (&value, keeping) {
             self.keep(key, value, &found.core, keeping);
         }

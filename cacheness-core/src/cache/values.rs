@@ -1,12 +1,12 @@
 //! Values in and out.
 
 use super::engine::Engine;
+use super::means::{Means, Way};
 use super::recall::Look;
-use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::handler::{self, Shareable, Storable};
+use crate::handler::{Shareable, Storable};
 use crate::key::{Key, ToKey};
 
 /// Storing and fetching values.
@@ -30,7 +30,7 @@ impl Cache {
     /// told; [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
-        self.retain(&key, value, options, None)?;
+        self.retain(&key, value, options, Means::stored())?;
         Ok(key)
     }
 
@@ -60,8 +60,8 @@ impl Cache {
     /// all; [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key.
     pub fn get<T: Shareable>(&self, key: impl ToKey) -> Result<Option<T>> {
         match key.as_key() {
-            Some(key) => self.recall(key, None, Some(Shared::new()), Look::First),
-            None => self.recall(&self.key(key)?, None, Some(Shared::new()), Look::First),
+            Some(key) => self.recall(key, None, Means::kept(), Look::First),
+            None => self.recall(&self.key(key)?, None, Means::kept(), Look::First),
         }
     }
 
@@ -71,7 +71,7 @@ impl Cache {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
-        self.recall(&self.key(key)?, None, None, Look::First)
+        self.recall(&self.key(key)?, None, Means::stored(), Look::First)
     }
 
     /// The value under a key with its entry.
@@ -86,11 +86,12 @@ impl Cache {
 
     fn describe<T: Storable>(&self, key: &IndexKey) -> Result<Option<(T, Entry)>> {
         let engine = self.engine()?;
-        let Some(mut found) = engine.find::<T>(key, None)? else { return Ok(None) };
+        let way = Way::chosen();
+        let Some(mut found) = engine.find::<T>(key, None, way)? else { return Ok(None) };
         // Loading may find a newer record in the place of the one that was found: describe that.
         let raw = engine.load::<T>(key, &mut found)?;
         let entry = engine.describe(&found.record)?;
-        Ok(engine.decode(raw, &found).map(|value| (value, entry)))
+        Ok(engine.decode(raw, &found, way).map(|value| (value, entry)))
     }
 
     /// Replaces the value under a key, of whatever type it was, in one step: nobody sees a time without a value. What was
@@ -115,7 +116,7 @@ impl Cache {
     /// As [`put`](Self::put). The old value is then still there.
     pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<bool> {
         let (engine, key) = (self.engine()?, self.index_key(key)?);
-        let encoded = handler::encode(value, engine.store().limits())?;
+        let encoded = engine.encode(value, None, Way::chosen())?;
         engine.update(&key, std::any::type_name::<T>(), &encoded)
     }
 

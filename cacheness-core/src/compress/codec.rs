@@ -36,6 +36,10 @@ pub enum Codec {
     /// `gzip`.
     #[cfg(feature = "gzip")]
     Gzip,
+    /// BloscLZ in Blosc buffers, with levels from 1 to 9 and 5 by default: for vectors of numbers, whose bytes it sorts by
+    /// their place. Feature `blosclz`.
+    #[cfg(feature = "blosclz")]
+    Blosclz,
 }
 
 /// Names that are not compiled in, with the cargo features that bring them.
@@ -44,6 +48,8 @@ const ABSENT: &[(&str, &str)] = &[
     ("zstd", "zstd"),
     #[cfg(not(feature = "gzip"))]
     ("gzip", "gzip"),
+    #[cfg(not(feature = "blosclz"))]
+    ("blosclz", "blosclz"),
 ];
 
 impl Codec {
@@ -60,6 +66,8 @@ impl Codec {
         Self::Zstd,
         #[cfg(feature = "gzip")]
         Self::Gzip,
+        #[cfg(feature = "blosclz")]
+        Self::Blosclz,
     ];
 
     /// Its name in configuration files and environment variables.
@@ -71,6 +79,8 @@ impl Codec {
             Self::Zstd => "zstd",
             #[cfg(feature = "gzip")]
             Self::Gzip => "gzip",
+            #[cfg(feature = "blosclz")]
+            Self::Blosclz => "blosclz",
         }
     }
 
@@ -87,6 +97,8 @@ impl Codec {
             Self::Zstd => Some(1..=22),
             #[cfg(feature = "gzip")]
             Self::Gzip => Some(1..=9),
+            #[cfg(feature = "blosclz")]
+            Self::Blosclz => Some(super::blosclz::LEVELS),
         }
     }
 }
@@ -161,10 +173,12 @@ pub(crate) enum StoredCodec {
     Zstd = 3,
     Gzip = 4,
     Lz4Blocks = 5,
+    Blosclz = 6,
 }
 
 impl StoredCodec {
-    const KNOWN: [Self; 6] = [Self::None, Self::Lz4Block, Self::Lz4Frame, Self::Zstd, Self::Gzip, Self::Lz4Blocks];
+    const KNOWN: [Self; 7] =
+        [Self::None, Self::Lz4Block, Self::Lz4Frame, Self::Zstd, Self::Gzip, Self::Lz4Blocks, Self::Blosclz];
 
     /// The name of the codec it came from.
     pub(crate) const fn name(self) -> &'static str {
@@ -173,6 +187,7 @@ impl StoredCodec {
             Self::Lz4Block | Self::Lz4Frame | Self::Lz4Blocks => "lz4",
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
+            Self::Blosclz => "blosclz",
         }
     }
 
@@ -217,7 +232,7 @@ mod tests {
         for codec in Codec::ALL {
             assert_eq!(codec.to_string().parse::<Codec>().unwrap(), *codec);
         }
-        for name in ["lz5", "", "LZ4", "blosclz"] {
+        for name in ["lz5", "", "LZ4", "blosc"] {
             let message = refusal(name);
             assert!(message.contains(&format!("`{name}` is not known")) && message.contains("none, lz4"), "{message}");
         }
@@ -225,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_codec_is_compiled_in_or_its_name_tells_the_feature() {
-        for name in ["zstd", "gzip"] {
+        for name in ["zstd", "gzip", "blosclz"] {
             let compiled_in = Codec::ALL.iter().any(|codec| codec.name() == name);
             match StoredCodec::KNOWN.into_iter().find(|codec| codec.name() == name).unwrap().check_available() {
                 Ok(()) => assert!(compiled_in),
@@ -244,16 +259,16 @@ mod tests {
         use serde::de::value::Error;
         let named = |name: &'static str| Codec::deserialize(IntoDeserializer::<Error>::into_deserializer(name));
         assert_eq!(named("lz4").unwrap(), Codec::Lz4);
-        assert!(named("blosclz").unwrap_err().to_string().contains("not known"));
+        assert!(named("blosc").unwrap_err().to_string().contains("not known"));
     }
 
     #[test]
     fn the_stored_numbers_are_fixed() {
-        assert_eq!(StoredCodec::KNOWN.map(u8::from), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(StoredCodec::KNOWN.map(StoredCodec::name), ["none", "lz4", "lz4", "zstd", "gzip", "lz4"]);
+        assert_eq!(StoredCodec::KNOWN.map(u8::from), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(StoredCodec::KNOWN.map(StoredCodec::name), ["none", "lz4", "lz4", "zstd", "gzip", "lz4", "blosclz"]);
         for codec in StoredCodec::KNOWN {
             assert_eq!(StoredCodec::try_from(u8::from(codec)).unwrap(), codec);
         }
-        assert!(StoredCodec::try_from(6).unwrap_err().to_string().contains("codec 6"));
+        assert!(StoredCodec::try_from(7).unwrap_err().to_string().contains("codec 7"));
     }
 }

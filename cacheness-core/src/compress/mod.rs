@@ -5,6 +5,8 @@
 //! frames that begin as ours do are decoded, which keeps what a decoder sets aside small.
 
 mod blocks;
+#[cfg(feature = "blosclz")]
+mod blosclz;
 mod bounded;
 mod codec;
 #[cfg(feature = "gzip")]
@@ -53,15 +55,21 @@ pub(crate) fn compress(with: impl Into<Compression>, value: &Parts<'_>, width: u
     }
     let compressed = match with.codec {
         Codec::Lz4 if width > 1 || value.len() >= BLOCKS_FROM => blocks::compress(value, width)?,
-        _ => squeeze(with, &value.contiguous())?,
+        _ => squeeze(with, &value.contiguous(), width)?,
     };
     Ok(pays(compressed.bytes.len(), value.len()).then_some(compressed))
 }
 
-fn squeeze(with: Compression, bytes: &[u8]) -> Result<Compressed> {
+#[cfg_attr(not(feature = "blosclz"), allow(unused_variables, reason = "one codec asks for the width"))]
+fn squeeze(with: Compression, bytes: &[u8], width: usize) -> Result<Compressed> {
     match with.codec {
         Codec::None => Ok(Compressed { codec: StoredCodec::None, bytes: bytes.to_vec() }),
         Codec::Lz4 => lz4::compress(bytes),
+        #[cfg(feature = "blosclz")]
+        Codec::Blosclz => {
+            let bytes = blosclz::compress(bytes, with.level, width);
+            Ok(Compressed { codec: StoredCodec::Blosclz, bytes })
+        }
         #[cfg(feature = "zstd")]
         Codec::Zstd => zstd::compress(bytes, with.level).map(|bytes| Compressed { codec: StoredCodec::Zstd, bytes }),
         #[cfg(feature = "gzip")]
@@ -89,7 +97,7 @@ fn sample_pays(codec: Codec, value: &Parts<'_>, width: usize) -> Result<bool> {
         let sample = &bytes[sample * stride..][..SAMPLE_BYTES];
         compressed += match codec {
             Codec::Lz4 => blocks::sample_len(sample, width),
-            _ => squeeze(quickly, sample)?.bytes.len(),
+            _ => squeeze(quickly, sample, width)?.bytes.len(),
         };
     }
     Ok(pays(compressed, SAMPLES * SAMPLE_BYTES))
@@ -125,8 +133,10 @@ pub(crate) fn inflate<'a>(
         StoredCodec::Zstd => zstd::inflate(bytes, raw_size),
         #[cfg(feature = "gzip")]
         StoredCodec::Gzip => gzip::inflate(bytes, raw_size),
+        #[cfg(feature = "blosclz")]
+        StoredCodec::Blosclz => blosclz::inflate(bytes, raw_size),
         StoredCodec::Lz4Blocks => Blocks::of(bytes, raw_size as u64, limits)?.inflate(),
-        #[cfg(not(all(feature = "zstd", feature = "gzip")))]
+        #[cfg(not(all(feature = "zstd", feature = "gzip", feature = "blosclz")))]
         absent => Err(damaged(format!("nothing inflates {}", absent.name()))),
     };
     raw.map(Cow::Owned)
@@ -145,7 +155,11 @@ fn checked_size(codec: StoredCodec, stored: usize, raw_size: u64, limits: &Limit
         StoredCodec::None => raw_size == stored as u64,
         StoredCodec::Lz4Block => lz4::block_can_be(stored, raw_size),
         // Told by the table of the blocks; or inflated in pieces, and memory is taken for what came out.
-        StoredCodec::Lz4Blocks | StoredCodec::Lz4Frame | StoredCodec::Zstd | StoredCodec::Gzip => true,
+        StoredCodec::Lz4Blocks
+        | StoredCodec::Lz4Frame
+        | StoredCodec::Zstd
+        | StoredCodec::Gzip
+        | StoredCodec::Blosclz => true,
     };
     match usize::try_from(raw_size) {
         Ok(size) if possible => Ok(size),

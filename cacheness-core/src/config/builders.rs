@@ -233,6 +233,20 @@ impl CacheConfig {
         self
     }
 
+    /// Sets the order in which handlers are asked whether they take a value.
+    #[must_use]
+    pub fn with_handler_priority<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.handlers.priority = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets which handlers neither write nor read.
+    #[must_use]
+    pub fn with_disabled_handlers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.handlers.disabled = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets when a put is safe from a power cut.
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
@@ -286,6 +300,8 @@ mod tests {
             .with_numbers_level(2)
             .with_hashed_path_content(false)
             .with_max_collection_depth(4)
+            .with_handler_priority(["messagepack"])
+            .with_disabled_handlers(["csv"])
             .with_durability(Durability::Immediate)
             .with_limits(limits);
         let expected = CacheConfig {
@@ -317,6 +333,7 @@ mod tests {
                 numbers_level: Some(2),
             },
             serialization: SerializationConfig { hash_path_content: false, max_collection_depth: 4 },
+            handlers: HandlerConfig { priority: vec!["messagepack".to_owned()], disabled: vec!["csv".to_owned()] },
             security: SecurityConfig {
                 signing: true,
                 signing_key_file: Some("k".into()),

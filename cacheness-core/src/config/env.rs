@@ -52,7 +52,7 @@ impl CacheConfig {
     /// | `CACHENESS_MAX_SIZE_MB` | `storage.max_cache_size_mb` | a whole number, at least 1 |
     /// | `CACHENESS_DEFAULT_TTL_SECONDS` | `default_ttl_seconds` | seconds, or a length of time like `24h`, `1h30m` |
     /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled` or `memory` |
-    /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip` |
+    /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip`, `blosclz` |
     /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
     /// | `CACHENESS_SIGNING_KEY_FILE` | `security.signing_key_file`, and `security.signing` is true | a file |
     /// | `CACHENESS_CONFIG` | none, see [`from_env`](Self::from_env) | a file, `.toml` or `.json` |

@@ -7,6 +7,7 @@ mod env;
 mod faults;
 #[cfg(feature = "config-files")]
 mod file;
+mod handlers;
 mod memory;
 mod parts;
 mod presets;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use durability::Durability;
+pub use handlers::HandlerConfig;
+pub(crate) use handlers::{BINCODE, MESSAGEPACK, check_handler_name, is_built_in};
 pub(crate) use memory::MemoryBounds;
 pub use memory::MemoryPolicy;
 pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
@@ -70,6 +73,8 @@ pub struct CacheConfig {
     pub compression: CompressionConfig,
     /// How arguments become keys.
     pub serialization: SerializationConfig,
+    /// Which handlers write and read values.
+    pub handlers: HandlerConfig,
     /// Whether entries are signed, and what is believed.
     pub security: SecurityConfig,
     /// When a put is safe from a power cut. Default [`Durability::Interval`].

@@ -125,8 +125,8 @@ pub struct CacheBlobConfig {
 pub struct CompressionConfig {
     /// The codec. Default `lz4`.
     pub codec: Codec,
-    /// The codec's level: from 1 to 22 for `zstd`, from 1 to 9 for `gzip`; higher is denser and slower. Default none: 3
-    /// for `zstd`, 6 for `gzip`. `lz4` and `none` have no levels, and a level is refused.
+    /// The codec's level: from 1 to 22 for `zstd`, from 1 to 9 for `gzip` and `blosclz`; higher is denser and slower.
+    /// Default none: 3 for `zstd`, 6 for `gzip`, 5 for `blosclz`. `lz4` and `none` have no levels, and a level is refused.
     pub level: Option<u8>,
     /// Values smaller than this many bytes are stored as they are. Default 1024.
     pub threshold_bytes: u64,

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::duration::LONGEST;
 use super::faults::Faults;
-use super::{BLOB_BACKENDS, CacheConfig, METADATA_BACKENDS};
+use super::{BINCODE, BLOB_BACKENDS, CacheConfig, MESSAGEPACK, METADATA_BACKENDS, check_handler_name};
 use crate::compress::{Codec, Compression};
 use crate::error::Result;
 use crate::key::MAX_DEPTH;
@@ -40,6 +40,7 @@ impl CacheConfig {
         self.check_blob(&mut faults);
         self.check_compression(&mut faults);
         self.check_serialization(&mut faults);
+        self.check_handlers(&mut faults);
         self.check_security(&mut faults);
         self.check_limits(&mut faults);
         self.check_ttl(&mut faults);
@@ -122,6 +123,26 @@ impl CacheConfig {
         let depth = self.serialization.max_collection_depth;
         let rule = "must be from 1 to 128";
         faults.unless((1..=MAX_DEPTH).contains(&depth), "serialization.max_collection_depth", depth, rule);
+    }
+
+    fn check_handlers(&self, faults: &mut Faults) {
+        let handlers = &self.handlers;
+        for (field, names) in [("handlers.priority", &handlers.priority), ("handlers.disabled", &handlers.disabled)] {
+            for (at, name) in names.iter().enumerate() {
+                if let Err(rule) = check_handler_name(name) {
+                    faults.add(field, name, &rule);
+                }
+                faults.unless(!names.iter().take(at).any(|earlier| earlier == name), field, name, "is named twice");
+            }
+        }
+        let is_disabled = |name: &str| handlers.disabled.iter().any(|disabled| disabled == name);
+        for name in handlers.priority.iter().filter(|name| is_disabled(name)) {
+            faults.add("handlers.priority", name, "it is in handlers.disabled, too: choose one of them");
+        }
+        if is_disabled(BINCODE) && is_disabled(MESSAGEPACK) {
+            let rule = "bincode and messagepack cannot both be disabled, no serde type could be stored";
+            faults.add("handlers.disabled", &handlers.disabled, rule);
+        }
     }
 
     fn check_security(&self, faults: &mut Faults) {
@@ -257,10 +278,10 @@ mod tests {
         assert!(message(&CacheConfig::default().with_ttl(Duration::MAX)).contains("leave it out"));
     }
 
-    #[cfg(all(feature = "gzip", feature = "zstd"))]
+    #[cfg(all(feature = "blosclz", feature = "gzip", feature = "zstd"))]
     #[test]
     fn a_level_is_one_that_its_codec_has() {
-        for (codec, levels) in [(Codec::Zstd, 1..=22), (Codec::Gzip, 1..=9)] {
+        for (codec, levels) in [(Codec::Zstd, 1..=22), (Codec::Gzip, 1..=9), (Codec::Blosclz, 1..=9)] {
             for level in 0..=u8::MAX {
                 let config = CacheConfig::default().with_codec(codec).with_compression_level(level);
                 assert_eq!(config.validate().is_ok(), levels.contains(&level), "{codec} {level}");
@@ -312,6 +333,27 @@ mod tests {
         assert!(message(&wide.clone().with_limits(limits)).contains("limits.max_header_bytes is 16777217"));
         assert!(message(&wide.clone().with_max_collection_depth(129)).contains("is 129: must be from 1 to 128"));
         assert!(message(&wide.with_flush_interval(Duration::MAX)).contains("storage.flush_interval_ms is "));
+    }
+
+    #[test]
+    fn names_of_handlers_are_checked_and_one_that_is_built_in_must_be_left() {
+        let config = CacheConfig::default()
+            .with_handler_priority(["a/b", "csv", "csv", "messagepack", "bytes"])
+            .with_disabled_handlers(["", "messagepack", "bincode"]);
+        let message = message(&config);
+        for fault in [
+            "handlers.priority is \"a/b\": a handler's name is 1 to 64 ",
+            "handlers.priority is \"csv\": is named twice",
+            "handlers.priority is \"bytes\": it stands for values that no handler has written",
+            "handlers.priority is \"messagepack\": it is in handlers.disabled, too",
+            "handlers.disabled is \"\": a handler's name is 1 to 64 ",
+            "cannot both be disabled",
+        ] {
+            assert!(message.contains(fault), "{fault} is missing in {message}");
+        }
+        let later =
+            CacheConfig::default().with_handler_priority(["not-registered.yet"]).with_disabled_handlers(["bincode"]);
+        later.validate().unwrap();
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(crate) struct Details {
     pub name: Option<String>,
     /// What tells the value's content from every other, where equal contents share a blob.
     pub content: Option<Identity>,
+    /// The handler that wrote the value, if it is none of the built-in ones.
+    pub handler: Option<String>,
 }
 
 impl Core {
@@ -180,7 +182,7 @@ impl Entry {
         self.core.raw_size
     }
 
-    /// How the value was compressed: `"none"`, `"lz4"`, `"zstd"` or `"gzip"`.
+    /// How the value was compressed: `"none"`, `"lz4"`, `"zstd"`, `"gzip"` or `"blosclz"`.
     pub fn codec(&self) -> &'static str {
         self.core.codec.name()
     }

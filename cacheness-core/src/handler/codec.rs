@@ -1,7 +1,9 @@
 use std::any::{Any, type_name};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use super::formats::Formats;
 use super::guard::SPARE_ELEMENTS;
 use super::payload::{PayloadFormat, Written, read, write};
 use super::plain::{self, Numbers};
@@ -16,9 +18,12 @@ use crate::parts::Parts;
 #[derive(Debug)]
 pub(crate) struct Encoded<'v> {
     pub(crate) bytes: Parts<'v>,
-    pub(crate) format: PayloadFormat,
+    /// The number that is stored for the way they were written.
+    pub(crate) payload_format: u8,
     pub(crate) type_fingerprint: u64,
     pub(crate) shape: u64,
+    /// The handler that wrote them, if it is a registered or given one.
+    pub(crate) handler: Option<Arc<str>>,
 }
 
 impl Encoded<'_> {
@@ -43,29 +48,31 @@ pub(crate) enum Raw {
 /// `Serialization` if the type refuses, panics, nests too deep or does not read back what it wrote; `Limit` if the value
 /// is longer than `limits` allow.
 pub(crate) fn encode<'v, T: Storable>(value: &'v T, limits: &Limits) -> Result<Encoded<'v>> {
+    encode_as(value, Formats::DEFAULT, limits)
+}
+
+/// [`encode`] in the first of these formats that gives the value back.
+///
+/// # Errors
+///
+/// As [`encode`].
+pub(super) fn encode_as<'v, T: Storable>(value: &'v T, formats: Formats, limits: &Limits) -> Result<Encoded<'v>> {
     shielded::<T, _>("Serialize", || {
-        if let Some(shape) = plain::shape(value) {
+        if formats.first() == PayloadFormat::Bincode
+            && let Some(shape) = plain::shape(value)
+        {
             check_size::<T>(shape.size, limits)?;
             if let Some(bytes) = plain::write(value) {
                 return Ok(encoded::<T>(bytes, PayloadFormat::Bincode, shape));
             }
         }
         let shape = trace::<false>(value).map_err(|cause| unwritable::<T>(cause))?;
-        match plan::<T>(&shape) {
+        match plan::<T>(&shape, formats) {
             Plan::Write(format) => put_down(value, shape, format, limits),
-            Plan::Prove(format) => prove(value, shape, format, limits),
+            Plan::Prove(format) => prove(value, shape, (format, formats), limits),
             Plan::Refuse(refusal) => Err(refusal),
         }
     })
-}
-
-/// [`encode`] for those who go on without the value.
-///
-/// # Errors
-///
-/// As [`encode`].
-pub(crate) fn encode_owned<T: Storable>(value: &T, limits: &Limits) -> Result<Encoded<'static>> {
-    encode(value, limits).map(Encoded::into_owned)
 }
 
 /// [`decode`] of what was read already; the elements of a vector of numbers are not touched.
@@ -152,41 +159,64 @@ fn contents<T: Storable>(value: &T) -> Result<Trace> {
 }
 
 fn encoded<'v, T: Storable>(bytes: impl Into<Parts<'v>>, format: PayloadFormat, trace: Trace) -> Encoded<'v> {
-    Encoded { bytes: bytes.into(), format, type_fingerprint: type_fingerprint::<T>(), shape: trace.hash }
+    Encoded {
+        bytes: bytes.into(),
+        payload_format: format.id(),
+        type_fingerprint: type_fingerprint::<T>(),
+        shape: trace.hash,
+        handler: None,
+    }
 }
 
 /// Writes a value in the first format that gives it back.
-fn prove<T: Storable>(value: &T, shape: Trace, planned: PayloadFormat, limits: &Limits) -> Result<Encoded<'static>> {
+fn prove<T: Storable>(
+    value: &T,
+    shape: Trace,
+    (planned, formats): (PayloadFormat, Formats),
+    limits: &Limits,
+) -> Result<Encoded<'static>> {
     let contents = contents(value)?;
-    let attempt = |format| put_down(value, shape, format, limits).and_then(|encoded| read_back::<T>(encoded, contents));
+    let attempt = |format| {
+        let encoded = put_down(value, shape, format, limits)?;
+        read_back::<T>(encoded, format, contents).map(|encoded| (encoded, format))
+    };
     let mut outcome = attempt(planned);
     let too_large = outcome.as_ref().err().filter(|error| error.is_limit()).cloned();
-    if outcome.is_err() && planned == PayloadFormat::Bincode {
-        outcome = attempt(PayloadFormat::MessagePack);
+    if outcome.is_err()
+        && let Some(other) = formats.after(planned)
+    {
+        outcome = attempt(other);
     }
     match (outcome, too_large) {
-        (Ok(encoded), None) => {
-            succeeded::<T>(&shape, planned, encoded.format);
+        (Ok((encoded, format)), None) => {
+            succeeded::<T>(&shape, planned, format);
             Ok(encoded)
         }
         // It fits into the other format, which says nothing about this one.
-        (Ok(encoded), Some(_)) => Ok(encoded),
+        (Ok((encoded, _)), Some(_)) => Ok(encoded),
         (Err(_), Some(too_large)) => Err(too_large),
         (Err(error), None) if error.is_limit() => Err(error),
-        (Err(cause), None) => Err(refuse::<T>(cause)),
+        (Err(cause), None) => Err(refuse::<T>(cause, formats)),
     }
 }
 
-fn refuse<T: Storable>(cause: CacheError) -> CacheError {
-    let message = format!("`{}` does not read back what it wrote: {cause}", type_name::<T>());
+fn refuse<T: Storable>(cause: CacheError, formats: Formats) -> CacheError {
+    let message = format!("`{}` does not read back what it wrote{}: {cause}", type_name::<T>(), formats.told());
     let refusal = CacheError::caused_by(ErrorKind::Serialization, message, cause);
-    failed::<T>(&refusal);
+    // That it failed in one format says nothing about the other.
+    if formats == Formats::DEFAULT {
+        failed::<T>(&refusal);
+    }
     refusal
 }
 
-fn read_back<T: Storable>(encoded: Encoded<'static>, contents: Trace) -> Result<Encoded<'static>> {
+fn read_back<T: Storable>(
+    encoded: Encoded<'static>,
+    format: PayloadFormat,
+    contents: Trace,
+) -> Result<Encoded<'static>> {
     shielded::<T, _>("Deserialize", || {
-        let value: T = read(&encoded.bytes.contiguous(), encoded.format).map_err(|cause| unreadable::<T>(cause))?;
+        let value: T = read(&encoded.bytes.contiguous(), format).map_err(|cause| unreadable::<T>(cause))?;
         let same = self::contents(&value)?.hash == contents.hash;
         if same { Ok(encoded) } else { Err(error::<T>("became another value")) }
     })
@@ -200,7 +230,7 @@ fn shielded<T, R>(what: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
     })
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -1,6 +1,7 @@
-//! Values to bytes and back, for every type that serde knows.
+//! Values to bytes and back: by a [`Handler`] that is registered for their type (`registry`, `chosen`, `stream`), else by
+//! serde.
 //!
-//! Values are written as bincode, which does not describe itself: bytes of one struct are as good as any to another. So
+//! By serde, values are written as bincode, which does not describe itself: bytes of one struct are as good as any to another. So
 //! each value is written with a fingerprint of its type and of its *shape* (`shape`: which fields, variants and kinds of
 //! values it consists of), and what is read must have the same shape again. A struct whose fields were swapped, renamed
 //! or retyped between two builds is an error, never another value.
@@ -14,18 +15,29 @@
 //! Bytes are not trusted. Whatever they say, reading takes memory in proportion to their length, ends soon, does not
 //! nest too deep for the stack (`guard`), and a panic of the type's own code is an error.
 
+mod by_file;
+mod chosen;
 mod codec;
+mod custom;
+mod formats;
 mod guard;
 mod payload;
 mod plain;
 mod proven;
+mod registry;
 mod shape;
+mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use codec::{Encoded, Raw, decode_raw, encode, encode_owned};
+pub use by_file::{ByFile, FileHandler};
+pub(crate) use chosen::Handlers;
+pub(crate) use codec::{Encoded, Raw, decode_raw, encode};
+pub use custom::{Handler, HandlerError};
 pub(crate) use payload::{PLAIN_BYTES, PayloadFormat};
 pub(crate) use plain::{Kind, LENGTH, Numbers, numbers_in, width_of_numbers};
+pub use registry::{HandlerInfo, list_handlers, register_handler, unregister_handler};
+pub(crate) use stream::{check_is_named, is_written_by, name_of, read_by, write_by};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -10,12 +10,16 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed};
 
 use super::guard::{Bounded, Bounds};
+use crate::config;
 use crate::entry::Entry;
 
 /// The number that is stored for plain bytes, which no handler writes or reads: those of a blob store.
 pub(crate) const PLAIN_BYTES: u8 = 3;
 
-/// How a value is written. The numbers are stored; see also [`PLAIN_BYTES`].
+/// The number that is stored for what a registered or given handler wrote; the shape is then that of its name.
+pub(crate) const BY_HANDLER: u8 = 4;
+
+/// How a value is written. The numbers are stored; see also [`PLAIN_BYTES`] and [`BY_HANDLER`].
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PayloadFormat {
@@ -39,16 +43,27 @@ impl PayloadFormat {
             _ => None,
         }
     }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bincode => config::BINCODE,
+            Self::MessagePack => config::MESSAGEPACK,
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::Bincode, Self::MessagePack].into_iter().find(|format| format.name() == name)
+    }
 }
 
 impl Entry {
-    /// What wrote the value: `"bincode"`; `"messagepack"` for types that need the names of their fields to be read back;
-    /// `"bytes"` for plain bytes of a blob store.
-    pub fn handler_used(&self) -> &'static str {
+    /// What wrote the value: the name of a [`Handler`](crate::Handler), else `"bincode"`; `"messagepack"` for types that
+    /// need the names of their fields to be read back; `"bytes"` for plain bytes of a blob store.
+    pub fn handler_used(&self) -> &str {
         match (self.core.payload_format, PayloadFormat::from_id(self.core.payload_format)) {
-            (_, Some(PayloadFormat::Bincode)) => "bincode",
-            (_, Some(PayloadFormat::MessagePack)) => "messagepack",
+            (_, Some(format)) => format.name(),
             (PLAIN_BYTES, None) => "bytes",
+            (BY_HANDLER, None) => self.details.handler.as_deref().unwrap_or("unknown"),
             _ => "unknown",
         }
     }

@@ -113,9 +113,13 @@ macro_rules! numbers {
 
 numbers! { U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64, F32 f32, F64 f64 }
 
-/// Bytes of one number of a value with this [type fingerprint](type_fingerprint); `None` if it is no vector of numbers.
-/// Bytes are no numbers: they are as often text.
-pub(crate) fn width_of_numbers(fingerprint: u64) -> Option<usize> {
+/// Bytes of one number of this value; `None` if it is no vector of numbers that lie there as in memory. Bytes are no
+/// numbers: they are as often text.
+pub(crate) fn width_of_numbers(core: &Core) -> Option<usize> {
+    (core.payload_format == PayloadFormat::Bincode.id()).then(|| width_of(core.type_fingerprint)).flatten()
+}
+
+pub(super) fn width_of(fingerprint: u64) -> Option<usize> {
     static FINGERPRINTS: LazyLock<[(u64, usize); 9]> = LazyLock::new(|| {
         [
             (type_fingerprint::<Vec<u16>>(), 2),

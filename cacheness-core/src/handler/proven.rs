@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
+use super::formats::Formats;
 use super::payload::PayloadFormat;
 use super::shape::Trace;
 use crate::error::CacheError;
@@ -35,18 +36,19 @@ pub(super) enum Plan {
     Refuse(CacheError),
 }
 
-/// How to write a value of this type that has this shape.
-pub(super) fn plan<T: 'static>(shape: &Trace) -> Plan {
+/// How to write a value of this type that has this shape, in one of these formats.
+pub(super) fn plan<T: 'static>(shape: &Trace, formats: Formats) -> Plan {
     let records = RECORDS.read().unwrap_or_else(PoisonError::into_inner);
     let unknown = Record::default();
     let record = records.get(&TypeId::of::<T>()).unwrap_or(&unknown);
     if let Some(refusal) = &record.refusal {
         return Plan::Refuse(refusal.clone());
     }
-    let (format, proven) = if shape.needs_names() || record.bincode_loses {
-        (PayloadFormat::MessagePack, record.message_pack)
-    } else {
-        (PayloadFormat::Bincode, record.bincode)
+    let loses_in_bincode = shape.needs_names() || record.bincode_loses;
+    let format = if loses_in_bincode { formats.rather_named() } else { formats.first() };
+    let proven = match format {
+        PayloadFormat::Bincode => record.bincode,
+        PayloadFormat::MessagePack => record.message_pack,
     };
     if shape.marks & !proven == 0 { Plan::Write(format) } else { Plan::Prove(format) }
 }
@@ -55,7 +57,7 @@ pub(super) fn plan<T: 'static>(shape: &Trace) -> Plan {
 pub(super) fn succeeded<T: 'static>(shape: &Trace, planned: PayloadFormat, format: PayloadFormat) {
     update::<T>(|record| {
         record.failures = 0;
-        record.bincode_loses |= planned != format;
+        record.bincode_loses |= (planned, format) == (PayloadFormat::Bincode, PayloadFormat::MessagePack);
         match format {
             PayloadFormat::Bincode => record.bincode |= shape.marks,
             PayloadFormat::MessagePack => record.message_pack |= shape.marks,

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::call::Call;
+use super::memory::Memory;
 use super::mode;
-use super::returns::{Memory, Plan, Strategy};
-use crate::cache::Look;
+use super::returns::{Plan, Strategy};
+use crate::cache::{Look, Means};
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache};
 
@@ -51,7 +52,7 @@ impl<F> fmt::Debug for Later<F> {
 }
 
 /// Binds a call to what makes it.
-pub fn bind<R, S: Strategy<R>, M: Memory<S::Stored>, F: FnOnce() -> R>(
+pub fn bind<R, S: Strategy<R>, M: Memory<S::Stored> + 'static, F: FnOnce() -> R>(
     call: Call<'_, PendingKey>,
     plan: Plan<R, S, M>,
     make: F,
@@ -60,7 +61,7 @@ pub fn bind<R, S: Strategy<R>, M: Memory<S::Stored>, F: FnOnce() -> R>(
 }
 
 /// Binds a call to the future that makes it.
-pub fn bind_async<R, S: Strategy<R>, M: Memory<S::Stored>, F: Future<Output = R>>(
+pub fn bind_async<R, S: Strategy<R>, M: Memory<S::Stored> + 'static, F: Future<Output = R>>(
     call: Call<'_, PendingKey>,
     plan: Plan<R, S, M>,
     make: F,
@@ -69,11 +70,15 @@ pub fn bind_async<R, S: Strategy<R>, M: Memory<S::Stored>, F: Future<Output = R>
 }
 
 impl<R, B> BoundCall<R, B> {
-    fn new<S: Strategy<R>, M: Memory<S::Stored>>(call: Call<'_, PendingKey>, plan: &Plan<R, S, M>, body: B) -> Self {
+    fn new<S: Strategy<R>, M: Memory<S::Stored> + 'static>(
+        call: Call<'_, PendingKey>,
+        plan: &Plan<R, S, M>,
+        body: B,
+    ) -> Self {
         let key = call.key;
-        let shared = plan.shared();
+        let means: Means<'static, S::Stored> = plan.means();
         let recall = move |cache: &Cache, key: &Key, ttl: Option<Duration>| {
-            Ok(cache.recall(key, ttl, shared, Look::First)?.map(S::rebuild))
+            Ok(cache.recall(key, ttl, means, Look::First)?.map(S::rebuild))
         };
         let resolve: Box<dyn FnOnce() -> Result<Key> + Send> = Box::new(move || key.resolve());
         Self {

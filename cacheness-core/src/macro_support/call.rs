@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::extras::Extras;
 use super::function::Function;
+use super::memory::Memory;
 use super::mode::{self, Mode};
-use super::returns::{Failing, Memory, Plan, Strategy};
+use super::returns::{Failing, Plan, Strategy};
 use super::site::Site;
-use crate::cache::{Look, PutOptions, Shared};
+use crate::cache::{Look, Means, PutOptions};
 use crate::default::{self, Current, current, report_without_cache};
 use crate::flight::{Boarding, Landing};
-use crate::handler::Storable;
 use crate::key::{Key, KeyWriter};
 use crate::{Cache, CacheError, Result, default_cache};
 
@@ -83,8 +83,8 @@ pub(super) struct Ready<'c, T> {
     pub(super) key: Key,
     pub(super) order: Order<'c>,
     pub(super) mode: Mode,
-    /// How what is stored stays in memory, if it does.
-    pub(super) shared: Option<Shared<T>>,
+    /// By what means results are stored.
+    pub(super) means: Means<'c, T>,
 }
 
 impl<'c, K> Call<'c, K> {
@@ -111,26 +111,26 @@ impl<'c, K> Call<'c, K> {
 impl<'c> Call<'c> {
     /// Answers the call from the cache, or runs the body and stores its result.
     #[inline]
-    pub fn run<R, S: Strategy<R>, M: Memory<S::Stored>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    pub fn run<R, S: Strategy<R>, M: Memory<S::Stored> + 'c, C: FnOnce(&R) -> bool, F: Failing<R>>(
         mut self,
         plan: Plan<R, S, M, C, F>,
         body: impl FnOnce() -> R,
     ) -> R {
-        let (shared, plan) = (plan.shared(), plan.rest());
+        let (means, plan) = (plan.means(), plan.rest());
         let mode = mode::current();
         let body = || if mode == Mode::Usual { body() } else { mode::within(Mode::Usual, body) };
         if mode == Mode::Bypass {
             return body();
         }
         let look = match mode {
-            Mode::Usual => match self.live::<R, S>(shared) {
+            Mode::Usual => match self.live::<R, S>(&means) {
                 Live::Hit(result) => return result,
                 Live::Miss => Look::Beyond,
                 Live::NotAsked => Look::First,
             },
             _ => Look::First,
         };
-        let ready = match self.ready(mode, shared) {
+        let ready = match self.ready(mode, means) {
             Ok(ready) => ready,
             Err(error) => return plan.refusal(&error).unwrap_or_else(body),
         };
@@ -152,8 +152,8 @@ impl<'c> Call<'c> {
 
     /// Looks into memory before the key itself is made: what tells it apart is enough.
     #[inline]
-    fn live<R, S: Strategy<R>>(&mut self, shared: Option<Shared<S::Stored>>) -> Live<R> {
-        let Some(shared) = shared else { return Live::NotAsked };
+    fn live<R, S: Strategy<R>>(&mut self, means: &Means<'_, S::Stored>) -> Live<R> {
+        let Some(shared) = means.shared() else { return Live::NotAsked };
         let current;
         let cache = match self.cache {
             Some(cache) => cache,
@@ -179,7 +179,7 @@ impl<'c> Call<'c> {
     }
 
     /// Resolves cache and key. A failure has been reported.
-    fn ready<T: Storable>(self, mode: Mode, shared: Option<Shared<T>>) -> Result<Ready<'c, T>> {
+    fn ready<T: 'static>(self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
         let cache = match self.cache {
             Some(cache) => Used::Given(cache),
             None => match current() {
@@ -189,18 +189,18 @@ impl<'c> Call<'c> {
         };
         self.key.narrow(&cache.key_rules());
         let key = self.key.key().inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order, mode, shared))
+        Ok(Ready::new(cache, key, self.order, mode, means))
     }
 }
 
-impl<'c, T: Storable> Ready<'c, T> {
-    pub(super) fn new(cache: Used<'c>, key: Key, order: Order<'c>, mode: Mode, shared: Option<Shared<T>>) -> Self {
+impl<'c, T: 'static> Ready<'c, T> {
+    pub(super) fn new(cache: Used<'c>, key: Key, order: Order<'c>, mode: Mode, means: Means<'c, T>) -> Self {
         order.function.uses(&cache);
-        Self { cache, key, order, mode, shared }
+        Self { cache, key, order, mode, means }
     }
 
     fn recall<R, S: Strategy<R, Stored = T>>(&self, look: Look) -> Result<Option<R>> {
-        let stored = self.cache.recall(&self.key, self.order.ttl, self.shared, look)?;
+        let stored = self.cache.recall(&self.key, self.order.ttl, self.means, look)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
@@ -211,7 +211,7 @@ impl<'c, T: Storable> Ready<'c, T> {
 
     /// Looks once more, as one who has missed already.
     fn recall_again<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall(&self.key, self.order.ttl, self.shared, Look::Again)?;
+        let stored = self.cache.recall(&self.key, self.order.ttl, self.means, Look::Again)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
@@ -258,7 +258,7 @@ impl<'c, T: Storable> Ready<'c, T> {
     /// An expired value in place of a result. The function has failed or its leader has: no error of the cache changes
     /// what the caller is told.
     fn recall_stale<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
-        let stored = self.cache.recall_stale::<T>(&self.key);
+        let stored = self.cache.recall_stale(&self.key, self.means);
         self.stale::<R, S>(stored)
     }
 
@@ -300,7 +300,7 @@ impl<'c, T: Storable> Ready<'c, T> {
             Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
             Err(result) => return (result, Landing::NotStored),
         };
-        match self.cache.retain(&self.key, &value, self.put_options(), self.shared) {
+        match self.cache.retain(&self.key, &value, self.put_options(), self.means) {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
         }

@@ -4,12 +4,12 @@
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
 use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, next};
+use super::memory::Memory;
 use super::mode::{self, Mode};
-use super::returns::{Failing, Memory, Plan, Strategy};
-use crate::cache::{Look, Shared};
+use super::returns::{Failing, Plan, Strategy};
+use crate::cache::{Look, Means};
 use crate::default::{current, report_without_cache};
 use crate::flight::{Boarding, Landing};
-use crate::handler::Storable;
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache, runtime};
 
@@ -18,7 +18,7 @@ impl<'c> Call<'c, PendingKey> {
     pub async fn run_async<
         R,
         S: Strategy<R>,
-        M: Memory<S::Stored>,
+        M: Memory<S::Stored> + 'c,
         C: FnOnce(&R) -> bool,
         F: Failing<R>,
         B: Future<Output = R>,
@@ -27,12 +27,12 @@ impl<'c> Call<'c, PendingKey> {
         plan: Plan<R, S, M, C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
-        let (shared, plan) = (plan.shared(), plan.rest());
+        let (means, plan) = (plan.means(), plan.rest());
         let mode = mode::current();
         if mode == Mode::Bypass {
             return mode::within_async(Mode::Usual, Box::pin(body())).await;
         }
-        let ready = match self.ready_async(mode, shared).await {
+        let ready = match self.ready_async(mode, means).await {
             Ok(ready) => ready,
             Err(error) => {
                 if let Some(refusal) = plan.refusal(&error) {
@@ -55,7 +55,7 @@ impl<'c> Call<'c, PendingKey> {
     }
 
     /// Resolves cache and key. A failure has been reported.
-    async fn ready_async<T: Storable>(self, mode: Mode, shared: Option<Shared<T>>) -> Result<Ready<'c, T>> {
+    async fn ready_async<T: 'static>(self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
         let cache = match self.cache {
             Some(cache) => Used::Given(cache),
             None => match current() {
@@ -65,7 +65,7 @@ impl<'c> Call<'c, PendingKey> {
         };
         let key =
             resolve(self.key.within(&cache.key_rules())).await.inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order, mode, shared))
+        Ok(Ready::new(cache, key, self.order, mode, means))
     }
 }
 
@@ -78,9 +78,9 @@ async fn resolve(key: PendingKey) -> Result<Key> {
     if key.needs_io() { runtime::blocking(move || key.resolve()).await } else { key.resolve() }
 }
 
-impl<T: Storable> Ready<'_, T> {
+impl<T: 'static> Ready<'_, T> {
     async fn recall_async<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall_async(&self.key, self.order.ttl, self.shared, Look::First).await?;
+        let stored = self.cache.recall_async(&self.key, self.order.ttl, self.means, Look::First).await?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
@@ -137,13 +137,13 @@ impl<T: Storable> Ready<'_, T> {
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
     async fn recall_again_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_async(&self.key, self.order.ttl, self.shared, Look::Again)).await;
+        let stored = Box::pin(self.cache.recall_async(&self.key, self.order.ttl, self.means, Look::Again)).await;
         stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
     }
 
     /// [`recall_stale`](Self::recall_stale) for a task.
     async fn recall_stale_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_stale_async::<T>(&self.key)).await;
+        let stored = Box::pin(self.cache.recall_stale_async(&self.key, self.means)).await;
         self.stale::<R, S>(stored)
     }
 
@@ -197,8 +197,7 @@ impl<T: Storable> Ready<'_, T> {
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        let (value, stored) =
-            Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), self.shared)).await;
+        let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), self.means)).await;
         match stored {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),

@@ -5,14 +5,15 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use super::memory::{By, Kept, Memory, Passing, Unkept};
 use crate::CacheError;
-use crate::cache::Shared;
-use crate::handler::{Shareable, Storable};
+use crate::cache::Means;
+use crate::handler::{Handler, Shareable};
 
 /// The way between a result and what is stored of it.
 pub trait Strategy<R> {
     /// What is stored.
-    type Stored: Storable;
+    type Stored: 'static;
 
     /// Whether there is something to store.
     fn keeps(result: &R) -> bool;
@@ -39,7 +40,7 @@ pub enum OkOnly {}
 #[derive(Debug)]
 pub enum SomeOnly {}
 
-impl<R: Storable> Strategy<R> for Whole {
+impl<R: 'static> Strategy<R> for Whole {
     type Stored = R;
 
     fn keeps(_: &R) -> bool {
@@ -55,7 +56,7 @@ impl<R: Storable> Strategy<R> for Whole {
     }
 }
 
-impl<T: Storable, E> Strategy<Result<T, E>> for OkOnly {
+impl<T: 'static, E> Strategy<Result<T, E>> for OkOnly {
     type Stored = T;
 
     fn keeps(result: &Result<T, E>) -> bool {
@@ -71,7 +72,7 @@ impl<T: Storable, E> Strategy<Result<T, E>> for OkOnly {
     }
 }
 
-impl<T: Storable> Strategy<Option<T>> for SomeOnly {
+impl<T: 'static> Strategy<Option<T>> for SomeOnly {
     type Stored = T;
 
     fn keeps(result: &Option<T>) -> bool {
@@ -92,8 +93,9 @@ pub struct Plan<R, S, M, C = fn(&R) -> bool, F = Told> {
     pub(super) condition: C,
     pub(super) on_error: Option<fn(CacheError) -> R>,
     pub(super) failing: F,
-    /// `S`, and which way of being in memory.
-    chosen: PhantomData<fn() -> (S, M)>,
+    /// By what means values are stored.
+    memory: M,
+    chosen: PhantomData<fn() -> S>,
 }
 
 impl<R, S, M, C, F> fmt::Debug for Plan<R, S, M, C, F> {
@@ -103,15 +105,16 @@ impl<R, S, M, C, F> fmt::Debug for Plan<R, S, M, C, F> {
 }
 
 impl<R, S, M> Plan<R, S, M> {
-    fn new() -> Self {
-        Self { condition: |_| true, on_error: None, failing: Told, chosen: PhantomData }
+    fn new(memory: M) -> Self {
+        Self { condition: |_| true, on_error: None, failing: Told, memory, chosen: PhantomData }
     }
 }
 
 impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     /// Stores only results that meet the condition.
     pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, M, D, F> {
-        Plan { condition, on_error: self.on_error, failing: self.failing, chosen: PhantomData }
+        let Self { on_error, failing, memory, .. } = self;
+        Plan { condition, on_error, failing, memory, chosen: PhantomData }
     }
 
     /// Answers with an expired value where the function fails.
@@ -119,8 +122,8 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     where
         R: MayFail,
     {
-        let Self { condition, on_error, .. } = self;
-        Plan { condition, on_error, failing: Excused(R::has_failed), chosen: PhantomData }
+        let Self { condition, on_error, memory, .. } = self;
+        Plan { condition, on_error, failing: Excused(R::has_failed), memory, chosen: PhantomData }
     }
 
     /// Returns errors of the cache to the caller.
@@ -132,19 +135,19 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
         Self { on_error: Some(R::from_cache_error), ..self }
     }
 
-    /// How what is stored stays in memory, if it does.
-    pub(super) fn shared(&self) -> Option<Shared<S::Stored>>
+    /// By what means results are stored.
+    pub(super) fn means<'m>(&self) -> Means<'m, S::Stored>
     where
         S: Strategy<R>,
-        M: Memory<S::Stored>,
+        M: Memory<S::Stored> + 'm,
     {
-        M::shared()
+        self.memory.means()
     }
 
     /// The rest of the plan.
     pub(super) fn rest(self) -> Plan<R, S, (), C, F> {
         let Self { condition, on_error, failing, .. } = self;
-        Plan { condition, on_error, failing, chosen: PhantomData }
+        Plan { condition, on_error, failing, memory: (), chosen: PhantomData }
     }
 
     /// The result that an error of the cache becomes, if the caller is to see it.
@@ -173,60 +176,32 @@ where
 {
     /// Keeps what is stored in memory, too.
     pub fn kept(&self) -> Plan<R, S, Kept> {
-        Plan::new()
+        Plan::new(Kept)
     }
 
     /// Keeps nothing in memory.
     pub fn unkept(&self) -> Plan<R, S, Passing> {
-        Plan::new()
+        Plan::new(Passing)
     }
 }
 
 impl<R, S> AnyChoice<R, S> {
     /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says later.
     pub fn kept(&self) -> Plan<R, S, Unkept> {
-        Plan::new()
+        Plan::new(Unkept)
     }
 
     /// The same.
     pub fn unkept(&self) -> Plan<R, S, Unkept> {
-        Plan::new()
+        Plan::new(Unkept)
     }
-}
 
-/// Whether values of a type stay in memory.
-pub trait Memory<T> {
-    /// What can be done with them, if threads can share them.
-    fn shared() -> Option<Shared<T>>;
-}
-
-/// They do.
-#[derive(Debug)]
-pub enum Kept {}
-
-/// They could, and do not.
-#[derive(Debug)]
-pub enum Passing {}
-
-/// They cannot.
-#[derive(Debug)]
-pub enum Unkept {}
-
-impl<T: Shareable> Memory<T> for Kept {
-    fn shared() -> Option<Shared<T>> {
-        Some(Shared::new())
-    }
-}
-
-impl<T: Shareable> Memory<T> for Passing {
-    fn shared() -> Option<Shared<T>> {
-        Some(Shared::passing())
-    }
-}
-
-impl<T> Memory<T> for Unkept {
-    fn shared() -> Option<Shared<T>> {
-        None
+    /// A handler writes and reads what is stored; nothing is kept in memory.
+    pub fn by<'h, H: Handler<Value = S::Stored>>(&self, handler: &'h H) -> Plan<R, S, By<'h, S::Stored>>
+    where
+        S: Strategy<R>,
+    {
+        Plan::new(By::new(handler))
     }
 }
 

@@ -235,7 +235,7 @@ impl Store {
             return Ok((StoredCodec::None, raw));
         }
         let settings = &self.settings;
-        let (with, width) = match handler::width_of_numbers(core.type_fingerprint) {
+        let (with, width) = match handler::width_of_numbers(core) {
             Some(width) => (settings.numbers, width),
             None => (settings.values, 1),
         };

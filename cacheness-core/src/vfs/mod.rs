@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 #[cfg(test)]
 mod conformance;
 pub(crate) mod lock;
+pub(crate) mod private;
 pub(crate) mod publish;
 pub(crate) mod read;
 mod real;

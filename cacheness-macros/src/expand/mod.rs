@@ -282,9 +282,8 @@ impl Expansion<'_> {
         };
         let span = self.at(shape.output.span);
         let (choice, p) = (Ident::new(choice, span), self.p(span));
-        let kept = if options.memory.as_ref().is_some_and(|on| !on.value) { "unkept" } else { "kept" };
-        let kept = Ident::new(kept, span);
-        let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice().#kept());
+        let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice());
+        plan.extend(self.means(span));
         if options.is_strict() {
             plan.extend(quote_spanned!(span=> .strict()));
         }
@@ -295,6 +294,16 @@ impl Expansion<'_> {
             plan.extend(quote_spanned!(self.at(condition.span())=> .only_if(#condition)));
         }
         plan
+    }
+
+    /// By what means results are stored.
+    fn means(&self, output: Span) -> TokenStream {
+        if let Some(handler) = &self.options.handler {
+            return quote_spanned!(self.at(handler.span())=> .by(&(#handler)));
+        }
+        let kept = if self.options.memory.as_ref().is_some_and(|on| !on.value) { "unkept" } else { "kept" };
+        let kept = Ident::new(kept, output);
+        quote_spanned!(output=> .#kept())
     }
 
     /// The path of the private module at a place: an error that names it points there.

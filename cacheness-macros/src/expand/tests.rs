@@ -69,6 +69,7 @@ const WRITTEN: &[(&str, &str)] = &[
     ("single_flight", "single_flight = false"),
     ("stale_on_error", "stale_on_error"),
     ("memory", "memory = false"),
+    ("handler", "handler = H"),
     ("call", "call = g"),
     ("crate", "crate = ::other"),
 ];

@@ -40,6 +40,7 @@ pub(crate) struct Options {
     pub(crate) ignore_errors: Option<LitBool>,
     pub(crate) single_flight: Option<LitBool>,
     pub(crate) memory: Option<LitBool>,
+    pub(crate) handler: Option<Expr>,
     pub(crate) call: Option<CallName>,
     pub(crate) krate: Option<Path>,
 }
@@ -109,6 +110,7 @@ const OPTIONS: &[Spec] = options! {
     "single_flight" as "single_flight = false" => single_flight = |name, given| Some(switch(name, given)?),
     "stale_on_error" as "stale_on_error = true" => stale_on_error = |name, given| Some(switch(name, given)?),
     "memory" as "memory = false" => memory = |name, given| Some(switch(name, given)?),
+    "handler" as "handler = HANDLER" => handler = |name, given| Some(value(name, given)?),
     "call" as "call = name" => call = |name, given| Some(read_call(&value(name, given)?)?),
     "crate" as "crate = path" => krate = |name, given| Some(path(&value(name, given)?)?),
 };

@@ -3,5 +3,6 @@
 
 mod attributes;
 mod defects;
+mod handlers;
 mod memory;
 mod reference;

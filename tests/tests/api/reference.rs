@@ -86,6 +86,7 @@ fn every_method_of_a_cache_that_may_block_has_a_future_of_the_same_name() {
         "description",
         "directory",
         "function",
+        "handler",
         "hit_rate",
         "matching",
         "metadata",

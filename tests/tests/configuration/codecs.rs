@@ -25,7 +25,7 @@ fn a_codec_and_level_that_the_configuration_accepts_work_at_put_and_get() {
         assert_eq!((as_text.codec(), as_numbers.codec()), (codec.name(), codec.name()), "{level:?}");
         tried += 1;
     }
-    assert_eq!(tried, 1 + 1 + 23 + 10, "none, lz4, zstd, gzip");
+    assert_eq!(tried, 1 + 1 + 23 + 10 + 10, "none, lz4, zstd, gzip, blosclz");
 }
 
 #[test]
@@ -51,4 +51,33 @@ fn the_codec_of_numbers_is_not_that_of_bytes_and_texts() {
     assert_eq!(cache.get_with_metadata::<Vec<u32>>("numbers").unwrap().unwrap().1.codec(), "zstd");
     assert_eq!(cache.get_with_metadata::<Vec<u8>>("bytes").unwrap().unwrap().1.codec(), "gzip");
     assert_eq!(cache.get_with_metadata::<String>("text").unwrap().unwrap().1.codec(), "gzip");
+}
+
+#[test]
+fn blosclz_sorts_the_bytes_of_numbers_and_a_damaged_buffer_is_a_miss() {
+    let dir = tempfile::tempdir().unwrap();
+    let numbers: Vec<u32> = (0..200_000).map(|n: u32| n * 7 / 3).collect();
+    let stored = |codec| {
+        let cache = Cache::new(CacheConfig::in_memory().with_numbers_codec(codec)).unwrap();
+        cache.put(&numbers.iter().map(|n| n ^ (n & 64)).collect::<Vec<_>>(), "numbers").unwrap();
+        cache.get_with_metadata::<Vec<u32>>("numbers").unwrap().unwrap().1.size()
+    };
+    let (sorted, as_they_lie) = (stored(Codec::Blosclz), stored(Codec::Gzip));
+    assert!(sorted * 4 < as_they_lie, "{sorted} and {as_they_lie} bytes");
+
+    let open = || {
+        let config = CacheConfig::new(dir.path()).with_codec(Codec::Blosclz).with_inline_bytes(0);
+        Cache::new(config.with_memory_cache(false)).unwrap()
+    };
+    for seed in 0..20_usize {
+        let cache = open();
+        cache.put(&numbers, "numbers").unwrap();
+        cache.close().unwrap();
+        let blob = cacheness_tests::files_below(&dir.path().join("blobs")).unwrap().pop().unwrap();
+        let mut bytes = std::fs::read(&blob).unwrap();
+        let at = bytes.len() * (seed + 1) / 21;
+        bytes[at] ^= 1 << (seed % 8);
+        std::fs::write(&blob, bytes).unwrap();
+        assert_eq!(open().get::<Vec<u32>>("numbers").unwrap(), None, "byte {at}");
+    }
 }

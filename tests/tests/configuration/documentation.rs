@@ -55,7 +55,7 @@ fn the_table_has_every_field_with_its_type_and_default() {
             Value::Bool(_) => row.kind == "bool",
             Value::Number(_) => row.kind == "integer",
             Value::String(_) => ["path", "name"].contains(&row.kind.as_str()),
-            Value::Array(_) => row.kind == "list of paths",
+            Value::Array(_) => ["list of names", "list of paths"].contains(&row.kind.as_str()),
             _ => ["optional path", "optional name", "optional integer", "optional number"].contains(&row.kind.as_str()),
         };
         assert!(fits, "{name} is no {}", row.kind);

@@ -73,6 +73,8 @@ fn experiments() -> Vec<Experiment> {
             .given("compression.numbers_codec", json!("zstd")),
         experiment("serialization.hash_path_content", json!(false), observe::a_changed_file_in_a_key),
         experiment("serialization.max_collection_depth", json!(1), observe::a_nested_key),
+        experiment("handlers.priority", json!(["messagepack"]), observe::what_writes),
+        experiment("handlers.disabled", json!(["bincode"]), observe::what_writes),
         experiment("security.signing", json!(true), observe::signature),
         experiment("security.signing_key_file", json!("{dir}/other.key"), observe::keys_made)
             .given("security.signing", json!(true))

@@ -244,3 +244,10 @@ pub(super) fn time_to_live(_: &Path, config: &CacheConfig) -> String {
     let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
     format!("{:?}", entry.ttl())
 }
+
+pub(super) fn what_writes(_: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put(&1, "key").unwrap();
+    let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
+    entry.handler_used().to_owned()
+}

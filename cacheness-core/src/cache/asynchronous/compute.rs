@@ -1,7 +1,7 @@
 //! A value from the cache, or made once by a future.
 
 use super::AsyncCache;
-use crate::cache::{Cache, Look, PutOptions, Shared};
+use crate::cache::{Cache, Look, Means, PutOptions};
 use crate::error::{CacheError, Result};
 use crate::flight::{Boarding, Landing};
 use crate::handler::Shareable;
@@ -47,8 +47,7 @@ impl AsyncCache {
         async move {
             cache.engine()?;
             let key = super::resolve(pending).await?;
-            if let Some(value) =
-                cache.value_or_report(cache.recall_async(&key, None, Some(Shared::new()), Look::First).await)
+            if let Some(value) = cache.value_or_report(cache.recall_async(&key, None, Means::kept(), Look::First).await)
             {
                 return Ok(value);
             }
@@ -86,7 +85,7 @@ async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
 }
 
 async fn again<T: Shareable>(cache: &Cache, key: &Key) -> Option<T> {
-    cache.recall_async(key, None, Some(Shared::new()), Look::Again).await.ok().flatten()
+    cache.recall_async(key, None, Means::kept(), Look::Again).await.ok().flatten()
 }
 
 async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
@@ -99,6 +98,6 @@ async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
         Ok(value) => value,
         Err(error) => return (Err(error), Landing::NotStored),
     };
-    let (value, stored) = cache.retain_async(key, value, options, Some(Shared::new())).await;
+    let (value, stored) = cache.retain_async(key, value, options, Means::kept()).await;
     (Ok(value), cache.landing_of(stored))
 }

@@ -2,6 +2,7 @@
 
 mod compute;
 mod entries;
+mod handlers;
 mod values;
 
 use std::path::PathBuf;

@@ -3,21 +3,22 @@
 use super::{AsyncCache, resolve};
 #[cfg(doc)]
 use crate::cache::Cache;
-use crate::cache::{Look, PutOptions, Shared};
+use crate::cache::means::Way;
+use crate::cache::{Look, Means, PutOptions};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::handler::{self, Encoded, Shareable, Storable};
+use crate::handler::{Encoded, Handler, Shareable, Storable};
 use crate::key::{Key, PendingKey, ToKey};
 use crate::runtime::blocking;
 
 /// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
 async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {
-    let Encoded { bytes, format, type_fingerprint, shape } = encoded;
+    let Encoded { bytes, payload_format, type_fingerprint, shape, handler } = encoded;
     let mut copying = bytes.copying();
     while copying.step() {
         tokio::task::yield_now().await;
     }
-    Encoded { bytes: copying.finish(), format, type_fingerprint, shape }
+    Encoded { bytes: copying.finish(), payload_format, type_fingerprint, shape, handler }
 }
 
 /// Storing and fetching values.
@@ -40,7 +41,42 @@ impl AsyncCache {
         key: impl ToKey,
         options: PutOptions,
     ) -> impl Future<Output = Result<Key>> {
-        let encoded = handler::encode(value, self.0.limits());
+        self.put_encoded::<T>(self.encode(value, &options, Way::chosen()), key, options)
+    }
+
+    /// As [`Cache::put_by`]; the handler writes before the first await.
+    ///
+    /// # Errors
+    /// As [`Cache::put_by`].
+    pub fn put_by<H: Handler>(
+        &self,
+        handler: &H,
+        value: &H::Value,
+        key: impl ToKey,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Key>> {
+        self.put_encoded::<H::Value>(self.encode(value, &options, Way::By(handler)), key, options)
+    }
+
+    /// As [`Cache::get_by`]; the handler reads on the thread that polls.
+    ///
+    /// # Errors
+    /// As [`Cache::get_by`].
+    pub fn get_by<H: Handler>(&self, handler: &H, key: impl ToKey) -> impl Future<Output = Result<Option<H::Value>>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move { cache.recall_async(&resolve(pending).await?, None, Means::by(handler), Look::First).await }
+    }
+
+    fn encode<'v, T: 'static>(&self, value: &'v T, options: &PutOptions, way: Way<'_, T>) -> Result<Encoded<'v>> {
+        self.0.engine()?.encode(value, options.handler.as_deref(), way)
+    }
+
+    fn put_encoded<T>(
+        &self,
+        encoded: Result<Encoded<'_>>,
+        key: impl ToKey,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Key>> {
         let (cache, pending) = (self.0.clone(), self.pending(key));
         async move {
             let encoded = detached(encoded?).await;
@@ -60,7 +96,7 @@ impl AsyncCache {
     /// As [`Cache::get`].
     pub fn get<T: Shareable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
         let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None, Some(Shared::new()), Look::First).await }
+        async move { cache.recall_async(&resolve(pending).await?, None, Means::kept(), Look::First).await }
     }
 
     /// As [`Cache::get_stored`]. What was read is decoded on the thread that polls.
@@ -69,7 +105,7 @@ impl AsyncCache {
     /// As [`Cache::get`].
     pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
         let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None, None, Look::First).await }
+        async move { cache.recall_async(&resolve(pending).await?, None, Means::stored(), Look::First).await }
     }
 
     /// As [`Cache::get_with_metadata`].
@@ -88,7 +124,7 @@ impl AsyncCache {
     /// # Errors
     /// As [`Cache::put`].
     pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<bool>> {
-        let encoded = handler::encode(value, self.0.limits());
+        let encoded = self.encode(value, &PutOptions::new(), Way::chosen());
         let (cache, pending) = (self.0.clone(), self.pending(key));
         async move {
             let encoded = detached(encoded?).await;
@@ -151,7 +187,7 @@ impl AsyncCache {
         options: PutOptions,
     ) -> impl Future<Output = Result<Vec<Key>>> {
         let cache = self.0.clone();
-        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), handler::encode(value, cache.limits())?));
+        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), self.encode(value, &options, Way::chosen())?));
         let items = items.into_iter().map(encode).collect::<Result<Vec<_>>>();
         async move {
             let mut own = Vec::new();

@@ -3,6 +3,7 @@ mod changes;
 mod compute;
 mod entries;
 mod forged;
+mod handlers;
 mod large;
 
 use std::fs;
@@ -87,9 +88,9 @@ fn threads_that_open_and_drop_one_directory_never_meet_its_lock() {
 
 /// What a reader with its own time to live finds, from the store and from memory alike.
 fn narrowed(cache: &Cache, key: &Key, ttl: Option<Duration>) -> Option<u8> {
-    let stored = cache.recall::<u8>(key, ttl, None, Look::First).unwrap();
+    let stored = cache.recall::<u8>(key, ttl, Means::stored(), Look::First).unwrap();
     for _ in 0..2 {
-        let kept = cache.recall::<u8>(key, ttl, Some(Shared::new()), Look::First).unwrap();
+        let kept = cache.recall::<u8>(key, ttl, Means::kept(), Look::First).unwrap();
         assert_eq!(kept, stored, "memory says the same");
     }
     stored

@@ -43,7 +43,7 @@ impl Cache {
     /// [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed).
     pub fn export(&self, archive: impl Write) -> Result<Transfer> {
         let engine = self.engine()?;
-        let limits = self.limits();
+        let limits = &self.config().limits;
         let mut transfer = Transfer { total: self.len()?, ..Transfer::default() };
         let compressed = zstd::Encoder::new(archive, LEVEL).map_err(unwritable)?;
         let mut tar = tar::Builder::new(compressed);
@@ -101,7 +101,7 @@ impl Cache {
             } else if !known {
                 return Err(foreign());
             } else if name.starts_with(FOLDER.as_bytes()) {
-                let sealed = match read(&mut member, format::max_envelope_bytes(self.limits())) {
+                let sealed = match read(&mut member, format::max_envelope_bytes(&self.config().limits)) {
                     Err(error) if error.is_limit() => {
                         transfer.refused += 1;
                         continue;

@@ -17,6 +17,7 @@ fn unusual() -> CacheConfig {
         .with_durability(Durability::Immediate)
         .with_backend("memory")
         .with_blob_backend("filesystem")
+        .with_handler_priority(["csv", "messagepack"])
         .with_limits(limits)
 }
 
@@ -71,7 +72,7 @@ fn an_error_tells_line_field_and_the_nearest_name() {
             toml("[storrage]\ncache_dir = 'x'\n"),
             "TOML:1: storrage: there is no field `storrage`, did you mean `storage`?",
         ),
-        (toml("[handlers]\n"), "TOML:1: handlers: there is no field `handlers` (known here: storage, metadata, blob, "),
+        (toml("[colours]\n"), "TOML:1: colours: there is no field `colours` (known here: storage, metadata, blob, "),
         (
             json("{\n\"metadata\": {\n\"bakend\": \"sled\"}}"),
             "JSON:3: metadata.bakend: there is no field `bakend`, did you mean `backend`?",

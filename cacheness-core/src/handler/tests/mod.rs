@@ -23,7 +23,8 @@ struct Encoded {
 
 impl From<super::Encoded<'_>> for Encoded {
     fn from(encoded: super::Encoded<'_>) -> Self {
-        let super::Encoded { bytes, format, type_fingerprint, shape } = encoded;
+        let super::Encoded { bytes, payload_format, type_fingerprint, shape, .. } = encoded;
+        let format = PayloadFormat::from_id(payload_format).expect("a format of serde types");
         Self { bytes: bytes.contiguous().into_owned(), format, type_fingerprint, shape }
     }
 }

@@ -55,7 +55,7 @@ pub(in crate::store) fn complete(entry: &mut Entry, content: Identity) -> Result
 pub(super) fn content_of(value: &Encoded<'_>) -> Identity {
     // Derived within a context: no plain bytes, whatever they are, have the same identity.
     let mut hasher = IdentityHasher::within("cacheness 2026-11-24 content of an encoded value");
-    hasher.update(&[value.format.id()]);
+    hasher.update(&[value.payload_format]);
     hasher.update(&value.type_fingerprint.to_le_bytes());
     hasher.update(&value.shape.to_le_bytes());
     value.bytes.pieces().into_iter().for_each(|piece| hasher.update(piece));

@@ -46,7 +46,7 @@ impl Engine {
             data_type: type_name::<T>(),
             type_fingerprint: encoded.type_fingerprint,
             shape: encoded.shape,
-            payload_format: encoded.format.id(),
+            payload_format: encoded.payload_format,
         };
         let entry = self.draft(options, &encoding, content)?;
         self.place(entry, &self.in_flight().begin(), |entry, name| {

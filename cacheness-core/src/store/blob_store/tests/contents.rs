@@ -49,7 +49,7 @@ fn a_value_and_the_bytes_that_it_is_hashed_from_are_different_contents() {
     let f = addressable();
     let value = ("typed".to_owned(), 7u64);
     let encoded = crate::handler::encode(&value, f.store.0.store().limits()).unwrap();
-    let mut hashed = vec![encoded.format.id()];
+    let mut hashed = vec![encoded.payload_format];
     hashed.extend_from_slice(&encoded.type_fingerprint.to_le_bytes());
     hashed.extend_from_slice(&encoded.shape.to_le_bytes());
     let bytes = encoded.bytes.contiguous().into_owned();

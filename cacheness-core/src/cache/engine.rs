@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::custom::Custom;
 use super::evict::Evictor;
 use super::stats::{Counters, Stats};
 use super::{evict, registry};
@@ -31,6 +32,7 @@ pub(super) struct Engine {
     counters: Counters,
     warnings: Warnings,
     evictor: Evictor,
+    custom: Custom,
     clock: Arc<dyn Clock>,
     /// Open handles; the last one to leave closes the store.
     users: AtomicUsize,
@@ -47,6 +49,7 @@ impl Engine {
             counters: Counters::default(),
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
+            custom: Custom::default(),
             clock,
             users: AtomicUsize::new(1),
             process: std::process::id(),
@@ -67,6 +70,11 @@ impl Engine {
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What is known of custom metadata.
+    pub(super) fn custom(&self) -> &Custom {
+        &self.custom
     }
 
     pub(super) fn flights(&self) -> &Arc<Flights<Key>> {
@@ -192,6 +200,7 @@ impl Engine {
         ttl: Option<Duration>,
     ) -> Result<Core> {
         self.check_ttl(ttl)?;
+        let _claimed = self.claim(&key, &details, None)?;
         let core = self.core_of(encoded, ttl);
         let entry = Entry { key: key.clone(), core, details, accessed_at: None };
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
@@ -279,8 +288,9 @@ impl Engine {
         core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
     }
 
-    /// Stores an entry as it was stored before. The caller makes room.
-    pub(super) fn put_stored(&self, entry: &Entry, stored: &[u8]) -> Result<()> {
+    /// Stores an entry as it was stored before, in the place of one that goes then, if it is moved. The caller makes room.
+    pub(super) fn put_stored(&self, entry: &Entry, stored: &[u8], moved_from: Option<&IndexKey>) -> Result<()> {
+        let _claimed = self.claim(&entry.key, &entry.details, moved_from)?;
         self.store.put_stored(entry, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         Ok(())

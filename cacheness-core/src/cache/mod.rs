@@ -4,6 +4,7 @@ mod asynchronous;
 mod batch;
 mod compute;
 mod control;
+mod custom;
 mod engine;
 mod evict;
 mod lookup;
@@ -34,7 +35,8 @@ use crate::value::Value;
 
 use engine::Engine;
 
-pub use asynchronous::{AsyncCache, AsyncEntries};
+pub use asynchronous::{AsyncCache, AsyncEntries, AsyncQuery};
+pub use custom::{Found, Query};
 pub use lookup::Expired;
 pub use options::PutOptions;
 pub(crate) use recall::Look;

@@ -34,7 +34,7 @@ use crate::format;
 use crate::handler;
 use crate::limits::Limits;
 use crate::memory::Tier;
-use crate::metadata::{MetadataBackend, Payload, Record};
+use crate::metadata::{MetadataBackend, Payload, Record, WithColumns};
 use crate::parts::Parts;
 use crate::policy;
 
@@ -48,6 +48,7 @@ pub(crate) use open::prepare;
 pub(crate) struct Store {
     root: Option<PathBuf>,
     index: Arc<dyn MetadataBackend>,
+    columns: Arc<WithColumns>,
     memory: Option<Arc<Tier>>,
     blobs: Arc<dyn BlobBackend>,
     settings: Settings,
@@ -106,6 +107,11 @@ impl Store {
 
     pub(crate) fn index(&self) -> &dyn MetadataBackend {
         &*self.index
+    }
+
+    /// The orders over columns of custom metadata.
+    pub(crate) fn columns(&self) -> &WithColumns {
+        &self.columns
     }
 
     /// The values in memory, if there are to be any.

@@ -1,6 +1,7 @@
 //! The cache for asynchronous callers.
 
 mod compute;
+mod custom;
 mod entries;
 mod values;
 
@@ -15,6 +16,7 @@ use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::query::Filter;
 use crate::runtime::blocking;
 
+pub use custom::AsyncQuery;
 pub use entries::AsyncEntries;
 
 /// A [`Cache`] whose methods are futures, for any executor: files are read and written on a pool of its own, never on

@@ -45,7 +45,7 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn of(record: &Record) -> Result<Self> {
         let (core, names) = record.core_and_names()?;
-        let groups = Group::of_names(names.function, names.prefix, names.tags);
+        let groups = Group::of_names(&names);
         Ok(Self { created_at: core.created_at, expires_at: core.expires_at, groups })
     }
 

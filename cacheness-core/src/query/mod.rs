@@ -8,6 +8,8 @@ mod field;
 mod filter;
 mod like;
 mod order;
+#[cfg(test)]
+mod properties;
 mod rank;
 mod schema;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-use std::collections::BTreeSet;
+//! Custom metadata: what queries read, and that an order over a column tells what a look at all rows tells.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -45,6 +46,10 @@ macro_rules! runs {
     };
 }
 
+// They use the macro above.
+mod unique;
+mod versions;
+
 runs!(
     Run,
     "runs",
@@ -59,15 +64,6 @@ runs!(
     "plain runs",
     [ColumnSchema::of::<String>("label"), ColumnSchema::of::<Option<u32>>("minutes"), ColumnSchema::of::<f64>("score"),]
 );
-runs!(
-    Named,
-    "named runs",
-    [
-        ColumnSchema::of::<String>("label").unique(),
-        ColumnSchema::of::<Option<u32>>("minutes").unique(),
-        ColumnSchema::of::<f64>("score").unique(),
-    ]
-);
 
 fn run(n: u32) -> Run {
     Run { label: format!("run {n:05}"), minutes: (n % 10 != 0).then_some(n % 100), score: f64::from(n % 7) }
@@ -75,10 +71,6 @@ fn run(n: u32) -> Run {
 
 fn plain(Run { label, minutes, score }: Run) -> Plain {
     Plain { label, minutes, score }
-}
-
-fn named(label: &str) -> Named {
-    Named { label: label.to_owned(), minutes: None, score: f64::NAN }
 }
 
 /// The same metadata as two kinds, one with an index over every column and one without.
@@ -167,10 +159,10 @@ fn assert_the_index_tells_what_a_walk_tells(cache: &Cache, when: &str) {
 fn an_index_over_a_column_tells_what_a_walk_tells_whatever_changes() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
-    // Room for some 50 values: the least recently used go.
+    // Room for some 17 values: the least recently used go.
     let config = CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::compress::Codec::None);
     let cache = Cache::with_clock_in(config, clock.clone()).unwrap();
-    let value: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
+    let value: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
     cache.put_with(&value, 0u32, both(&run(0))).unwrap();
     assert_eq!(cache.query::<Run>().count().unwrap(), 1);
     assert_eq!(cache.query::<Plain>().count().unwrap(), 1);
@@ -245,97 +237,6 @@ fn an_index_that_was_rebuilt_after_damage_is_asked_anew() {
     assert_the_index_tells_what_a_walk_tells(&cache, "after");
     cache.put_with(&7u32, 7u32, both(&run(7))).unwrap();
     assert_the_index_tells_what_a_walk_tells(&cache, "after one more");
-}
-
-#[test]
-fn a_unique_value_of_another_entry_is_refused_by_name_and_nothing_is_stored() {
-    let cache = Cache::in_memory();
-    let holder = cache.put_with(&1u8, "first", PutOptions::new().custom(&named("a'b"))).unwrap().to_string();
-    let error = cache.put_with(&2u8, "second", PutOptions::new().custom(&named("a'b"))).unwrap_err();
-    assert!(error.is_config(), "{error:?}");
-    for part in ["\"named runs\"", "\"label\"", "\"a'b\"", holder.as_str()] {
-        assert!(error.to_string().contains(part), "{part}: {error}");
-    }
-    assert_eq!(cache.get::<u8>("second").unwrap(), None);
-    assert_eq!(cache.query::<Named>().count().unwrap(), 1);
-    cache.put_with(&3u8, "first", PutOptions::new().custom(&named("a'b"))).unwrap();
-    assert_eq!(cache.get::<u8>("first").unwrap(), Some(3), "its own value is not in its way");
-    cache.put_with(&2u8, "second", PutOptions::new().custom(&named("c"))).unwrap();
-    assert_eq!(cache.query::<Named>().count().unwrap(), 2, "no two nulls are equal, nor two that are no numbers");
-    cache.invalidate("first").unwrap();
-    cache.put_with(&4u8, "third", PutOptions::new().custom(&named("a'b"))).unwrap();
-}
-
-#[test]
-fn a_batch_and_a_copy_keep_a_value_unique_and_a_renamed_entry_takes_it_along() {
-    let cache = Cache::in_memory();
-    let options = PutOptions::new().custom(&named("one"));
-    assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_config());
-    assert_eq!((cache.exists("a").unwrap(), cache.exists("b").unwrap()), (true, false));
-    assert!(cache.copy("a", "b").unwrap_err().is_config());
-    assert!(cache.rename("a", "b").unwrap());
-    assert_eq!(cache.get_custom::<Named>("b").unwrap().map(|row| row.label), Some("one".to_owned()));
-    assert!(cache.update_data(&3u8, "b").unwrap() && cache.touch("b").unwrap());
-    assert!(cache.put_with(&1u8, "a", options).unwrap_err().is_config());
-}
-
-#[test]
-fn a_unique_value_of_an_entry_that_has_expired_is_free() {
-    let (cache, clock) = with_manual_clock();
-    cache.put_with(&1u8, "old", PutOptions::new().custom(&named("one")).ttl(seconds(10))).unwrap();
-    clock.advance(seconds(9));
-    assert!(cache.put_with(&2u8, "new", PutOptions::new().custom(&named("one"))).is_err());
-    clock.advance(seconds(1));
-    cache.put_with(&2u8, "new", PutOptions::new().custom(&named("one"))).unwrap();
-}
-
-#[test]
-fn of_threads_that_put_one_unique_value_one_wins() {
-    for memory in [true, false] {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = match memory {
-            true => Cache::in_memory(),
-            false => Cache::open(dir.path()).unwrap(),
-        };
-        for round in 0..20u32 {
-            let (options, won) = (PutOptions::new().custom(&named(&format!("round {round}"))), AtomicUsize::new(0));
-            let start = std::sync::Barrier::new(4);
-            thread::scope(|scope| {
-                for part in 0..4u32 {
-                    let (cache, options, won, start) = (&cache, &options, &won, &start);
-                    scope.spawn(move || {
-                        start.wait();
-                        match cache.put_with(&part, (round, part), options.clone()) {
-                            Ok(_) => drop(won.fetch_add(1, Ordering::SeqCst)),
-                            Err(error) => assert!(error.is_config(), "{error}"),
-                        }
-                    });
-                }
-            });
-            assert_eq!(won.load(Ordering::SeqCst), 1, "round {round}");
-        }
-        let labels: BTreeSet<_> =
-            cache.query::<Named>().all().unwrap().into_iter().map(|found| found.value.label).collect();
-        assert_eq!((labels.len(), cache.len().unwrap()), (20, 20));
-    }
-}
-
-#[test]
-fn a_put_that_fails_leaves_its_unique_value_to_others() {
-    let fails = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let failing = Arc::clone(&fails);
-    let index = Watched::new(move |call| match call {
-        Call::Write(_) if failing.swap(false, Ordering::SeqCst) => {
-            Err(CacheError::new(ErrorKind::Metadata, "the disk is gone"))
-        }
-        _ => Ok(()),
-    });
-    let config = CacheConfig::in_memory();
-    let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
-    let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
-    let options = PutOptions::new().custom(&named("one"));
-    assert!(cache.put_with(&1u8, "a", options.clone()).unwrap_err().is_metadata());
-    cache.put_with(&2u8, "b", options).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::column::Column;
 use super::field::Field;
-use super::value::ColumnValue;
+use super::value::{ColumnField, ColumnValue};
 use crate::value::Value;
 
 /// What can be summed up over the entries of a query: a [`Column`], or a [`Field`].
@@ -17,15 +17,15 @@ pub trait Measure {
     fn read(value: Value) -> Option<Self::Value>;
 }
 
-impl<E, C: ColumnValue> Measure for Column<E, C> {
-    type Value = C;
+impl<E, F: ColumnField> Measure for Column<E, F> {
+    type Value = F::Value;
 
     fn into_field(self) -> Field {
         self.into()
     }
 
-    fn read(value: Value) -> Option<C> {
-        C::from_value(&value)
+    fn read(value: Value) -> Option<F::Value> {
+        <F::Value as ColumnValue>::from_value(&value)
     }
 }
 

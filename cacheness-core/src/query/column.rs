@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use super::field::Field;
 use super::filter::Filter;
 use super::order::Order;
-use super::value::ColumnValue;
+use super::value::{ColumnField, ColumnValue};
 
-/// A column of custom metadata of type `E`, with values of type `C`. The derive of
+/// A column of custom metadata of type `E`, for a field of type `F`. The derive of
 /// [`CustomMetadata`](crate::CustomMetadata) makes one for each field.
 ///
 /// Its methods make conditions on entries, which a query takes, and everything else that takes a [`Filter`]. Conditions on
@@ -33,13 +33,16 @@ use super::value::ColumnValue;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Column<E, C> {
+pub struct Column<E, F> {
     kind: &'static str,
     name: &'static str,
-    of: PhantomData<fn() -> (E, C)>,
+    of: PhantomData<fn() -> (E, F)>,
 }
 
-impl<E, C> Column<E, C> {
+/// What values of a column are compared with.
+type Operand<'a, F> = <<F as ColumnField>::Value as ColumnValue>::Operand<'a>;
+
+impl<E, F> Column<E, F> {
     /// The column of this name in the kind of this name.
     pub const fn new(kind: &'static str, name: &'static str) -> Self {
         Self { kind, name, of: PhantomData }
@@ -51,39 +54,39 @@ impl<E, C> Column<E, C> {
     }
 }
 
-impl<E, C: ColumnValue> Column<E, C> {
+impl<E, F: ColumnField> Column<E, F> {
     /// Entries whose value equals this one.
-    pub fn eq(self, value: C::Operand<'_>) -> Filter {
+    pub fn eq(self, value: Operand<'_, F>) -> Filter {
         Field::from(self).eq(value)
     }
 
     /// Entries that have another value than this one.
-    pub fn ne(self, value: C::Operand<'_>) -> Filter {
+    pub fn ne(self, value: Operand<'_, F>) -> Filter {
         Field::from(self).ne(value)
     }
 
     /// Entries whose value is less.
-    pub fn lt(self, value: C::Operand<'_>) -> Filter {
+    pub fn lt(self, value: Operand<'_, F>) -> Filter {
         Field::from(self).lt(value)
     }
 
     /// Entries whose value is less or equal.
-    pub fn le(self, value: C::Operand<'_>) -> Filter {
+    pub fn le(self, value: Operand<'_, F>) -> Filter {
         Field::from(self).le(value)
     }
 
     /// Entries whose value is greater.
-    pub fn gt(self, value: C::Operand<'_>) -> Filter {
+    pub fn gt(self, value: Operand<'_, F>) -> Filter {
         Field::from(self).gt(value)
     }
 
     /// Entries whose value is greater or equal.
-    pub fn ge(self, value: C::Operand<'_>) -> Filter {
+    pub fn ge(self, value: Operand<'_, F>) -> Filter {
         Field::from(self).ge(value)
     }
 
     /// Entries whose value is one of these.
-    pub fn in_<'a>(self, values: impl IntoIterator<Item = C::Operand<'a>>) -> Filter {
+    pub fn in_<'a>(self, values: impl IntoIterator<Item = Operand<'a, F>>) -> Filter {
         Field::from(self).is_in(values)
     }
 
@@ -108,7 +111,7 @@ impl<E, C: ColumnValue> Column<E, C> {
     }
 }
 
-impl<E> Column<E, String> {
+impl<E, F: ColumnField<Value = String>> Column<E, F> {
     /// Entries whose text is what the pattern says: `%` stands for any text, `_` for one character, and a backslash takes
     /// the meaning from the character behind it. Upper and lower case differ.
     pub fn like(self, pattern: &str) -> Filter {
@@ -126,21 +129,21 @@ impl<E> Column<E, String> {
     }
 }
 
-impl<E, C: ColumnValue> From<Column<E, C>> for Field {
-    fn from(column: Column<E, C>) -> Self {
-        Self::typed(column.kind, column.name, C::TYPE)
+impl<E, F: ColumnField> From<Column<E, F>> for Field {
+    fn from(column: Column<E, F>) -> Self {
+        Self::typed(column.kind, column.name, F::TYPE)
     }
 }
 
-impl<E, C> Clone for Column<E, C> {
+impl<E, F> Clone for Column<E, F> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E, C> Copy for Column<E, C> {}
+impl<E, F> Copy for Column<E, F> {}
 
-impl<E, C> fmt::Debug for Column<E, C> {
+impl<E, F> fmt::Debug for Column<E, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Column({:?}, {:?})", self.kind, self.name)
     }

@@ -39,7 +39,7 @@ impl Compare {
         }
     }
 
-    fn on<E, C: ColumnValue>(self, column: Column<E, C>, value: C::Operand<'_>) -> Filter {
+    fn on<E, C: ColumnValue + ColumnField<Value = C>>(self, column: Column<E, C>, value: C::Operand<'_>) -> Filter {
         match self {
             Self::Eq => column.eq(value),
             Self::Ne => column.ne(value),

@@ -37,40 +37,39 @@ pub(super) fn implementation(kind: &Kind<'_>) -> TokenStream {
     }
 }
 
-/// The type of the field as a column. Every use is written the same way: of a type that cannot be one, the compiler then
-/// speaks once.
-fn column_field(root: &TokenStream, column: &Column<'_>) -> TokenStream {
+/// An item of the type of the field as a column. Every use is written the same way and stands at the type: of one that
+/// cannot be a column, the compiler then speaks once.
+fn of_field(root: &TokenStream, column: &Column<'_>, item: &str) -> TokenStream {
     let ty = &column.field.ty;
-    quote_spanned!(ty.span()=> <#ty as #root::ColumnField>)
+    let item = Ident::new(item, ty.span());
+    quote_spanned!(ty.span()=> <#ty as #root::ColumnField>::#item)
 }
 
 fn constant(kind: &Kind<'_>, column: &Column<'_>) -> TokenStream {
     let Kind { ident, root, name: kind_name, .. } = kind;
-    let (constant, name, visibility) = (&column.constant, &column.name, &column.field.vis);
-    let (of_field, docs) = (column_field(root, column), format!(" The column {:?}.", name.value()));
+    let (constant, name, field) = (&column.constant, &column.name, column.field);
+    let (visibility, ty, docs) = (&field.vis, &field.ty, format!(" The column {:?}.", name.value()));
     quote! {
         #[doc = #docs]
-        #visibility const #constant: #root::Column<#ident, #of_field::Value> = #root::Column::new(#kind_name, #name);
+        #visibility const #constant: #root::Column<#ident, #ty> = #root::Column::new(#kind_name, #name);
     }
 }
 
 fn schema(root: &TokenStream, column: &Column<'_>) -> TokenStream {
-    let (name, of_field) = (&column.name, column_field(root, column));
+    let (name, column_type, nullable) =
+        (&column.name, of_field(root, column, "TYPE"), of_field(root, column, "NULLABLE"));
     let indexed = column.options.index.then(|| quote!(.indexed()));
     let unique = column.options.unique.then(|| quote!(.unique()));
-    quote!(#root::ColumnSchema::new(#name, #of_field::TYPE, #of_field::NULLABLE) #indexed #unique)
+    quote!(#root::ColumnSchema::new(#name, #column_type, #nullable) #indexed #unique)
 }
 
 fn cell(root: &TokenStream, column: &Column<'_>) -> TokenStream {
-    let (name, ident, of_field) = (&column.name, column.ident, column_field(root, column));
-    quote!((::std::string::String::from(#name), #of_field::to_value(&self.#ident)))
+    let (name, ident, to_value) = (&column.name, column.ident, of_field(root, column, "to_value"));
+    quote!((::std::string::String::from(#name), #to_value(&self.#ident)))
 }
 
 fn field(root: &TokenStream, column: &Column<'_>, row: &Ident) -> TokenStream {
-    let (name, ident, of_field) = (&column.name, column.ident, column_field(root, column));
-    let read = match column.options.default {
-        true => quote!(read_or_default),
-        false => quote!(read),
-    };
-    quote!(#ident: #of_field::#read(<Self as #root::CustomMetadata>::SCHEMA, #row, #name)?)
+    let (name, ident) = (&column.name, column.ident);
+    let read = of_field(root, column, if column.options.default { "read_or_default" } else { "read" });
+    quote!(#ident: #read(<Self as #root::CustomMetadata>::SCHEMA, #row, #name)?)
 }

@@ -12,8 +12,7 @@ mod changed {
             pub(super) struct $name(pub(super) $type);
 
             impl $name {
-                pub(super) const SIZE: Column<$name, <$type as crate::query::ColumnField>::Value> =
-                    Column::new("versions", "size");
+                pub(super) const SIZE: Column<$name, $type> = Column::new("versions", "size");
             }
 
             impl CustomMetadata for $name {

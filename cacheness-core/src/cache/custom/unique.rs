@@ -81,7 +81,7 @@ impl Engine {
         for (kind, row) in details.custom() {
             for column in self.custom().kinds.unique_columns(kind) {
                 // Null and NaN equal nothing, not even themselves.
-                let value = row.get(&column).filter(|value| !value.is_null() && value == value);
+                let value = row.get(&column).filter(|value| !value.is_null() && value.partial_cmp(value).is_some());
                 values.extend(value.map(|value| (kind.to_owned(), column.clone(), Rank(value.clone()))));
             }
         }

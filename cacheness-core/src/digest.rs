@@ -1,8 +1,9 @@
 //! Checksums and digests: the one file that names their algorithms.
 //!
 //! XXH3-64 finds accidents and names entries; it is never trusted to tell two keys apart, since inputs that share one
-//! value are easy to make. BLAKE3 tells keys apart.
+//! value are easy to make. BLAKE3 tells keys apart, and with a secret it tells what its owner wrote from what others did.
 
+use std::fmt::Write;
 use std::hash::Hasher;
 
 use blake3::Hasher as Blake3;
@@ -25,6 +26,7 @@ pub(crate) fn seeded(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 /// [`checksum`] over parts as they come.
+#[derive(Clone)]
 pub(crate) struct Checksum(XxHash3_64);
 
 impl Checksum {
@@ -79,9 +81,72 @@ impl IdentityHasher {
     }
 }
 
+/// Bytes as lowercase hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        // Writing to a `String` does not fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// Length of a [`Tag`] in bytes.
+pub(crate) const TAG_LEN: usize = 32;
+
+/// What only somebody with a secret can make of some bytes: keyed BLAKE3.
+pub(crate) type Tag = [u8; TAG_LEN];
+
+/// Makes a [`Tag`] of parts as they come.
+#[derive(Clone)]
+pub(crate) struct Mac(Blake3);
+
+/// Of a secret nothing is told.
+impl std::fmt::Debug for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mac")
+    }
+}
+
+impl Mac {
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Self(Blake3::new_keyed(secret))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(&self) -> Tag {
+        *self.0.finalize().as_bytes()
+    }
+
+    /// Whether this is the tag of what came. Takes the same time whatever the answer is.
+    pub(crate) fn is(&self, tag: &Tag) -> bool {
+        self.0.finalize() == *tag
+    }
+}
+
+/// A secret for one purpose, made of another secret: nobody gets from the one to the other, or to that of another purpose.
+pub(crate) fn derived_secret(purpose: &'static str, secret: &[u8; 32]) -> [u8; 32] {
+    blake3::derive_key(purpose, secret)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_is_right_for_its_bytes_and_its_secret_alone() {
+        let mac = |secret: u8, bytes: &[u8]| {
+            let mut mac = Mac::new(&[secret; 32]);
+            mac.update(bytes);
+            mac
+        };
+        let tag = mac(1, b"value").finish();
+        assert!(mac(1, b"value").is(&tag));
+        assert!(!mac(2, b"value").is(&tag) && !mac(1, b"other").is(&tag));
+        assert_ne!(derived_secret("one", &[1; 32]), derived_secret("other", &[1; 32]));
+    }
 
     #[test]
     fn parts_and_whole_have_the_same_digests() {

@@ -27,6 +27,7 @@ mod parts;
 mod policy;
 mod query;
 mod runtime;
+mod secret;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -44,8 +45,8 @@ pub use cache::{
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
 pub use config::{
-    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, MemoryPolicy,
-    SerializationConfig,
+    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability,
+    InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries,
 };
 pub use default::{default_cache, set_default_cache};
 pub use entry::{CompressionInfo, Entry};
@@ -61,6 +62,7 @@ pub use query::{
     Column, ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, EntryField, Field, Filter, Measure,
     Number, Order, Schema, Total,
 };
+pub use secret::SigningKey;
 pub use store::blob_store::{
     BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
 };

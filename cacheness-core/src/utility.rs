@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind as IoKind};
 use std::path::{Path, PathBuf};
 
-use crate::digest::{self, Identity};
+use crate::digest::{self, hex};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Content, KeyWriter, ToKey};
 use crate::limits::Limits;
@@ -124,14 +124,6 @@ fn add_files(dir: &Path, total: &mut u64, left: &mut Vec<PathBuf>) -> io::Result
         }
     }
     Ok(())
-}
-
-fn hex(digest: &Identity) -> String {
-    digest
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }
 
 fn unreadable(path: &Path, cause: io::Error) -> CacheError {

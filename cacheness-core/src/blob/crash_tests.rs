@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::{BlobBackend, BlobName, FilesystemBlobs};
 use crate::digest::checksum;
+use crate::format::{self, Rules};
 use crate::vfs::publish::{STAGING, empty_staging};
 use crate::vfs::{Fault, Lie, Repeat, SimVfs, Vfs};
-use crate::{Durability, Limits, Result, format};
+use crate::{Durability, Limits, Result};
 
 const ROOT: &str = "/cache";
 const SEEDS: u64 = 2000;
@@ -49,7 +50,7 @@ fn write(blobs: &dyn BlobBackend, name: &BlobName, durability: Durability) -> Re
 
 fn write_by(way: Way, blobs: &dyn BlobBackend, name: &BlobName, durability: Durability) -> Result<()> {
     let payload = payload(name);
-    let envelope = format::seal(name.as_str().as_bytes(), &payload, &Limits::DEFAULT)?;
+    let envelope = format::seal(name.as_str().as_bytes(), &payload, Rules::unsigned(&Limits::DEFAULT))?;
     if way == Way::Whole {
         return blobs.write(name, &envelope.parts(), durability);
     }
@@ -69,7 +70,7 @@ enum Found {
 
 fn look(blobs: &dyn BlobBackend, name: &BlobName) -> Found {
     let Some(bytes) = blobs.read(name, MAX).unwrap() else { return Found::Nothing };
-    match format::open(&bytes, &Limits::DEFAULT) {
+    match format::open(&bytes, Rules::unsigned(&Limits::DEFAULT)) {
         Ok(opened) => {
             assert_eq!(opened.header, name.as_str().as_bytes());
             assert!(opened.payload == payload(name), "wrong bytes taken for right");

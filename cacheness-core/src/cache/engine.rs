@@ -7,7 +7,7 @@ use super::evict::Evictor;
 use super::stats::{Counters, Stats};
 use super::{evict, registry};
 use crate::clock::{Clock, Timestamp};
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, SecurityConfig};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
@@ -34,6 +34,7 @@ pub(super) struct Engine {
     evictor: Evictor,
     custom: Custom,
     clock: Arc<dyn Clock>,
+    security: SecurityConfig,
     /// Open handles; the last one to leave closes the store.
     users: AtomicUsize,
     /// The process that opened it.
@@ -51,6 +52,7 @@ impl Engine {
             evictor: Evictor::new(config.max_bytes()),
             custom: Custom::default(),
             clock,
+            security: config.security.clone(),
             users: AtomicUsize::new(1),
             process: std::process::id(),
         }
@@ -58,6 +60,11 @@ impl Engine {
 
     pub(super) fn in_memory(config: &CacheConfig, clock: Arc<dyn Clock>) -> Self {
         Self::new(Store::in_memory(config), config, clock)
+    }
+
+    /// What it was opened to believe.
+    pub(super) fn security(&self) -> &SecurityConfig {
+        &self.security
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -202,7 +209,7 @@ impl Engine {
         self.check_ttl(ttl)?;
         let _claimed = self.claim(&key, &details, None)?;
         let core = self.core_of(encoded, ttl);
-        let entry = Entry { key: key.clone(), core, details, accessed_at: None };
+        let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
         self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         self.make_room(&key);

@@ -76,7 +76,8 @@ impl Cache {
     pub fn get_entry(&self, cache_key: &str) -> Result<Option<Entry>> {
         let engine = self.engine()?;
         let mut newest: Option<Entry> = None;
-        for (_, record) in engine.store().index().with_hash(hash_of(cache_key)?)? {
+        let records = engine.store().index().with_hash(hash_of(cache_key)?)?;
+        for (_, record) in records.into_iter().filter(|(_, record)| record.is_believed()) {
             let entry = engine.describe(&record)?;
             if newest.as_ref().is_none_or(|newest| newest.created_at() < entry.created_at()) {
                 newest = Some(entry);

@@ -9,7 +9,7 @@ use once_cell::sync::Lazy;
 use super::engine::Engine;
 use crate::clock::Clock;
 use crate::config::CacheConfig;
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
 use crate::exit::{self, Openings};
 use crate::store::{self, Store};
 
@@ -48,7 +48,7 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>) -> Result<Arc<En
     }
     let root = store::prepare(&config.storage.cache_dir)?;
     if let Some(engine) = join_or_claim(&root) {
-        return Ok(engine);
+        return believing_alike(engine, config);
     }
     // From here on the slot is ours; it is freed if opening fails or panics.
     let claim = Claim(&root);
@@ -58,6 +58,19 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>) -> Result<Arc<En
     OPEN.changed.notify_all();
     exit::close_at_exit(&OPENINGS);
     Ok(engine)
+}
+
+/// An engine that is open already, unless it believes other entries than it is opened to believe here.
+fn believing_alike(engine: Arc<Engine>, config: &CacheConfig) -> Result<Arc<Engine>> {
+    if *engine.security() == config.security {
+        return Ok(engine);
+    }
+    engine.leave()?;
+    let message = format!(
+        "{} is open in this process with other settings for signatures: open it with the same `security`, or close it first",
+        config.storage.cache_dir.display()
+    );
+    Err(CacheError::new(ErrorKind::Config, message))
 }
 
 struct Claim<'a>(&'a Path);

@@ -18,6 +18,8 @@ const PAGE: usize = 256;
 pub(super) enum Way {
     /// All, by their keys.
     All,
+    /// All, and what is there without being believed.
+    Everything,
     /// Those of a group, by their keys.
     Of(Group),
 }
@@ -29,10 +31,11 @@ impl Engine {
         let mut after: Option<IndexKey> = None;
         loop {
             let page = match way {
-                Way::All => index.scan(after.as_ref(), PAGE)?,
+                Way::All | Way::Everything => index.scan(after.as_ref(), PAGE)?,
                 Way::Of(group) => index.group(group, after.as_ref(), PAGE)?,
             };
-            page.iter().try_for_each(|(key, record)| visit(key, record))?;
+            let mut seen = page.iter().filter(|(_, record)| record.is_believed() || matches!(way, Way::Everything));
+            seen.try_for_each(|(key, record)| visit(key, record))?;
             match page.into_iter().next_back() {
                 Some((last, _)) => after = Some(last),
                 None => return Ok(()),
@@ -90,7 +93,7 @@ impl Engine {
 
     pub(super) fn clear(&self) -> Result<u64> {
         let mut removed = 0;
-        self.each(Way::All, |key, _| {
+        self.each(Way::Everything, |key, _| {
             removed += u64::from(self.store().remove(key)?);
             Ok(())
         })?;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CacheConfig, Durability, MemoryPolicy};
+use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, UnsignedEntries};
 use crate::compress::Codec;
 use crate::limits::Limits;
+use crate::secret::SigningKey;
 
 /// Changes, one at a time.
 impl CacheConfig {
@@ -137,6 +138,48 @@ impl CacheConfig {
         self
     }
 
+    /// Sets whether entries are signed, and signatures asked for.
+    #[must_use]
+    pub fn with_signing(mut self, sign: bool) -> Self {
+        self.security.signing = sign;
+        self
+    }
+
+    /// Signs entries with the key in a file, which is made if it is not there.
+    #[must_use]
+    pub fn with_signing_key_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.security.signing_key_file = Some(file.into());
+        self.with_signing(true)
+    }
+
+    /// Signs entries with this key.
+    #[must_use]
+    pub fn with_signing_key(mut self, key: SigningKey) -> Self {
+        self.security.signing_key = Some(key);
+        self.with_signing(true)
+    }
+
+    /// Adds the file of a former key, whose signatures are believed.
+    #[must_use]
+    pub fn with_previous_key_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.security.previous_key_files.push(file.into());
+        self
+    }
+
+    /// Sets what is done about entries without a signature where entries are signed.
+    #[must_use]
+    pub fn with_unsigned_entries(mut self, unsigned: UnsignedEntries) -> Self {
+        self.security.unsigned_entries = unsigned;
+        self
+    }
+
+    /// Sets what is done about entries that are not believed.
+    #[must_use]
+    pub fn with_invalid_entries(mut self, invalid: InvalidEntries) -> Self {
+        self.security.invalid_entries = invalid;
+        self
+    }
+
     /// Sets how values are compressed, at the codec's own level; another follows by
     /// [`with_compression_level`](Self::with_compression_level).
     #[must_use]
@@ -231,6 +274,11 @@ mod tests {
             .with_memory_cache_ttl(Duration::from_millis(2500))
             .with_memory_cache_stats(false)
             .with_blob_backend("memory")
+            .with_signing_key_file("k")
+            .with_signing_key(SigningKey::from_bytes([1; 32]))
+            .with_previous_key_file("p")
+            .with_unsigned_entries(UnsignedEntries::Accept)
+            .with_invalid_entries(InvalidEntries::Remove)
             .with_codec(Codec::None)
             .with_compression_level(8)
             .with_compression_threshold(9)
@@ -269,11 +317,20 @@ mod tests {
                 numbers_level: Some(2),
             },
             serialization: SerializationConfig { hash_path_content: false, max_collection_depth: 4 },
+            security: SecurityConfig {
+                signing: true,
+                signing_key_file: Some("k".into()),
+                signing_key: Some(SigningKey::from_bytes([1; 32])),
+                previous_key_files: vec!["p".into()],
+                unsigned_entries: UnsignedEntries::Accept,
+                invalid_entries: InvalidEntries::Remove,
+            },
             durability: Durability::Immediate,
             limits,
             default_ttl_seconds: Some(1.5),
         };
         assert_eq!(config, expected);
+        assert!(!config.clone().with_signing(false).security.signing);
         assert_eq!(config.without_ttl().default_ttl_seconds, None);
     }
 

@@ -16,6 +16,7 @@ const DEFAULT_TTL_SECONDS: &str = "CACHENESS_DEFAULT_TTL_SECONDS";
 const BACKEND: &str = "CACHENESS_BACKEND";
 const COMPRESSION_CODEC: &str = "CACHENESS_COMPRESSION_CODEC";
 const COMPRESSION_LEVEL: &str = "CACHENESS_COMPRESSION_LEVEL";
+const SIGNING_KEY_FILE: &str = "CACHENESS_SIGNING_KEY_FILE";
 const CONFIG: &str = "CACHENESS_CONFIG";
 const DISABLE: &str = "CACHENESS_DISABLE";
 
@@ -53,6 +54,7 @@ impl CacheConfig {
     /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled` or `memory` |
     /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip` |
     /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
+    /// | `CACHENESS_SIGNING_KEY_FILE` | `security.signing_key_file`, and `security.signing` is true | a file |
     /// | `CACHENESS_CONFIG` | none, see [`from_env`](Self::from_env) | a file, `.toml` or `.json` |
     /// | `CACHENESS_DISABLE` | none, see [`disabled_by_env`](Self::disabled_by_env) | `1 true yes on`, `0 false no off` |
     ///
@@ -104,6 +106,9 @@ impl CacheConfig {
         let codec = self.compression.codec;
         if let Some(level) = env.parsed(COMPRESSION_LEVEL, |text| level_of(codec, text)) {
             self.compression.level = Some(level);
+        }
+        if let Some(file) = env.raw(SIGNING_KEY_FILE) {
+            self = self.with_signing_key_file(file);
         }
         env.parsed(DISABLE, switch);
         env.faults.into_result("environment").map(|()| self)

@@ -12,6 +12,7 @@ mod parts;
 mod presets;
 #[cfg(feature = "config-files")]
 mod report;
+mod security;
 mod validate;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use durability::Durability;
 pub(crate) use memory::MemoryBounds;
 pub use memory::MemoryPolicy;
 pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
+pub use security::{InvalidEntries, SecurityConfig, UnsignedEntries};
 
 use crate::compress::Compression;
 use crate::key::KeyRules;
@@ -68,6 +70,8 @@ pub struct CacheConfig {
     pub compression: CompressionConfig,
     /// How arguments become keys.
     pub serialization: SerializationConfig,
+    /// Whether entries are signed, and what is believed.
+    pub security: SecurityConfig,
     /// When a put is safe from a power cut. Default [`Durability::Interval`].
     pub durability: Durability,
     /// The largest keys, values and headers accepted.

@@ -40,6 +40,7 @@ impl CacheConfig {
         self.check_blob(&mut faults);
         self.check_compression(&mut faults);
         self.check_serialization(&mut faults);
+        self.check_security(&mut faults);
         self.check_limits(&mut faults);
         self.check_ttl(&mut faults);
         faults.into_result("configuration")
@@ -121,6 +122,23 @@ impl CacheConfig {
         let depth = self.serialization.max_collection_depth;
         let rule = "must be from 1 to 128";
         faults.unless((1..=MAX_DEPTH).contains(&depth), "serialization.max_collection_depth", depth, rule);
+    }
+
+    fn check_security(&self, faults: &mut Faults) {
+        let security = &self.security;
+        let file = security.signing_key_file.as_deref();
+        if let Some(file) = file {
+            let rule = "name a file, or leave it out for the one in the directory for configurations";
+            faults.unless(!file.as_os_str().is_empty(), "security.signing_key_file", file, rule);
+            let rule = "there is a security.signing_key, too: leave one of them out";
+            faults.unless(security.signing_key.is_none(), "security.signing_key_file", file, rule);
+        }
+        for former in &security.previous_key_files {
+            faults.unless(!former.as_os_str().is_empty(), "security.previous_key_files", former, "name a file");
+        }
+        let has_keys = file.is_some() || security.signing_key.is_some() || !security.previous_key_files.is_empty();
+        let rule = "there are keys, which would not be used: set it to true, or leave them out";
+        faults.unless(security.signing || !has_keys, "security.signing", security.signing, rule);
     }
 
     fn check_limits(&self, faults: &mut Faults) {

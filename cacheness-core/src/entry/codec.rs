@@ -98,7 +98,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Entry, &[u8])> {
     let (core, key_len, details_len) = reader.core()?;
     let key = IndexKey::from_stored(reader.take(key_len)?)?;
     let details = decode_details(reader.take(details_len)?)?;
-    Ok((Entry { key, core, details, accessed_at: None }, reader.0))
+    Ok((Entry { key, core, details, accessed_at: None, signature: None }, reader.0))
 }
 
 /// Reads only the part of fixed size; what follows the entry's bytes is returned with it.
@@ -239,6 +239,7 @@ mod tests {
                 ..Details::default()
             },
             accessed_at: None,
+            signature: None,
         }
     }
 

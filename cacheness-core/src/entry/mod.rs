@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::compress::StoredCodec;
-use crate::digest::Identity;
+use crate::digest::{self, Identity, Tag};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::value::{Metadata, Value};
@@ -43,6 +43,8 @@ pub struct Entry {
     pub(crate) details: Details,
     /// Kept apart from the record, which a hit does not write.
     pub(crate) accessed_at: Option<Timestamp>,
+    /// Of the record that it was read from, if that is signed.
+    pub(crate) signature: Option<Tag>,
 }
 
 /// The part of an entry that every hit needs: of fixed size, so that reading it allocates nothing.
@@ -238,6 +240,14 @@ impl Entry {
     /// The groups it belongs to.
     pub fn tags(&self) -> &[String] {
         &self.details.tags
+    }
+
+    /// The signature of the entry, 64 hex digits; `None` where entries are not signed
+    /// ([`security.signing`](crate::SecurityConfig::signing)). It covers the key, all that the entry tells and the value, or
+    /// the checksum and the place of a value in a file, which has a signature of its own. An entry whose signature is not
+    /// valid is not returned, so that this one is.
+    pub fn entry_signature(&self) -> Option<String> {
+        self.signature.map(|tag| digest::hex(&tag))
     }
 
     /// The user's metadata.

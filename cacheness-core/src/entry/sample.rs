@@ -25,5 +25,11 @@ pub(crate) fn core(created_at: Timestamp, ttl: Option<Duration>) -> Core {
 
 pub(crate) fn entry(key: &str) -> Entry {
     let key = IndexKey::of(&key.to_key().unwrap());
-    Entry { key, core: core(Timestamp::from_micros(1), None), details: Details::default(), accessed_at: None }
+    Entry {
+        key,
+        core: core(Timestamp::from_micros(1), None),
+        details: Details::default(),
+        accessed_at: None,
+        signature: None,
+    }
 }

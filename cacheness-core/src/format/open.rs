@@ -1,7 +1,13 @@
 //! Taking an envelope apart, believing nothing in it before it is checked.
 
-use super::{CHECKSUM_LEN, FIXED_LEN, LONGEST_HEADER, MAGIC, TRAILER_LEN, VERSION, max_header, trailer};
-use crate::digest::checksum;
+use super::proof::{Expected, Proof};
+use super::seal::payload_mac;
+use super::{
+    CHECKSUM_LEN, Chunks, FIXED_LEN, LONGEST_HEADER, MAGIC, PLAIN, PLAIN_TRAILER_LEN, Rules, SIGNED,
+    SIGNED_TRAILER_LEN, max_header,
+};
+use crate::digest::{TAG_LEN, checksum};
+use crate::secret::{Distrust, Purpose, SIGNATURE_LEN, Signature};
 use crate::{CacheError, ErrorKind, Limits, Result};
 
 /// What was sealed.
@@ -14,7 +20,7 @@ pub(crate) struct Opened<'a> {
 /// What the first bytes of a blob say about its header.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderRead<'a> {
-    /// It is whole and undamaged.
+    /// It is whole and undamaged, and believed.
     Whole(&'a [u8]),
     /// It ends at this many bytes from the start of the file; more must be read.
     Needs(u64),
@@ -23,30 +29,37 @@ pub(crate) enum HeaderRead<'a> {
 /// Opens a whole blob.
 ///
 /// # Errors
-/// `Integrity` when a part is damaged, missing or too much, naming it; also when the format version is another.
+/// `Integrity` when a part is damaged, missing or too much, naming it; also when the format version is another, or when
+/// signatures are asked for and one is not there or not valid.
 /// `Limit` when the blob is whole and over the limits.
-pub(crate) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Opened<'a>> {
-    open_by(bytes, limits, checksum)
+pub(crate) fn open<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Result<Opened<'a>> {
+    open_by(bytes, rules, true)
 }
 
-/// Opens a whole blob, and believes its trailer that the payload is what it was. Everything else is checked.
+/// Opens a whole blob, and believes its trailer that the payload is what it was, unless it is to be signed. Everything
+/// else is checked.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn open_trusting<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Opened<'a>> {
-    let claimed = bytes.len().checked_sub(16).and_then(|at| bytes.get(at..at + 8)).map_or(0, read_u64);
-    open_by(bytes, limits, |_| claimed)
+pub(crate) fn open_trusting<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Result<Opened<'a>> {
+    open_by(bytes, rules, false)
 }
 
-fn open_by<'a>(bytes: &'a [u8], limits: &Limits, checksum: impl Fn(&[u8]) -> u64) -> Result<Opened<'a>> {
-    let head = check_header(bytes, limits)?;
+fn open_by<'a>(bytes: &'a [u8], rules: Rules<'_>, verify: bool) -> Result<Opened<'a>> {
+    let head = check_header(bytes, rules)?;
     let rest = &bytes[head.end..];
     let payload_len =
-        rest.len().checked_sub(TRAILER_LEN).ok_or_else(|| damaged("is cut off before the trailer ends"))?;
-    let (payload, found) = rest.split_at(payload_len);
-    check_trailer(found, head.checksum, payload_len as u64, checksum(payload))?;
-    if payload_len as u64 > limits.max_value_bytes {
-        return Err(over_limit("payload", payload_len as u64, limits.max_value_bytes));
+        rest.len().checked_sub(head.trailer_len()).ok_or_else(|| damaged("is cut off before the trailer ends"))?;
+    let (payload, trailer) = rest.split_at(payload_len);
+    let expected = check_trailer(trailer, &head, payload_len as u64)?;
+    let mut proof = Proof::of(verify, payload_mac(rules, head.signature.as_ref()));
+    if proof.is_needed() {
+        proof.update(payload);
+        check_payload(&proof, &expected)?;
+    }
+    let limit = rules.limits.max_value_bytes;
+    if payload_len as u64 > limit {
+        return Err(over_limit("payload", payload_len as u64, limit));
     }
     Ok(Opened { header: head.header, payload })
 }
@@ -55,7 +68,7 @@ fn open_by<'a>(bytes: &'a [u8], limits: &Limits, checksum: impl Fn(&[u8]) -> u64
 ///
 /// # Errors
 /// As [`open`], for what stands before the payload.
-pub(crate) fn open_header<'a>(start: &'a [u8], limits: &Limits) -> Result<HeaderRead<'a>> {
+pub(crate) fn open_header<'a>(start: &'a [u8], rules: Rules<'_>) -> Result<HeaderRead<'a>> {
     let magic = start.get(..MAGIC.len()).unwrap_or(start);
     if !MAGIC.starts_with(magic) {
         return Err(damaged("does not begin as a blob does"));
@@ -63,94 +76,144 @@ pub(crate) fn open_header<'a>(start: &'a [u8], limits: &Limits) -> Result<Header
     if start.len() < FIXED_LEN {
         return Ok(HeaderRead::Needs(FIXED_LEN as u64));
     }
-    let end = header_end(start, limits)?;
-    if (start.len() as u64) < end {
-        return Ok(HeaderRead::Needs(end));
+    let layout = Layout::of(start, rules.limits)?;
+    if (start.len() as u64) < layout.header_end {
+        return Ok(HeaderRead::Needs(layout.header_end));
     }
-    Ok(HeaderRead::Whole(check_header(start, limits)?.header))
+    Ok(HeaderRead::Whole(check_header(start, rules)?.header))
+}
+
+/// How long the trailer of a blob is that begins with these bytes, as far as they tell.
+pub(crate) fn trailer_len(start: &[u8]) -> usize {
+    let version = start.get(8..10).map_or(PLAIN, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+    if version == SIGNED { SIGNED_TRAILER_LEN } else { PLAIN_TRAILER_LEN }
 }
 
 /// What the two ends of a blob say, the payload unseen.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Ends<'a> {
     pub(crate) header: &'a [u8],
-    pub(crate) header_checksum: u64,
     /// Where in the blob the payload begins.
     pub(crate) payload_start: u64,
-    pub(crate) payload_len: u64,
-    /// What the payload must have.
-    pub(crate) payload_checksum: u64,
+    pub(crate) payload: Expected,
+    /// How its chunks are sealed, if it is a stream.
+    pub(crate) chunks: Chunks,
+    mac: Option<crate::digest::Mac>,
+}
+
+impl Ends<'_> {
+    /// To be fed with the payload. Without `verify` it shows what is signed alone.
+    pub(crate) fn proof(&self, verify: bool) -> Proof {
+        Proof::of(verify, self.mac.clone())
+    }
 }
 
 /// Checks a blob of `len` bytes by its two ends: they belong together, and the payload between them has its length.
-/// Whether it has its checksum is for the caller to find out.
+/// Whether it has its checksum and its tag is for the caller to find out.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn open_ends<'a>(start: &'a [u8], end: &[u8], len: u64, limits: &Limits) -> Result<Ends<'a>> {
-    let head = check_header(start, limits)?;
-    let payload_len = len.checked_sub((head.end + TRAILER_LEN) as u64).filter(|_| end.len() == TRAILER_LEN);
+pub(crate) fn open_ends<'a>(start: &'a [u8], end: &[u8], len: u64, rules: Rules<'_>) -> Result<Ends<'a>> {
+    let head = check_header(start, rules)?;
+    let around = (head.end + head.trailer_len()) as u64;
+    let payload_len = len.checked_sub(around).filter(|_| end.len() == head.trailer_len());
     let payload_len = payload_len.ok_or_else(|| damaged("is cut off before the trailer ends"))?;
-    let payload_checksum = read_u64(&end[8..16]);
-    check_trailer(end, head.checksum, payload_len, payload_checksum)?;
-    let payload_start = head.end as u64;
-    Ok(Ends { header: head.header, header_checksum: head.checksum, payload_start, payload_len, payload_checksum })
+    let payload = check_trailer(end, &head, payload_len)?;
+    let signature = head.signature.as_ref();
+    Ok(Ends {
+        header: head.header,
+        payload_start: head.end as u64,
+        payload,
+        chunks: Chunks::of(head.checksum, signature, rules.signing),
+        mac: payload_mac(rules, signature),
+    })
+}
+
+/// Whether a payload is what its trailer says.
+///
+/// # Errors
+/// `Integrity` if it is not.
+pub(crate) fn check_payload(proof: &Proof, expected: &Expected) -> Result<()> {
+    if proof.shows(expected) { Ok(()) } else { Err(damaged("has a damaged payload")) }
 }
 
 struct Head<'a> {
     header: &'a [u8],
     checksum: u64,
+    signature: Option<Signature>,
     /// Where the payload begins.
     end: usize,
 }
 
-fn check_header<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Head<'a>> {
+impl Head<'_> {
+    fn trailer_len(&self) -> usize {
+        if self.signature.is_some() { SIGNED_TRAILER_LEN } else { PLAIN_TRAILER_LEN }
+    }
+}
+
+/// Where the parts of a header are, by what the fixed part says.
+struct Layout {
+    is_signed: bool,
+    /// Where the header with its checksum and signature ends.
+    header_end: u64,
+}
+
+impl Layout {
+    fn of(bytes: &[u8], limits: &Limits) -> Result<Self> {
+        if bytes[..MAGIC.len()] != MAGIC {
+            return Err(damaged("does not begin as a blob does"));
+        }
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        if version != PLAIN && version != SIGNED {
+            let known = format!("this version of cacheness reads {PLAIN} and {SIGNED}");
+            return Err(damaged(&format!("has format version {version}, and {known}")));
+        }
+        let len = u64::from(u32::from_le_bytes([bytes[10], bytes[11], bytes[12], bytes[13]]));
+        // It may have been written within wider limits.
+        let longest = max_header(limits).max(LONGEST_HEADER);
+        if len > longest {
+            return Err(damaged(&format!("claims a header of {len} bytes, and none has more than {longest}")));
+        }
+        let is_signed = version == SIGNED;
+        let signature_len = if is_signed { SIGNATURE_LEN } else { 0 };
+        Ok(Self { is_signed, header_end: len + (FIXED_LEN + CHECKSUM_LEN + signature_len) as u64 })
+    }
+}
+
+fn check_header<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Result<Head<'a>> {
     if bytes.len() < FIXED_LEN {
         return Err(damaged("is cut off before the header begins"));
     }
-    let end = header_end(bytes, limits)?;
-    let Some(end) = usize::try_from(end).ok().filter(|end| *end <= bytes.len()) else {
+    let layout = Layout::of(bytes, rules.limits)?;
+    let Some(end) = usize::try_from(layout.header_end).ok().filter(|end| *end <= bytes.len()) else {
         return Err(damaged("is cut off before the header ends"));
     };
-    let (covered, found) = bytes[..end].split_at(end - CHECKSUM_LEN);
-    let expected = checksum(covered);
-    if read_u64(found) != expected {
+    let (rest, signature) = match bytes[..end].split_last_chunk::<SIGNATURE_LEN>().filter(|_| layout.is_signed) {
+        Some((rest, signature)) => (rest, Some(Signature::from_bytes(signature))),
+        None => (&bytes[..end], None),
+    };
+    let (covered, found) = rest.split_at(rest.len() - CHECKSUM_LEN);
+    let checksum = checksum(covered);
+    if read_u64(found) != checksum {
         return Err(damaged("has a damaged header"));
     }
-    Ok(Head { header: &covered[FIXED_LEN..], checksum: expected, end })
+    let believed = rules.signing.check(Purpose::Header, &[covered], signature.as_ref());
+    believed.map_err(|distrust: Distrust| distrust.of("a blob"))?;
+    Ok(Head { header: &covered[FIXED_LEN..], checksum, signature, end })
 }
 
-/// Where the header and its checksum end, by what the fixed part says.
-fn header_end(bytes: &[u8], limits: &Limits) -> Result<u64> {
-    if bytes[..MAGIC.len()] != MAGIC {
-        return Err(damaged("does not begin as a blob does"));
+/// What a trailer says of the payload, if it belongs to this header.
+fn check_trailer(found: &[u8], head: &Head<'_>, payload_len: u64) -> Result<Expected> {
+    let (claimed, checksum) = (read_u64(&found[..8]), read_u64(&found[8..16]));
+    let tag = found[16..].first_chunk::<TAG_LEN>().copied().filter(|_| head.signature.is_some());
+    if claimed != payload_len {
+        return Err(damaged(&format!("has {payload_len} bytes of payload where its trailer says {claimed}")));
     }
-    let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-    if version != VERSION {
-        return Err(damaged(&format!("has format version {version}, and this version of cacheness reads {VERSION}")));
+    let expected = Expected { len: payload_len, checksum, tag };
+    if found != expected.to_trailer(head.checksum) {
+        return Err(damaged("has a damaged trailer, or that of another blob"));
     }
-    let len = u64::from(u32::from_le_bytes([bytes[10], bytes[11], bytes[12], bytes[13]]));
-    // It may have been written within wider limits.
-    let longest = max_header(limits).max(LONGEST_HEADER);
-    if len > longest {
-        return Err(damaged(&format!("claims a header of {len} bytes, and none has more than {longest}")));
-    }
-    Ok(len + (FIXED_LEN + CHECKSUM_LEN) as u64)
-}
-
-fn check_trailer(found: &[u8], header_checksum: u64, payload_len: u64, payload_checksum: u64) -> Result<()> {
-    let expected = trailer(header_checksum, payload_len, payload_checksum);
-    if found == expected {
-        return Ok(());
-    }
-    Err(if found[..8] != expected[..8] {
-        let claimed = read_u64(&found[..8]);
-        damaged(&format!("has {payload_len} bytes of payload where its trailer says {claimed}"))
-    } else if found[8..16] != expected[8..16] {
-        damaged("has a damaged payload")
-    } else {
-        damaged("has a damaged trailer, or that of another blob")
-    })
+    Ok(expected)
 }
 
 fn read_u64(bytes: &[u8]) -> u64 {

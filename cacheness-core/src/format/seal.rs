@@ -1,16 +1,17 @@
 //! Putting an envelope around a header and a payload.
 
-use super::{CHECKSUM_LEN, FIXED_LEN, MAGIC, TRAILER_LEN, VERSION, max_header, trailer};
-use crate::digest::checksum;
+use super::{CHECKSUM_LEN, Chunks, Expected, FIXED_LEN, MAGIC, PLAIN, Proof, Rules, SIGNED, max_header};
+use crate::digest::{Mac, checksum};
 use crate::parts::Parts;
-use crate::{CacheError, ErrorKind, Limits, Result};
+use crate::secret::{Purpose, SIGNATURE_LEN, Signature};
+use crate::{CacheError, ErrorKind, Result};
 
 /// A sealed blob, in the parts to be written one after the other. The payload is not copied.
 #[derive(Debug)]
 pub(crate) struct Envelope<'a> {
     start: Vec<u8>,
     payload: [&'a [u8]; 2],
-    trailer: [u8; TRAILER_LEN],
+    trailer: Vec<u8>,
 }
 
 impl Envelope<'_> {
@@ -32,8 +33,8 @@ impl Envelope<'_> {
 /// # Errors
 /// `Limit` when one of them is longer than [`open`](super::open) would accept.
 #[cfg(any(test, feature = "archive"))]
-pub(crate) fn seal<'a>(header: &[u8], payload: &'a [u8], limits: &Limits) -> Result<Envelope<'a>> {
-    envelope(header, [payload, &[]], checksum(payload), limits)
+pub(crate) fn seal<'a>(header: &[u8], payload: &'a [u8], rules: Rules<'_>) -> Result<Envelope<'a>> {
+    envelope(header, [payload, &[]], checksum(payload), rules)
 }
 
 /// Seals a header and a payload whose checksum is known.
@@ -44,18 +45,20 @@ pub(crate) fn seal_summed<'a>(
     header: &[u8],
     payload: &'a Parts<'_>,
     checksum: u64,
-    limits: &Limits,
+    rules: Rules<'_>,
 ) -> Result<Envelope<'a>> {
-    envelope(header, payload.pieces(), checksum, limits)
+    envelope(header, payload.pieces(), checksum, rules)
 }
 
-fn envelope<'a>(header: &[u8], payload: [&'a [u8]; 2], checksum: u64, limits: &Limits) -> Result<Envelope<'a>> {
+fn envelope<'a>(header: &[u8], payload: [&'a [u8]; 2], checksum: u64, rules: Rules<'_>) -> Result<Envelope<'a>> {
     let len = payload.iter().map(|piece| piece.len()).sum();
-    if len as u64 > limits.max_value_bytes {
-        return Err(too_long("payload", len, limits.max_value_bytes));
+    if len as u64 > rules.limits.max_value_bytes {
+        return Err(too_long("payload", len, rules.limits.max_value_bytes));
     }
-    let start = Start::of(header, limits)?;
-    let trailer = start.trailer(len as u64, checksum);
+    let start = Start::of(header, rules)?;
+    let mut proof = Proof::of(false, start.payload_mac.clone());
+    payload.iter().for_each(|piece| proof.update(piece));
+    let trailer = start.trailer(Expected { checksum, ..proof.found() });
     Ok(Envelope { start: start.bytes, payload, trailer })
 }
 
@@ -64,6 +67,9 @@ fn envelope<'a>(header: &[u8], payload: [&'a [u8]; 2], checksum: u64, limits: &L
 pub(crate) struct Start {
     bytes: Vec<u8>,
     checksum: u64,
+    /// The tag of the payload, begun with that of the header.
+    payload_mac: Option<Mac>,
+    chunks: Chunks,
 }
 
 impl Start {
@@ -71,17 +77,26 @@ impl Start {
     ///
     /// # Errors
     /// `Limit` when it is longer than [`open`](super::open) would accept.
-    pub(crate) fn of(header: &[u8], limits: &Limits) -> Result<Self> {
-        let header_len = u32::try_from(header.len()).ok().filter(|len| u64::from(*len) <= max_header(limits));
-        let header_len = header_len.ok_or_else(|| too_long("header", header.len(), max_header(limits)))?;
-        let mut bytes = Vec::with_capacity(FIXED_LEN + header.len() + CHECKSUM_LEN);
+    pub(crate) fn of(header: &[u8], rules: Rules<'_>) -> Result<Self> {
+        let longest = max_header(rules.limits);
+        let header_len = u32::try_from(header.len()).ok().filter(|len| u64::from(*len) <= longest);
+        let header_len = header_len.ok_or_else(|| too_long("header", header.len(), longest))?;
+        let version = if rules.signing.is_on() { SIGNED } else { PLAIN };
+        let mut bytes = Vec::with_capacity(FIXED_LEN + header.len() + CHECKSUM_LEN + SIGNATURE_LEN);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&version.to_le_bytes());
         bytes.extend_from_slice(&header_len.to_le_bytes());
         bytes.extend_from_slice(header);
         let checksum = checksum(&bytes);
+        let signature = rules.signing.sign(Purpose::Header, &[&bytes]);
         bytes.extend_from_slice(&checksum.to_le_bytes());
-        Ok(Self { bytes, checksum })
+        bytes.extend(signature.iter().flat_map(|signature| signature.to_bytes()));
+        Ok(Self {
+            bytes,
+            checksum,
+            payload_mac: payload_mac(rules, signature.as_ref()),
+            chunks: Chunks::of(checksum, signature.as_ref(), rules.signing),
+        })
     }
 
     /// What to write first.
@@ -89,15 +104,27 @@ impl Start {
         &self.bytes
     }
 
-    /// Checksum of the header, which differs from blob to blob.
-    pub(crate) fn checksum(&self) -> u64 {
-        self.checksum
+    /// How the chunks of a stream behind this header are sealed.
+    pub(crate) fn chunks(&self) -> &Chunks {
+        &self.chunks
     }
 
-    /// What to write after the payload.
-    pub(crate) fn trailer(&self, payload_len: u64, payload_checksum: u64) -> [u8; TRAILER_LEN] {
-        trailer(self.checksum, payload_len, payload_checksum)
+    /// To be fed with the payload.
+    pub(crate) fn proof(&self) -> Proof {
+        Proof::of(true, self.payload_mac.clone())
     }
+
+    /// What to write after a payload.
+    pub(crate) fn trailer(&self, payload: Expected) -> Vec<u8> {
+        payload.to_trailer(self.checksum)
+    }
+}
+
+/// The tag of a payload, begun with that of its header; none if it has none, or none is asked for.
+pub(super) fn payload_mac(rules: Rules<'_>, header: Option<&Signature>) -> Option<Mac> {
+    let mut mac = rules.signing.begin_as(Purpose::Payload, header)?;
+    mac.update(&header?.tag);
+    Some(mac)
 }
 
 fn too_long(part: &str, len: usize, max: u64) -> CacheError {

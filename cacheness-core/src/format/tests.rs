@@ -2,12 +2,17 @@ use proptest::prelude::*;
 
 use super::open::Opened;
 use super::*;
+use crate::digest::checksum;
+use crate::secret::{Distrust, SigningKey};
 use crate::{CacheError, Result};
 
 const LIMITS: Limits = Limits::DEFAULT;
+const RULES: Rules<'_> = Rules::unsigned(&LIMITS);
+/// What a plain envelope adds.
+const OVERHEAD: usize = 46;
 
 fn sealed(header: &[u8], payload: &[u8]) -> Vec<u8> {
-    let envelope = seal(header, payload, &LIMITS).unwrap();
+    let envelope = seal(header, payload, RULES).unwrap();
     let bytes = envelope.parts().concat();
     assert_eq!(envelope.len(), bytes.len() as u64);
     bytes
@@ -32,8 +37,8 @@ fn damage<T: std::fmt::Debug>(result: Result<T>, context: &str) -> CacheError {
 fn what_was_sealed_is_what_is_opened() {
     for (header, payload) in [(&b""[..], &b""[..]), (b"h", b""), (b"", b"p"), (b"head", &[7; 100_000])] {
         let bytes = sealed(header, payload);
-        assert_eq!(open(&bytes, &LIMITS).unwrap(), Opened { header, payload });
-        assert_eq!(bytes.len() as u64, OVERHEAD + (header.len() + payload.len()) as u64);
+        assert_eq!(open(&bytes, RULES).unwrap(), Opened { header, payload });
+        assert_eq!(bytes.len(), OVERHEAD + header.len() + payload.len());
     }
 }
 
@@ -41,24 +46,27 @@ fn what_was_sealed_is_what_is_opened() {
 fn the_ends_of_a_blob_tell_what_is_between_them_and_any_damage_to_them_is_found() {
     let good = sample();
     let (start, end) = (&good[..76], &good[276..]);
-    let ends = open_ends(start, end, 300, &LIMITS).unwrap();
-    assert_eq!((ends.header, ends.payload_start, ends.payload_len), (&good[14..68], 76, 200));
-    assert_eq!(ends.payload_checksum, checksum(&good[76..276]));
+    let ends = open_ends(start, end, 300, RULES).unwrap();
+    assert_eq!((ends.header, ends.payload_start), (&good[14..68], 76));
+    let payload = Expected { len: 200, checksum: checksum(&good[76..276]), tag: None };
+    assert_eq!(ends.payload, payload);
     for bit in 0..100 * 8 {
         let mut bytes = [start, end].concat();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        damage(open_ends(&bytes[..76], &bytes[76..], 300, &LIMITS), &format!("bit {bit}"));
+        damage(open_ends(&bytes[..76], &bytes[76..], 300, RULES), &format!("bit {bit}"));
     }
     for len in [0, 99, 100, 299, 301] {
-        damage(open_ends(start, end, len, &LIMITS), &format!("{len} bytes"));
+        damage(open_ends(start, end, len, RULES), &format!("{len} bytes"));
     }
-    damage(open_ends(start, &end[1..], 300, &LIMITS), "a short end");
+    damage(open_ends(start, &end[1..], 300, RULES), "a short end");
 }
 
 #[test]
 fn a_blob_whose_payload_came_in_pieces_is_the_same_blob() {
-    let start = Start::of(b"header", &LIMITS).unwrap();
-    let pieces = [start.bytes(), b"the ", b"payload", &start.trailer(11, checksum(b"the payload"))].concat();
+    let start = Start::of(b"header", RULES).unwrap();
+    let mut proof = start.proof();
+    [&b"the "[..], b"payload"].iter().for_each(|piece| proof.update(piece));
+    let pieces = [start.bytes(), b"the ", b"payload", &start.trailer(proof.found())].concat();
     assert_eq!(pieces, sealed(b"header", b"the payload"));
 }
 
@@ -76,7 +84,7 @@ fn the_bytes_of_version_1_are_pinned() {
     ]
     .concat();
     assert_eq!(sealed(b"header", b"the payload"), golden);
-    assert_eq!(open(&golden, &LIMITS).unwrap(), Opened { header: b"header", payload: b"the payload" });
+    assert_eq!(open(&golden, RULES).unwrap(), Opened { header: b"header", payload: b"the payload" });
 }
 
 const GOLDEN_HEADER_CHECKSUM: u64 = 0xe77a_9ae8_bea2_ee85;
@@ -89,7 +97,7 @@ fn every_flipped_bit_is_found() {
     for bit in 0..good.len() * 8 {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        damage(open(&bytes, &LIMITS), &format!("bit {bit}"));
+        damage(open(&bytes, RULES), &format!("bit {bit}"));
     }
 }
 
@@ -97,20 +105,20 @@ fn every_flipped_bit_is_found() {
 fn every_truncation_appended_byte_and_doubled_file_is_found() {
     let good = sample();
     for len in 0..good.len() {
-        damage(open(&good[..len], &LIMITS), &format!("{len} bytes"));
+        damage(open(&good[..len], RULES), &format!("{len} bytes"));
     }
     for byte in 0..=255 {
-        damage(open(&[good.as_slice(), &[byte]].concat(), &LIMITS), "an appended byte");
+        damage(open(&[good.as_slice(), &[byte]].concat(), RULES), "an appended byte");
     }
-    damage(open(&good.repeat(2), &LIMITS), "a doubled file");
-    damage(open(&vec![0; good.len()], &LIMITS), "zeros");
+    damage(open(&good.repeat(2), RULES), "a doubled file");
+    damage(open(&vec![0; good.len()], RULES), "zeros");
 }
 
 #[test]
 fn the_payload_of_another_blob_is_found_behind_this_header() {
     let (one, other) = (sealed(b"header one", b"payload"), sealed(b"header two", b"payload"));
     let spliced = [&one[..one.len() - 31], &other[other.len() - 31..]].concat();
-    let error = damage(open(&spliced, &LIMITS), "spliced");
+    let error = damage(open(&spliced, RULES), "spliced");
     assert!(error.to_string().contains("another blob"), "{error}");
 }
 
@@ -125,12 +133,12 @@ fn the_error_names_the_damaged_part() {
         (70, "damaged header"),
         (100, "damaged payload"),
         (276, "200 bytes of payload"),
-        (284, "damaged payload"),
+        (284, "damaged trailer"),
         (299, "damaged trailer"),
     ] {
         let mut bytes = good.clone();
         bytes[at] ^= if at == 8 { 1 } else { 0x80 };
-        let error = damage(open(&bytes, &LIMITS), part);
+        let error = damage(open(&bytes, RULES), part);
         assert!(error.to_string().contains(part), "byte {at}: {error}");
     }
 }
@@ -139,8 +147,8 @@ fn the_error_names_the_damaged_part() {
 fn another_format_version_is_told_apart_from_damage() {
     let mut bytes = sample();
     bytes[8..10].copy_from_slice(&513u16.to_le_bytes());
-    let error = damage(open(&bytes, &LIMITS), "version");
-    assert!(error.to_string().contains("format version 513") && error.to_string().contains("reads 1"), "{error}");
+    let error = damage(open(&bytes, RULES), "version");
+    assert!(error.to_string().contains("format version 513") && error.to_string().contains("reads 1 and 2"), "{error}");
 }
 
 #[test]
@@ -148,7 +156,7 @@ fn a_header_is_read_from_the_start_of_a_file_alone() {
     let good = sample();
     let end = 14 + 54 + 8;
     for len in 0..good.len() {
-        let read = open_header(&good[..len], &LIMITS).unwrap();
+        let read = open_header(&good[..len], RULES).unwrap();
         match len {
             0..14 => assert_eq!(read, HeaderRead::Needs(14)),
             14..76 => assert_eq!(read, HeaderRead::Needs(end)),
@@ -158,7 +166,7 @@ fn a_header_is_read_from_the_start_of_a_file_alone() {
     for bit in 0..end * 8 {
         let mut bytes = good.clone();
         bytes[bit as usize / 8] ^= 1 << (bit % 8);
-        match open_header(&bytes, &LIMITS) {
+        match open_header(&bytes, RULES) {
             // A length that grew can ask for more than there is: then the file is cut off.
             Ok(HeaderRead::Needs(more)) => assert!(more > bytes.len() as u64, "bit {bit}"),
             other => drop(damage(other, &format!("bit {bit}"))),
@@ -169,17 +177,17 @@ fn a_header_is_read_from_the_start_of_a_file_alone() {
 #[test]
 fn who_trusts_the_payload_still_sees_every_other_bit() {
     let good = sample();
-    let opened = open(&good, &LIMITS).unwrap();
-    assert_eq!(open_trusting(&good, &LIMITS).unwrap(), opened);
-    let (start, len) = (good.len() - opened.payload.len() - TRAILER_LEN, opened.payload.len());
+    let opened = open(&good, RULES).unwrap();
+    assert_eq!(open_trusting(&good, RULES).unwrap(), opened);
+    let (start, len) = (good.len() - opened.payload.len() - PLAIN_TRAILER_LEN, opened.payload.len());
     for bit in 0..good.len() * 8 {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let in_payload = (start..start + len).contains(&(bit / 8));
-        assert_eq!(open_trusting(&bytes, &LIMITS).is_ok(), in_payload, "bit {bit}");
+        assert_eq!(open_trusting(&bytes, RULES).is_ok(), in_payload, "bit {bit}");
     }
     for len in 0..good.len() {
-        assert!(open_trusting(&good[..len], &LIMITS).is_err(), "cut at {len}");
+        assert!(open_trusting(&good[..len], RULES).is_err(), "cut at {len}");
     }
 }
 
@@ -187,25 +195,132 @@ fn who_trusts_the_payload_still_sees_every_other_bit() {
 fn what_is_over_the_limits_is_neither_sealed_nor_opened() {
     let mut tight = LIMITS;
     tight.max_value_bytes = 10;
-    assert!(seal(b"", &[0; 11], &tight).unwrap_err().is_limit());
-    assert!(open(&sealed(b"", &[0; 11]), &tight).unwrap_err().is_limit());
-    assert_eq!(open(&sealed(b"", &[0; 10]), &tight).unwrap().payload, [0; 10]);
+    assert!(seal(b"", &[0; 11], Rules::unsigned(&tight)).unwrap_err().is_limit());
+    assert!(open(&sealed(b"", &[0; 11]), Rules::unsigned(&tight)).unwrap_err().is_limit());
+    assert_eq!(open(&sealed(b"", &[0; 10]), Rules::unsigned(&tight)).unwrap().payload, [0; 10]);
     tight.max_header_bytes = 0;
     let header = vec![0; HEADER_ROOM as usize + 1];
-    assert!(seal(&header, b"", &tight).unwrap_err().is_limit());
-    assert_eq!(open(&sealed(&header, b""), &tight).unwrap().header, header, "it was written within wider limits");
+    assert!(seal(&header, b"", Rules::unsigned(&tight)).unwrap_err().is_limit());
+    assert_eq!(
+        open(&sealed(&header, b""), Rules::unsigned(&tight)).unwrap().header,
+        header,
+        "it was written within wider limits"
+    );
     let mut forged = sealed(&header, b"");
     forged[10..14].copy_from_slice(&u32::MAX.to_le_bytes());
-    damage(open(&forged, &tight), "header over every limit");
-    assert!(seal(&header[1..], b"", &tight).is_ok());
+    damage(open(&forged, Rules::unsigned(&tight)), "header over every limit");
+    assert!(seal(&header[1..], b"", Rules::unsigned(&tight)).is_ok());
 }
+
+fn signing(byte: u8) -> Signing {
+    Signing::with(SigningKey::from_bytes([byte; 32]), [])
+}
+
+fn sealed_by(signing: &Signing, header: &[u8], payload: &[u8]) -> Vec<u8> {
+    seal(header, payload, Rules { limits: &LIMITS, signing }).unwrap().parts().concat()
+}
+
+/// Puts the checksums right that somebody without the key can put right.
+fn with_right_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
+    let header_len = u32::from_le_bytes([bytes[10], bytes[11], bytes[12], bytes[13]]) as usize;
+    let header_end = FIXED_LEN + header_len;
+    let header_sum = checksum(&bytes[..header_end]);
+    bytes[header_end..header_end + 8].copy_from_slice(&header_sum.to_le_bytes());
+    let (start, end) = (header_end + 8 + SIGNATURE_LEN, bytes.len() - SIGNED_TRAILER_LEN);
+    let tag = *bytes[end + 16..].first_chunk().unwrap();
+    let payload = Expected { len: (end - start) as u64, checksum: checksum(&bytes[start..end]), tag: Some(tag) };
+    bytes[end..].copy_from_slice(&payload.to_trailer(header_sum));
+    bytes
+}
+
+#[test]
+fn a_signed_blob_is_opened_by_who_has_the_key_and_by_who_asks_for_none() {
+    let ours = signing(1);
+    let bytes = sealed_by(&ours, b"header", b"the payload");
+    for signing in
+        [&ours, &Signing::OFF, &Signing::with(SigningKey::from_bytes([2; 32]), [SigningKey::from_bytes([1; 32])])]
+    {
+        let rules = Rules { limits: &LIMITS, signing };
+        assert_eq!(open(&bytes, rules).unwrap(), Opened { header: b"header", payload: b"the payload" });
+        assert_eq!(open_header(&bytes, rules).unwrap(), HeaderRead::Whole(b"header"));
+    }
+    let theirs = signing(2);
+    let error = damage(open(&bytes, Rules { limits: &LIMITS, signing: &theirs }), "another key");
+    assert!(Distrust::is_behind(&error), "{error}");
+}
+
+#[test]
+fn a_blob_that_is_not_signed_is_believed_only_where_that_is_accepted() {
+    let plain = sealed(b"header", b"payload");
+    let strict = signing(1);
+    let error = damage(open(&plain, Rules { limits: &LIMITS, signing: &strict }), "unsigned");
+    assert!(Distrust::is_behind(&error) && error.to_string().contains("not signed"), "{error}");
+    let lenient = strict.accepting_unsigned(true);
+    assert!(open(&plain, Rules { limits: &LIMITS, signing: &lenient }).is_ok());
+}
+
+#[test]
+fn no_flipped_bit_of_a_signed_blob_is_believed_whatever_the_checksums_say() {
+    let ours = signing(1);
+    let rules = Rules { limits: &LIMITS, signing: &ours };
+    let good = sealed_by(&ours, b"a header", &[7; 100]);
+    for bit in 14 * 8..good.len() * 8 {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        for bytes in [bytes.clone(), with_right_checksums(bytes)] {
+            if bytes != good {
+                damage(open(&bytes, rules), &format!("bit {bit}"));
+                damage(open_trusting(&bytes, rules), &format!("bit {bit}, without a look at checksums"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_payload_of_another_signed_blob_is_not_believed_behind_this_header() {
+    let ours = signing(1);
+    let [one, other] = [b"header one", b"header two"].map(|header| sealed_by(&ours, header, b"payload"));
+    let payload_len = b"payload".len() + SIGNED_TRAILER_LEN;
+    let spliced = [&one[..one.len() - payload_len], &other[other.len() - payload_len..]].concat();
+    damage(open(&with_right_checksums(spliced), Rules { limits: &LIMITS, signing: &ours }), "spliced");
+}
+
+#[test]
+fn a_signed_blob_that_came_in_pieces_is_checked_by_its_ends_and_its_pieces() {
+    let ours = signing(1);
+    let rules = Rules { limits: &LIMITS, signing: &ours };
+    let start = Start::of(b"header", rules).unwrap();
+    let mut written = start.proof();
+    written.update(b"the payload");
+    let trailer = start.trailer(written.found());
+    let bytes = [start.bytes(), b"the payload", &trailer].concat();
+    assert_eq!(bytes, sealed_by(&ours, b"header", b"the payload"));
+    assert_eq!(trailer_len(&bytes), trailer.len());
+    let ends = open_ends(start.bytes(), &trailer, bytes.len() as u64, rules).unwrap();
+    for (payload, genuine) in [(b"the payload", true), (b"the pay1oad", false)] {
+        let mut proof = ends.proof(false);
+        proof.update(payload);
+        assert_eq!(proof.shows(&ends.payload), genuine, "also where checksums are not looked at");
+    }
+}
+
+/// A signed file is these bytes, in every later version of this crate.
+#[test]
+fn the_bytes_of_version_2_are_pinned() {
+    let bytes = sealed_by(&signing(1), b"header", b"the payload");
+    assert_eq!(bytes[..20], *b"cnssblob\x02\x00\x06\x00\x00\x00header");
+    assert_eq!(bytes.len(), 20 + 8 + 40 + 11 + 56);
+    assert_eq!(checksum(&bytes), GOLDEN_SIGNED);
+}
+
+const GOLDEN_SIGNED: u64 = 16_800_523_055_866_357_394;
 
 proptest! {
     #[test]
     fn random_bytes_are_never_opened_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        prop_assert!(open(&bytes, &LIMITS).is_err());
-        prop_assert!(open_trusting(&bytes, &LIMITS).is_err());
-        let _ = open_header(&bytes, &LIMITS);
+        prop_assert!(open(&bytes, RULES).is_err());
+        prop_assert!(open_trusting(&bytes, RULES).is_err());
+        let _ = open_header(&bytes, RULES);
     }
 
     #[test]
@@ -223,7 +338,7 @@ proptest! {
             bytes[..10].copy_from_slice(&good[..10]);
         }
         bytes.truncate(len);
-        prop_assert_eq!(open(&bytes, &LIMITS).is_ok(), bytes == good);
-        let _ = open_header(&bytes, &LIMITS);
+        prop_assert_eq!(open(&bytes, RULES).is_ok(), bytes == good);
+        let _ = open_header(&bytes, RULES);
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! | bytes | content |
 //! |---|---|
+//! | 1 and 40, if signed | `S`, and a signature of the index key and of the bytes behind it up to the checksum |
 //! | … | the entry, see `entry/codec.rs` |
 //! | 1 | where the value is: 0 here, 1 in a blob |
 //! | … | the value's stored bytes, or the blob's name in 32 hex digits |
 //! | 8 | checksum of the index key and all bytes before, little endian |
 //!
-//! The checksum covers the key too, so a record that turns up under another key is damaged, not found.
+//! The checksum covers the key too, so a record that turns up under another key is damaged, not found. So does the
+//! signature, which is checked before anything is decoded.
 
 use std::fmt;
 
@@ -15,7 +17,10 @@ use crate::blob_name::BlobName;
 use crate::digest;
 use crate::entry::{self, Core, Entry, IndexKey, Names};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::secret::{Distrust, Purpose, SIGNATURE_LEN, Signature, Signing};
 
+/// What a signed record begins with. No entry does: it begins with the version of its layout.
+const SIGNED: u8 = b'S';
 const INLINE: u8 = 0;
 const IN_BLOB: u8 = 1;
 const CHECKSUM_LEN: usize = 8;
@@ -31,23 +36,31 @@ pub(crate) enum Payload<'a> {
 
 /// A record as the index keeps it: whole, and checked when it came from outside.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Record(Vec<u8>);
+pub(crate) struct Record {
+    bytes: Vec<u8>,
+    distrust: Option<Distrust>,
+}
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Record({} bytes, checksum {:016x})", self.0.len(), self.checksum())
+        write!(f, "Record({} bytes, checksum {:016x})", self.bytes.len(), self.checksum())
     }
 }
 
 impl Record {
-    /// Makes the record of an entry.
+    /// Makes the record of an entry, signed if there is a key.
     ///
     /// # Errors
     /// [`Limit`](ErrorKind::Limit) if the entry's details are larger than `max_details` bytes.
-    pub(crate) fn new(entry: &Entry, payload: &Payload<'_>, max_details: u64) -> Result<Self> {
+    pub(crate) fn new(entry: &Entry, payload: &Payload<'_>, max_details: u64, signing: &Signing) -> Result<Self> {
         let inline = if let Payload::Inline(stored) = payload { stored.len() } else { 0 };
         // Most entries fit, and one that does not makes room for itself.
         let mut bytes = Vec::with_capacity(USUAL_LEN + inline);
+        if signing.is_on() {
+            bytes.push(SIGNED);
+            bytes.extend_from_slice(&[0; SIGNATURE_LEN]);
+        }
+        let start = bytes.len();
         entry::encode(entry, max_details, &mut bytes)?;
         match payload {
             Payload::Inline(stored) => {
@@ -59,39 +72,75 @@ impl Record {
                 bytes.extend_from_slice(name.as_str().as_bytes());
             }
         }
+        let (len, key) = (key_len(&entry.key), &entry.key);
+        if let Some(signature) = signing.sign(Purpose::Record, &signed_parts(&len, key, &bytes[start..])) {
+            bytes[1..start].copy_from_slice(&signature.to_bytes());
+        }
         let sum = checksum(&entry.key, &bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        Ok(Self(bytes))
+        Ok(Self { bytes, distrust: None })
     }
 
-    /// Takes bytes that an index gave back for `key`.
+    /// Takes bytes that an index gave back for `key`. A record that was not written by who has the key is one, too, but
+    /// [not believed](Self::distrust).
     ///
     /// # Errors
     /// [`Integrity`](ErrorKind::Integrity) if they are not what was written under this key.
-    pub(crate) fn from_stored(key: &IndexKey, bytes: Vec<u8>) -> Result<Self> {
-        let record = Self(bytes);
-        match record.parts() {
-            Some((body, sum)) if checksum(key, body) == sum => Ok(record),
-            _ => Err(CacheError::new(ErrorKind::Integrity, format!("the index record of {key} is damaged"))),
+    pub(crate) fn from_stored(key: &IndexKey, bytes: Vec<u8>, signing: &Signing) -> Result<Self> {
+        let mut record = Self { bytes, distrust: None };
+        if !record.sealed().is_some_and(|(covered, sum)| checksum(key, covered) == sum) {
+            return Err(CacheError::new(ErrorKind::Integrity, format!("the index record of {key} is damaged")));
         }
+        if signing.is_on() {
+            let (signature, len) = (record.signature(), key_len(key));
+            let parts = signed_parts(&len, key, record.body());
+            record.distrust = signing.check(Purpose::Record, &parts, signature.as_ref()).err();
+        }
+        Ok(record)
+    }
+
+    /// Why the record is not believed, if it is not: somebody without the key may have written it. Nothing but sizes, times
+    /// and the name of its blob is to be taken from it then.
+    pub(crate) fn distrust(&self) -> Option<Distrust> {
+        self.distrust
+    }
+
+    pub(crate) fn is_believed(&self) -> bool {
+        self.distrust.is_none()
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The checksum that ends the record: it differs when the key, the entry or the value does.
     pub(crate) fn checksum(&self) -> u64 {
-        self.parts().map_or(0, |(_, sum)| sum)
+        self.sealed().map_or(0, |(_, sum)| sum)
     }
 
-    fn parts(&self) -> Option<(&[u8], u64)> {
-        let (body, sum) = self.0.split_last_chunk::<CHECKSUM_LEN>()?;
-        Some((body, u64::from_le_bytes(*sum)))
+    /// What the checksum covers, and the checksum.
+    fn sealed(&self) -> Option<(&[u8], u64)> {
+        let (covered, sum) = self.bytes.split_last_chunk::<CHECKSUM_LEN>()?;
+        Some((covered, u64::from_le_bytes(*sum)))
+    }
+
+    /// The signature, if there is one, and the record without it.
+    fn parts(&self) -> (Option<&[u8; SIGNATURE_LEN]>, &[u8]) {
+        let covered = self.sealed().map_or(&[][..], |(covered, _)| covered);
+        match covered.split_first() {
+            Some((&SIGNED, rest)) => {
+                rest.split_first_chunk().map_or((None, &[][..]), |(signature, body)| (Some(signature), body))
+            }
+            _ => (None, covered),
+        }
+    }
+
+    fn signature(&self) -> Option<Signature> {
+        self.parts().0.map(Signature::from_bytes)
     }
 
     fn body(&self) -> &[u8] {
-        self.parts().map_or(&[], |(body, _)| body)
+        self.parts().1
     }
 
     pub(crate) fn core(&self) -> Result<Core> {
@@ -99,7 +148,9 @@ impl Record {
     }
 
     pub(crate) fn entry(&self) -> Result<Entry> {
-        entry::decode(self.body()).map(|(entry, _)| entry)
+        let (mut entry, _) = entry::decode(self.body())?;
+        entry.signature = self.signature().map(|signature| signature.tag);
+        Ok(entry)
     }
 
     /// The part that decides where an entry stands in the index.
@@ -129,7 +180,7 @@ impl Record {
             Ok((core, Payload::Blob(_))) => core.stored_size,
             _ => 0,
         };
-        self.0.len() as u64 + blob
+        self.bytes.len() as u64 + blob
     }
 
     /// The blob that holds the value, if one does.
@@ -148,6 +199,15 @@ fn parse_name(bytes: &[u8]) -> Result<BlobName> {
     BlobName::parse(text)
 }
 
+/// What a signature covers: the length of the key tells where the key ends.
+fn signed_parts<'a>(key_len: &'a [u8; 8], key: &'a IndexKey, body: &'a [u8]) -> [&'a [u8]; 3] {
+    [key_len, key.as_bytes(), body]
+}
+
+fn key_len(key: &IndexKey) -> [u8; 8] {
+    (key.as_bytes().len() as u64).to_le_bytes()
+}
+
 fn checksum(key: &IndexKey, body: &[u8]) -> u64 {
     digest::checksum_within(key.as_bytes(), body)
 }
@@ -160,25 +220,26 @@ pub(super) mod tests {
     use crate::clock::Timestamp;
     use crate::entry::{Details, sample};
     use crate::key::ToKey;
+    use crate::secret::SigningKey;
 
     pub(in crate::metadata) fn entry_of(key: &str, created: i64, ttl: Option<u64>) -> Entry {
         let created_at = Timestamp::from_micros(created);
         let ttl = ttl.map(Duration::from_micros);
         let core = Core { raw_size: 5, stored_size: 5, checksum: 3, ..sample::core(created_at, ttl) };
         let details = Details { function: Some("f".into()), ..Details::default() };
-        Entry { key: IndexKey::of(&key.to_key().unwrap()), core, details, accessed_at: None }
+        Entry { key: IndexKey::of(&key.to_key().unwrap()), core, details, accessed_at: None, signature: None }
     }
 
     pub(in crate::metadata) fn record_of(key: &str, created: i64, ttl: Option<u64>) -> (IndexKey, Record) {
         let entry = entry_of(key, created, ttl);
-        (entry.key.clone(), Record::new(&entry, &Payload::Inline(b"value"), 1 << 20).unwrap())
+        (entry.key.clone(), Record::new(&entry, &Payload::Inline(b"value"), 1 << 20, Signing::off()).unwrap())
     }
 
     #[test]
     fn a_record_gives_back_its_entry_and_its_value() {
         let entry = entry_of("k", 10, Some(20));
-        let record = Record::new(&entry, &Payload::Inline(b"value"), 1000).unwrap();
-        let record = Record::from_stored(&entry.key, record.as_bytes().to_vec()).unwrap();
+        let record = Record::new(&entry, &Payload::Inline(b"value"), 1000, Signing::off()).unwrap();
+        let record = Record::from_stored(&entry.key, record.as_bytes().to_vec(), Signing::off()).unwrap();
         assert_eq!(record.entry().unwrap(), entry);
         assert_eq!(record.core_and_payload().unwrap(), (entry.core, Payload::Inline(b"value")));
     }
@@ -187,7 +248,7 @@ pub(super) mod tests {
     fn a_record_names_its_blob() {
         let name = BlobName::unique();
         let entry = entry_of("k", 10, None);
-        let record = Record::new(&entry, &Payload::Blob(name.clone()), 1000).unwrap();
+        let record = Record::new(&entry, &Payload::Blob(name.clone()), 1000, Signing::off()).unwrap();
         assert_eq!(record.blob(), Some(name));
     }
 
@@ -197,17 +258,76 @@ pub(super) mod tests {
         for bit in 0..record.as_bytes().len() * 8 {
             let mut bytes = record.as_bytes().to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Record::from_stored(&key, bytes).is_err(), "bit {bit}");
+            assert!(Record::from_stored(&key, bytes, Signing::off()).is_err(), "bit {bit}");
         }
         for len in 0..record.as_bytes().len() {
-            assert!(Record::from_stored(&key, record.as_bytes()[..len].to_vec()).is_err(), "cut at {len}");
+            assert!(
+                Record::from_stored(&key, record.as_bytes()[..len].to_vec(), Signing::off()).is_err(),
+                "cut at {len}"
+            );
         }
+    }
+
+    fn signing(byte: u8) -> Signing {
+        Signing::with(SigningKey::from_bytes([byte; 32]), [])
+    }
+
+    fn signed_by(signing: &Signing) -> (IndexKey, Record) {
+        let entry = entry_of("k", 10, Some(20));
+        (entry.key.clone(), Record::new(&entry, &Payload::Inline(b"value"), 1000, signing).unwrap())
+    }
+
+    #[test]
+    fn a_signed_record_is_believed_by_who_has_the_key_and_by_who_asks_for_none() {
+        let ours = signing(1);
+        let (key, record) = signed_by(&ours);
+        for (signing, believed) in [(&ours, true), (&Signing::OFF, true), (&signing(2), false)] {
+            let stored = Record::from_stored(&key, record.as_bytes().to_vec(), signing).unwrap();
+            assert_eq!(stored.is_believed(), believed);
+            assert_eq!(
+                stored.payload().unwrap(),
+                Payload::Inline(b"value"),
+                "who may not be believed can be looked at"
+            );
+        }
+        let signature = record.entry().unwrap().entry_signature().unwrap();
+        assert_eq!(signature.len(), 64);
+        assert_ne!(signed_by(&signing(2)).1.entry().unwrap().entry_signature(), Some(signature));
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_signed_record_is_believed_whatever_its_checksum_says() {
+        let ours = signing(1);
+        let (key, record) = signed_by(&ours);
+        let covered = record.as_bytes().len() - CHECKSUM_LEN;
+        for bit in 0..covered * 8 {
+            let mut bytes = record.as_bytes()[..covered].to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let sum = checksum(&key, &bytes);
+            bytes.extend_from_slice(&sum.to_le_bytes());
+            assert!(!Record::from_stored(&key, bytes, &ours).unwrap().is_believed(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_signature_does_not_move_to_another_key_and_its_removal_is_noticed() {
+        let ours = signing(1);
+        let (_, record) = signed_by(&ours);
+        let other = IndexKey::of(&"other".to_key().unwrap());
+        let with_sum = |mut bytes: Vec<u8>| {
+            let sum = checksum(&other, &bytes);
+            bytes.extend_from_slice(&sum.to_le_bytes());
+            Record::from_stored(&other, bytes, &ours).unwrap().distrust()
+        };
+        let (covered, _) = record.as_bytes().split_last_chunk::<CHECKSUM_LEN>().unwrap();
+        assert_eq!(with_sum(covered.to_vec()), Some(Distrust::Forged));
+        assert_eq!(with_sum(covered[1 + SIGNATURE_LEN..].to_vec()), Some(Distrust::Unsigned));
     }
 
     #[test]
     fn a_record_under_another_key_is_damaged() {
         let (_, record) = record_of("k", 10, None);
         let (other, _) = record_of("other", 10, None);
-        assert!(Record::from_stored(&other, record.as_bytes().to_vec()).unwrap_err().is_integrity());
+        assert!(Record::from_stored(&other, record.as_bytes().to_vec(), Signing::off()).unwrap_err().is_integrity());
     }
 }

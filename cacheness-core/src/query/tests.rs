@@ -30,6 +30,7 @@ fn entry() -> Entry {
             ..Details::default()
         },
         accessed_at: None,
+        signature: None,
     }
 }
 

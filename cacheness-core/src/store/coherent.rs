@@ -172,6 +172,7 @@ mod tests {
     use crate::entry::sample;
     use crate::memory::Keep;
     use crate::metadata::{Payload, Watched};
+    use crate::secret::Signing;
 
     #[test]
     fn what_an_index_has_lost_when_it_was_rebuilt_is_not_in_memory_any_more() {
@@ -180,7 +181,9 @@ mod tests {
         let coherent = Coherent::new(index.clone(), Arc::clone(&memory));
         let (key, now) = ("one".to_key().unwrap(), Timestamp::from_micros(1));
         let entry = sample::entry("one");
-        coherent.put(&entry.key, &Record::new(&entry, &Payload::Inline(&[7]), 1 << 16).unwrap()).unwrap();
+        coherent
+            .put(&entry.key, &Record::new(&entry, &Payload::Inline(&[7]), 1 << 16, Signing::off()).unwrap())
+            .unwrap();
         let ticket = memory.ticket(&key).unwrap();
         let live = |keeps: bool| {
             if keeps {

@@ -19,7 +19,7 @@ fn files(vfs: &SimVfs) -> FilesystemBlobs {
 
 fn is_whole(vfs: &SimVfs, name: &BlobName) -> bool {
     let read = files(vfs).read(name, 1 << 20).unwrap();
-    read.is_some_and(|bytes| format::open(&bytes, &Limits::DEFAULT).is_ok())
+    read.is_some_and(|bytes| format::open(&bytes, Rules::unsigned(&Limits::DEFAULT)).is_ok())
 }
 
 /// Of one flush: the blobs that there are, and those of them that a power cut may take.

@@ -13,6 +13,8 @@ use crate::vfs::read::read_whole;
 /// The format that this release writes. A directory of a newer one is refused; there is no older one.
 const FORMAT: u32 = 1;
 const FILE_NAME: &str = "cacheness.toml";
+/// Begins the line that tells the key.
+const SIGNER: &str = "signed_with = \"";
 /// A manifest is a few lines; more is not one.
 const MAX_LEN: u64 = 4096;
 
@@ -34,7 +36,7 @@ impl Kind {
 }
 
 /// Checks the handshake of a directory, and writes it into a new one. A damaged one is written anew: what it would have
-/// told is also in every record and every blob.
+/// told is also in every record and every blob, but for the key that they are signed with.
 ///
 /// # Errors
 /// [`Config`](ErrorKind::Config) if a newer release wrote the directory, or it is one of the other kind.
@@ -50,19 +52,46 @@ pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> 
             refused(format!("is the directory of a {found}, not of a {}: name another directory", kind.name()))
         }
         Some(_) => Ok(()),
-        None => write(vfs, root, kind),
+        None => write(vfs, root, &new_body(kind)),
     }
+}
+
+/// The key that the directory was last signed with, by its id; `None` if it was not signed yet.
+pub(super) fn signed_with(vfs: &dyn Vfs, root: &Path) -> Option<String> {
+    let text = read(vfs, root)?;
+    body_of(&text)?.lines().find_map(signer_of).map(str::to_owned)
+}
+
+/// Notes the key that the directory is signed with from now on. A key that is lost later is then not replaced in silence.
+///
+/// # Errors
+/// [`Storage`](ErrorKind::Storage).
+pub(super) fn note_signer(vfs: &dyn Vfs, root: &Path, kind: Kind, key_id: &str) -> Result<()> {
+    if signed_with(vfs, root).is_some_and(|noted| noted == key_id) {
+        return Ok(());
+    }
+    let text = read(vfs, root);
+    let body = text.as_deref().and_then(body_of).map_or_else(|| new_body(kind), str::to_owned);
+    let rest: String = body.lines().filter(|line| signer_of(line).is_none()).map(|line| format!("{line}\n")).collect();
+    write(vfs, root, &format!("{rest}{SIGNER}{key_id}\"\n"))
 }
 
 fn read(vfs: &dyn Vfs, root: &Path) -> Option<String> {
     String::from_utf8(read_whole(vfs, &root.join(FILE_NAME), MAX_LEN).ok()??).ok()
 }
 
-fn write(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
+fn new_body(kind: Kind) -> String {
     let (kind, id) = (kind.name(), BlobName::unique());
-    let body = format!("# A directory of cacheness.\nformat = {FORMAT}\nkind = \"{kind}\"\nid = \"{id}\"\n");
+    format!("# A directory of cacheness.\nformat = {FORMAT}\nkind = \"{kind}\"\nid = \"{id}\"\n")
+}
+
+fn write(vfs: &dyn Vfs, root: &Path, body: &str) -> Result<()> {
     let text = format!("{body}checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()));
     publish(vfs, root, &root.join(FILE_NAME), &[text.as_bytes()], Durability::Immediate)
+}
+
+fn signer_of(line: &str) -> Option<&str> {
+    line.strip_prefix(SIGNER)?.strip_suffix('"')
 }
 
 /// What a manifest says; `None` if it is damaged.
@@ -115,6 +144,24 @@ mod tests {
         let error = shake_hands(&vfs, &dir, Kind::Cache).unwrap_err();
         assert!(error.is_config() && error.to_string().contains("newer release"), "{error}");
     }
+
+    #[test]
+    fn the_key_that_signs_is_noted_beside_what_was_said_before() {
+        let root = tempfile::tempdir().unwrap();
+        let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
+        prepare_root(&vfs, &dir).unwrap();
+        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+        assert_eq!(signed_with(&vfs, &dir), None);
+        let text = || fs::read_to_string(root.path().join(FILE_NAME)).unwrap();
+        let id = text().lines().find(|line| line.starts_with("id = ")).unwrap().to_owned();
+        for key in ["0123456789abcdef", "fedcba9876543210"] {
+            note_signer(&vfs, &dir, Kind::Cache, key).unwrap();
+            assert_eq!(signed_with(&vfs, &dir).as_deref(), Some(key));
+            shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+            assert!(text().contains(&id) && text().matches("signed_with").count() == 1, "{}", text());
+        }
+    }
+
     #[test]
     fn a_directory_of_one_kind_is_refused_to_the_other_and_stays_as_it_is() {
         let root = tempfile::tempdir().unwrap();

@@ -30,13 +30,14 @@ use crate::compress::{self, Compression, StoredCodec};
 use crate::config::Durability;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format;
+use crate::format::{self, Rules};
 use crate::handler;
 use crate::limits::Limits;
 use crate::memory::Tier;
 use crate::metadata::{MetadataBackend, Payload, Record, WithColumns};
 use crate::parts::Parts;
 use crate::policy;
+use crate::secret::{Distrust, Signing};
 
 use flusher::Flusher;
 use retired::Retired;
@@ -59,7 +60,7 @@ pub(crate) struct Store {
 }
 
 /// What of the configuration decides how values are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub limits: Limits,
     pub durability: Durability,
@@ -72,6 +73,14 @@ pub(crate) struct Settings {
     pub verify: bool,
     /// Whether a damaged record is as good as none: for a cache, which can make the value anew.
     pub damage_is_absence: bool,
+    pub signing: Arc<Signing>,
+}
+
+impl Settings {
+    /// What blobs are sealed and opened by.
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules { limits: &self.limits, signing: &self.signing }
+    }
 }
 
 /// A record that was found, with its entry's fixed part.
@@ -188,7 +197,7 @@ impl Store {
     /// [`Limit`](ErrorKind::Limit) if the entry's details are too large; [`Storage`](ErrorKind::Storage) or
     /// [`Metadata`](ErrorKind::Metadata).
     pub(crate) fn redescribe(&self, expected: &Record, entry: &Entry) -> Result<bool> {
-        let record = Record::new(entry, &expected.payload()?, self.settings.limits.max_header_bytes)?;
+        let record = self.record(entry, &expected.payload()?)?;
         let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
         if replaced {
             self.after_change()?;
@@ -239,7 +248,7 @@ impl Store {
     fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>) -> Result<Outcome> {
         let mut header = Vec::new();
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
-        let envelope = format::seal_summed(&header, stored, entry.core.checksum, &self.settings.limits)?;
+        let envelope = format::seal_summed(&header, stored, entry.core.checksum, self.rules())?;
         let name = BlobName::unique();
         self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
         let outcome = self.commit(entry, &Payload::Blob(name.clone()), commit);
@@ -250,7 +259,7 @@ impl Store {
     }
 
     fn commit(&self, entry: &Entry, payload: &Payload<'_>, commit: Commit<'_>) -> Result<Outcome> {
-        let record = Record::new(entry, payload, self.settings.limits.max_header_bytes)?;
+        let record = self.record(entry, payload)?;
         match commit {
             Commit::Put => self.index.put(&entry.key, &record).map(Outcome::Done),
             Commit::New => {
@@ -262,6 +271,15 @@ impl Store {
                 Ok(if replaced { Outcome::Done(Some(expected.clone())) } else { Outcome::Overtaken })
             }
         }
+    }
+
+    fn record(&self, entry: &Entry, payload: &Payload<'_>) -> Result<Record> {
+        Record::new(entry, payload, self.settings.limits.max_header_bytes, &self.settings.signing)
+    }
+
+    /// What blobs are sealed and opened by.
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        self.settings.rules()
     }
 
     /// What follows a change of the index: the disk if that was promised.
@@ -290,7 +308,8 @@ impl Store {
         }
     }
 
-    /// The record of a key. A damaged one is removed and counts as absent, but for a blob store, where it is an error.
+    /// The record of a key. A damaged one is removed and counts as absent, but for a blob store, where it is an error. So
+    /// does one that is not believed, but that it may stay where it is.
     pub(crate) fn find(&self, key: &IndexKey) -> Result<Option<Found>> {
         let read = match self.index.get(key) {
             // The index may have been repaired since: only a record that is damaged still must go.
@@ -298,7 +317,10 @@ impl Store {
             read => read,
         };
         let found = match read {
-            Ok(Some(record)) => record.core().map(|core| Some(Found { record, core })),
+            Ok(Some(record)) => match record.distrust() {
+                Some(distrust) => return self.distrusted(key, distrust),
+                None => record.core().map(|core| Some(Found { record, core })),
+            },
             Ok(None) => return Ok(None),
             Err(error) => Err(error),
         };
@@ -308,6 +330,19 @@ impl Store {
             return Ok(None);
         }
         found
+    }
+
+    #[cold]
+    fn distrusted(&self, key: &IndexKey, distrust: Distrust) -> Result<Option<Found>> {
+        let error = distrust.of(format_args!("the entry of {key}"));
+        if !self.settings.damage_is_absence {
+            return Err(error);
+        }
+        log::debug!("{error}");
+        if !self.settings.signing.keeps_distrusted() {
+            self.remove(key)?;
+        }
+        Ok(None)
     }
 
     /// Whether the value lies in the record itself, so that [`load`](Self::load) reads no file.

@@ -8,11 +8,14 @@ use super::manifest::Kind;
 use super::retired::Retired;
 use super::{Flusher, Settings, Store, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
-use crate::config::{CacheConfig, Durability};
+use crate::config::{CacheConfig, Durability, InvalidEntries, SecurityConfig, UnsignedEntries};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::format::Rules;
 use crate::memory::Tier;
 use crate::metadata::sled::{Health, SledIndex, SledOptions};
 use crate::metadata::{MemoryIndex, MetadataBackend, WithColumns};
+use crate::secret::{self, Signing, SigningKey};
+use crate::vfs::io_kind;
 use crate::vfs::lock::lock_root;
 use crate::vfs::publish::empty_staging;
 use crate::vfs::root::prepare_root;
@@ -41,7 +44,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<PathBuf> {
 }
 
 impl Settings {
-    pub(super) fn of(config: &CacheConfig) -> Self {
+    pub(super) fn of(config: &CacheConfig, signing: Arc<Signing>) -> Self {
         Self {
             limits: config.limits,
             durability: config.durability,
@@ -52,6 +55,7 @@ impl Settings {
             inline_up_to: if keeps_files_alone(config) { 0 } else { config.storage.inline_bytes },
             verify: config.metadata.verify_cache_integrity,
             damage_is_absence: true,
+            signing,
         }
     }
 }
@@ -62,19 +66,29 @@ fn keeps_files_alone(config: &CacheConfig) -> bool {
 }
 
 /// The index of a directory, in agreement with its blobs.
-fn open_index(root: &Path, blobs: &FilesystemBlobs, config: &CacheConfig) -> Result<Arc<dyn MetadataBackend>> {
+fn open_index(
+    root: &Path,
+    blobs: &FilesystemBlobs,
+    config: &CacheConfig,
+    signing: &Arc<Signing>,
+) -> Result<Arc<dyn MetadataBackend>> {
+    let rules = Rules { limits: &config.limits, signing };
     if keeps_files_alone(config) {
-        return index_of_files(root, blobs, config);
+        return index_of_files(root, blobs, rules);
     }
-    let options = SledOptions { root: root.to_path_buf(), page_cache_bytes: config.page_cache_bytes() };
+    let options = SledOptions {
+        root: root.to_path_buf(),
+        page_cache_bytes: config.page_cache_bytes(),
+        signing: Arc::clone(signing),
+    };
     let (index, health) = SledIndex::open(options)?;
-    recover::reconcile(&index, blobs, health, &config.limits)?;
+    recover::reconcile(&index, blobs, health, rules)?;
     index.rebuilt()?;
     Ok(Arc::new(index))
 }
 
 /// An index in memory of what the files say. A directory that has an index is refused: values may lie in that alone.
-fn index_of_files(root: &Path, blobs: &FilesystemBlobs, config: &CacheConfig) -> Result<Arc<dyn MetadataBackend>> {
+fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Result<Arc<dyn MetadataBackend>> {
     if SledIndex::is_at(root) {
         let message = format!(
             "{} has an index of its own: open it with metadata.backend `sled`, or choose another directory",
@@ -83,8 +97,44 @@ fn index_of_files(root: &Path, blobs: &FilesystemBlobs, config: &CacheConfig) ->
         return Err(CacheError::new(ErrorKind::Config, message));
     }
     let index = MemoryIndex::default();
-    recover::reconcile(&index, blobs, Health::New, &config.limits)?;
+    recover::reconcile(&index, blobs, Health::New, rules)?;
     Ok(Arc::new(index))
+}
+
+/// The keys of a directory. A directory that has been signed needs the key that is there: a new one would leave all that is
+/// signed unbelieved without a word.
+fn signing_of(vfs: &dyn Vfs, root: &Path, kind: Kind, config: &CacheConfig) -> Result<Signing> {
+    let security = &config.security;
+    if !security.signing {
+        return Ok(Signing::OFF);
+    }
+    let current = match &security.signing_key {
+        Some(key) => key.clone(),
+        None => key_in_file(vfs, root, security)?,
+    };
+    let former = security.previous_key_files.iter().map(|file| secret::load(vfs, file, root));
+    let former = former.collect::<Result<Vec<_>>>()?;
+    manifest::note_signer(vfs, root, kind, &current.id())?;
+    Ok(Signing::with(current, former)
+        .accepting_unsigned(security.unsigned_entries == UnsignedEntries::Accept)
+        .keeping_distrusted(security.invalid_entries == InvalidEntries::Keep))
+}
+
+fn key_in_file(vfs: &dyn Vfs, root: &Path, security: &SecurityConfig) -> Result<SigningKey> {
+    let file = security.signing_key_file.clone().map_or_else(secret::default_path, Ok)?;
+    let Some(id) = manifest::signed_with(vfs, root) else { return secret::load_or_make(vfs, &file, root) };
+    secret::load(vfs, &file, root).map_err(|error| match io_kind(&error) {
+        Some(std::io::ErrorKind::NotFound) => {
+            let message = format!(
+                "there is no signing key file {}, and {} has entries that are signed with the key {id}: put the file back, \
+                 or name it in security.signing_key_file; to begin anew, remove the directory",
+                file.display(),
+                root.display()
+            );
+            CacheError::caused_by(ErrorKind::Config, message, error)
+        }
+        _ => error,
+    })
 }
 
 /// An index with what stands before it.
@@ -112,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if a newer
-    /// release wrote it, or another kind of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
+    /// release wrote it, another kind of index is there, or the signing key is not to be had; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(root: &Path, config: &CacheConfig) -> Result<Self> {
         Self::open_as(Kind::Cache, root, config)
@@ -123,8 +173,9 @@ impl Store {
         let lock = lock_root(&*vfs, root)?;
         empty_staging(&*vfs, root)?;
         manifest::shake_hands(&*vfs, root, kind)?;
+        let signing = Arc::new(signing_of(&*vfs, root, kind, config)?);
         let blobs = FilesystemBlobs::open(vfs, root)?;
-        let Fronted { index, columns, memory } = before(open_index(root, &blobs, config)?, config);
+        let Fronted { index, columns, memory } = before(open_index(root, &blobs, config, &signing)?, config);
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
         let retired = Arc::<Retired>::default();
         let flusher = match config.durability {
@@ -140,7 +191,7 @@ impl Store {
             columns,
             memory,
             blobs,
-            settings: Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config) },
+            settings: Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) },
             flusher,
             retired,
             lock: HeldLock::of(lock),
@@ -161,7 +212,7 @@ impl Store {
             columns,
             memory,
             blobs,
-            settings: Settings::of(config),
+            settings: Settings::of(config, Arc::default()),
             flusher: None,
             retired: Arc::default(),
             lock: HeldLock::default(),

@@ -3,11 +3,10 @@
 use super::pieces;
 use crate::blob::{BlobBackend, BlobRead};
 use crate::blob_name::BlobName;
-use crate::digest::{Checksum, Identity, IdentityHasher};
+use crate::digest::{Identity, IdentityHasher};
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::{self, HeaderRead, TRAILER_LEN, chunks};
-use crate::limits::Limits;
+use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules, chunks};
 
 /// Most headers are shorter.
 const FIRST_READ: usize = 4096;
@@ -18,43 +17,51 @@ const SCAN_LEN: usize = 256 << 10;
 pub(super) struct Opened {
     file: Box<dyn BlobRead>,
     entry: Entry,
-    header_checksum: u64,
     payload_start: u64,
-    payload_len: u64,
-    payload_checksum: u64,
+    payload: Expected,
+    chunks: Chunks,
+    /// What is to be fed with the payload, with a look at its checksum and without.
+    verifying: Proof,
+    trusting: Proof,
 }
 
 impl Opened {
     /// Opens a blob and checks its two ends; `None` when there is none of that name.
     ///
     /// # Errors
-    /// [`Integrity`](ErrorKind::Integrity) if an end is damaged; [`Storage`](ErrorKind::Storage).
-    pub(super) fn open(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<Option<Self>> {
-        blobs.open(name)?.map(|file| Self::of(file, limits)).transpose()
+    /// [`Integrity`](ErrorKind::Integrity) if an end is damaged or not believed; [`Storage`](ErrorKind::Storage).
+    pub(super) fn open(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<Self>> {
+        blobs.open(name)?.map(|file| Self::of(file, rules)).transpose()
     }
 
-    fn of(mut file: Box<dyn BlobRead>, limits: &Limits) -> Result<Self> {
-        let (start, len) = (start_of(&mut *file, limits)?, file.len());
-        let mut end = [0; TRAILER_LEN];
-        let read = file.read_at(len.saturating_sub(TRAILER_LEN as u64), &mut end)?;
-        let ends = format::open_ends(&start, &end[..read], len, limits)?;
-        let (mut entry, _) = entry::decode(ends.header)?;
-        if !entry.core.is_open() && entry.core.stored_size != ends.payload_len {
+    fn of(mut file: Box<dyn BlobRead>, rules: Rules<'_>) -> Result<Self> {
+        let (start, len) = (start_of(&mut *file, rules)?, file.len());
+        let mut end = [0; MAX_TRAILER_LEN];
+        let end = &mut end[..format::trailer_len(&start)];
+        let read = file.read_at(len.saturating_sub(end.len() as u64), end)?;
+        let ends = format::open_ends(&start, &end[..read], len, rules)?;
+        let (verifying, trusting) = (ends.proof(true), ends.proof(false));
+        let Ends { header, payload_start, payload, chunks, .. } = ends;
+        let (mut entry, _) = entry::decode(header)?;
+        if !entry.core.is_open() && entry.core.stored_size != payload.len {
             return Err(damaged("has another length than its header says"));
         }
         if entry.core.is_open() {
-            entry.core.raw_size = chunks::raw_len(ends.payload_len).ok_or_else(|| damaged("is no stream"))?;
-            entry.core.stored_size = ends.payload_len;
-            entry.core.checksum = ends.payload_checksum;
+            entry.core.raw_size = chunks.raw_len(payload.len).ok_or_else(|| damaged("is no stream"))?;
+            entry.core.stored_size = payload.len;
+            entry.core.checksum = payload.checksum;
         }
-        Ok(Self {
-            entry,
-            header_checksum: ends.header_checksum,
-            payload_start: ends.payload_start,
-            payload_len: ends.payload_len,
-            payload_checksum: ends.payload_checksum,
-            file,
-        })
+        Ok(Self { file, entry, payload_start, payload, chunks, verifying, trusting })
+    }
+
+    /// To be fed with the payload; none if nothing would come of it.
+    fn proof(&self, verify: bool) -> Option<Proof> {
+        Some(if verify { &self.verifying } else { &self.trusting }).filter(|proof| proof.is_needed()).cloned()
+    }
+
+    /// How the chunks of a stream are sealed.
+    pub(super) fn chunks(&self) -> &Chunks {
+        &self.chunks
     }
 
     /// What the header says, sizes and checksum of a stream by its trailer.
@@ -67,18 +74,25 @@ impl Opened {
         let same_key = self.entry.key == entry.key || entry.details.content.is_some();
         let (here, there) = (&self.entry.core, &entry.core);
         let same_value = here.checksum == there.checksum && here.stored_size == there.stored_size;
+        // The header of a stream was written before its content was known.
+        let same_content = [&self.entry, entry].map(|entry| entry.details.content);
+        let same_content = !matches!(same_content, [Some(here), Some(there)] if here != there);
         let same_type = here.type_fingerprint == there.type_fingerprint
             && here.shape == there.shape
             && here.payload_format == there.payload_format;
-        if same_key && same_value && same_type { Ok(()) } else { Err(damaged("is that of another entry")) }
+        if same_key && same_value && same_content && same_type {
+            Ok(())
+        } else {
+            Err(damaged("is that of another entry"))
+        }
     }
 
     /// Whether this is the blob of this value of this key.
     pub(super) fn is_value_of(&self, key: &IndexKey, core: &Core) -> bool {
         self.entry.key == *key
             && self.entry.core.checksum == core.checksum
-            && self.payload_checksum == core.checksum
-            && self.payload_len == core.stored_size
+            && self.payload.checksum == core.checksum
+            && self.payload.len == core.stored_size
     }
 
     /// All bytes between the ends, read by a second reader too where there is one.
@@ -100,13 +114,13 @@ impl Opened {
         second: Option<Box<dyn BlobRead>>,
         verify: bool,
     ) -> Result<Vec<u8>> {
-        let len = self.payload_len.checked_sub(head.len() as u64).ok_or_else(|| damaged("is too short"))?;
+        let len = self.payload.len.checked_sub(head.len() as u64).ok_or_else(|| damaged("is too short"))?;
         if second.is_some() {
             let mut bytes = zeros(len)?;
             self.payload_into(head, &mut bytes, second, verify)?;
             return Ok(bytes);
         }
-        let (mut bytes, mut sum) = (room_for(len)?, verify.then(Checksum::new));
+        let (mut bytes, mut sum) = (room_for(len)?, self.proof(verify));
         let whole = pieces::fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
             && pieces::append(&mut *self.file, self.payload_start + head.len() as u64, len, &mut bytes, sum.as_mut())?;
         self.check(whole, sum)?;
@@ -124,16 +138,16 @@ impl Opened {
         second: Option<Box<dyn BlobRead>>,
         verify: bool,
     ) -> Result<()> {
-        let whole = (head.len() + body.len()) as u64 == self.payload_len;
-        let mut sum = verify.then(Checksum::new);
+        let whole = (head.len() + body.len()) as u64 == self.payload.len;
+        let mut sum = self.proof(verify);
         let filled = whole
             && pieces::fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
             && pieces::fill(&mut *self.file, second, self.payload_start + head.len() as u64, body, sum.as_mut())?;
         self.check(filled, sum)
     }
 
-    fn check(&self, whole: bool, sum: Option<Checksum>) -> Result<()> {
-        let sound = whole && sum.is_none_or(|sum| sum.finish() == self.payload_checksum);
+    fn check(&self, whole: bool, sum: Option<Proof>) -> Result<()> {
+        let sound = whole && sum.is_none_or(|sum| sum.shows(&self.payload));
         if sound { Ok(()) } else { Err(damaged("has a damaged payload")) }
     }
 
@@ -142,11 +156,11 @@ impl Opened {
     /// # Errors
     /// [`Integrity`](ErrorKind::Integrity) if it is not what was written; [`Storage`](ErrorKind::Storage).
     pub(super) fn chunk<'b>(&mut self, chunk: u64, buf: &'b mut [u8]) -> Result<&'b [u8]> {
-        let start = chunks::start_of(chunk);
-        let rest = self.payload_len.saturating_sub(start);
+        let start = self.chunks.start_of(chunk);
+        let rest = self.payload.len.saturating_sub(start);
         let len = usize::try_from(rest).map_or(buf.len(), |rest| rest.min(buf.len()));
         let read = self.file.read_at(self.payload_start + start, &mut buf[..len])?;
-        let bytes = chunks::checked(self.header_checksum, chunk, &buf[..read]);
+        let bytes = self.chunks.checked(chunk, &buf[..read]);
         bytes.filter(|_| read == len).ok_or_else(|| damaged(&format!("is damaged in part {chunk} of its stream")))
     }
 
@@ -155,25 +169,27 @@ impl Opened {
     /// # Errors
     /// As [`chunk`](Self::chunk).
     pub(super) fn content(&mut self) -> Result<Identity> {
-        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; chunks::CHUNK_LEN + chunks::SUM_LEN]);
+        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; chunks::CHUNK_LEN + self.chunks.seal_len()]);
         for chunk in 0..self.entry.core.raw_size.div_ceil(chunks::CHUNK_LEN as u64) {
             hasher.update(self.chunk(chunk, &mut buf)?);
         }
         Ok(hasher.finish())
     }
 
-    /// The checksum that the bytes between the ends really have.
+    /// The checksum that the bytes between the ends really have, and whether they are those that were written.
     ///
     /// # Errors
     /// [`Storage`](ErrorKind::Storage).
-    pub(super) fn actual_checksum(&mut self) -> Result<u64> {
-        checksum_of(&mut *self.file, self.payload_start, self.payload_len)
+    pub(super) fn examine(&mut self) -> Result<(u64, bool)> {
+        let mut proof = self.verifying.clone();
+        scan(&mut *self.file, self.payload_start, self.payload.len, &mut proof)?;
+        Ok((proof.found().checksum, proof.shows(&self.payload)))
     }
 }
 
-/// The checksum of some bytes of a blob, or of as many as there are.
-pub(super) fn checksum_of(file: &mut dyn BlobRead, start: u64, len: u64) -> Result<u64> {
-    let (mut sum, mut buf) = (Checksum::new(), vec![0; SCAN_LEN]);
+/// Feeds some bytes of a blob, or as many as there are.
+fn scan(file: &mut dyn BlobRead, start: u64, len: u64, proof: &mut Proof) -> Result<()> {
+    let mut buf = vec![0; SCAN_LEN];
     let (mut at, mut left) = (start, len);
     while left > 0 {
         let wanted = usize::try_from(left).map_or(SCAN_LEN, |left| left.min(SCAN_LEN));
@@ -181,18 +197,25 @@ pub(super) fn checksum_of(file: &mut dyn BlobRead, start: u64, len: u64) -> Resu
         if read == 0 {
             break;
         }
-        sum.update(&buf[..read]);
+        proof.update(&buf[..read]);
         (at, left) = (at + read as u64, left - read as u64);
     }
-    Ok(sum.finish())
+    Ok(())
+}
+
+/// The checksum of some bytes of a blob, or of as many as there are.
+pub(super) fn checksum_of(file: &mut dyn BlobRead, start: u64, len: u64) -> Result<u64> {
+    let mut proof = Proof::of_checksum();
+    scan(file, start, len, &mut proof)?;
+    Ok(proof.found().checksum)
 }
 
 /// The bytes up to the payload; fewer if the blob is cut off before.
-fn start_of(file: &mut dyn BlobRead, limits: &Limits) -> Result<Vec<u8>> {
+fn start_of(file: &mut dyn BlobRead, rules: Rules<'_>) -> Result<Vec<u8>> {
     let mut start = vec![0; FIRST_READ];
     loop {
         let read = file.read_at(0, &mut start)?;
-        let wanted = match format::open_header(&start[..read], limits)? {
+        let wanted = match format::open_header(&start[..read], rules)? {
             HeaderRead::Needs(bytes) if read == start.len() && bytes > read as u64 => bytes,
             _ => {
                 start.truncate(read);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::blob::BlobRead;
-use crate::digest::Checksum;
 use crate::error::Result;
+use crate::format::Proof;
 use crate::parallel::{by_two, lock};
 
 /// So much is read at a time.
@@ -19,7 +19,7 @@ pub(super) fn fill(
     second: Option<Box<dyn BlobRead>>,
     start: u64,
     into: &mut [u8],
-    sum: Option<&mut Checksum>,
+    sum: Option<&mut Proof>,
 ) -> Result<bool> {
     let Some(mut second) = second else { return fill_alone(file, start, into, sum) };
     let (readers, filling) = (Mutex::new(vec![file, &mut *second]), Filling::new(into, sum));
@@ -38,7 +38,7 @@ pub(super) fn append(
     start: u64,
     len: u64,
     bytes: &mut Vec<u8>,
-    mut sum: Option<&mut Checksum>,
+    mut sum: Option<&mut Proof>,
 ) -> Result<bool> {
     let mut left = len;
     while left > 0 {
@@ -55,12 +55,7 @@ pub(super) fn append(
     Ok(left == 0)
 }
 
-fn fill_alone(
-    file: &mut dyn BlobRead,
-    mut start: u64,
-    into: &mut [u8],
-    mut sum: Option<&mut Checksum>,
-) -> Result<bool> {
+fn fill_alone(file: &mut dyn BlobRead, mut start: u64, into: &mut [u8], mut sum: Option<&mut Proof>) -> Result<bool> {
     for piece in into.chunks_mut(PIECE) {
         if file.read_at(start, piece)? < piece.len() {
             return Ok(false);
@@ -77,13 +72,13 @@ struct Filling<'b, 's> {
     /// Filled, and not summed up yet.
     filled: Mutex<BTreeMap<usize, &'b [u8]>>,
     /// With the number of the piece that comes next.
-    sum: Mutex<(usize, Option<&'s mut Checksum>)>,
+    sum: Mutex<(usize, Option<&'s mut Proof>)>,
     /// What ended it: an error, or that the blob has too few bytes.
     ended: Mutex<Option<Result<bool>>>,
 }
 
 impl<'b, 's> Filling<'b, 's> {
-    fn new(into: &'b mut [u8], sum: Option<&'s mut Checksum>) -> Self {
+    fn new(into: &'b mut [u8], sum: Option<&'s mut Proof>) -> Self {
         let pieces = Mutex::new(into.chunks_mut(PIECE).enumerate());
         Self { pieces, filled: Mutex::default(), sum: Mutex::new((0, sum)), ended: Mutex::default() }
     }
@@ -106,7 +101,7 @@ impl<'b, 's> Filling<'b, 's> {
         }
     }
 
-    fn sum_up(&self, (next, sum): &mut (usize, Option<&'s mut Checksum>)) {
+    fn sum_up(&self, (next, sum): &mut (usize, Option<&'s mut Proof>)) {
         loop {
             let Some(piece) = lock(&self.filled).remove(next) else { return };
             sum.iter_mut().for_each(|sum| sum.update(piece));
@@ -129,7 +124,8 @@ impl<'b, 's> Filling<'b, 's> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CacheError, ErrorKind};
+    use crate::format::{Rules, Start};
+    use crate::{CacheError, ErrorKind, Limits};
 
     /// So many bytes, each the number of its piece; those behind cannot be read.
     #[derive(Debug)]
@@ -154,12 +150,17 @@ mod tests {
         }
     }
 
+    fn proof() -> Proof {
+        let rules = Rules::unsigned(&Limits::DEFAULT);
+        Start::of(b"", rules).unwrap().proof()
+    }
+
     fn filled(second: bool, len: usize, broken_from: Option<usize>) -> Result<Option<(Vec<u8>, u64)>> {
         let reader = || Numbered { len: 20 * PIECE, broken_from };
         let second = second.then(|| Box::new(reader()) as Box<dyn BlobRead>);
-        let (mut into, mut sum) = (vec![0; len], Checksum::new());
+        let (mut into, mut sum) = (vec![0; len], proof());
         let whole = fill(&mut reader(), second, 0, &mut into, Some(&mut sum))?;
-        Ok(whole.then(|| (into, sum.finish())))
+        Ok(whole.then(|| (into, sum.found().checksum)))
     }
 
     #[test]

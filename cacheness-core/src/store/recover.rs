@@ -9,10 +9,10 @@ use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
 use crate::entry::{self, Entry, IndexKey};
 use crate::error::{CacheError, Result};
-use crate::format::{self, HeaderRead};
-use crate::limits::Limits;
+use crate::format::{self, HeaderRead, Rules};
 use crate::metadata::sled::Health;
 use crate::metadata::{MetadataBackend, Payload, Record};
+use crate::secret::Distrust;
 
 const PAGE: usize = 1024;
 /// Most headers are shorter.
@@ -24,7 +24,7 @@ pub(super) fn reconcile(
     index: &dyn MetadataBackend,
     blobs: &dyn BlobBackend,
     health: Health,
-    limits: &Limits,
+    rules: Rules<'_>,
 ) -> Result<()> {
     if health == Health::Clean {
         return Ok(());
@@ -40,11 +40,11 @@ pub(super) fn reconcile(
     }
     for name in unknown {
         let use_of = match health {
-            Health::Unclean => UseOf::None,
-            _ => take_up(index, blobs, &name, limits)?,
+            Health::Unclean => left_over(blobs, &name, rules),
+            _ => take_up(index, blobs, &name, rules)?,
         };
         let done = match use_of {
-            UseOf::TakenUp => Ok(()),
+            UseOf::TakenUp | UseOf::Distrusted => Ok(()),
             UseOf::None => blobs.remove(&name).map(drop),
             UseOf::Damaged => blobs.quarantine(&name),
         };
@@ -63,6 +63,19 @@ enum UseOf {
     None,
     /// It is no whole blob, or cannot be read.
     Damaged,
+    /// It may be believed with another key, and stays.
+    Distrusted,
+}
+
+/// What becomes of a blob without a record where all records are known.
+fn left_over(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> UseOf {
+    if !rules.signing.keeps_distrusted() {
+        return UseOf::None;
+    }
+    match entry_of(blobs, name, rules) {
+        Err(error) if Distrust::is_behind(&error) => UseOf::Distrusted,
+        _ => UseOf::None,
+    }
 }
 
 fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>) -> Result<()> {
@@ -80,25 +93,29 @@ fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>)
 }
 
 /// Makes the record of a blob from its header, unless the blob is damaged or its key has a newer value.
-fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<UseOf> {
-    let entry = match entry_of(blobs, name, limits) {
+fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<UseOf> {
+    let entry = match entry_of(blobs, name, rules) {
+        Err(error) if Distrust::is_behind(&error) => {
+            return Ok(if rules.signing.keeps_distrusted() { UseOf::Distrusted } else { UseOf::Damaged });
+        }
         Ok(Some(entry)) => entry,
         Ok(None) => return Ok(UseOf::Damaged),
         Err(error) if is_of_the_medium(&error) => return Ok(UseOf::Damaged),
         Err(error) => return Err(error),
     };
     let newer = match index.get(&entry.key)? {
-        Some(record) => record.core()?.created_at >= entry.core.created_at,
+        Some(record) => record.is_believed() && record.core()?.created_at >= entry.core.created_at,
         None => false,
     };
     if newer {
         return Ok(UseOf::None);
     }
     // Written within the limits of its time, which may have been other ones.
-    let record = Record::new(&entry, &Payload::Blob(name.clone()), u64::MAX)?;
+    let record = Record::new(&entry, &Payload::Blob(name.clone()), u64::MAX, rules.signing)?;
     let older = index.put(&entry.key, &record)?;
     // One that other entries may share stays until it is found that none does.
-    let own = older.filter(|record| record.entry().is_ok_and(|entry| entry.details.content.is_none()));
+    let own = older
+        .filter(|record| record.is_believed() && record.entry().is_ok_and(|entry| entry.details.content.is_none()));
     if let Some(older) = own.and_then(|record| record.blob())
         && let Err(error) = blobs.remove(&older)
     {
@@ -114,8 +131,8 @@ fn is_of_the_medium(error: &CacheError) -> bool {
     error.is_storage() && source.and_then(std::io::Error::raw_os_error) == Some(libc::EIO)
 }
 
-/// The entry that a blob's header tells; `None` if it is not whole.
-fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<Option<Entry>> {
+/// The entry that a blob's header tells; `None` if it is not whole. Not believed is an error.
+fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<Entry>> {
     let mut wanted = FIRST_READ;
     loop {
         let start = match blobs.read_start(name, wanted) {
@@ -124,8 +141,9 @@ fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result
             Err(error) if error.is_integrity() => return Ok(None),
             Err(error) => return Err(error),
         };
-        match format::open_header(&start, limits) {
-            Ok(HeaderRead::Whole(header)) => return whole(blobs, name, limits, entry::decode(header).ok()),
+        match format::open_header(&start, rules) {
+            Err(error) if Distrust::is_behind(&error) => return Err(error),
+            Ok(HeaderRead::Whole(header)) => return whole(blobs, name, rules, entry::decode(header).ok()),
             Ok(HeaderRead::Needs(bytes)) if bytes > start.len() as u64 && start.len() as u64 == wanted => {
                 wanted = bytes
             }
@@ -138,11 +156,11 @@ fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result
 fn whole(
     blobs: &dyn BlobBackend,
     name: &BlobName,
-    limits: &Limits,
+    rules: Rules<'_>,
     decoded: Option<(Entry, &[u8])>,
 ) -> Result<Option<Entry>> {
     match decoded {
-        Some((entry, _)) if entry.core.is_open() => match whole_stream(blobs, name, limits) {
+        Some((entry, _)) if entry.core.is_open() => match whole_stream(blobs, name, rules) {
             Err(error) if error.is_integrity() => Ok(None),
             found => found,
         },
@@ -150,8 +168,8 @@ fn whole(
     }
 }
 
-fn whole_stream(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Result<Option<Entry>> {
-    let Some(mut stream) = Opened::open(blobs, name, limits)? else { return Ok(None) };
+fn whole_stream(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<Entry>> {
+    let Some(mut stream) = Opened::open(blobs, name, rules)? else { return Ok(None) };
     let mut entry = stream.entry().clone();
     if entry.details.name.is_none() {
         key::complete(&mut entry, stream.content()?)?;

@@ -197,7 +197,11 @@ fn a_recovery_that_was_interrupted_is_done_again() {
     store.close().unwrap();
     drop(store);
     fs::remove_dir_all(dir.path().join("index")).unwrap();
-    let options = SledOptions { root: dir.path().canonicalize().unwrap(), page_cache_bytes: 16 << 20 };
+    let options = SledOptions {
+        root: dir.path().canonicalize().unwrap(),
+        page_cache_bytes: 16 << 20,
+        signing: Default::default(),
+    };
     drop(SledIndex::open(options).unwrap());
     let store = open(dir.path());
     assert_eq!(get(&store, "large"), Some(noise(5000)));
@@ -207,7 +211,8 @@ fn a_recovery_that_was_interrupted_is_done_again() {
 fn a_small_value_costs_one_write_of_the_index_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let (index, values) = (tempfile::tempdir().unwrap(), config(dir.path()));
-    let options = SledOptions { root: prepare(index.path()).unwrap(), page_cache_bytes: 16 << 20 };
+    let options =
+        SledOptions { root: prepare(index.path()).unwrap(), page_cache_bytes: 16 << 20, signing: Default::default() };
     let (index, _) = SledIndex::open(options).unwrap();
     let (index, mut store) = (Arc::new(index), Store::open(&prepare(dir.path()).unwrap(), &values).unwrap());
     store.index = Arc::clone(&index) as Arc<dyn MetadataBackend>;

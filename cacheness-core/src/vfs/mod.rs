@@ -113,6 +113,12 @@ pub trait ReadFile: io::Read + io::Seek + Debug + Send {
     /// # Errors
     /// Those of the operating system.
     fn len(&self) -> io::Result<u64>;
+
+    /// Whose it is, on systems that say so. Asked of the open file: nobody can change the answer in between.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn owner(&self) -> io::Result<Option<Owner>>;
 }
 
 /// A new file open for writing.
@@ -171,12 +177,12 @@ pub struct Owner {
 
 /// The user this process acts for, on systems that say so.
 #[cfg(unix)]
-fn user() -> Option<u32> {
+pub(crate) fn user() -> Option<u32> {
     Some(rustix::process::geteuid().as_raw())
 }
 
 #[cfg(not(unix))]
-fn user() -> Option<u32> {
+pub(crate) fn user() -> Option<u32> {
     None
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::sys_portable as sys;
 #[cfg(unix)]
 use super::sys_unix as sys;
-use super::{DirEntry, Lock, Metadata, ReadFile, Vfs, WriteFile, not_regular};
+use super::{DirEntry, Lock, Metadata, Owner, ReadFile, Vfs, WriteFile, not_regular};
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,10 @@ fn regular(file: &File) -> io::Result<()> {
 impl ReadFile for File {
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        Ok(sys::owner(&self.metadata()?))
     }
 }
 

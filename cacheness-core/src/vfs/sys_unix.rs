@@ -148,6 +148,12 @@ impl Sys {
     }
 }
 
+/// Whose an open file is.
+pub(super) fn owner(metadata: &std::fs::Metadata) -> Option<Owner> {
+    use std::os::unix::fs::MetadataExt;
+    Some(Owner { uid: metadata.uid(), mode: metadata.mode() & 0o7777 })
+}
+
 fn opened(open: impl FnMut() -> rustix::io::Result<OwnedFd>) -> io::Result<OwnedFd> {
     retry_on_intr(open).map_err(|errno| match errno {
         // A link where none is followed; a socket.

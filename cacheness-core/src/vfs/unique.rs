@@ -1,12 +1,11 @@
 //! Names that nothing else has: for files being written and for blobs.
 
-use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, SystemClock};
-use crate::digest::IdentityHasher;
+use crate::digest::{IdentityHasher, hex};
 
 /// How many characters a unique name has.
 pub(crate) const UNIQUE_LEN: usize = 32;
@@ -35,13 +34,6 @@ pub(crate) fn is_unique_name(name: &str) -> bool {
 /// Random bits from the operating system, through the standard library's only door to them.
 fn random() -> u64 {
     RandomState::new().hash_one(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 #[cfg(test)]

@@ -112,6 +112,9 @@ impl Engine {
 
     /// The entry of a record, if it is one that the query asks for.
     pub(super) fn matching(&self, spec: &Spec, fields: &[&Field], record: &Record) -> Result<Option<Entry>> {
+        if !record.is_believed() {
+            return Ok(None);
+        }
         let entry = self.describe(record)?;
         if self.is_expired(&entry) || entry.details.row(&spec.kind).is_none() {
             return Ok(None);

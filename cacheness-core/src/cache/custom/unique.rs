@@ -94,7 +94,8 @@ impl Engine {
         let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.0.clone())] };
         let mut keys = self.store().columns().candidates(kind, &admitted)?.unwrap_or_default();
         keys.retain(|other| other != key && Some(other) != moved_from);
-        for (other, record) in self.store().index().of_keys(&keys)? {
+        let records = self.store().index().of_keys(&keys)?;
+        for (other, record) in records.into_iter().filter(|(_, record)| record.is_believed()) {
             let entry = record.entry()?;
             let has = entry.details.row(kind).and_then(|row| row.get(column)) == Some(&value.0);
             if has && !self.is_expired(&entry) {

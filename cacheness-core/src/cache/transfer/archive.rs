@@ -7,8 +7,7 @@ use super::{Taken, Transfer};
 use crate::digest;
 use crate::entry::{self, Entry};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format;
-use crate::limits::Limits;
+use crate::format::{self, Rules};
 
 const LEVEL: i32 = 3;
 /// What is written by level 3 needs 2 MiB; a reader takes no more than this for what somebody else wrote.
@@ -64,7 +63,8 @@ impl Cache {
             let mut header = Vec::new();
             entry::encode(&entry, limits.max_header_bytes, &mut header)?;
             let name = format!("{FOLDER}{:08}{SUFFIX}", transfer.copied);
-            append(&mut tar, &name, &format::seal(&header, &stored, limits)?.parts()).map_err(unwritable)?;
+            append(&mut tar, &name, &format::seal(&header, &stored, engine.store().rules())?.parts())
+                .map_err(unwritable)?;
             transfer.copied += 1;
             transfer.bytes += stored.len() as u64;
             Ok(())
@@ -77,7 +77,8 @@ impl Cache {
     /// Takes in the entries of an archive that [`export`](Self::export) wrote, on this machine or another. What the cache
     /// has already, of the same time or newer, is not touched. Needs the feature `archive`.
     ///
-    /// Damage in the archive is found by its checksums; a whole archive by somebody else is believed.
+    /// Damage in the archive is found by its checksums. A whole archive by somebody else is believed, unless entries are to
+    /// be [signed](crate::SecurityConfig): then an entry that is not signed with a key at hand counts as damaged.
     ///
     /// # Errors
     /// [`Integrity`](ErrorKind::Integrity) if it is no such archive, or ends too early; [`Config`](ErrorKind::Config) if a
@@ -107,7 +108,7 @@ impl Cache {
                     }
                     read => read?,
                 };
-                match open(&sealed, self.limits()) {
+                match open(&sealed, engine.store().rules()) {
                     Ok((entry, stored)) => engine.take_over(&entry, stored, &mut transfer)?,
                     Err(error) if error.is_limit() => transfer.refused += 1,
                     Err(_) => transfer.damaged += 1,
@@ -150,8 +151,8 @@ fn read(member: &mut impl Read, max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn open<'a>(sealed: &'a [u8], limits: &Limits) -> Result<(Entry, &'a [u8])> {
-    let opened = format::open(sealed, limits)?;
+fn open<'a>(sealed: &'a [u8], rules: Rules<'_>) -> Result<(Entry, &'a [u8])> {
+    let opened = format::open(sealed, rules)?;
     let (entry, rest) = entry::decode(opened.header)?;
     entry.key()?;
     let core = &entry.core;

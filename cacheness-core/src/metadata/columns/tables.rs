@@ -129,8 +129,8 @@ impl Table {
 
 /// The cells that a record has in these columns.
 pub(super) fn cells(names: &[Name], key: &IndexKey, record: &Record) -> Vec<(Name, Cell)> {
-    // A record whose own checksum is right has its names.
-    let Ok((_, told)) = record.core_and_names() else { return Vec::new() };
+    // What somebody else may have written is not looked at.
+    let Some((_, told)) = record.core_and_names().ok().filter(|_| record.is_believed()) else { return Vec::new() };
     let wanted = |name: &&Name| told.kinds.contains(&name.kind.as_str());
     if !names.iter().any(|name| wanted(&name)) {
         return Vec::new();
@@ -141,7 +141,8 @@ pub(super) fn cells(names: &[Name], key: &IndexKey, record: &Record) -> Vec<(Nam
 
 /// The cell that a record has in a column, if it is one of the kind.
 pub(super) fn cell(name: &Name, key: &IndexKey, record: &Record) -> Option<Cell> {
-    in_row(name, key, &record.entry().ok()?)
+    let entry = record.entry().ok().filter(|_| record.is_believed())?;
+    in_row(name, key, &entry)
 }
 
 fn in_row(name: &Name, key: &IndexKey, entry: &Entry) -> Option<Cell> {

@@ -22,7 +22,7 @@ mod walk;
 
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use sled::Tree;
@@ -36,6 +36,7 @@ use super::{Group, MetadataBackend, Record, Totals};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::secret::Signing;
 
 pub(crate) use open::Health;
 
@@ -48,6 +49,8 @@ pub(crate) struct SledOptions {
     /// The cache directory: the database is its `index`, the marker lies beside it.
     pub root: PathBuf,
     pub page_cache_bytes: u64,
+    /// By which records are believed.
+    pub signing: Arc<Signing>,
 }
 
 /// The index in a sled database. One process owns it, by the lock on the cache directory.
@@ -77,6 +80,7 @@ struct Slot {
 struct Trees {
     db: sled::Db,
     entries: Tree,
+    signing: Arc<Signing>,
 }
 
 /// A database with what is known of all its records.
@@ -139,9 +143,21 @@ impl SledIndex {
         let mut found = Vec::new();
         for row in trees.entries.scan_prefix(hash.to_be_bytes()) {
             let (key, bytes) = row?;
-            found.extend(believed(&key, &bytes));
+            found.extend(trees.whole(&key, &bytes));
         }
         Ok(found)
+    }
+
+    /// Keys that are listed because their records are signed.
+    fn believed_keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
+        let (mut keys, mut after) = (Vec::new(), after.cloned());
+        while keys.len() < limit {
+            let page = self.scan(after.as_ref(), limit - keys.len())?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            keys.extend(page.into_iter().filter(|(_, record)| record.is_believed()).map(|(key, _)| key));
+        }
+        Ok(keys)
     }
 
     /// Follows a record that took the place of another, or of none.
@@ -161,11 +177,17 @@ impl SledIndex {
     }
 }
 
-/// A record whose bytes are what was written under this key.
-fn believed(key: &[u8], bytes: &[u8]) -> Option<(IndexKey, Record)> {
-    let key = IndexKey::from_stored(key).ok()?;
-    let record = Record::from_stored(&key, bytes.to_vec()).ok()?;
-    Some((key, record))
+impl Trees {
+    fn record(&self, key: &IndexKey, bytes: &[u8]) -> Result<Record> {
+        Record::from_stored(key, bytes.to_vec(), &self.signing)
+    }
+
+    /// A record whose bytes are what was written under this key.
+    fn whole(&self, key: &[u8], bytes: &[u8]) -> Option<(IndexKey, Record)> {
+        let key = IndexKey::from_stored(key).ok()?;
+        let record = self.record(&key, bytes).ok()?;
+        Some((key, record))
+    }
 }
 
 fn unusable(doing: &str) -> CacheError {
@@ -183,7 +205,7 @@ impl MetadataBackend for SledIndex {
 
     fn get(&self, key: &IndexKey) -> Result<Option<Record>> {
         match self.with("read the index", |trees| trees.entries.get(key.as_bytes()))? {
-            Some(bytes) => Record::from_stored(key, bytes.to_vec()).map(Some),
+            Some(bytes) => Record::from_stored(key, bytes.to_vec(), &self.options.signing).map(Some),
             None => Ok(None),
         }
     }
@@ -193,7 +215,7 @@ impl MetadataBackend for SledIndex {
             let mut found = Vec::new();
             for key in keys {
                 let bytes = trees.entries.get(key.as_bytes())?;
-                found.extend(bytes.and_then(|bytes| believed(key.as_bytes(), &bytes)));
+                found.extend(bytes.and_then(|bytes| trees.whole(key.as_bytes(), &bytes)));
             }
             Ok(found)
         })
@@ -207,7 +229,7 @@ impl MetadataBackend for SledIndex {
         let facts = Facts::of(record)?;
         self.change(key, |trees| {
             let previous = trees.entries.insert(key.as_bytes(), record.as_bytes())?;
-            let previous = previous.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
+            let previous = previous.and_then(|bytes| trees.record(key, &bytes).ok());
             self.note_put(key, previous.as_ref(), record, &facts);
             Ok(previous)
         })
@@ -227,7 +249,7 @@ impl MetadataBackend for SledIndex {
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
         self.change(key, |trees| {
             let removed = trees.entries.remove(key.as_bytes())?;
-            let removed = removed.and_then(|bytes| Record::from_stored(key, bytes.to_vec()).ok());
+            let removed = removed.and_then(|bytes| trees.record(key, &bytes).ok());
             removed.iter().for_each(|record| self.note_removal(key, record));
             Ok(removed)
         })
@@ -302,7 +324,7 @@ impl MetadataBackend for SledIndex {
             let mut found = Vec::new();
             for row in rows {
                 let (key, bytes) = row?;
-                found.extend(believed(&key, &bytes));
+                found.extend(trees.whole(&key, &bytes));
                 if found.len() >= limit {
                     break;
                 }
@@ -312,6 +334,9 @@ impl MetadataBackend for SledIndex {
     }
 
     fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
+        if self.options.signing.is_on() {
+            return self.believed_keys(after, limit);
+        }
         let start = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes()));
         self.with("read the index", |trees| {
             let mut keys = Vec::new();

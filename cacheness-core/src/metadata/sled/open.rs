@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::saved;
 use super::shield::shielded;
 use super::sums::Sums;
 use super::uses::Uses;
-use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, believed, salvage};
+use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage};
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::metadata::Record;
@@ -219,7 +219,7 @@ pub(super) fn take_stock(trees: Trees, keep: impl Fn(&IndexKey, &Record) -> bool
     shielded("read the index", || {
         for row in trees.entries.iter() {
             let (key, bytes) = row?;
-            match believed(&key, &bytes).filter(|(key, record)| keep(key, record)) {
+            match trees.whole(&key, &bytes).filter(|(key, record)| trees.may_stay(record) && keep(key, record)) {
                 Some((key, record)) => {
                     sums.put(&key, None, &record);
                     gathering.add(key.hash(), &record);
@@ -234,16 +234,21 @@ pub(super) fn take_stock(trees: Trees, keep: impl Fn(&IndexKey, &Record) -> bool
 
 impl Trees {
     pub(super) fn open(options: &SledOptions) -> Result<Self> {
-        Self::open_at(&index_dir(&options.root), options.page_cache_bytes)
+        Self::open_at(&index_dir(&options.root), options)
     }
 
-    pub(super) fn open_at(index: &Path, page_cache_bytes: u64) -> Result<Self> {
+    pub(super) fn open_at(index: &Path, options: &SledOptions) -> Result<Self> {
         wait_until_released(index);
-        let config = sled::Config::new().path(index).cache_capacity(page_cache_bytes).flush_every_ms(None);
+        let config = sled::Config::new().path(index).cache_capacity(options.page_cache_bytes).flush_every_ms(None);
         shielded("open the index", || {
             let db = config.open()?;
-            Ok(Self { entries: db.open_tree("entries")?, db })
+            Ok(Self { entries: db.open_tree("entries")?, db, signing: Arc::clone(&options.signing) })
         })
+    }
+
+    /// Whether a record is kept when all are looked at.
+    fn may_stay(&self, record: &Record) -> bool {
+        record.is_believed() || self.signing.keeps_distrusted()
     }
 }
 

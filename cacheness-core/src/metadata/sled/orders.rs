@@ -19,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::rows::{Row, Rows};
 use super::uses::Uses;
 use crate::clock::Timestamp;
+use crate::entry::Core;
 use crate::error::Result;
 use crate::metadata::{Group, Record};
 
@@ -43,7 +44,12 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// One that is not believed can expire and be evicted, and belongs to no group.
     pub(super) fn of(record: &Record) -> Result<Self> {
+        if !record.is_believed() {
+            let Core { created_at, expires_at, .. } = record.core()?;
+            return Ok(Self { created_at, expires_at, groups: Vec::new() });
+        }
         let (core, names) = record.core_and_names()?;
         let groups = Group::of_names(&names);
         Ok(Self { created_at: core.created_at, expires_at: core.expires_at, groups })

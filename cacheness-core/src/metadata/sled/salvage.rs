@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::open::{begin_rebuilding, set_aside};
 use super::shield::shielded;
 use super::sums::Sums;
-use super::{Contents, SledOptions, Trees, believed};
+use super::{Contents, SledOptions, Trees};
 use crate::entry::IndexKey;
 use crate::error::Result;
 use crate::metadata::Record;
@@ -25,11 +25,11 @@ pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Res
     let found = Sums::new();
     // Without unwinding a panic of sled would end the process: the values in the index are given up then.
     if cfg!(panic = "unwind") {
-        let cache = options.page_cache_bytes;
+        let options = options.clone();
         let (sender, receiver) = channel();
         // Where no thread can be had, the sender is dropped and nothing is carried over.
         let reader = thread::Builder::new().name("cacheness-salvage".to_owned());
-        let _ = reader.spawn(move || read_damaged(&aside, cache, &sender));
+        let _ = reader.spawn(move || read_damaged(&aside, &options, &sender));
         take_over(&fresh, &found, &receiver)?;
     }
     match expected {
@@ -39,11 +39,11 @@ pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Res
 }
 
 /// Sends every record that can be read, from both ends if there is a hole.
-fn read_damaged(index: &std::path::Path, cache: u64, sender: &Sender<(IndexKey, Record)>) {
-    let Ok(trees) = Trees::open_at(index, cache) else { return };
+fn read_damaged(index: &std::path::Path, options: &SledOptions, sender: &Sender<(IndexKey, Record)>) {
+    let Ok(trees) = Trees::open_at(index, options) else { return };
     let send = |row: sled::Result<(sled::IVec, sled::IVec)>| -> sled::Result<()> {
         let (key, bytes) = row?;
-        if let Some(found) = believed(&key, &bytes) {
+        if let Some(found) = trees.whole(&key, &bytes) {
             // Nobody listens any more: the reader lost patience.
             let _ = sender.send(found);
         }

@@ -6,7 +6,7 @@ use super::super::record::tests::record_of;
 use super::*;
 
 fn options(root: &Path) -> SledOptions {
-    SledOptions { root: root.to_path_buf(), page_cache_bytes: 16 << 20 }
+    SledOptions { root: root.to_path_buf(), page_cache_bytes: 16 << 20, signing: Default::default() }
 }
 
 fn open(root: &Path) -> (SledIndex, Health) {
@@ -350,7 +350,7 @@ fn of_two_keys_with_one_hash_either_can_go_and_the_other_stays_in_every_order() 
         let mut bytes = entry.key.as_bytes().to_vec();
         bytes.push(last);
         entry.key = IndexKey::from_stored(&bytes).unwrap();
-        (entry.key.clone(), Record::new(&entry, &super::super::Payload::Inline(b"v"), 1 << 20).unwrap())
+        (entry.key.clone(), Record::new(&entry, &super::super::Payload::Inline(b"v"), 1 << 20, Signing::off()).unwrap())
     });
     for gone in [0, 1] {
         twins.iter().for_each(|(key, record)| drop(index.put(key, record).unwrap()));

@@ -113,7 +113,7 @@ pub(super) fn newest(
 
 fn created_by(trees: &Trees, (at, hash): Row<Timestamp>) -> sled::Result<Records> {
     let mut records = SledIndex::records_of_hash(trees, hash)?;
-    records.retain(|(_, record)| record.core().is_ok_and(|core| core.created_at == at));
+    records.retain(|(_, record)| record.is_believed() && record.core().is_ok_and(|core| core.created_at == at));
     Ok(records)
 }
 

@@ -6,7 +6,7 @@ use super::contents::Contents;
 use super::engine::Engine;
 use super::registry;
 use crate::compress::Codec;
-use crate::config::{CacheConfig, Durability};
+use crate::config::{CacheConfig, Durability, SecurityConfig};
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::store::manifest::Kind;
@@ -83,6 +83,19 @@ impl BlobStoreBuilder {
         self
     }
 
+    /// Signs every entry with the key in a file, which is made if it is not there, and believes nothing else; see
+    /// [`SecurityConfig`]. What is not believed is an error of the kind [`Integrity`](crate::ErrorKind::Integrity).
+    pub fn signing_key_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config = self.config.with_signing_key_file(file);
+        self
+    }
+
+    /// Whether entries are signed, with which keys, and what is believed. Default: nothing is signed.
+    pub fn security(mut self, security: SecurityConfig) -> Self {
+        self.config.security = security;
+        self
+    }
+
     /// The largest values and headers accepted.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config = self.config.with_limits(limits);
@@ -92,8 +105,8 @@ impl BlobStoreBuilder {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level, a limit is 0, or the
-    /// directory is a cache's;
+    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level, a limit is 0, the
+    /// directory is a cache's, or the signing key cannot be used;
     /// [`Locked`](crate::ErrorKind::Locked) if the store is open already, in this process or another;
     /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, or
     /// may be written by others.

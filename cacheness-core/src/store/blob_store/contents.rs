@@ -88,6 +88,10 @@ impl Contents {
     }
 
     fn count(&mut self, record: &Record) {
+        // Who has no key could make a blob look shared, and it would never go.
+        if !record.is_believed() {
+            return;
+        }
         if let (Ok(entry), Some(name)) = (record.entry(), record.blob())
             && let Some(content) = entry.details.content
         {

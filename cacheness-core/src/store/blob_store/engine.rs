@@ -120,7 +120,7 @@ impl Engine {
             content,
             ..Details::default()
         };
-        Ok(Entry { key: key::index_key(&name)?, core, details, accessed_at: None })
+        Ok(Entry { key: key::index_key(&name)?, core, details, accessed_at: None, signature: None })
     }
 
     /// How an entry's blob is written. Where there is a value to lose, the new one is on the disk before a record can name
@@ -183,10 +183,10 @@ impl Engine {
     }
 
     fn is_whole(&self, name: &BlobName, entry: &Entry) -> Result<bool> {
-        let checked = Opened::open(&*self.store.blobs, name, self.store.limits()).and_then(|opened| match opened {
+        let checked = Opened::open(&*self.store.blobs, name, self.store.rules()).and_then(|opened| match opened {
             Some(mut opened) => {
                 opened.check_is_of(entry)?;
-                Ok(opened.actual_checksum()? == entry.core.checksum)
+                Ok(opened.examine()? == (entry.core.checksum, true))
             }
             None => Ok(false),
         });
@@ -225,7 +225,7 @@ impl Engine {
     }
 
     fn record(&self, entry: &Entry, name: &BlobName) -> Result<Record> {
-        Record::new(entry, &Payload::Blob(name.clone()), self.store.limits().max_header_bytes)
+        self.store.record(entry, &Payload::Blob(name.clone()))
     }
 
     /// What follows a change of records: the disk, if that was promised or something old is to go, and its end.
@@ -240,7 +240,16 @@ impl Engine {
 
     /// Removes the blob of a record that is gone, unless others share it.
     fn release(&self, record: &Record) {
-        let (Ok(entry), Some(name)) = (record.entry(), record.blob()) else { return };
+        let Some(name) = record.blob() else { return };
+        if !record.is_believed() {
+            // It names whatever its writer liked: what others refer to stays.
+            let contents = self.contents();
+            if !contents.refers_to(&name) {
+                self.store.discard(&name);
+            }
+            return;
+        }
+        let Ok(entry) = record.entry() else { return };
         let Some(content) = entry.details.content else { return self.store.discard(&name) };
         // Held until the file is gone, so that nobody shares it meanwhile.
         let mut contents = self.contents();

@@ -268,7 +268,7 @@ impl BlobStore {
     fn entries(&self, prefix: &str, takes: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>> {
         let mut found = Vec::new();
         self.engine()?.each_page(|page| {
-            for (_, record) in page {
+            for (_, record) in page.iter().filter(|(_, record)| record.is_believed()) {
                 let entry = record.entry()?;
                 if entry.name().is_some_and(|name| name.starts_with(prefix)) && takes(&entry) {
                     found.push(entry);

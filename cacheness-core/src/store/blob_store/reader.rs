@@ -35,7 +35,7 @@ struct Stream {
 
 impl BlobReader {
     pub(super) fn of_stream(entry: Entry, blob: Opened) -> Self {
-        let buf = vec![0; chunks::CHUNK_LEN + chunks::SUM_LEN];
+        let buf = vec![0; chunks::CHUNK_LEN + blob.chunks().seal_len()];
         Self { entry, position: 0, body: Body::Stream(Box::new(Stream { blob, buf, chunk: None, len: 0 })) }
     }
 

@@ -3,10 +3,9 @@
 use crate::blob::BlobWrite;
 use crate::blob_name::BlobName;
 use crate::compress::StoredCodec;
-use crate::digest::Checksum;
 use crate::entry::{self, Core, Entry};
 use crate::error::Result;
-use crate::format::{Start, chunks};
+use crate::format::{Proof, Start, chunks};
 use crate::store::Store;
 
 /// Takes bytes piece by piece and holds one chunk of them.
@@ -17,7 +16,7 @@ pub(super) struct Sink {
     chunks: u64,
     raw_size: u64,
     stored_size: u64,
-    sum: Checksum,
+    proof: Proof,
 }
 
 impl Sink {
@@ -26,11 +25,12 @@ impl Sink {
         let (mut open, mut header) = (entry.clone(), Vec::new());
         open.core.leave_open();
         entry::encode(&open, store.limits().max_header_bytes, &mut header)?;
-        let start = Start::of(&header, store.limits())?;
+        let start = Start::of(&header, store.rules())?;
         let mut blob = store.blobs.create(name)?;
         blob.write(start.bytes())?;
-        let chunk = Vec::with_capacity(chunks::CHUNK_LEN + chunks::SUM_LEN);
-        Ok(Self { blob, start, chunk, chunks: 0, raw_size: 0, stored_size: 0, sum: Checksum::new() })
+        let chunk = Vec::with_capacity(chunks::CHUNK_LEN + start.chunks().seal_len());
+        let proof = start.proof();
+        Ok(Self { blob, start, chunk, chunks: 0, raw_size: 0, stored_size: 0, proof })
     }
 
     /// Bytes taken so far.
@@ -53,9 +53,8 @@ impl Sink {
     }
 
     fn end_chunk(&mut self) -> Result<()> {
-        let sum = chunks::sum(self.start.checksum(), self.chunks, &self.chunk);
-        self.chunk.extend_from_slice(&sum);
-        self.sum.update(&self.chunk);
+        self.start.chunks().seal(self.chunks, &mut self.chunk);
+        self.proof.update(&self.chunk);
         self.blob.write(&self.chunk)?;
         self.stored_size += self.chunk.len() as u64;
         self.chunks += 1;
@@ -71,8 +70,9 @@ impl Sink {
         core.codec = StoredCodec::None;
         core.raw_size = self.raw_size;
         core.stored_size = self.stored_size;
-        core.checksum = self.sum.finish();
-        self.blob.write(&self.start.trailer(core.stored_size, core.checksum))?;
+        let payload = self.proof.found();
+        core.checksum = payload.checksum;
+        self.blob.write(&self.start.trailer(payload))?;
         Ok(self.blob)
     }
 }

@@ -12,7 +12,7 @@ use crate::compress::{self, StoredCodec};
 use crate::digest;
 use crate::entry::{self, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::{self, chunks};
+use crate::format;
 use crate::handler::{self, PLAIN_BYTES, PayloadFormat, Storable};
 use crate::parts::Parts;
 use crate::store::opened::Opened;
@@ -77,7 +77,7 @@ impl Engine {
     fn write_whole(&self, entry: &Entry, name: &BlobName, stored: &Parts<'_>) -> Result<()> {
         let (store, mut header) = (self.store(), Vec::new());
         entry::encode(entry, store.limits().max_header_bytes, &mut header)?;
-        let envelope = format::seal_summed(&header, stored, entry.core.checksum, store.limits())?;
+        let envelope = format::seal_summed(&header, stored, entry.core.checksum, store.rules())?;
         store.blobs.write(name, &envelope.parts(), self.durability_of(entry))
     }
 
@@ -120,7 +120,7 @@ impl Engine {
     fn bytes_of(&self, key: &str, entry: &Entry, blob: &mut Opened) -> Result<Vec<u8>> {
         let stored = blob.payload(None, true).map_err(|error| about(key, &error))?;
         if entry.core.codec == StoredCodec::None {
-            return Ok(without_sums(stored));
+            return Ok(blob.chunks().without_seals(stored));
         }
         let limits = self.store().limits();
         compress::inflate(entry.core.codec, &stored, entry.core.raw_size, limits).map(|raw| raw.into_owned())
@@ -148,7 +148,7 @@ impl Engine {
     }
 
     fn open_blob(&self, entry: &Entry, name: &BlobName) -> Result<Option<(Entry, Opened)>> {
-        let Some(blob) = Opened::open(&*self.store().blobs, name, self.store().limits())? else { return Ok(None) };
+        let Some(blob) = Opened::open(&*self.store().blobs, name, self.store().rules())? else { return Ok(None) };
         blob.check_is_of(entry)?;
         Ok(Some((entry.clone(), blob)))
     }
@@ -156,19 +156,6 @@ impl Engine {
     pub(super) fn entry(&self, key: &IndexKey) -> Result<Option<Entry>> {
         self.store().find(key)?.map(|found| found.record.entry()).transpose()
     }
-}
-
-/// The bytes of a stream whose checksum as a whole was found right.
-fn without_sums(mut stored: Vec<u8>) -> Vec<u8> {
-    let (mut from, mut to) = (0, 0);
-    while from < stored.len() {
-        let end = stored.len().min(from + chunks::CHUNK_LEN + chunks::SUM_LEN);
-        let len = (end - from).saturating_sub(chunks::SUM_LEN);
-        stored.copy_within(from..from + len, to);
-        (from, to) = (end, to + len);
-    }
-    stored.truncate(to);
-    stored
 }
 
 /// An error that tells which entry it is about.

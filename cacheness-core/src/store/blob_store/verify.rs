@@ -6,8 +6,9 @@ use super::engine::Engine;
 use crate::blob_name::BlobName;
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::format::TRAILER_LEN;
+use crate::format;
 use crate::metadata::Record;
+use crate::secret::Distrust;
 use crate::store::opened::{Opened, checksum_of};
 
 /// What [`BlobStore::verify`](crate::BlobStore::verify) does with what it finds.
@@ -15,8 +16,8 @@ use crate::store::opened::{Opened, checksum_of};
 pub enum Repair {
     /// Nothing.
     No,
-    /// Moves damaged blobs to quarantine, removes entries whose blob is damaged or missing, and removes blobs that no
-    /// entry refers to. Files that the store did not write stay. So do blobs without an entry if the index was damaged
+    /// Moves damaged blobs to quarantine, removes entries whose blob is damaged or missing (and those that are not believed,
+    /// if [`invalid_entries`](crate::SecurityConfig::invalid_entries) says so), and removes blobs that no entry refers to. Files that the store did not write stay. So do blobs without an entry if the index was damaged
     /// while the store was open: at the next opening those that had one have it again.
     Yes,
 }
@@ -27,7 +28,8 @@ pub enum Repair {
 pub struct IntegrityReport {
     /// Whether the blob is what was put under the key.
     pub valid: bool,
-    /// XXH3-64 that the stored bytes must have, as [`Entry::file_hash`](crate::Entry::file_hash) tells it.
+    /// XXH3-64 that the stored bytes must have, as [`Entry::file_hash`](crate::Entry::file_hash) tells it; 0 if what the
+    /// index says of the entry is not believed.
     pub expected_hash: u64,
     /// XXH3-64 that they have; `None` if there are none.
     pub actual_hash: Option<u64>,
@@ -41,7 +43,7 @@ pub struct IntegrityReport {
 pub struct VerifyReport {
     /// Entries that were looked at.
     pub checked: u64,
-    /// Keys of entries whose blob is damaged, in order.
+    /// Keys of entries whose blob is damaged, in order; of one whose record is not believed, its name in listings.
     pub damaged: Vec<String>,
     /// Keys of entries whose blob is gone, in order.
     pub missing: Vec<String>,
@@ -61,7 +63,13 @@ type Seen = HashMap<BlobName, IntegrityReport>;
 
 impl Engine {
     pub(super) fn verify_integrity(&self, key: &IndexKey) -> Result<Option<IntegrityReport>> {
-        Ok(self.examined(key, &mut Seen::new())?.map(|(_, report)| report))
+        match self.examined(key, &mut Seen::new()) {
+            Err(error) if Distrust::is_behind(&error) => {
+                let damage = Some(error.to_string());
+                Ok(Some(IntegrityReport { valid: false, expected_hash: 0, actual_hash: None, damage }))
+            }
+            examined => Ok(examined?.map(|(_, report)| report)),
+        }
     }
 
     /// Looks at the blob of a key, and again if the entry was replaced while it was looked at.
@@ -94,11 +102,12 @@ impl Engine {
             damage,
         };
         let Some(name) = name else { return Ok(report(None, Some("its record names no blob".into()))) };
-        match Opened::open(&*self.store().blobs, name, self.store().limits()) {
+        match Opened::open(&*self.store().blobs, name, self.store().rules()) {
             Ok(None) => Ok(report(None, Some(format!("blob {name} is gone")))),
             Ok(Some(mut blob)) => {
-                let actual = blob.actual_checksum()?;
-                let other = (actual != expected_hash).then(|| "its bytes are not those that were put".to_owned());
+                let (actual, genuine) = blob.examine()?;
+                let same = actual == expected_hash && genuine;
+                let other = (!same).then(|| "its bytes are not those that were put".to_owned());
                 Ok(report(Some(actual), blob.check_is_of(entry).err().map(|error| error.to_string()).or(other)))
             }
             Err(error) if error.is_integrity() => Ok(report(self.hash_in_place(entry, name), Some(error.to_string()))),
@@ -109,14 +118,19 @@ impl Engine {
     /// The hash of the bytes that lie where those of the entry would, in a blob whose ends are damaged.
     fn hash_in_place(&self, entry: &Entry, name: &BlobName) -> Option<u64> {
         let mut file = self.store().blobs.open(name).ok()??;
-        let end = file.len().saturating_sub(TRAILER_LEN as u64);
+        let mut start = [0; 16];
+        let read = file.read_at(0, &mut start).ok()?;
+        let end = file.len().saturating_sub(format::trailer_len(&start[..read]) as u64);
         checksum_of(&mut *file, end.saturating_sub(entry.core.stored_size), entry.core.stored_size).ok()
     }
 
     pub(super) fn verify(&self, repair: Repair) -> Result<VerifyReport> {
         let (mut report, mut seen) = (VerifyReport::default(), Seen::new());
         self.each_page(|page| {
-            page.iter().try_for_each(|(key, _)| self.verify_entry(key, repair, &mut seen, &mut report))
+            page.iter().try_for_each(|(key, record)| match record.distrust() {
+                None => self.verify_entry(key, repair, &mut seen, &mut report),
+                Some(_) => self.report_distrusted(key, record, repair, &mut report),
+            })
         })?;
         report.damaged.sort();
         report.missing.sort();
@@ -126,6 +140,22 @@ impl Engine {
             report.unreferenced.iter().try_for_each(|name| self.remove_unreferenced(name))?;
         }
         Ok(report)
+    }
+
+    fn report_distrusted(
+        &self,
+        key: &IndexKey,
+        record: &Record,
+        repair: Repair,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
+        report.checked += 1;
+        report.damaged.push(key.to_string());
+        let removes = repair == Repair::Yes && !self.store().settings.signing.keeps_distrusted();
+        if removes && self.store().index.remove_expected(key, record)? {
+            self.settle(std::slice::from_ref(record))?;
+        }
+        Ok(())
     }
 
     fn verify_entry(&self, key: &IndexKey, repair: Repair, seen: &mut Seen, report: &mut VerifyReport) -> Result<()> {

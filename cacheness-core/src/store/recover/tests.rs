@@ -2,7 +2,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::Durability;
 use crate::blob::FilesystemBlobs;
 use crate::blob::conformance::names;
 use crate::digest::checksum;
@@ -10,6 +9,7 @@ use crate::entry::sample;
 use crate::metadata::MemoryIndex;
 use crate::vfs::root::QUARANTINE;
 use crate::vfs::{Fault, Repeat, SimVfs, Vfs};
+use crate::{Durability, Limits};
 
 const ROOT: &str = "/cache";
 const VALUE: [u8; 100] = [7; 100];
@@ -30,7 +30,7 @@ fn orphan(vfs: &SimVfs, key: &str) {
     entry.core.checksum = checksum(&VALUE);
     let mut header = Vec::new();
     entry::encode(&entry, u64::MAX, &mut header).unwrap();
-    let envelope = format::seal(&header, &VALUE, &Limits::DEFAULT).unwrap();
+    let envelope = format::seal(&header, &VALUE, Rules::unsigned(&Limits::DEFAULT)).unwrap();
     files(vfs).write(&BlobName::unique(), &envelope.parts(), Durability::Immediate).unwrap();
 }
 
@@ -40,7 +40,7 @@ fn garbage(vfs: &SimVfs) {
 
 fn reconciled(vfs: &SimVfs, health: Health) -> Result<MemoryIndex> {
     let index = MemoryIndex::default();
-    reconcile(&index, &files(vfs), health, &Limits::DEFAULT).map(|()| index)
+    reconcile(&index, &files(vfs), health, Rules::unsigned(&Limits::DEFAULT)).map(|()| index)
 }
 
 /// Lets each file operation of a reconciliation fail, one after the other, and looks at what comes of it.
@@ -55,7 +55,7 @@ fn with_each_call_failing(
         fill(&vfs);
         let (index, blobs) = (MemoryIndex::default(), files(&vfs));
         vfs.fail_at(call, Fault::Errno(errno), Repeat::Once);
-        let done = reconcile(&index, &blobs, health, &Limits::DEFAULT);
+        let done = reconcile(&index, &blobs, health, Rules::unsigned(&Limits::DEFAULT));
         if !vfs.clear_faults() {
             assert!(call > 2, "only {call} operations");
             return;

@@ -17,7 +17,7 @@ mod tree;
 pub use fault::{Fault, Repeat};
 use tree::{Id, Tree};
 
-use super::{DirEntry, FileKind, Lock, Metadata, ReadFile, Vfs, WriteFile};
+use super::{DirEntry, FileKind, Lock, Metadata, Owner, ReadFile, Vfs, WriteFile, user};
 
 /// A file system in memory for tests of crashes and failing disks. Clones are handles to the same files.
 ///
@@ -205,6 +205,10 @@ struct SimFile {
 impl ReadFile for SimFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.vfs.call()?.tree.file_mut(self.id).bytes().len() as u64)
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        Ok(user().map(|uid| Owner { uid, mode: 0o600 }))
     }
 }
 

@@ -66,7 +66,7 @@ runs!(
 );
 
 fn run(n: u32) -> Run {
-    Run { label: format!("run {n:05}"), minutes: (n % 10 != 0).then_some(n % 100), score: f64::from(n % 7) }
+    Run { label: format!("run {n:05}"), minutes: (!n.is_multiple_of(10)).then_some(n % 100), score: f64::from(n % 7) }
 }
 
 fn plain(Run { label, minutes, score }: Run) -> Plain {
@@ -223,7 +223,8 @@ fn threads_that_change_entries_while_an_index_is_made_are_all_in_it() {
 #[test]
 fn an_index_that_was_rebuilt_after_damage_is_asked_anew() {
     let root = tempfile::tempdir().unwrap();
-    let options = SledOptions { root: root.path().to_path_buf(), page_cache_bytes: 16 << 20 };
+    let options =
+        SledOptions { root: root.path().to_path_buf(), page_cache_bytes: 16 << 20, signing: Default::default() };
     let index = Arc::new(SledIndex::open(options).unwrap().0);
     let config = CacheConfig::in_memory();
     let store = Store::of_parts(index.clone(), Arc::new(MemoryBlobs::new()), &config);

@@ -11,6 +11,7 @@ mod changed {
             #[derive(Debug)]
             pub(super) struct $name(pub(super) $type);
 
+            #[allow(dead_code)]
             impl $name {
                 pub(super) const SIZE: Column<$name, $type> = Column::new("versions", "size");
             }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::blob::FilesystemBlobs;
 use crate::blob::conformance::names;
+use crate::format::Rules;
 use crate::format::chunks::CHUNK_LEN;
 use crate::metadata::{Call, MemoryIndex, MetadataBackend, Watched};
 use crate::store::Store;
@@ -104,16 +105,17 @@ fn power_cut(seed: u64, lie: Option<Lie>) -> (bool, bool) {
     let committed = writer.write_all(&bytes).is_ok() && writer.commit().is_ok();
     let after = vfs.crash(seed);
     let blobs = files(&after);
-    let whole = names(&files(&after)).iter().any(|name| match Opened::open(&blobs, name, &Limits::DEFAULT) {
-        Ok(blob) => blob.unwrap().content().is_ok_and(|content| {
-            assert_eq!(content, crate::digest::identity(&bytes), "wrong bytes taken for right");
-            true
-        }),
-        Err(error) => {
-            assert!(error.is_integrity(), "{error:?}");
-            false
-        }
-    });
+    let whole =
+        names(&files(&after)).iter().any(|name| match Opened::open(&blobs, name, Rules::unsigned(&Limits::DEFAULT)) {
+            Ok(blob) => blob.unwrap().content().is_ok_and(|content| {
+                assert_eq!(content, crate::digest::identity(&bytes), "wrong bytes taken for right");
+                true
+            }),
+            Err(error) => {
+                assert!(error.is_integrity(), "{error:?}");
+                false
+            }
+        });
     (committed, whole)
 }
 
@@ -164,8 +166,8 @@ fn observed(vfs: &SimVfs, shares: bool) -> (BlobStore, Arc<Mutex<Vec<Told>>>) {
 }
 
 fn is_whole(vfs: &SimVfs, name: &BlobName) -> bool {
-    let opened = Opened::open(&files(vfs), name, &Limits::DEFAULT);
-    opened.is_ok_and(|blob| blob.is_some_and(|mut blob| blob.actual_checksum().unwrap() == blob.entry().core.checksum))
+    let opened = Opened::open(&files(vfs), name, Rules::unsigned(&Limits::DEFAULT));
+    opened.is_ok_and(|blob| blob.is_some_and(|mut blob| blob.examine().unwrap() == (blob.entry().core.checksum, true)))
 }
 
 /// sled writes a record when it likes: as soon as it has it, a power cut may come back to the new one.

@@ -1,8 +1,11 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use super::*;
-use crate::format::chunks::{CHUNK_LEN, SUM_LEN};
+use crate::format::chunks::CHUNK_LEN;
 use crate::{CacheError, ErrorKind, Limits};
+
+/// What follows the bytes of a chunk.
+const SUM_LEN: usize = 8;
 
 fn read_all(store: &BlobStore, key: &str) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -152,7 +152,7 @@ fn breakable(dir: &Path, shares: bool) -> (BlobStore, Arc<SledIndex>) {
     BlobStore::open(dir).unwrap().close().unwrap();
     let root = dir.canonicalize().unwrap();
     let blobs = FilesystemBlobs::open(Arc::new(RealVfs::new()), &root).unwrap();
-    let options = SledOptions { root, page_cache_bytes: 16 << 20 };
+    let options = SledOptions { root, page_cache_bytes: 16 << 20, signing: Default::default() };
     let index = Arc::new(SledIndex::open(options).unwrap().0);
     index.rebuilt().unwrap();
     let config = CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate);

@@ -1,0 +1,257 @@
+//! Key files: read only where nobody else could have read or written them.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::SigningKey;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::vfs::{FileKind, ReadFile, Vfs, storage_error, user};
+
+/// A key file holds 65 bytes; what is much longer is none.
+const LONGEST: u64 = 4096;
+
+/// How often, and how long, to wait for a key that is being written.
+const PATIENCE: u32 = 100;
+const STEP: Duration = Duration::from_millis(10);
+
+/// Permission bits that let anyone but the owner read a file or change it.
+const OTHERS_MAY: u32 = 0o077;
+
+/// The key in a file.
+///
+/// # Errors
+/// [`Config`](ErrorKind::Config) if it holds no key, lies below the directory `apart_from`, belongs to another user, or may
+/// be read or written by others; [`Storage`](ErrorKind::Storage) if it cannot be read, or there is none.
+pub(crate) fn load(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
+    let path = resolved(vfs, path)?;
+    read(vfs, &path, apart_from)
+}
+
+/// [`load`], with a new key in the file if there is no such file.
+///
+/// # Errors
+/// As [`load`]; [`Storage`](ErrorKind::Storage) if the file cannot be made.
+pub(crate) fn load_or_make(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        make_dirs(vfs, dir)?;
+    }
+    let path = resolved(vfs, path)?;
+    check_apart(&path, apart_from)?;
+    let mut file = match vfs.create_new(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return read_written(vfs, &path, apart_from),
+        Err(error) => return Err(storage_error("create the signing key file", &path, error)),
+    };
+    let key = SigningKey::generate()?;
+    let written = file.write_all(key.to_text().as_bytes()).and_then(|()| file.sync());
+    if let Err(error) = written {
+        drop(file);
+        // Half a key would be refused for ever after.
+        let _ = vfs.remove(&path);
+        return Err(storage_error("write the signing key file", &path, error));
+    }
+    if let Some(dir) = path.parent() {
+        vfs.sync_dir(dir).map_err(|error| storage_error("sync", dir, error))?;
+    }
+    Ok(key)
+}
+
+/// Where the key of a user lies: `cacheness/signing.key` in the directory for configurations.
+///
+/// # Errors
+/// [`Config`](ErrorKind::Config) if the environment names no such directory.
+pub(crate) fn default_path() -> Result<PathBuf> {
+    default_path_by(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+fn default_path_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let configurations = absolute("XDG_CONFIG_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+        .or_else(|| absolute("APPDATA"));
+    let configurations = configurations.ok_or_else(|| {
+        let message = "there is no home directory to keep a signing key in: name a file in security.signing_key_file";
+        CacheError::new(ErrorKind::Config, message)
+    })?;
+    Ok(configurations.join("cacheness").join("signing.key"))
+}
+
+/// The path without links but in its last name, where one is refused.
+fn resolved(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(|error| storage_error("find", path, error))?;
+    let (Some(dir), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(refused(path, "it names no file"));
+    };
+    let dir =
+        vfs.canonical(dir).map_err(|error| storage_error("find the directory of the signing key", path, error))?;
+    Ok(dir.join(name))
+}
+
+/// Waits for another process that made the file just now and has not written the key yet.
+fn read_written(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
+    for _ in 0..PATIENCE {
+        let is_empty = vfs.metadata(path).is_ok_and(|found| found.kind == FileKind::File && found.len == 0);
+        if !is_empty {
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    read(vfs, path, apart_from)
+}
+
+fn read(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
+    check_apart(path, apart_from)?;
+    let mut file = vfs.open(path).map_err(|error| storage_error("open the signing key file", path, error))?;
+    check_owner(&*file, path)?;
+    let text = text_of(&mut *file).map_err(|error| storage_error("read the signing key file", path, error))?;
+    text.parse().map_err(|error: CacheError| refused(path, &error.to_string()))
+}
+
+fn text_of(file: &mut dyn ReadFile) -> io::Result<String> {
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text)?;
+    Ok(String::from_utf8(text).unwrap_or_default())
+}
+
+/// Whoever can write entries could read the key there, and then it would prove nothing.
+fn check_apart(path: &Path, apart_from: &Path) -> Result<()> {
+    if path.starts_with(apart_from) {
+        return Err(refused(path, "it lies inside the directory that it is to protect: keep it elsewhere"));
+    }
+    Ok(())
+}
+
+fn check_owner(file: &dyn ReadFile, path: &Path) -> Result<()> {
+    let owner = file.owner().map_err(|error| storage_error("examine the signing key file", path, error))?;
+    let (Some(owner), Some(user)) = (owner, user()) else { return Ok(()) };
+    if owner.uid != user {
+        return Err(refused(path, &format!("it belongs to user {}, not to user {user}", owner.uid)));
+    }
+    if owner.mode & OTHERS_MAY != 0 {
+        let mode = owner.mode;
+        return Err(refused(path, &format!("others may read or write it (mode {mode:04o}): run `chmod 600` on it")));
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, why: &str) -> CacheError {
+    CacheError::new(ErrorKind::Config, format!("the signing key file {} cannot be used: {why}", path.display()))
+}
+
+fn make_dirs(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let error = |error| storage_error("make the directory", dir, error);
+    match vfs.canonical(dir) {
+        Ok(_) => return Ok(()),
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(error(cause)),
+        Err(_) => {}
+    }
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+    if !parent.as_os_str().is_empty() {
+        make_dirs(vfs, parent)?;
+    }
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let place = vfs.canonical(parent).map_err(error)?.join(name);
+    match vfs.make_dir(&place) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(error(cause)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::fs;
+
+    use super::*;
+    use crate::vfs::RealVfs;
+
+    fn home() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().canonicalize().unwrap();
+        let (key, cache) = (root.join("keys/of/mine/signing.key"), root.join("cache"));
+        fs::create_dir(&cache).unwrap();
+        (home, key, cache)
+    }
+
+    fn refusal(path: &Path, cache: &Path) -> String {
+        let error = load(&RealVfs::new(), path, cache).unwrap_err();
+        assert!(error.is_config(), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_then_read_and_a_missing_one_is_not_made_by_reading() {
+        let ((_home, path, cache), vfs) = (home(), RealVfs::new());
+        assert!(load(&vfs, &path, &cache).unwrap_err().is_storage());
+        let key = load_or_make(&vfs, &path, &cache).unwrap();
+        assert_eq!(load_or_make(&vfs, &path, &cache).unwrap(), key);
+        assert_eq!(load(&vfs, &path, &cache).unwrap(), key);
+    }
+
+    #[test]
+    fn threads_that_make_a_key_at_once_have_the_same_one() {
+        let ((_home, path, cache), vfs) = (home(), RealVfs::new());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let made: Vec<_> = (0..8).map(|_| scope.spawn(|| load_or_make(&vfs, &path, &cache))).collect();
+            made.into_iter().map(|made| made.join().unwrap().unwrap()).collect()
+        });
+        let kept = load(&vfs, &path, &cache).unwrap();
+        assert!(keys.iter().all(|key| *key == kept));
+    }
+
+    #[test]
+    fn a_key_inside_the_directory_it_protects_is_refused() {
+        let (_home, _, cache) = home();
+        let inside = cache.join("signing.key");
+        let error = load_or_make(&RealVfs::new(), &inside, &cache).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("keep it elsewhere"), "{error}");
+        assert!(!inside.exists());
+    }
+
+    #[test]
+    fn a_file_without_a_key_is_refused_and_its_text_is_not_told() {
+        let (_home, path, cache) = home();
+        load_or_make(&RealVfs::new(), &path, &cache).unwrap();
+        for text in ["", "secret words", &"a".repeat(63), &"ä".repeat(32), &"1".repeat(5000)] {
+            fs::write(&path, text).unwrap();
+            let message = refusal(&path, &cache);
+            assert!(message.contains("64 hex digits") && (text.is_empty() || !message.contains(text)), "{message}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_may_read_or_that_is_a_link_is_refused() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let ((_home, path, cache), vfs) = (home(), RealVfs::new());
+        load_or_make(&vfs, &path, &cache).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(refusal(&path, &cache).contains("chmod 600"), "{mode:o}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let link = path.with_extension("link");
+        symlink(&path, &link).unwrap();
+        assert!(load(&vfs, &link, &cache).unwrap_err().is_storage());
+        assert!(load_or_make(&vfs, &link, &cache).is_err());
+    }
+
+    #[test]
+    fn the_default_place_is_that_of_the_users_configurations() {
+        let at = |variables: &[(&str, &str)]| {
+            let variables: HashMap<_, _> = variables.iter().copied().collect();
+            default_path_by(|name| variables.get(name).map(OsString::from))
+        };
+        let in_home = Path::new("/home/me/.config/cacheness/signing.key");
+        assert_eq!(at(&[("HOME", "/home/me")]).unwrap(), in_home);
+        assert_eq!(at(&[("HOME", "/home/me"), ("XDG_CONFIG_HOME", "relative")]).unwrap(), in_home);
+        let elsewhere = at(&[("HOME", "/home/me"), ("XDG_CONFIG_HOME", "/etc/me")]).unwrap();
+        assert_eq!(elsewhere, Path::new("/etc/me/cacheness/signing.key"));
+        assert!(at(&[]).unwrap_err().is_config());
+    }
+}

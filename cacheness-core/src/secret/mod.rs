@@ -1,0 +1,241 @@
+//! The signing key, and what is proved by it: that bytes were written by somebody who has it.
+//!
+//! A signature is made with the current key. Former keys prove what was signed with them, so that a key can be replaced
+//! without losing entries. Each purpose has a secret of its own, so that a signature of one is none of another.
+
+mod file;
+mod key;
+
+use std::error::Error;
+use std::fmt;
+
+pub(crate) use file::{default_path, load, load_or_make};
+pub use key::SigningKey;
+
+use crate::digest::{Mac, TAG_LEN, Tag, hex};
+use crate::error::{CacheError, ErrorKind};
+
+/// Length of a stored [`Signature`] in bytes.
+pub(crate) const SIGNATURE_LEN: usize = KEY_ID_LEN + TAG_LEN;
+const KEY_ID_LEN: usize = 8;
+
+/// Tells signing keys apart, and nothing about them.
+pub(crate) type KeyId = [u8; KEY_ID_LEN];
+
+/// What a signature is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A record of the index.
+    Record,
+    /// The header of a blob.
+    Header,
+    /// The payload of a blob.
+    Payload,
+    /// One chunk of a stream.
+    Chunk,
+}
+
+impl Purpose {
+    const ALL: [Self; 4] = [Self::Record, Self::Header, Self::Payload, Self::Chunk];
+
+    fn context(self) -> &'static str {
+        match self {
+            Self::Record => "cacheness 1 signature of a record",
+            Self::Header => "cacheness 1 signature of a header",
+            Self::Payload => "cacheness 1 signature of a payload",
+            Self::Chunk => "cacheness 1 signature of a chunk",
+        }
+    }
+}
+
+/// A tag, and the key that it was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Signature {
+    pub(crate) key: KeyId,
+    pub(crate) tag: Tag,
+}
+
+impl Signature {
+    pub(crate) fn to_bytes(self) -> [u8; SIGNATURE_LEN] {
+        let mut bytes = [0; SIGNATURE_LEN];
+        bytes[..KEY_ID_LEN].copy_from_slice(&self.key);
+        bytes[KEY_ID_LEN..].copy_from_slice(&self.tag);
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; SIGNATURE_LEN]) -> Self {
+        let (mut key, mut tag) = ([0; KEY_ID_LEN], [0; TAG_LEN]);
+        key.copy_from_slice(&bytes[..KEY_ID_LEN]);
+        tag.copy_from_slice(&bytes[KEY_ID_LEN..]);
+        Self { key, tag }
+    }
+}
+
+/// Which bytes of a directory are believed, and how new ones are signed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Signing {
+    /// The first one signs. Without any, nothing is signed and nothing is asked for.
+    keys: Vec<SigningKey>,
+    accepts_unsigned: bool,
+    keeps_distrusted: bool,
+}
+
+impl Signing {
+    /// No signatures.
+    pub(crate) const OFF: Self = Self { keys: Vec::new(), accepts_unsigned: false, keeps_distrusted: false };
+
+    /// [`OFF`](Self::OFF), for those who borrow it.
+    #[cfg(test)]
+    pub(crate) const fn off() -> &'static Self {
+        static OFF: Signing = Signing::OFF;
+        &OFF
+    }
+
+    /// With a key that signs and others that only prove.
+    pub(crate) fn with(current: SigningKey, former: impl IntoIterator<Item = SigningKey>) -> Self {
+        Self { keys: std::iter::once(current).chain(former).collect(), ..Self::OFF }
+    }
+
+    #[must_use]
+    pub(crate) fn accepting_unsigned(self, yes: bool) -> Self {
+        Self { accepts_unsigned: yes, ..self }
+    }
+
+    #[must_use]
+    pub(crate) fn keeping_distrusted(self, yes: bool) -> Self {
+        Self { keeps_distrusted: yes, ..self }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Whether what has no valid signature stays where it is, though it is not believed.
+    pub(crate) fn keeps_distrusted(&self) -> bool {
+        self.keeps_distrusted
+    }
+
+    /// Signs parts that stand one behind the other. Whoever signs several of variable length says how long they are.
+    pub(crate) fn sign(&self, purpose: Purpose, parts: &[&[u8]]) -> Option<Signature> {
+        let key = self.keys.first()?;
+        Some(Signature { key: key.id_bytes(), tag: over(key.mac(purpose), parts).finish() })
+    }
+
+    /// Begins a tag by the key of a signature that was [checked](Self::check); none if nothing is asked for.
+    pub(crate) fn begin_as(&self, purpose: Purpose, signature: Option<&Signature>) -> Option<Mac> {
+        let id = signature?.key;
+        self.keys.iter().find(|key| key.id_bytes() == id).map(|key| key.mac(purpose))
+    }
+
+    /// Whether the parts are believed with this signature, or with none.
+    pub(crate) fn check(
+        &self,
+        purpose: Purpose,
+        parts: &[&[u8]],
+        signature: Option<&Signature>,
+    ) -> Result<(), Distrust> {
+        if !self.is_on() {
+            return Ok(());
+        }
+        let Some(signature) = signature else {
+            return if self.accepts_unsigned { Ok(()) } else { Err(Distrust::Unsigned) };
+        };
+        let key = self.keys.iter().find(|key| key.id_bytes() == signature.key);
+        let key = key.ok_or(Distrust::OtherKey(signature.key))?;
+        if over(key.mac(purpose), parts).is(&signature.tag) { Ok(()) } else { Err(Distrust::Forged) }
+    }
+}
+
+fn over(mut mac: Mac, parts: &[&[u8]]) -> Mac {
+    parts.iter().for_each(|part| mac.update(part));
+    mac
+}
+
+/// Why bytes are not believed though they are not damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    Unsigned,
+    OtherKey(KeyId),
+    Forged,
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned => f.write_str("it is not signed (security.unsigned_entries)"),
+            Self::OtherKey(id) => {
+                let id = hex(id);
+                write!(f, "it is signed with the key {id}, which is not at hand (security.previous_key_files)")
+            }
+            Self::Forged => f.write_str("its signature is not valid"),
+        }
+    }
+}
+
+impl Error for Distrust {}
+
+impl Distrust {
+    /// The error that says so of something.
+    pub(crate) fn of(self, what: impl fmt::Display) -> CacheError {
+        CacheError::caused_by(ErrorKind::Integrity, format!("{what} is not believed: {self}"), self)
+    }
+
+    /// Whether this is why there is an error.
+    pub(crate) fn is_behind(error: &CacheError) -> bool {
+        error.source().is_some_and(|source| source.is::<Self>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> SigningKey {
+        SigningKey::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn a_signature_is_believed_for_its_purpose_its_bytes_and_known_keys() {
+        let old = Signing::with(key(1), []);
+        let signature = old.sign(Purpose::Record, &[b"one", b"two"]).unwrap();
+        let new = Signing::with(key(2), [key(1)]);
+        for signing in [&old, &new, &Signing::OFF] {
+            assert_eq!(signing.check(Purpose::Record, &[b"onetwo"], Some(&signature)), Ok(()));
+        }
+        let forged = Err(Distrust::Forged);
+        assert_eq!(new.check(Purpose::Header, &[b"onetwo"], Some(&signature)), forged);
+        assert_eq!(new.check(Purpose::Record, &[b"onetwo!"], Some(&signature)), forged);
+        let other = Signing::with(key(2), []);
+        let unknown = Err(Distrust::OtherKey(key(1).id_bytes()));
+        assert_eq!(other.check(Purpose::Record, &[b"onetwo"], Some(&signature)), unknown);
+    }
+
+    #[test]
+    fn what_is_not_signed_is_believed_only_where_that_is_accepted_or_nothing_is_asked_for() {
+        let strict = Signing::with(key(1), []);
+        assert_eq!(strict.check(Purpose::Record, &[b"bytes"], None), Err(Distrust::Unsigned));
+        assert_eq!(strict.accepting_unsigned(true).check(Purpose::Record, &[b"bytes"], None), Ok(()));
+        assert_eq!(Signing::OFF.check(Purpose::Record, &[b"bytes"], None), Ok(()));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_stored_signature_makes_it_another_one() {
+        let signing = Signing::with(key(1), []);
+        let bytes = signing.sign(Purpose::Record, &[b"bytes"]).unwrap().to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let signature = Signature::from_bytes(&flipped);
+            assert!(signing.check(Purpose::Record, &[b"bytes"], Some(&signature)).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_tags_of_version_1_are_pinned() {
+        let signing = Signing::with(key(7), []);
+        let tag = signing.sign(Purpose::Record, &[b"golden"]).unwrap().tag;
+        assert_eq!(hex(&tag[..8]), GOLDEN);
+    }
+
+    const GOLDEN: &str = "b9cc3a14c4feea2e";
+}

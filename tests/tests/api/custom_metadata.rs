@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cacheness::{
-    AsyncCache, Cache, CacheConfig, Column, CustomMetadata, EntryField, Field, ManualClock, PutOptions, Timestamp,
-    ToKey, Value, migrate_cache, params,
+    AsyncCache, Cache, CacheConfig, Column, CustomMetadata, EntryField, Field, InvalidEntries, ManualClock, PutOptions,
+    SigningKey, Timestamp, ToKey, Value, migrate_cache, params,
 };
 
 #[derive(Clone, Debug, PartialEq, CustomMetadata)]
@@ -36,8 +36,8 @@ fn experiment(n: u32) -> Experiment {
         model_type: ["xgboost", "cnn", "mlp"][n as usize % 3].to_owned(),
         accuracy: f64::from(n % 10) / 10.0,
         epochs: n * 10,
-        is_production: n % 2 == 0,
-        note: (n % 4 == 0).then(|| format!("note {n}")),
+        is_production: n.is_multiple_of(2),
+        note: n.is_multiple_of(4).then(|| format!("note {n}")),
     }
 }
 
@@ -48,7 +48,7 @@ fn performance(n: u32) -> Performance {
 fn filled(cache: &Cache, count: u32) {
     for n in 0..count {
         let options = PutOptions::new().custom(&experiment(n));
-        let options = if n % 2 == 0 { options.custom(&performance(n)) } else { options };
+        let options = if n.is_multiple_of(2) { options.custom(&performance(n)) } else { options };
         cache.put_with(&vec![n; 10], params! { experiment: n }, options).unwrap();
     }
 }
@@ -219,6 +219,20 @@ fn rows_are_there_after_reopening_also_where_the_index_is_lost() {
         let taken = cache.put_with(&1u8, "another", PutOptions::new().custom(&experiment(4))).unwrap_err();
         assert!(taken.is_config() && taken.to_string().contains("exp_004"), "{name}: {taken}");
     }
+}
+
+#[test]
+fn rows_that_are_not_signed_are_not_found_and_keep_no_unique_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    filled(&cache, 20);
+    cache.close().unwrap();
+    let signed = CacheConfig::new(dir.path()).with_signing_key(SigningKey::from_bytes([7; 32]));
+    let cache = Cache::new(signed.with_invalid_entries(InvalidEntries::Keep)).unwrap();
+    cache.put_with(&1u8, "signed", PutOptions::new().custom(&experiment(4))).unwrap();
+    assert_eq!(epochs(&cache.query()), [40], "by a walk");
+    assert_eq!(epochs(&cache.query().filter(Experiment::EXPERIMENT_ID.starts_with("exp"))), [40], "by an index");
+    assert!(cache.query_custom("performance").count().unwrap_err().is_config(), "no kind is known by them");
 }
 
 #[test]

@@ -74,6 +74,18 @@ pub fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory can be made")
 }
 
+/// Takes the rights to a file from everybody but its owner.
+///
+/// # Panics
+/// If there is no such file.
+pub fn only_for_owner(file: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("the file is there");
+    }
+}
+
 /// Copies a directory with everything in it.
 ///
 /// # Errors

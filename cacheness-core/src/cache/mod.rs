@@ -112,8 +112,8 @@ impl Cache {
     /// # Errors
     /// [`Config`](ErrorKind::Config) with every fault of the configuration; [`Locked`](ErrorKind::Locked) if another
     /// process has the directory open; [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
-    /// owned by another user, or may be written by others; [`Metadata`](ErrorKind::Metadata) if the index cannot be
-    /// opened.
+    /// owned by another user, or may be written by others, or if the signing key cannot be had; [`Metadata`](ErrorKind::Metadata)
+    /// if the index cannot be opened.
     ///
     /// ```
     /// use cacheness_core::{Cache, CacheConfig};

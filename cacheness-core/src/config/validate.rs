@@ -193,6 +193,7 @@ mod tests {
 
     use super::*;
     use crate::limits::Limits;
+    use crate::secret::SigningKey;
 
     fn message(config: &CacheConfig) -> String {
         let error = config.validate().unwrap_err();
@@ -316,5 +317,20 @@ mod tests {
     #[test]
     fn a_cache_in_memory_needs_no_directory() {
         CacheConfig::in_memory().with_cache_dir("").validate().unwrap();
+    }
+
+    #[test]
+    fn a_key_that_would_not_be_used_and_two_sources_of_one_are_faults() {
+        let config = CacheConfig::default().with_signing_key_file("k").with_signing(false);
+        assert!(message(&config).contains("security.signing is false: there are keys"));
+        let config =
+            CacheConfig::default().with_signing_key_file("k").with_signing_key(SigningKey::from_bytes([1; 32]));
+        assert!(message(&config).contains("security.signing_key_file is \"k\": there is a security.signing_key"));
+        let config = CacheConfig::default().with_signing_key_file("").with_previous_key_file("");
+        let message = message(&config);
+        assert!(
+            message.contains("security.signing_key_file is \"\"") && message.contains("security.previous_key_files is")
+        );
+        CacheConfig::default().with_signing(true).validate().unwrap();
     }
 }

@@ -88,7 +88,7 @@ impl Record {
     /// [`Integrity`](ErrorKind::Integrity) if they are not what was written under this key.
     pub(crate) fn from_stored(key: &IndexKey, bytes: Vec<u8>, signing: &Signing) -> Result<Self> {
         let mut record = Self { bytes, distrust: None };
-        if !record.sealed().is_some_and(|(covered, sum)| checksum(key, covered) == sum) {
+        if record.sealed().is_none_or(|(covered, sum)| checksum(key, covered) != sum) {
             return Err(CacheError::new(ErrorKind::Integrity, format!("the index record of {key} is damaged")));
         }
         if signing.is_on() {
@@ -306,6 +306,32 @@ pub(super) mod tests {
             let sum = checksum(&key, &bytes);
             bytes.extend_from_slice(&sum.to_le_bytes());
             assert!(!Record::from_stored(&key, bytes, &ours).unwrap().is_believed(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn none_of_a_hundred_thousand_forged_records_is_believed() {
+        let ours = signing(1);
+        let (key, record) = signed_by(&ours);
+        let covered = record.as_bytes().len() - CHECKSUM_LEN;
+        let mut state = 1u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for round in 0..100_000 {
+            let mut bytes = record.as_bytes()[..covered].to_vec();
+            for _ in 0..=random(4) {
+                let at = random(covered);
+                bytes[at] ^= 1 + random(255) as u8;
+            }
+            bytes.truncate(if random(4) == 0 { random(covered) } else { covered });
+            if bytes == record.as_bytes()[..covered] {
+                continue;
+            }
+            let sum = checksum(&key, &bytes);
+            bytes.extend_from_slice(&sum.to_le_bytes());
+            assert!(!Record::from_stored(&key, bytes, &ours).unwrap().is_believed(), "round {round}");
         }
     }
 

@@ -22,8 +22,8 @@ const OTHERS_MAY: u32 = 0o077;
 /// The key in a file.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) if it holds no key, lies below the directory `apart_from`, belongs to another user, or may
-/// be read or written by others; [`Storage`](ErrorKind::Storage) if it cannot be read, or there is none.
+/// [`Storage`](ErrorKind::Storage) if it cannot be read, or there is none; if it holds no key, lies below the directory
+/// `apart_from`, belongs to another user, or may be read or written by others.
 pub(crate) fn load(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
     let path = resolved(vfs, path)?;
     read(vfs, &path, apart_from)
@@ -32,7 +32,7 @@ pub(crate) fn load(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<Sign
 /// [`load`], with a new key in the file if there is no such file.
 ///
 /// # Errors
-/// As [`load`]; [`Storage`](ErrorKind::Storage) if the file cannot be made.
+/// As [`load`]; also if the file cannot be made.
 pub(crate) fn load_or_make(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         make_dirs(vfs, dir)?;
@@ -137,7 +137,7 @@ fn check_owner(file: &dyn ReadFile, path: &Path) -> Result<()> {
 }
 
 fn refused(path: &Path, why: &str) -> CacheError {
-    CacheError::new(ErrorKind::Config, format!("the signing key file {} cannot be used: {why}", path.display()))
+    CacheError::new(ErrorKind::Storage, format!("the signing key file {} cannot be used: {why}", path.display()))
 }
 
 fn make_dirs(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
@@ -177,7 +177,7 @@ mod tests {
 
     fn refusal(path: &Path, cache: &Path) -> String {
         let error = load(&RealVfs::new(), path, cache).unwrap_err();
-        assert!(error.is_config(), "{error}");
+        assert!(error.is_storage(), "{error}");
         error.to_string()
     }
 
@@ -207,7 +207,7 @@ mod tests {
         let (_home, _, cache) = home();
         let inside = cache.join("signing.key");
         let error = load_or_make(&RealVfs::new(), &inside, &cache).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("keep it elsewhere"), "{error}");
+        assert!(error.is_storage() && error.to_string().contains("keep it elsewhere"), "{error}");
         assert!(!inside.exists());
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod blob_store;
 mod coherent;
 #[cfg(test)]
 mod configured_tests;
+mod find;
 #[cfg(test)]
 mod flush_tests;
 mod flusher;
@@ -37,11 +38,12 @@ use crate::memory::Tier;
 use crate::metadata::{MetadataBackend, Payload, Record, WithColumns};
 use crate::parts::Parts;
 use crate::policy;
-use crate::secret::{Distrust, Signing};
+use crate::secret::Signing;
 
 use flusher::Flusher;
 use retired::Retired;
 
+pub(crate) use find::Found;
 pub(crate) use open::prepare;
 
 /// Index and blobs of one cache directory, or of one cache in memory.
@@ -81,13 +83,6 @@ impl Settings {
     pub(crate) fn rules(&self) -> Rules<'_> {
         Rules { limits: &self.limits, signing: &self.signing }
     }
-}
-
-/// A record that was found, with its entry's fixed part.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub record: Record,
-    pub core: Core,
 }
 
 /// How a record goes into the index.
@@ -187,7 +182,11 @@ impl Store {
         largest: u64,
     ) -> Result<bool> {
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        let commit = expected.map_or(Commit::New, Commit::Over);
+        let in_the_way = match expected {
+            None => self.index.get(&entry.key)?.filter(|record| !record.is_believed()),
+            Some(_) => None,
+        };
+        let commit = expected.or(in_the_way.as_ref()).map_or(Commit::New, Commit::Over);
         self.write(entry, &stored.into(), commit).map(|outcome| matches!(outcome, Outcome::Done(_)))
     }
 
@@ -306,53 +305,6 @@ impl Store {
             log::debug!("cannot remove blob {name}: {error}");
             self.retired.add(name.clone());
         }
-    }
-
-    /// The record of a key. A damaged one is removed and counts as absent, but for a blob store, where it is an error. So
-    /// does one that is not believed, but that it may stay where it is.
-    pub(crate) fn find(&self, key: &IndexKey) -> Result<Option<Found>> {
-        let read = match self.index.get(key) {
-            // The index may have been repaired since: only a record that is damaged still must go.
-            Err(error) if error.is_integrity() => self.index.get(key),
-            read => read,
-        };
-        let found = match read {
-            Ok(Some(record)) => match record.distrust() {
-                Some(distrust) => return self.distrusted(key, distrust),
-                None => record.core().map(|core| Some(Found { record, core })),
-            },
-            Ok(None) => return Ok(None),
-            Err(error) => Err(error),
-        };
-        if self.settings.damage_is_absence && found.as_ref().is_err_and(CacheError::is_integrity) {
-            log::debug!("the record of {key} is damaged and is removed");
-            self.index.remove(key)?;
-            return Ok(None);
-        }
-        found
-    }
-
-    #[cold]
-    fn distrusted(&self, key: &IndexKey, distrust: Distrust) -> Result<Option<Found>> {
-        let error = distrust.of(format_args!("the entry of {key}"));
-        if !self.settings.damage_is_absence {
-            return Err(error);
-        }
-        log::debug!("{error}");
-        if !self.settings.signing.keeps_distrusted() {
-            self.remove(key)?;
-        }
-        Ok(None)
-    }
-
-    /// Whether the value lies in the record itself, so that [`load`](Self::load) reads no file.
-    pub(crate) fn is_inline(found: &Found) -> bool {
-        matches!(found.record.payload(), Ok(Payload::Inline(_)))
-    }
-
-    fn set_aside(&self, found: &Found, error: &CacheError) -> Result<()> {
-        log::debug!("a damaged blob is set aside: {error}");
-        found.record.blob().map_or(Ok(()), |name| self.blobs.quarantine(&name))
     }
 
     /// Removes an entry; says whether there was one.

@@ -131,7 +131,7 @@ fn key_in_file(vfs: &dyn Vfs, root: &Path, security: &SecurityConfig) -> Result<
                 file.display(),
                 root.display()
             );
-            CacheError::caused_by(ErrorKind::Config, message, error)
+            CacheError::caused_by(ErrorKind::Storage, message, error)
         }
         _ => error,
     })
@@ -162,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if a newer
-    /// release wrote it, another kind of index is there, or the signing key is not to be had; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
+    /// release wrote it, or another kind of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(root: &Path, config: &CacheConfig) -> Result<Self> {
         Self::open_as(Kind::Cache, root, config)

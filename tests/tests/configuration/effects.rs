@@ -30,10 +30,13 @@ impl Experiment {
 
     fn run(&self, changed: bool) -> String {
         let dir = cacheness_tests::scratch();
-        let mut config = with(&CacheConfig::new(dir.path().join("cache")), &self.given);
+        let placed = |value: &Value| -> Value {
+            serde_json::from_str(&value.to_string().replace("{dir}", dir.path().to_str().unwrap())).unwrap()
+        };
+        let given: Vec<_> = self.given.iter().map(|(field, value)| (*field, placed(value))).collect();
+        let mut config = with(&CacheConfig::new(dir.path().join("cache")), &given);
         if changed {
-            let text = self.changed.to_string().replace("{dir}", dir.path().to_str().unwrap());
-            config = with(&config, &[(self.field, serde_json::from_str(&text).unwrap())]);
+            config = with(&config, &[(self.field, placed(&self.changed))]);
         }
         (self.observe)(dir.path(), &config)
     }
@@ -70,6 +73,19 @@ fn experiments() -> Vec<Experiment> {
             .given("compression.numbers_codec", json!("zstd")),
         experiment("serialization.hash_path_content", json!(false), observe::a_changed_file_in_a_key),
         experiment("serialization.max_collection_depth", json!(1), observe::a_nested_key),
+        experiment("security.signing", json!(true), observe::signature),
+        experiment("security.signing_key_file", json!("{dir}/other.key"), observe::keys_made)
+            .given("security.signing", json!(true))
+            .given("security.signing_key_file", json!("{dir}/one.key")),
+        experiment("security.previous_key_files", json!(["{dir}/former.key"]), observe::what_a_former_key_signed)
+            .given("security.signing", json!(true))
+            .given("security.signing_key_file", json!("{dir}/signing.key")),
+        experiment("security.unsigned_entries", json!("accept"), observe::what_nobody_signed)
+            .given("security.signing", json!(true))
+            .given("security.signing_key_file", json!("{dir}/signing.key")),
+        experiment("security.invalid_entries", json!("remove"), observe::entries_that_are_not_believed)
+            .given("security.signing", json!(true))
+            .given("security.signing_key_file", json!("{dir}/signing.key")),
         experiment("durability", json!("immediate"), observe::on_disk_at_once)
             .given("storage.flush_interval_ms", json!(60_000)),
         experiment("limits.max_key_bytes", json!(10), observe::a_long_key),

@@ -65,6 +65,54 @@ pub(super) fn blob_files(dir: &Path, config: &CacheConfig) -> String {
     format!("{} files", files(&dir.join("cache/blobs")).len())
 }
 
+/// Whether an entry is signed. The key lies where this experiment says, not where the user has one.
+pub(super) fn signature(dir: &Path, config: &CacheConfig) -> String {
+    let config = match config.security.signing {
+        true => config.clone().with_signing_key_file(dir.join("signing.key")),
+        false => config.clone(),
+    };
+    let cache = open(&config);
+    cache.put(&1, "key").unwrap();
+    let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
+    format!("signed: {}", entry.entry_signature().is_some())
+}
+
+pub(super) fn keys_made(dir: &Path, config: &CacheConfig) -> String {
+    open(config);
+    let made = |name: &str| dir.join(name).exists();
+    format!("one: {}, other: {}", made("one.key"), made("other.key"))
+}
+
+/// Puts an entry as another configuration says, and opens the directory as this one says.
+fn after(before: &CacheConfig, config: &CacheConfig) -> Cache {
+    let cache = open(before);
+    cache.put(&1, "key").unwrap();
+    cache.close().unwrap();
+    open(config)
+}
+
+fn with_former_key(dir: &Path, config: &CacheConfig) -> CacheConfig {
+    CacheConfig::new(&config.storage.cache_dir).with_signing_key_file(dir.join("former.key"))
+}
+
+pub(super) fn what_a_former_key_signed(dir: &Path, config: &CacheConfig) -> String {
+    // Made before it is read as a former one; a signed directory would not have a key made.
+    fs::write(dir.join("signing.key"), "5".repeat(64)).unwrap();
+    cacheness_tests::only_for_owner(&dir.join("signing.key"));
+    format!("{:?}", after(&with_former_key(dir, config), config).get::<i32>("key").unwrap())
+}
+
+pub(super) fn what_nobody_signed(_: &Path, config: &CacheConfig) -> String {
+    let unsigned = CacheConfig::new(&config.storage.cache_dir);
+    format!("{:?}", after(&unsigned, config).get::<i32>("key").unwrap())
+}
+
+pub(super) fn entries_that_are_not_believed(_: &Path, config: &CacheConfig) -> String {
+    let cache = after(&CacheConfig::new(&config.storage.cache_dir), config);
+    let read = cache.get::<i32>("key").unwrap();
+    format!("{read:?}, {} entries left", cache.len().unwrap())
+}
+
 /// Whether a copy of the directory, as a kill would leave it, has the entry.
 fn is_on_disk(dir: &Path) -> bool {
     let copy = tempfile::tempdir_in(dir).unwrap();

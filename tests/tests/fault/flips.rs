@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use cacheness_tests::{copy_cache, files_below, scratch};
 
-use crate::{examine, filled, values};
+use crate::{Opening, config, examine, examine_as, filled, filled_as, values};
 
 /// Panics inside sled are caught by the cache, and would fill the output.
 fn silence_panics_of_sled() {
@@ -23,10 +23,10 @@ fn silence_panics_of_sled() {
 }
 
 /// Flips one random bit per round in a fresh copy of a closed directory.
-fn sweep(count: u64, sessions: u64, flips: u64, seed: u64) {
+fn sweep(config: Opening, count: u64, sessions: u64, flips: u64, seed: u64) {
     silence_panics_of_sled();
     let original = scratch();
-    filled(original.path(), count, sessions);
+    filled_as(config, original.path(), count, sessions);
     let files: Vec<_> = files_below(original.path()).unwrap();
     let files: Vec<_> = files.iter().map(|file| file.strip_prefix(original.path()).unwrap()).collect();
     let lengths: Vec<u64> = files.iter().map(|file| original.path().join(file).metadata().unwrap().len()).collect();
@@ -48,7 +48,7 @@ fn sweep(count: u64, sessions: u64, flips: u64, seed: u64) {
         let copy = scratch();
         copy_cache(original.path(), copy.path()).unwrap();
         flip(&copy.path().join(file), at, bit);
-        let outcome = catch_unwind(AssertUnwindSafe(|| examine(copy.path(), &right)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| examine_as(config, copy.path(), &right)));
         let place = format!("{} byte {at} bit {bit}, seed {seed}, round {round}", file.display());
         match outcome {
             Ok(Ok(seen)) => (hits, misses) = (hits + seen.hits, misses + seen.misses),
@@ -84,17 +84,23 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[test]
 fn a_flip_in_a_small_cache_is_never_a_wrong_value_a_panic_or_an_error() {
-    sweep(30, 2, 3500, 1);
+    sweep(config, 30, 2, 3500, 1);
 }
 
 #[test]
 fn a_flip_in_a_cache_of_some_hundred_entries_is_never_a_wrong_value_a_panic_or_an_error() {
-    sweep(400, 3, 1300, 2);
+    sweep(config, 400, 3, 1300, 2);
 }
 
 #[test]
 fn a_flip_in_a_cache_of_several_index_segments_is_never_a_wrong_value_a_panic_or_an_error() {
-    sweep(9000, 2, 200, 3);
+    sweep(config, 9000, 2, 200, 3);
+}
+
+#[test]
+fn a_flip_in_a_signed_cache_is_never_a_wrong_value_a_panic_or_an_error() {
+    let signed: Opening = |dir| config(dir).with_signing_key(cacheness::SigningKey::from_bytes([1; 32]));
+    sweep(signed, 30, 2, 1000, 4);
 }
 
 /// The sweep must not be blind: damage that the checks cannot see has to make it fail.
@@ -102,7 +108,7 @@ fn a_flip_in_a_cache_of_several_index_segments_is_never_a_wrong_value_a_panic_or
 fn the_sweep_notices_a_value_that_is_not_the_right_one() {
     let dir = scratch();
     filled(dir.path(), 5, 1);
-    let cache = cacheness::Cache::new(crate::config(dir.path())).unwrap();
+    let cache = cacheness::Cache::new(config(dir.path())).unwrap();
     cache.put(&vec![1u8, 2, 3], 3u64).unwrap();
     cache.close().unwrap();
     silence_panics_of_sled();

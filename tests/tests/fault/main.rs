@@ -2,11 +2,15 @@
 
 mod cut;
 mod flips;
+mod forgeries;
 
 use std::path::Path;
 
 use cacheness::{Cache, CacheConfig, Result};
 use cacheness_tests::value_of;
+
+/// How a directory is opened.
+type Opening = fn(&Path) -> CacheConfig;
 
 fn config(dir: &Path) -> CacheConfig {
     CacheConfig::new(dir)
@@ -14,6 +18,10 @@ fn config(dir: &Path) -> CacheConfig {
 
 /// A closed directory with `count` entries, opened and closed as often as `sessions` says.
 fn filled(dir: &Path, count: u64, sessions: u64) {
+    filled_as(config, dir, count, sessions);
+}
+
+fn filled_as(config: Opening, dir: &Path, count: u64, sessions: u64) {
     for session in 0..sessions {
         let cache = Cache::new(config(dir)).unwrap();
         for n in (0..count).filter(|n| n % sessions == session) {
@@ -40,6 +48,10 @@ fn values(count: u64) -> Vec<Vec<u8>> {
 /// # Errors
 /// Whatever the cache lets out to its caller.
 fn examine(dir: &Path, values: &[Vec<u8>]) -> Result<Seen> {
+    examine_as(config, dir, values)
+}
+
+fn examine_as(config: Opening, dir: &Path, values: &[Vec<u8>]) -> Result<Seen> {
     let cache = Cache::new(config(dir))?;
     let mut seen = Seen::default();
     let (last, values) = values.split_last().expect("there is the value that is put now");

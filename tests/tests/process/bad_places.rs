@@ -176,6 +176,40 @@ fn a_bad_environment_variable_is_named_with_its_value_and_the_functions_still_an
 }
 
 #[test]
+fn a_signing_key_that_is_lost_or_open_to_others_turns_the_cache_off_and_no_new_one_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, place) = (dir.path().join("signing.key"), dir.path().join("cache"));
+    let call = || probe(PROBE, &place, &["call", "3"]).env("CACHENESS_SIGNING_KEY_FILE", &key).output().unwrap();
+    assert_eq!((bodies(&call()), bodies(&call())), (3, 0), "the key is made by the first run and found by the second");
+    let text = fs::read(&key).unwrap();
+    let answers_without = |reason: &str| {
+        let output = call();
+        assert!(output.status.success(), "{}", errors_of(&output));
+        assert_eq!(bodies(&output), 3);
+        let warnings = warnings(&output);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("signing.key") && warnings[0].contains(reason), "{warnings:?}");
+        assert!(!warnings[0].contains(std::str::from_utf8(&text[..16]).unwrap()), "no key in a log");
+    };
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    answers_without("chmod 600");
+    fs::remove_file(&key).unwrap();
+    answers_without("put the file back");
+    assert!(!key.exists());
+    fs::write(&key, &text).unwrap();
+    cacheness_tests::only_for_owner(&key);
+    assert_eq!(bodies(&call()), 0, "with the key back, everything is there");
+    let holds_key = |file: &Path| {
+        let bytes = fs::read(file).unwrap();
+        bytes.windows(16).any(|part| part == &text[..16])
+    };
+    assert!(
+        !cacheness_tests::files_below(&place).unwrap().iter().any(|file| holds_key(file)),
+        "no key in the directory"
+    );
+}
+
+#[test]
 fn a_disabled_cache_stores_nothing_and_says_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("cache");

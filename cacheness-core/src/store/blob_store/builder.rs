@@ -105,8 +105,8 @@ impl BlobStoreBuilder {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level, a limit is 0, the
-    /// directory is a cache's, or the signing key cannot be used;
+    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level, a limit is 0, or the
+    /// directory is a cache's;
     /// [`Locked`](crate::ErrorKind::Locked) if the store is open already, in this process or another;
     /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, or
     /// may be written by others.

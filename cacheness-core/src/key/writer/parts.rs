@@ -1,0 +1,174 @@
+//! What values are written from: tags, numbers, texts and containers that close themselves.
+
+use super::{Frame, KeyFields, KeyWriter};
+use crate::error::{CacheError, ErrorKind};
+use crate::key::rules::KeyRules;
+use crate::key::tag;
+
+/// Parts of values, for the implementations in this room.
+impl KeyWriter {
+    /// Begins a value, whose first byte is its tag.
+    #[inline]
+    pub(in crate::key) fn value(&mut self, bytes: &[u8]) {
+        self.written += 1;
+        self.append(bytes);
+    }
+
+    /// Bytes that mean something only after a tag.
+    #[inline]
+    pub(in crate::key) fn append(&mut self, bytes: &[u8]) {
+        let length = self.length + bytes.len() as u64;
+        if length > self.rules.max_bytes || self.error.is_some() {
+            return self.refuse(length);
+        }
+        self.length = length;
+        self.sink.append(bytes);
+    }
+
+    #[cold]
+    fn refuse(&mut self, length: u64) {
+        let limit = self.rules.max_bytes;
+        let message = format!(
+            "a key of {length} bytes or more is larger than the limit of {limit} bytes: \
+             leave large arguments out of the key, or raise `max_key_bytes`"
+        );
+        self.fail(CacheError::new(ErrorKind::Limit, message));
+    }
+
+    /// Holds what has been written, and what follows, to rules that were not known at the start.
+    #[inline]
+    pub(crate) fn narrow(&mut self, rules: &KeyRules) {
+        self.rules.max_bytes = self.rules.max_bytes.min(rules.max_bytes);
+        self.rules.max_depth = self.rules.max_depth.min(rules.max_depth);
+        self.rules.path_content &= rules.path_content;
+        if self.length > self.rules.max_bytes {
+            self.refuse(self.length);
+        }
+        self.check_depth(self.deepest);
+        self.check_paths_read(self.has_read);
+    }
+
+    /// A number in as few bytes as it takes: seven bits each, the lowest first, the top bit set on all but the last.
+    #[inline]
+    pub(in crate::key) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.append(&[number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.append(&[number as u8]);
+    }
+
+    /// Bytes after their number.
+    #[inline]
+    pub(in crate::key) fn blob(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.append(bytes);
+    }
+
+    /// A tag and bytes after their number, the short ones with fewer steps.
+    #[inline]
+    pub(super) fn tagged_blob(&mut self, tag: u8, bytes: &[u8]) {
+        if bytes.len() < 0x80 {
+            self.append(&[tag, bytes.len() as u8]);
+        } else {
+            self.append(&[tag]);
+            self.number(bytes.len() as u64);
+        }
+        self.append(bytes);
+    }
+
+    pub(super) fn optional_blob(&mut self, text: Option<&str>) {
+        match text {
+            None => self.append(&[0]),
+            Some(text) => self.tagged_blob(1, text.as_bytes()),
+        }
+    }
+
+    /// Writes the head of a struct or variant and returns the number of values that have to follow.
+    pub(in crate::key) fn record_head(&mut self, name: &str, variant: Option<&str>, fields: KeyFields) -> u64 {
+        let (tag, count) = match (variant, fields) {
+            (None, KeyFields::Unit) => (tag::UNIT_STRUCT, 0),
+            (None, KeyFields::Positional(count)) => (tag::TUPLE_STRUCT, count),
+            (None, KeyFields::Named(count)) => (tag::STRUCT, count),
+            (Some(_), KeyFields::Unit) => (tag::UNIT_VARIANT, 0),
+            (Some(_), KeyFields::Positional(count)) => (tag::TUPLE_VARIANT, count),
+            (Some(_), KeyFields::Named(count)) => (tag::STRUCT_VARIANT, count),
+        };
+        self.value(&[tag]);
+        self.blob(name.as_bytes());
+        if let Some(variant) = variant {
+            self.blob(variant.as_bytes());
+        }
+        self.number(count as u64);
+        count as u64
+    }
+
+    /// Writes the values of a container, `count` of them.
+    #[inline]
+    pub(in crate::key) fn nested(&mut self, count: u64, encode: impl FnOnce(&mut Self)) {
+        let frame = self.open();
+        if !self.failed() {
+            encode(self);
+        }
+        self.close(frame, count);
+    }
+
+    /// A tag and the values that it always has.
+    #[inline]
+    pub(in crate::key) fn tagged(&mut self, tag: u8, count: u64, encode: impl FnOnce(&mut Self)) {
+        self.value(&[tag]);
+        self.nested(count, encode);
+    }
+
+    /// A tag, a number, and so many values.
+    #[inline]
+    pub(in crate::key) fn counted(&mut self, tag: u8, count: usize, encode: impl FnOnce(&mut Self)) {
+        self.value(&[tag]);
+        self.number(count as u64);
+        self.nested(count as u64, encode);
+    }
+
+    #[inline]
+    pub(in crate::key) fn open(&mut self) -> Frame {
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+        self.check_depth(self.depth);
+        Frame { outer_written: std::mem::take(&mut self.written) }
+    }
+
+    /// Ends a container that announced `count` values; another number would make two different keys look alike.
+    #[inline]
+    pub(in crate::key) fn close(&mut self, frame: Frame, count: u64) {
+        let written = std::mem::replace(&mut self.written, frame.outer_written);
+        self.depth -= 1;
+        if written != count {
+            self.miscounted(written, count);
+        }
+    }
+
+    #[inline]
+    pub(super) fn check_depth(&mut self, depth: u16) {
+        if depth > self.rules.max_depth {
+            self.too_deep();
+        }
+    }
+
+    #[cold]
+    fn too_deep(&mut self) {
+        let max = self.rules.max_depth;
+        let message = format!(
+            "a key is nested deeper than {max} values (serialization.max_collection_depth): \
+             leave the deep argument out of it"
+        );
+        self.fail(CacheError::new(ErrorKind::Limit, message));
+    }
+
+    #[cold]
+    fn miscounted(&mut self, written: u64, count: u64) {
+        let message = format!(
+            "a part of the key announced {count} values and wrote {written}: \
+             an implementation of `CacheKey` writes one value, several as a tuple or a record"
+        );
+        self.fail(CacheError::new(ErrorKind::Serialization, message));
+    }
+}

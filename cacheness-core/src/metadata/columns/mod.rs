@@ -61,7 +61,7 @@ impl WithColumns {
             let mut keys = Vec::new();
             for span in &admitted.spans {
                 let mut after: Option<Cell> = None;
-                // Row by row under one lock, a wide span would keep changes waiting.
+                // In pages: a wide span that is copied under one lock would keep changes waiting.
                 loop {
                     let tables = lock(&self.tables);
                     let Some(table) = tables.ready(&name, replacements) else { break };

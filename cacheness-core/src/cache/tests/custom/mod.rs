@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::blob::MemoryBlobs;
 use crate::metadata::sled::{SledIndex, SledOptions};
-use crate::metadata::{Call, Watched};
+use crate::metadata::{Call, MetadataBackend, Watched};
 use crate::query::{Column, ColumnSchema, CustomMetadata, Field, Filter, Schema};
 use crate::store::Store;
 use crate::value::Metadata;
@@ -238,6 +238,24 @@ fn an_index_that_was_rebuilt_after_damage_is_asked_anew() {
     assert_the_index_tells_what_a_walk_tells(&cache, "after");
     cache.put_with(&7u32, 7u32, both(&run(7))).unwrap();
     assert_the_index_tells_what_a_walk_tells(&cache, "after one more");
+}
+
+#[test]
+fn an_older_record_that_a_rebuilt_index_gives_back_is_found_by_its_own_values() {
+    let index = Arc::new(Watched::new(|_| Ok(())));
+    let config = CacheConfig::in_memory();
+    let store = Store::of_parts(index.clone(), Arc::new(MemoryBlobs::new()), &config);
+    let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
+    let (key, lost) = (IndexKey::of(&1u32.to_key().unwrap()), IndexKey::of(&2u32.to_key().unwrap()));
+    cache.put_with(&1u32, 1u32, both(&run(7))).unwrap();
+    let older = index.get(&key).unwrap().unwrap();
+    cache.put_with(&1u32, 1u32, both(&run(8))).unwrap();
+    cache.put_with(&2u32, 2u32, both(&run(9))).unwrap();
+    let found = |minutes| cache.query::<Run>().filter(Run::MINUTES.eq(minutes)).count().unwrap();
+    assert_eq!((found(7), found(8), found(9)), (0, 1, 1));
+    index.put(&key, &older).unwrap();
+    index.lose(&lost).unwrap();
+    assert_eq!((found(7), found(8), found(9)), (1, 0, 0));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheness::{Cache, CacheConfig, Clock, Codec, Entry, Expired, Field, ManualClock, PutOptions};
+use cacheness::{Cache, CacheConfig, Clock, Codec, Entry, Expired, Field, ManualClock, PutOptions, SigningKey};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use map::Map;
@@ -223,6 +223,9 @@ fn a_cache_on_disk_answers_as_a_map_does_also_when_it_is_opened_again() {
         number.set(number.get() + 1);
         let next = dir.path().join(number.get().to_string());
         let _ = std::fs::remove_dir_all(last.replace(next.clone()));
-        Subject::open(CacheConfig::new(next))
+        let config = CacheConfig::new(next);
+        // Every other one is signed.
+        let is_signed = number.get() % 2 == 0;
+        Subject::open(if is_signed { config.with_signing_key(SigningKey::from_bytes([1; 32])) } else { config })
     });
 }

@@ -295,10 +295,17 @@ impl Engine {
         core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
     }
 
-    /// Stores an entry as it was stored before, in the place of one that goes then, if it is moved. The caller makes room.
-    pub(super) fn put_stored(&self, entry: &Entry, stored: &[u8], moved_from: Option<&IndexKey>) -> Result<()> {
+    /// Stores the bytes of another entry as they are, in the place of one that goes then, if it is moved. The caller makes
+    /// room.
+    pub(super) fn put_copied(
+        &self,
+        entry: &Entry,
+        from: &Record,
+        stored: &[u8],
+        moved_from: Option<&IndexKey>,
+    ) -> Result<()> {
         let _claimed = self.claim(&entry.key, &entry.details, moved_from)?;
-        self.store.put_stored(entry, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
+        self.store.put_copied(entry, from, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         Ok(())
     }

@@ -173,7 +173,7 @@ impl Cache {
         let mut entry = found.record.entry()?;
         entry.key = IndexKey::of(to);
         entry.details.params = self.noted_params(to);
-        engine.put_stored(&entry, &stored, moves.then_some(from))?;
+        engine.put_copied(&entry, &found.record, &stored, moves.then_some(from))?;
         // As old as the original, and used just now: not the first to be evicted.
         engine.store().index().accessed(&entry.key, engine.now());
         Ok(Some(found.record))

@@ -113,6 +113,16 @@ pub(crate) fn decode_core(bytes: &[u8]) -> Result<(Core, &[u8])> {
     Ok((core, reader.0))
 }
 
+/// Reads the key alone.
+///
+/// # Errors
+/// [`Integrity`](ErrorKind::Integrity) if the bytes are not an entry.
+pub(crate) fn decode_key(bytes: &[u8]) -> Result<IndexKey> {
+    let mut reader = Reader(bytes);
+    let (_, key_len, _) = reader.core()?;
+    IndexKey::from_stored(reader.take(key_len)?)
+}
+
 /// The names by which an entry belongs to groups: the beginning of its details.
 #[derive(Debug, PartialEq, Deserialize)]
 pub(crate) struct Names<'a> {

@@ -15,11 +15,13 @@
 //! | 8 | length of the payload, *p* |
 //! | 8 | payload checksum |
 //! | 32, if signed | payload tag, of the header tag, the payload and its length |
+//! | 32, if signed | trailer tag, of the header tag and the trailer up to it |
 //! | 8 | trailer checksum, of the header checksum and the trailer's other bytes |
 //!
 //! There is no byte that no checksum covers, and none after the trailer. The lengths come after the payload so that
 //! one can be written before its length is known; the trailer checksum ties a payload to the header it was written
-//! with, and so does the payload tag. The header can be read and checked alone: it repeats the entry, and from the headers
+//! with, and so do the tags. That of the trailer is checked before anything in it is used, also by who reads but a part of
+//! the payload. The header can be read and checked alone: it repeats the entry, and from the headers
 //! an index is rebuilt.
 
 pub(crate) mod chunks;
@@ -45,7 +47,7 @@ const SIGNED: u16 = 2;
 const FIXED_LEN: usize = 14;
 const CHECKSUM_LEN: usize = 8;
 const PLAIN_TRAILER_LEN: usize = 24;
-const SIGNED_TRAILER_LEN: usize = PLAIN_TRAILER_LEN + TAG_LEN;
+const SIGNED_TRAILER_LEN: usize = PLAIN_TRAILER_LEN + 2 * TAG_LEN;
 
 /// The longest trailer there is.
 pub(crate) const MAX_TRAILER_LEN: usize = SIGNED_TRAILER_LEN;
@@ -75,8 +77,14 @@ impl<'a> Rules<'a> {
 }
 
 /// The longest envelope within the limits: what a reader that knows nothing else should accept.
+#[cfg(feature = "archive")]
 pub(crate) fn max_envelope_bytes(limits: &Limits) -> u64 {
     MAX_OVERHEAD.saturating_add(max_header(limits).max(LONGEST_HEADER)).saturating_add(limits.max_value_bytes)
+}
+
+/// The longest envelope of a payload, whatever the limits were when it was written.
+pub(crate) fn longest_envelope(payload_len: u64) -> u64 {
+    (MAX_OVERHEAD + LONGEST_HEADER).saturating_add(payload_len)
 }
 
 fn max_header(limits: &Limits) -> u64 {

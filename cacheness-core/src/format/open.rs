@@ -1,13 +1,13 @@
 //! Taking an envelope apart, believing nothing in it before it is checked.
 
 use super::proof::{Expected, Proof};
-use super::seal::payload_mac;
+use super::seal::{mac_behind, trailer_checksum};
 use super::{
     CHECKSUM_LEN, Chunks, FIXED_LEN, LONGEST_HEADER, MAGIC, PLAIN, PLAIN_TRAILER_LEN, Rules, SIGNED,
     SIGNED_TRAILER_LEN, max_header,
 };
 use crate::digest::{TAG_LEN, checksum};
-use crate::secret::{Distrust, Purpose, SIGNATURE_LEN, Signature};
+use crate::secret::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature};
 use crate::{CacheError, ErrorKind, Limits, Result};
 
 /// What was sealed.
@@ -20,8 +20,8 @@ pub(crate) struct Opened<'a> {
 /// What the first bytes of a blob say about its header.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderRead<'a> {
-    /// It is whole and undamaged, and believed.
-    Whole(&'a [u8]),
+    /// It is whole and undamaged, and believed; with the key that it is signed with.
+    Whole(&'a [u8], Option<KeyId>),
     /// It ends at this many bytes from the start of the file; more must be read.
     Needs(u64),
 }
@@ -51,8 +51,8 @@ fn open_by<'a>(bytes: &'a [u8], rules: Rules<'_>, verify: bool) -> Result<Opened
     let payload_len =
         rest.len().checked_sub(head.trailer_len()).ok_or_else(|| damaged("is cut off before the trailer ends"))?;
     let (payload, trailer) = rest.split_at(payload_len);
-    let expected = check_trailer(trailer, &head, payload_len as u64)?;
-    let mut proof = Proof::of(verify, payload_mac(rules, head.signature.as_ref()));
+    let expected = check_trailer(trailer, &head, payload_len as u64, rules)?;
+    let mut proof = Proof::of(verify, mac_behind(Purpose::Payload, rules, head.signature.as_ref()));
     if proof.is_needed() {
         proof.update(payload);
         check_payload(&proof, &expected)?;
@@ -80,7 +80,8 @@ pub(crate) fn open_header<'a>(start: &'a [u8], rules: Rules<'_>) -> Result<Heade
     if (start.len() as u64) < layout.header_end {
         return Ok(HeaderRead::Needs(layout.header_end));
     }
-    Ok(HeaderRead::Whole(check_header(start, rules)?.header))
+    let head = check_header(start, rules)?;
+    Ok(HeaderRead::Whole(head.header, head.signature.map(|signature| signature.key)))
 }
 
 /// How long the trailer of a blob is that begins with these bytes, as far as they tell.
@@ -98,6 +99,8 @@ pub(crate) struct Ends<'a> {
     pub(crate) payload: Expected,
     /// How its chunks are sealed, if it is a stream.
     pub(crate) chunks: Chunks,
+    /// The key that the blob is signed with.
+    pub(crate) signer: Option<KeyId>,
     mac: Option<crate::digest::Mac>,
 }
 
@@ -118,14 +121,15 @@ pub(crate) fn open_ends<'a>(start: &'a [u8], end: &[u8], len: u64, rules: Rules<
     let around = (head.end + head.trailer_len()) as u64;
     let payload_len = len.checked_sub(around).filter(|_| end.len() == head.trailer_len());
     let payload_len = payload_len.ok_or_else(|| damaged("is cut off before the trailer ends"))?;
-    let payload = check_trailer(end, &head, payload_len)?;
+    let payload = check_trailer(end, &head, payload_len, rules)?;
     let signature = head.signature.as_ref();
     Ok(Ends {
         header: head.header,
         payload_start: head.end as u64,
         payload,
         chunks: Chunks::of(head.checksum, signature, rules.signing),
-        mac: payload_mac(rules, signature),
+        mac: mac_behind(Purpose::Payload, rules, signature),
+        signer: signature.map(|signature| signature.key),
     })
 }
 
@@ -203,15 +207,23 @@ fn check_header<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Result<Head<'a>> {
 }
 
 /// What a trailer says of the payload, if it belongs to this header.
-fn check_trailer(found: &[u8], head: &Head<'_>, payload_len: u64) -> Result<Expected> {
+fn check_trailer(found: &[u8], head: &Head<'_>, payload_len: u64, rules: Rules<'_>) -> Result<Expected> {
     let (claimed, checksum) = (read_u64(&found[..8]), read_u64(&found[8..16]));
-    let tag = found[16..].first_chunk::<TAG_LEN>().copied().filter(|_| head.signature.is_some());
     if claimed != payload_len {
         return Err(damaged(&format!("has {payload_len} bytes of payload where its trailer says {claimed}")));
     }
-    let expected = Expected { len: payload_len, checksum, tag };
-    if found != expected.to_trailer(head.checksum) {
+    let (said, sum) = found.split_at(found.len() - CHECKSUM_LEN);
+    if read_u64(sum) != trailer_checksum(head.checksum, said) {
         return Err(damaged("has a damaged trailer, or that of another blob"));
+    }
+    let signature = head.signature.as_ref();
+    let tag = said[16..].first_chunk::<TAG_LEN>().copied().filter(|_| signature.is_some());
+    let expected = Expected { len: payload_len, checksum, tag };
+    if let Some(mut mac) = mac_behind(Purpose::Trailer, rules, signature) {
+        mac.update(&expected.to_bytes());
+        if !said.last_chunk::<TAG_LEN>().is_some_and(|tag| mac.is(tag)) {
+            return Err(damaged("has a trailer that was not written by who wrote its header"));
+        }
     }
     Ok(expected)
 }

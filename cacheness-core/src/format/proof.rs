@@ -1,6 +1,6 @@
 //! What shows that a payload is the one that was written.
 
-use crate::digest::{Checksum, Mac, Tag, checksum};
+use crate::digest::{Checksum, Mac, Tag};
 
 /// What a payload must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,13 +12,10 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// The trailer that says so, of the blob with this header.
-    pub(super) fn to_trailer(self, header_checksum: u64) -> Vec<u8> {
-        let mut bytes = [header_checksum, self.len, self.checksum].map(u64::to_le_bytes).concat();
+    /// What a trailer says, up to its tag.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = [self.len, self.checksum].map(u64::to_le_bytes).concat();
         bytes.extend(self.tag.iter().flatten());
-        let sum = checksum(&bytes);
-        bytes.extend_from_slice(&sum.to_le_bytes());
-        bytes.drain(..8);
         bytes
     }
 }

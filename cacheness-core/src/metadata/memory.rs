@@ -181,7 +181,8 @@ impl MetadataBackend for MemoryIndex {
         let tables = self.read();
         let end = after.map_or(Bound::Unbounded, |(at, key)| Bound::Excluded((at, key.clone())));
         let rows = tables.by_creation.range((Bound::Unbounded, end)).rev();
-        Ok(rows.take(limit).filter_map(|(_, key)| tables.record_of(key)).collect())
+        let records = rows.filter_map(|(_, key)| tables.record_of(key));
+        Ok(records.filter(|(_, record)| record.is_believed()).take(limit).collect())
     }
 
     fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
@@ -212,6 +213,7 @@ impl MetadataBackend for MemoryIndex {
         Ok(tables
             .rows
             .range::<IndexKey, _>((start, Bound::Unbounded))
+            .filter(|(_, row)| row.record.is_believed())
             .take(limit)
             .map(|(key, _)| key.clone())
             .collect())

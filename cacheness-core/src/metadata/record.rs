@@ -17,13 +17,15 @@ use crate::blob_name::BlobName;
 use crate::digest;
 use crate::entry::{self, Core, Entry, IndexKey, Names};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::secret::{Distrust, Purpose, SIGNATURE_LEN, Signature, Signing};
+use crate::secret::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature, Signing};
 
 /// What a signed record begins with. No entry does: it begins with the version of its layout.
 const SIGNED: u8 = b'S';
 const INLINE: u8 = 0;
 const IN_BLOB: u8 = 1;
 const CHECKSUM_LEN: usize = 8;
+/// What a value may be said to take by somebody who is not believed.
+const LARGEST_CLAIM: u64 = 1 << 48;
 /// What most records take beside an inline value.
 const USUAL_LEN: usize = 320;
 
@@ -96,7 +98,25 @@ impl Record {
             let parts = signed_parts(&len, key, record.body());
             record.distrust = signing.check(Purpose::Record, &parts, signature.as_ref()).err();
         }
+        if record.distrust.is_some() && !record.has_a_place() {
+            return Err(CacheError::new(ErrorKind::Integrity, format!("the index record of {key} is none")));
+        }
         Ok(record)
+    }
+
+    /// Whether it tells where in the orders it stands, and a size that may be counted.
+    fn has_a_place(&self) -> bool {
+        self.core_and_payload().is_ok_and(|(core, _)| core.stored_size <= LARGEST_CLAIM)
+    }
+
+    /// The key that it is signed with.
+    pub(crate) fn signer(&self) -> Option<KeyId> {
+        self.signature().map(|signature| signature.key)
+    }
+
+    /// Says that it is not believed: it was made of what a file says.
+    pub(crate) fn distrusted(self, distrust: Distrust) -> Self {
+        Self { distrust: Some(distrust), ..self }
     }
 
     /// Why the record is not believed, if it is not: somebody without the key may have written it. Nothing but sizes, times
@@ -180,7 +200,7 @@ impl Record {
             Ok((core, Payload::Blob(_))) => core.stored_size,
             _ => 0,
         };
-        self.bytes.len() as u64 + blob
+        (self.bytes.len() as u64).saturating_add(blob)
     }
 
     /// The blob that holds the value, if one does.
@@ -305,7 +325,7 @@ pub(super) mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             let sum = checksum(&key, &bytes);
             bytes.extend_from_slice(&sum.to_le_bytes());
-            assert!(!Record::from_stored(&key, bytes, &ours).unwrap().is_believed(), "bit {bit}");
+            assert!(!Record::from_stored(&key, bytes, &ours).is_ok_and(|record| record.is_believed()), "bit {bit}");
         }
     }
 
@@ -331,7 +351,7 @@ pub(super) mod tests {
             }
             let sum = checksum(&key, &bytes);
             bytes.extend_from_slice(&sum.to_le_bytes());
-            assert!(!Record::from_stored(&key, bytes, &ours).unwrap().is_believed(), "round {round}");
+            assert!(!Record::from_stored(&key, bytes, &ours).is_ok_and(|record| record.is_believed()), "round {round}");
         }
     }
 

@@ -31,18 +31,21 @@ pub(crate) enum Purpose {
     Header,
     /// The payload of a blob.
     Payload,
+    /// What a blob says of its payload.
+    Trailer,
     /// One chunk of a stream.
     Chunk,
 }
 
 impl Purpose {
-    const ALL: [Self; 4] = [Self::Record, Self::Header, Self::Payload, Self::Chunk];
+    const ALL: [Self; 5] = [Self::Record, Self::Header, Self::Payload, Self::Trailer, Self::Chunk];
 
     fn context(self) -> &'static str {
         match self {
             Self::Record => "cacheness 1 signature of a record",
             Self::Header => "cacheness 1 signature of a header",
             Self::Payload => "cacheness 1 signature of a payload",
+            Self::Trailer => "cacheness 1 signature of a trailer",
             Self::Chunk => "cacheness 1 signature of a chunk",
         }
     }
@@ -76,13 +79,15 @@ impl Signature {
 pub(crate) struct Signing {
     /// The first one signs. Without any, nothing is signed and nothing is asked for.
     keys: Vec<SigningKey>,
+    /// What kind of directory the signatures are for: those of another kind are none.
+    domain: u8,
     accepts_unsigned: bool,
     keeps_distrusted: bool,
 }
 
 impl Signing {
     /// No signatures.
-    pub(crate) const OFF: Self = Self { keys: Vec::new(), accepts_unsigned: false, keeps_distrusted: false };
+    pub(crate) const OFF: Self = Self { keys: Vec::new(), domain: 0, accepts_unsigned: false, keeps_distrusted: false };
 
     /// [`OFF`](Self::OFF), for those who borrow it.
     #[cfg(test)]
@@ -94,6 +99,11 @@ impl Signing {
     /// With a key that signs and others that only prove.
     pub(crate) fn with(current: SigningKey, former: impl IntoIterator<Item = SigningKey>) -> Self {
         Self { keys: std::iter::once(current).chain(former).collect(), ..Self::OFF }
+    }
+
+    #[must_use]
+    pub(crate) fn for_domain(self, domain: u8) -> Self {
+        Self { domain, ..self }
     }
 
     #[must_use]
@@ -115,16 +125,44 @@ impl Signing {
         self.keeps_distrusted
     }
 
+    /// The key that signs.
+    #[cfg(test)]
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.keys.first().map(SigningKey::id_bytes)
+    }
+
+    /// Signs as something was signed before, or not at all if it was not: who changes what is said of a value has not
+    /// vouched for the value.
+    pub(crate) fn like(&self, signer: Option<KeyId>) -> Self {
+        let mut keys = self.keys.clone();
+        match signer.and_then(|id| keys.iter().position(|key| key.id_bytes() == id)) {
+            Some(at) => keys[..=at].rotate_right(1),
+            None => keys.clear(),
+        }
+        Self { keys, ..*self }
+    }
+
+    /// Whether it is signed as it would be now.
+    pub(crate) fn signs_as(&self, signer: Option<KeyId>) -> bool {
+        self.keys.first().is_none_or(|key| signer == Some(key.id_bytes()))
+    }
+
+    fn mac(&self, key: &SigningKey, purpose: Purpose) -> Mac {
+        let mut mac = key.mac(purpose);
+        mac.update(&[self.domain]);
+        mac
+    }
+
     /// Signs parts that stand one behind the other. Whoever signs several of variable length says how long they are.
     pub(crate) fn sign(&self, purpose: Purpose, parts: &[&[u8]]) -> Option<Signature> {
         let key = self.keys.first()?;
-        Some(Signature { key: key.id_bytes(), tag: over(key.mac(purpose), parts).finish() })
+        Some(Signature { key: key.id_bytes(), tag: over(self.mac(key, purpose), parts).finish() })
     }
 
     /// Begins a tag by the key of a signature that was [checked](Self::check); none if nothing is asked for.
     pub(crate) fn begin_as(&self, purpose: Purpose, signature: Option<&Signature>) -> Option<Mac> {
         let id = signature?.key;
-        self.keys.iter().find(|key| key.id_bytes() == id).map(|key| key.mac(purpose))
+        self.keys.iter().find(|key| key.id_bytes() == id).map(|key| self.mac(key, purpose))
     }
 
     /// Whether the parts are believed with this signature, or with none.
@@ -142,7 +180,7 @@ impl Signing {
         };
         let key = self.keys.iter().find(|key| key.id_bytes() == signature.key);
         let key = key.ok_or(Distrust::OtherKey(signature.key))?;
-        if over(key.mac(purpose), parts).is(&signature.tag) { Ok(()) } else { Err(Distrust::Forged) }
+        if over(self.mac(key, purpose), parts).is(&signature.tag) { Ok(()) } else { Err(Distrust::Forged) }
     }
 }
 
@@ -180,9 +218,14 @@ impl Distrust {
         CacheError::caused_by(ErrorKind::Integrity, format!("{what} is not believed: {self}"), self)
     }
 
+    /// Why there is an error, if this is why.
+    pub(crate) fn behind(error: &CacheError) -> Option<Self> {
+        error.source()?.downcast_ref().copied()
+    }
+
     /// Whether this is why there is an error.
     pub(crate) fn is_behind(error: &CacheError) -> bool {
-        error.source().is_some_and(|source| source.is::<Self>())
+        Self::behind(error).is_some()
     }
 }
 
@@ -219,6 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_is_none_in_another_domain() {
+        let signing = Signing::with(key(1), []);
+        let signature = signing.sign(Purpose::Record, &[b"bytes"]);
+        let other = signing.for_domain(1);
+        assert_eq!(other.check(Purpose::Record, &[b"bytes"], signature.as_ref()), Err(Distrust::Forged));
+    }
+
+    #[test]
+    fn what_was_signed_before_is_signed_alike_again() {
+        let new = Signing::with(key(2), [key(1)]);
+        let old = Signing::with(key(1), []).sign(Purpose::Record, &[b"bytes"]).unwrap();
+        let again = new.like(Some(old.key)).sign(Purpose::Record, &[b"other"]).unwrap();
+        assert_eq!(again.key, old.key);
+        assert_eq!(new.check(Purpose::Record, &[b"other"], Some(&again)), Ok(()));
+        assert_eq!(new.like(None).sign(Purpose::Record, &[b"bytes"]), None);
+        assert!(!new.signs_as(Some(old.key)) && !new.signs_as(None) && Signing::OFF.signs_as(Some(old.key)));
+    }
+
+    #[test]
     fn every_flipped_bit_of_a_stored_signature_makes_it_another_one() {
         let signing = Signing::with(key(1), []);
         let bytes = signing.sign(Purpose::Record, &[b"bytes"]).unwrap().to_bytes();
@@ -237,5 +299,5 @@ mod tests {
         assert_eq!(hex(&tag[..8]), GOLDEN);
     }
 
-    const GOLDEN: &str = "b9cc3a14c4feea2e";
+    const GOLDEN: &str = "35e8b57b3faaf808";
 }

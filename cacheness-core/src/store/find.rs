@@ -24,7 +24,7 @@ impl Store {
         };
         let found = match read {
             Ok(Some(record)) => match record.distrust() {
-                Some(distrust) => return self.distrusted(key, distrust),
+                Some(distrust) => return self.distrusted(key, &record, distrust),
                 None => record.core().map(|core| Some(Found { record, core })),
             },
             Ok(None) => return Ok(None),
@@ -39,14 +39,14 @@ impl Store {
     }
 
     #[cold]
-    fn distrusted(&self, key: &IndexKey, distrust: Distrust) -> Result<Option<Found>> {
+    fn distrusted(&self, key: &IndexKey, record: &Record, distrust: Distrust) -> Result<Option<Found>> {
         let error = distrust.of(format_args!("the entry of {key}"));
         if !self.settings.damage_is_absence {
             return Err(error);
         }
         log::debug!("{error}");
         if !self.settings.signing.keeps_distrusted() {
-            self.remove(key)?;
+            self.remove_expected(key, record)?;
         }
         Ok(None)
     }

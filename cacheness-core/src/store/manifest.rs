@@ -27,6 +27,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// What sets its signatures apart from those of the other.
+    pub(super) fn domain(self) -> u8 {
+        match self {
+            Self::Cache => b'c',
+            Self::BlobStore => b'b',
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Cache => "cache",

@@ -41,6 +41,7 @@ use crate::policy;
 use crate::secret::Signing;
 
 use flusher::Flusher;
+use opened::Opened;
 use retired::Retired;
 
 pub(crate) use find::Found;
@@ -142,7 +143,7 @@ impl Store {
     pub(crate) fn put<'r>(&self, mut entry: Entry, raw: impl Into<Parts<'r>>, largest: u64) -> Result<()> {
         let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        self.write(&entry, &stored, Commit::Put).map(drop)
+        self.write(&entry, &stored, Commit::Put, &self.settings.signing).map(drop)
     }
 
     /// [`put`](Self::put) in the place of the expected record, if that is still there; says whether it was.
@@ -158,19 +159,22 @@ impl Store {
     ) -> Result<bool> {
         let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        self.write(&entry, &stored, Commit::Over(expected)).map(|outcome| matches!(outcome, Outcome::Done(_)))
+        let outcome = self.write(&entry, &stored, Commit::Over(expected), &self.settings.signing)?;
+        Ok(matches!(outcome, Outcome::Done(_)))
     }
 
-    /// Stores bytes as another store had them, whose entry tells everything about them, their checksum too.
+    /// Stores the bytes of another entry of this store as they are, signed as those are. The entry tells everything about
+    /// them, their checksum too.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub(crate) fn put_stored(&self, entry: &Entry, stored: &[u8], largest: u64) -> Result<()> {
+    pub(crate) fn put_copied(&self, entry: &Entry, from: &Record, stored: &[u8], largest: u64) -> Result<()> {
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        self.write(entry, &stored.into(), Commit::Put).map(drop)
+        self.write(entry, &stored.into(), Commit::Put, &self.settings.signing.like(from.signer())).map(drop)
     }
 
-    /// [`put_stored`](Self::put_stored) in the place of the expected record, or of none; says whether that was still so.
+    /// Stores bytes as another store had them, in the place of the expected record, or of none; says whether that was
+    /// still so.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -187,16 +191,19 @@ impl Store {
             Some(_) => None,
         };
         let commit = expected.or(in_the_way.as_ref()).map_or(Commit::New, Commit::Over);
-        self.write(entry, &stored.into(), commit).map(|outcome| matches!(outcome, Outcome::Done(_)))
+        let outcome = self.write(entry, &stored.into(), commit, &self.settings.signing)?;
+        Ok(matches!(outcome, Outcome::Done(_)))
     }
 
-    /// Changes what a record says of its value, if it is still the expected one; says whether it was.
+    /// Changes what a record says of its value, if it is still the expected one; says whether it was. It stays signed as it
+    /// was.
     ///
     /// # Errors
     /// [`Limit`](ErrorKind::Limit) if the entry's details are too large; [`Storage`](ErrorKind::Storage) or
     /// [`Metadata`](ErrorKind::Metadata).
     pub(crate) fn redescribe(&self, expected: &Record, entry: &Entry) -> Result<bool> {
-        let record = self.record(entry, &expected.payload()?)?;
+        let signing = self.settings.signing.like(expected.signer());
+        let record = self.record(entry, &expected.payload()?, &signing)?;
         let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
         if replaced {
             self.after_change()?;
@@ -215,16 +222,16 @@ impl Store {
         Ok(stored)
     }
 
-    fn write(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>) -> Result<Outcome> {
+    fn write(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
         let inline_up_to = self.settings.inline_up_to;
         let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
-            self.commit(entry, &Payload::Inline(&stored.contiguous()), commit)
+            self.commit(entry, &Payload::Inline(&stored.contiguous()), commit, signing)
         } else {
-            self.write_blob(entry, stored, commit)
+            self.write_blob(entry, stored, commit, signing)
         }?;
         if let Outcome::Done(replaced) = &outcome {
             self.after_change()?;
-            self.retire(replaced.as_ref());
+            self.retire(&entry.key, replaced.as_ref());
         }
         Ok(outcome)
     }
@@ -244,21 +251,21 @@ impl Store {
         })
     }
 
-    fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>) -> Result<Outcome> {
+    fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
         let mut header = Vec::new();
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
-        let envelope = format::seal_summed(&header, stored, entry.core.checksum, self.rules())?;
+        let envelope = format::seal_summed(&header, stored, entry.core.checksum, Rules { signing, ..self.rules() })?;
         let name = BlobName::unique();
         self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
-        let outcome = self.commit(entry, &Payload::Blob(name.clone()), commit);
+        let outcome = self.commit(entry, &Payload::Blob(name.clone()), commit, signing);
         if !matches!(outcome, Ok(Outcome::Done(_))) {
             self.discard(&name);
         }
         outcome
     }
 
-    fn commit(&self, entry: &Entry, payload: &Payload<'_>, commit: Commit<'_>) -> Result<Outcome> {
-        let record = self.record(entry, payload)?;
+    fn commit(&self, entry: &Entry, payload: &Payload<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        let record = self.record(entry, payload, signing)?;
         match commit {
             Commit::Put => self.index.put(&entry.key, &record).map(Outcome::Done),
             Commit::New => {
@@ -272,8 +279,8 @@ impl Store {
         }
     }
 
-    fn record(&self, entry: &Entry, payload: &Payload<'_>) -> Result<Record> {
-        Record::new(entry, payload, self.settings.limits.max_header_bytes, &self.settings.signing)
+    fn record(&self, entry: &Entry, payload: &Payload<'_>, signing: &Signing) -> Result<Record> {
+        Record::new(entry, payload, self.settings.limits.max_header_bytes, signing)
     }
 
     /// What blobs are sealed and opened by.
@@ -291,12 +298,20 @@ impl Store {
     }
 
     /// The end of the blob that a put replaced: when the record of the new value is on the disk.
-    fn retire(&self, replaced: Option<&Record>) {
-        match (replaced.and_then(Record::blob), &self.flusher) {
+    fn retire(&self, key: &IndexKey, replaced: Option<&Record>) {
+        match (replaced.and_then(|record| self.own_blob(key, record)), &self.flusher) {
             (Some(name), Some(_)) => self.retired.add(name),
             (Some(name), None) => self.discard(&name),
             (None, _) => {}
         }
+    }
+
+    /// The blob of a record, to go with it. A record that is not believed names whatever its writer liked: its blob goes
+    /// with it only if that says it belongs to the key.
+    fn own_blob(&self, key: &IndexKey, record: &Record) -> Option<BlobName> {
+        let name = record.blob()?;
+        let owned = record.is_believed() || Opened::owner(&*self.blobs, &name, self.limits()).as_ref() == Some(key);
+        owned.then_some(name)
     }
 
     /// Removes a blob that no record names. If it can't be removed now, that is tried again with later ones.
@@ -310,7 +325,7 @@ impl Store {
     /// Removes an entry; says whether there was one.
     pub(crate) fn remove(&self, key: &IndexKey) -> Result<bool> {
         let removed = self.index.remove(key)?;
-        self.after_removal(removed.as_ref())?;
+        self.after_removal(key, removed.as_ref())?;
         Ok(removed.is_some())
     }
 
@@ -318,14 +333,14 @@ impl Store {
     pub(crate) fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
         let removed = self.index.remove_expected(key, expected)?;
         if removed {
-            self.after_removal(Some(expected))?;
+            self.after_removal(key, Some(expected))?;
         }
         Ok(removed)
     }
 
-    fn after_removal(&self, removed: Option<&Record>) -> Result<()> {
+    fn after_removal(&self, key: &IndexKey, removed: Option<&Record>) -> Result<()> {
         self.after_change()?;
-        removed.and_then(Record::blob).iter().for_each(|name| self.discard(name));
+        removed.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.discard(name));
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::coherent::Coherent;
 use super::manifest::Kind;
+use super::recover::Reconciled;
 use super::retired::Retired;
 use super::{Flusher, Settings, Store, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
@@ -82,8 +83,14 @@ fn open_index(
         signing: Arc::clone(signing),
     };
     let (index, health) = SledIndex::open(options)?;
-    recover::reconcile(&index, blobs, health, rules)?;
-    index.rebuilt()?;
+    // What is not believed may have been lost with the index: with its key at hand it will be taken up.
+    if recover::reconcile(&index, blobs, health, rules)? == Reconciled::Whole {
+        // A kill must not leave blobs that were taken up without a record and without the note that there are such.
+        if matches!(health, Health::New | Health::Damaged) {
+            index.flush()?;
+        }
+        index.rebuilt()?;
+    }
     Ok(Arc::new(index))
 }
 
@@ -97,7 +104,9 @@ fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Res
         return Err(CacheError::new(ErrorKind::Config, message));
     }
     let index = MemoryIndex::default();
-    recover::reconcile(&index, blobs, Health::New, rules)?;
+    if recover::reconcile(&index, blobs, Health::New, rules)? == Reconciled::WithoutDistrusted {
+        recover::note_distrusted(&index, blobs, rules)?;
+    }
     Ok(Arc::new(index))
 }
 
@@ -116,6 +125,7 @@ fn signing_of(vfs: &dyn Vfs, root: &Path, kind: Kind, config: &CacheConfig) -> R
     let former = former.collect::<Result<Vec<_>>>()?;
     manifest::note_signer(vfs, root, kind, &current.id())?;
     Ok(Signing::with(current, former)
+        .for_domain(kind.domain())
         .accepting_unsigned(security.unsigned_entries == UnsignedEntries::Accept)
         .keeping_distrusted(security.invalid_entries == InvalidEntries::Keep))
 }

@@ -7,6 +7,8 @@ use crate::digest::{Identity, IdentityHasher};
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules, chunks};
+use crate::limits::Limits;
+use crate::secret::{KeyId, Signing};
 
 /// Most headers are shorter.
 const FIRST_READ: usize = 4096;
@@ -20,6 +22,7 @@ pub(super) struct Opened {
     payload_start: u64,
     payload: Expected,
     chunks: Chunks,
+    signer: Option<KeyId>,
     /// What is to be fed with the payload, with a look at its checksum and without.
     verifying: Proof,
     trusting: Proof,
@@ -34,6 +37,17 @@ impl Opened {
         blobs.open(name)?.map(|file| Self::of(file, rules)).transpose()
     }
 
+    /// The key that a blob says it belongs to, whoever wrote that; `None` if it says nothing.
+    pub(super) fn owner(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Option<IndexKey> {
+        let mut file = blobs.open(name).ok()??;
+        let rules = Rules { limits, signing: &Signing::OFF };
+        let start = start_of(&mut *file, rules).ok()?;
+        match format::open_header(&start, rules).ok()? {
+            HeaderRead::Whole(header, _) => entry::decode_key(header).ok(),
+            HeaderRead::Needs(_) => None,
+        }
+    }
+
     fn of(mut file: Box<dyn BlobRead>, rules: Rules<'_>) -> Result<Self> {
         let (start, len) = (start_of(&mut *file, rules)?, file.len());
         let mut end = [0; MAX_TRAILER_LEN];
@@ -41,7 +55,7 @@ impl Opened {
         let read = file.read_at(len.saturating_sub(end.len() as u64), end)?;
         let ends = format::open_ends(&start, &end[..read], len, rules)?;
         let (verifying, trusting) = (ends.proof(true), ends.proof(false));
-        let Ends { header, payload_start, payload, chunks, .. } = ends;
+        let Ends { header, payload_start, payload, chunks, signer, .. } = ends;
         let (mut entry, _) = entry::decode(header)?;
         if !entry.core.is_open() && entry.core.stored_size != payload.len {
             return Err(damaged("has another length than its header says"));
@@ -51,12 +65,17 @@ impl Opened {
             entry.core.stored_size = payload.len;
             entry.core.checksum = payload.checksum;
         }
-        Ok(Self { file, entry, payload_start, payload, chunks, verifying, trusting })
+        Ok(Self { file, entry, payload_start, payload, chunks, signer, verifying, trusting })
     }
 
     /// To be fed with the payload; none if nothing would come of it.
     fn proof(&self, verify: bool) -> Option<Proof> {
         Some(if verify { &self.verifying } else { &self.trusting }).filter(|proof| proof.is_needed()).cloned()
+    }
+
+    /// The key that the blob is signed with.
+    pub(super) fn signer(&self) -> Option<KeyId> {
+        self.signer
     }
 
     /// How the chunks of a stream are sealed.

@@ -103,9 +103,14 @@ impl Store {
     }
 
     fn read_at_once(&self, key: &IndexKey, core: &Core, name: &BlobName, verify: bool) -> Result<Option<Vec<u8>>> {
-        let Some(mut file) = self.blobs.read(name, format::max_envelope_bytes(&self.settings.limits))? else {
-            return Ok(None);
-        };
+        // A file that is longer is not that of this value, and no memory is taken for it.
+        let longest = format::longest_envelope(core.stored_size);
+        let read = self.blobs.read(name, longest);
+        let read = read.map_err(|error| match error.is_limit() {
+            true => CacheError::caused_by(ErrorKind::Integrity, format!("blob {name} has another length"), error),
+            false => error,
+        });
+        let Some(mut file) = read? else { return Ok(None) };
         let opened = match verify {
             true => format::open(&file, self.rules())?,
             false => format::open_trusting(&file, self.rules())?,

@@ -7,12 +7,12 @@ use super::blob_store::key;
 use super::opened::Opened;
 use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
-use crate::entry::{self, Entry, IndexKey};
+use crate::entry::{self, Details, Entry, IndexKey};
 use crate::error::{CacheError, Result};
 use crate::format::{self, HeaderRead, Rules};
 use crate::metadata::sled::Health;
 use crate::metadata::{MetadataBackend, Payload, Record};
-use crate::secret::Distrust;
+use crate::secret::{Distrust, KeyId, Signing};
 
 const PAGE: usize = 1024;
 /// Most headers are shorter.
@@ -25,10 +25,11 @@ pub(super) fn reconcile(
     blobs: &dyn BlobBackend,
     health: Health,
     rules: Rules<'_>,
-) -> Result<()> {
+) -> Result<Reconciled> {
     if health == Health::Clean {
-        return Ok(());
+        return Ok(Reconciled::Whole);
     }
+    let mut reconciled = Reconciled::Whole;
     let mut unknown = HashSet::new();
     blobs.list(&mut |name| {
         unknown.insert(name);
@@ -43,6 +44,9 @@ pub(super) fn reconcile(
             Health::Unclean => left_over(blobs, &name, rules),
             _ => take_up(index, blobs, &name, rules)?,
         };
+        if matches!(use_of, UseOf::Distrusted) {
+            reconciled = Reconciled::WithoutDistrusted;
+        }
         let done = match use_of {
             UseOf::TakenUp | UseOf::Distrusted => Ok(()),
             UseOf::None => blobs.remove(&name).map(drop),
@@ -53,7 +57,15 @@ pub(super) fn reconcile(
             log::debug!("blob {name} stays though no record names it: {error}");
         }
     }
-    Ok(())
+    Ok(reconciled)
+}
+
+/// Whether all blobs have been brought together with the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reconciled {
+    Whole,
+    /// But for those that may be believed with another key.
+    WithoutDistrusted,
 }
 
 /// What became of a blob that no record names.
@@ -69,13 +81,13 @@ enum UseOf {
 
 /// What becomes of a blob without a record where all records are known.
 fn left_over(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> UseOf {
-    if !rules.signing.keeps_distrusted() {
-        return UseOf::None;
-    }
-    match entry_of(blobs, name, rules) {
-        Err(error) if Distrust::is_behind(&error) => UseOf::Distrusted,
-        _ => UseOf::None,
-    }
+    if may_be_believed_later(blobs, name, rules) { UseOf::Distrusted } else { UseOf::None }
+}
+
+/// Whether a blob stays, though it is not believed, because it may be with another key.
+pub(super) fn may_be_believed_later(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> bool {
+    let distrusted = || entry_of(blobs, name, rules).is_err_and(|error| Distrust::is_behind(&error));
+    rules.signing.keeps_distrusted() && distrusted()
 }
 
 fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>) -> Result<()> {
@@ -94,11 +106,11 @@ fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>)
 
 /// Makes the record of a blob from its header, unless the blob is damaged or its key has a newer value.
 fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<UseOf> {
-    let entry = match entry_of(blobs, name, rules) {
+    let (entry, signer) = match entry_of(blobs, name, rules) {
         Err(error) if Distrust::is_behind(&error) => {
             return Ok(if rules.signing.keeps_distrusted() { UseOf::Distrusted } else { UseOf::Damaged });
         }
-        Ok(Some(entry)) => entry,
+        Ok(Some(found)) => found,
         Ok(None) => return Ok(UseOf::Damaged),
         Err(error) if is_of_the_medium(&error) => return Ok(UseOf::Damaged),
         Err(error) => return Err(error),
@@ -111,7 +123,7 @@ fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName
         return Ok(UseOf::None);
     }
     // Written within the limits of its time, which may have been other ones.
-    let record = Record::new(&entry, &Payload::Blob(name.clone()), u64::MAX, rules.signing)?;
+    let record = Record::new(&entry, &Payload::Blob(name.clone()), u64::MAX, &rules.signing.like(signer))?;
     let older = index.put(&entry.key, &record)?;
     // One that other entries may share stays until it is found that none does.
     let own = older
@@ -131,8 +143,31 @@ fn is_of_the_medium(error: &CacheError) -> bool {
     error.is_storage() && source.and_then(std::io::Error::raw_os_error) == Some(libc::EIO)
 }
 
-/// The entry that a blob's header tells; `None` if it is not whole. Not believed is an error.
-fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<Entry>> {
+/// Notes what is not believed in an index that is made of files alone, so that it counts, expires, is evicted and cleared.
+/// Of its header, sizes, times and key are taken and nothing else.
+pub(super) fn note_distrusted(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, rules: Rules<'_>) -> Result<()> {
+    let mut unknown = HashSet::new();
+    blobs.list(&mut |name| {
+        unknown.insert(name);
+        Ok(())
+    })?;
+    forget_referenced(index, &mut unknown)?;
+    let unsigned = Rules { signing: &Signing::OFF, ..rules };
+    for name in unknown {
+        let Some(distrust) = entry_of(blobs, &name, rules).err().and_then(|error| Distrust::behind(&error)) else {
+            continue;
+        };
+        if let Some((header, _)) = entry_of(blobs, &name, unsigned)? {
+            let entry = Entry { details: Details::default(), ..header };
+            let record = Record::new(&entry, &Payload::Blob(name), u64::MAX, &Signing::OFF)?;
+            index.put_new(&entry.key, &record.distrusted(distrust))?;
+        }
+    }
+    Ok(())
+}
+
+/// The entry that a blob's header tells, and the key it is signed with; `None` if it is not whole. Not believed is an error.
+fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<(Entry, Option<KeyId>)>> {
     let mut wanted = FIRST_READ;
     loop {
         let start = match blobs.read_start(name, wanted) {
@@ -143,7 +178,10 @@ fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Resul
         };
         match format::open_header(&start, rules) {
             Err(error) if Distrust::is_behind(&error) => return Err(error),
-            Ok(HeaderRead::Whole(header)) => return whole(blobs, name, rules, entry::decode(header).ok()),
+            Ok(HeaderRead::Whole(header, signer)) => {
+                let entry = whole(blobs, name, rules, entry::decode(header).ok())?;
+                return Ok(entry.map(|entry| (entry, signer)));
+            }
             Ok(HeaderRead::Needs(bytes)) if bytes > start.len() as u64 && start.len() as u64 == wanted => {
                 wanted = bytes
             }

@@ -226,3 +226,33 @@ fn a_small_value_costs_one_write_of_the_index_and_no_file() {
     put(&store, "k", &noise(300));
     assert_eq!(blob_files(dir.path()).len(), 1, "a larger one has a file");
 }
+
+#[test]
+fn a_value_that_is_put_while_one_that_is_not_believed_is_removed_stays() {
+    use crate::secret::{Signing, SigningKey};
+    use std::sync::OnceLock;
+
+    let signing = Signing::with(SigningKey::from_bytes([1; 32]), []).keeping_distrusted(false);
+    let entry = sample::entry("key");
+    let unsigned = Record::new(&entry, &Payload::Inline(b"theirs"), 1 << 16, &Signing::OFF).unwrap();
+    let theirs = Record::from_stored(&entry.key, unsigned.as_bytes().to_vec(), &signing).unwrap();
+    let ours = Record::new(&entry, &Payload::Inline(b"ours"), 1 << 16, &signing).unwrap();
+
+    // Another thread puts between the look and the removal.
+    let (other, key, put) = (Arc::new(OnceLock::<Arc<Watched>>::new()), entry.key.clone(), ours.clone());
+    let threads = Arc::clone(&other);
+    let index = Arc::new(Watched::new(move |call| match (call, threads.get()) {
+        (Call::Removal, Some(index)) => index.put(&key, &put).map(drop),
+        _ => Ok(()),
+    }));
+    index.put(&entry.key, &theirs).unwrap();
+    other.set(Arc::clone(&index)).unwrap();
+    let mut store = Store::of_parts(
+        index.clone(),
+        Arc::new(crate::blob::MemoryBlobs::new()),
+        &CacheConfig::in_memory().with_memory_cache(false),
+    );
+    store.settings.signing = Arc::new(signing);
+    assert!(store.find(&entry.key).unwrap().is_none());
+    assert_eq!(index.get(&entry.key).unwrap(), Some(ours), "what was put meanwhile is believed");
+}

@@ -3,6 +3,7 @@
 mod cut;
 mod flips;
 mod forgeries;
+mod keys;
 
 use std::path::Path;
 

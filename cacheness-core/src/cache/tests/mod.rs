@@ -3,6 +3,7 @@ mod changes;
 mod compute;
 mod custom;
 mod entries;
+mod forged;
 mod large;
 
 use std::fs;

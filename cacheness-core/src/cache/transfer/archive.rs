@@ -48,9 +48,9 @@ impl Cache {
         let compressed = zstd::Encoder::new(archive, LEVEL).map_err(unwritable)?;
         let mut tar = tar::Builder::new(compressed);
         append(&mut tar, MANIFEST, &[MANIFEST_TEXT]).map_err(unwritable)?;
-        engine.each_stored(|entry, stored| {
-            let stored = match stored {
-                Taken::Whole(stored) => stored,
+        engine.each_stored(|taken| {
+            let (entry, stored) = match taken {
+                Taken::Whole(entry, stored) => (entry, stored),
                 left => {
                     left.count(&mut transfer);
                     return Ok(());

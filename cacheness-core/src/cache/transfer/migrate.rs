@@ -58,9 +58,9 @@ pub fn migrate_cache_with(
 ) -> Result<Transfer> {
     let (from, to) = (old.engine()?, new.engine()?);
     let mut transfer = Transfer { total: old.len()?, ..Transfer::default() };
-    let moved = from.each_stored(|entry, stored| {
-        match stored {
-            Taken::Whole(stored) => to.take_over(&entry, &stored, &mut transfer)?,
+    let moved = from.each_stored(|taken| {
+        match taken {
+            Taken::Whole(entry, stored) => to.take_over(&entry, &stored, &mut transfer)?,
             left => left.count(&mut transfer),
         }
         match progress(&transfer) {

@@ -25,7 +25,7 @@ pub struct Transfer {
     pub present: u64,
     /// Entries that were left behind because they have expired.
     pub expired: u64,
-    /// Entries that were left behind because their value was damaged or gone.
+    /// Entries that were left behind because their value was damaged or gone, or because they are not believed.
     pub damaged: u64,
     /// Entries that were left behind because they are over a limit of the place, or have custom metadata with a unique
     /// value that another entry there has.
@@ -45,8 +45,8 @@ impl Transfer {
 
 /// What could be had of the stored bytes of an entry.
 enum Taken {
-    Whole(Vec<u8>),
-    /// They are damaged or gone.
+    Whole(Box<Entry>, Vec<u8>),
+    /// They are damaged or gone, or not believed.
     Damaged,
     /// They are over a limit that was lowered since.
     TooLarge,
@@ -56,7 +56,7 @@ impl Taken {
     /// Counts an entry that is left behind.
     fn count(&self, transfer: &mut Transfer) {
         match self {
-            Self::Whole(_) => {}
+            Self::Whole(..) => {}
             Self::Damaged => transfer.damaged += 1,
             Self::TooLarge => transfer.refused += 1,
         }
@@ -65,17 +65,22 @@ impl Taken {
 
 impl Engine {
     /// Visits every entry with its stored bytes.
-    fn each_stored(&self, mut visit: impl FnMut(Entry, Taken) -> Result<()>) -> Result<()> {
-        self.each(Way::All, |key, record| {
+    fn each_stored(&self, mut visit: impl FnMut(Taken) -> Result<()>) -> Result<()> {
+        self.each(Way::Everything, |key, record| {
+            if !record.is_believed() {
+                return visit(Taken::Damaged);
+            }
             let mut found = Found { core: record.core()?, record: record.clone() };
             let taken = match self.store().load_stored(key, &mut found) {
                 // Also where reads are configured not to look: damage must not get a new checksum elsewhere.
-                Ok(Some(stored)) if digest::checksum(&stored) == found.core.checksum => Taken::Whole(stored),
+                Ok(Some(stored)) if digest::checksum(&stored) == found.core.checksum => {
+                    Taken::Whole(Box::new(self.describe(&found.record)?), stored)
+                }
                 Ok(_) => Taken::Damaged,
                 Err(error) if error.is_limit() => Taken::TooLarge,
                 Err(error) => return Err(error),
             };
-            visit(self.describe(&found.record)?, taken)
+            visit(taken)
         })
     }
 

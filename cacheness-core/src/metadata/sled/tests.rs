@@ -362,3 +362,27 @@ fn of_two_keys_with_one_hash_either_can_go_and_the_other_stays_in_every_order() 
         assert_eq!((times_and_keys(&index), index.creation_bounds().unwrap()), (Default::default(), None));
     }
 }
+
+#[test]
+fn orders_that_somebody_without_the_key_wrote_keep_no_entry_from_being_found_by_its_function() {
+    let root = tempfile::tempdir().unwrap();
+    let signing = Arc::new(Signing::with(crate::secret::SigningKey::from_bytes([1; 32]), []));
+    let options = SledOptions { signing: Arc::clone(&signing), ..options(root.path()) };
+    let (index, _) = SledIndex::open(options.clone()).unwrap();
+    index.rebuilt().unwrap();
+    let entry = super::super::record::tests::entry_of("key", 1, None);
+    let record = Record::new(&entry, &super::super::Payload::Inline(b"value"), 1 << 16, &signing).unwrap();
+    index.put(&entry.key, &record).unwrap();
+    index.close().unwrap();
+
+    let mut marker = marker::Marker::read(root.path()).unwrap();
+    marker.orders = saved::write(root.path(), &Tables::default()).unwrap();
+    marker.write(root.path()).unwrap();
+
+    let (index, health) = SledIndex::open(options).unwrap();
+    assert_eq!(health, Health::Clean);
+    assert!(index.get(&entry.key).unwrap().unwrap().is_believed());
+    assert_eq!(index.group(Group::function("f"), None, 9).unwrap().len(), 1, "clearing the function leaves its value");
+    assert_eq!(index.newest(None, 9).unwrap().len(), 1, "a listing leaves it out");
+    assert_eq!(index.least_recently_used(9).unwrap().len(), 1, "it is never evicted");
+}

@@ -88,8 +88,11 @@ impl Contents {
     }
 
     fn count(&mut self, record: &Record) {
-        // Who has no key could make a blob look shared, and it would never go.
         if !record.is_believed() {
+            // Perhaps one of several that share a blob, and whoever has its key wants it back.
+            if let Some(name) = record.blob() {
+                *self.blobs.entry(name).or_default() += 1;
+            }
             return;
         }
         if let (Ok(entry), Some(name)) = (record.entry(), record.blob())
@@ -111,12 +114,20 @@ impl Contents {
 
     /// Notes one reference less; says whether that was the last one.
     pub(super) fn release(&mut self, content: &Identity, name: &BlobName) -> bool {
-        let Some(count) = self.blobs.get_mut(name) else { return false };
+        let last = self.blobs.contains_key(name) && self.release_name(name);
+        if last {
+            self.forget(content, name);
+        }
+        last
+    }
+
+    /// Notes one reference less by a record that is not believed; says whether no other is known.
+    pub(super) fn release_name(&mut self, name: &BlobName) -> bool {
+        let Some(count) = self.blobs.get_mut(name) else { return true };
         *count -= 1;
         let last = *count == 0;
         if last {
             self.blobs.remove(name);
-            self.forget(content, name);
         }
         last
     }

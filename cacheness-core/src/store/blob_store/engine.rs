@@ -170,7 +170,7 @@ impl Engine {
             contents.refer(content, shared);
             self.store.index.put(&entry.key, &record)?
         };
-        self.settle(replaced.as_slice())?;
+        self.settle(replaced.iter().map(|record| (&entry.key, record)))?;
         Ok(Some(entry))
     }
 
@@ -186,7 +186,9 @@ impl Engine {
         let checked = Opened::open(&*self.store.blobs, name, self.store.rules()).and_then(|opened| match opened {
             Some(mut opened) => {
                 opened.check_is_of(entry)?;
-                Ok(opened.examine()? == (entry.core.checksum, true))
+                // Nobody else than who signs now vouches for what is put now.
+                let signed = self.store.settings.signing.signs_as(opened.signer());
+                Ok(signed && opened.examine()? == (entry.core.checksum, true))
             }
             None => Ok(false),
         });
@@ -201,7 +203,8 @@ impl Engine {
             None => self.record(entry, name).and_then(|record| self.store.index.put(&entry.key, &record)),
             Some(content) => self.commit_content(entry, content, name),
         };
-        self.settle(replaced.inspect_err(|_| self.store.discard(name))?.as_slice())
+        let replaced = replaced.inspect_err(|_| self.store.discard(name))?;
+        self.settle(replaced.iter().map(|record| (&entry.key, record)))
     }
 
     /// Commits with the new blob, or with that of another put of this content that came first.
@@ -225,26 +228,27 @@ impl Engine {
     }
 
     fn record(&self, entry: &Entry, name: &BlobName) -> Result<Record> {
-        self.store.record(entry, &Payload::Blob(name.clone()))
+        self.store.record(entry, &Payload::Blob(name.clone()), &self.store.settings.signing)
     }
 
     /// What follows a change of records: the disk, if that was promised or something old is to go, and its end.
-    pub(super) fn settle(&self, gone: &[Record]) -> Result<()> {
-        if gone.is_empty() {
+    pub(super) fn settle<'r>(&self, gone: impl Iterator<Item = (&'r IndexKey, &'r Record)>) -> Result<()> {
+        let mut gone = gone.peekable();
+        if gone.peek().is_none() {
             return self.store.after_change();
         }
         self.store.flush()?;
-        gone.iter().for_each(|record| self.release(record));
+        gone.for_each(|(key, record)| self.release(key, record));
         Ok(())
     }
 
     /// Removes the blob of a record that is gone, unless others share it.
-    fn release(&self, record: &Record) {
+    fn release(&self, key: &IndexKey, record: &Record) {
         let Some(name) = record.blob() else { return };
         if !record.is_believed() {
-            // It names whatever its writer liked: what others refer to stays.
-            let contents = self.contents();
-            if !contents.refers_to(&name) {
+            let mut contents = self.contents();
+            // Perhaps one of several that share it.
+            if contents.release_name(&name) && self.store.own_blob(key, record).is_some() {
                 self.store.discard(&name);
             }
             return;
@@ -261,7 +265,7 @@ impl Engine {
     pub(super) fn remove(&self, key: &IndexKey) -> Result<bool> {
         self.keep_up();
         let removed = self.store.index.remove(key)?;
-        self.settle(removed.as_slice())?;
+        self.settle(removed.iter().map(|record| (key, record)))?;
         Ok(removed.is_some())
     }
 
@@ -272,11 +276,11 @@ impl Engine {
             let mut gone = Vec::new();
             for (key, record) in page {
                 if self.store.index.remove_expected(&key, &record)? {
-                    gone.push(record);
+                    gone.push((key, record));
                 }
             }
             total += gone.len() as u64;
-            self.settle(&gone)
+            self.settle(gone.iter().map(|(key, record)| (key, record)))
         })?;
         Ok(total)
     }

@@ -10,6 +10,7 @@ use crate::format;
 use crate::metadata::Record;
 use crate::secret::Distrust;
 use crate::store::opened::{Opened, checksum_of};
+use crate::store::recover;
 
 /// What [`BlobStore::verify`](crate::BlobStore::verify) does with what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,12 @@ impl Engine {
         }
     }
 
+    /// Whether an entry stays though its blob is not what it must be: it may be with another key.
+    fn may_be_believed_later(&self, record: &Record) -> bool {
+        let store = self.store();
+        record.blob().is_some_and(|name| recover::may_be_believed_later(&*store.blobs, &name, store.rules()))
+    }
+
     /// The hash of the bytes that lie where those of the entry would, in a blob whose ends are damaged.
     fn hash_in_place(&self, entry: &Entry, name: &BlobName) -> Option<u64> {
         let mut file = self.store().blobs.open(name).ok()??;
@@ -153,7 +160,7 @@ impl Engine {
         report.damaged.push(key.to_string());
         let removes = repair == Repair::Yes && !self.store().settings.signing.keeps_distrusted();
         if removes && self.store().index.remove_expected(key, record)? {
-            self.settle(std::slice::from_ref(record))?;
+            self.settle(std::iter::once((key, record)))?;
         }
         Ok(())
     }
@@ -168,7 +175,10 @@ impl Engine {
         let name = entry.name().map_or_else(|| entry.cache_key(), str::to_owned);
         let keys = if found.actual_hash.is_some() { &mut report.damaged } else { &mut report.missing };
         keys.push(name);
-        if repair == Repair::Yes { self.drop_damaged(key, &record, &entry) } else { Ok(()) }
+        match repair {
+            Repair::Yes if !self.may_be_believed_later(&record) => self.drop_damaged(key, &record, &entry),
+            _ => Ok(()),
+        }
     }
 
     /// The record goes first, so that a crash leaves a blob that nothing refers to.
@@ -214,6 +224,10 @@ impl Engine {
     }
 
     fn remove_unreferenced(&self, name: &BlobName) -> Result<()> {
+        let store = self.store();
+        if recover::may_be_believed_later(&*store.blobs, name, store.rules()) {
+            return Ok(());
+        }
         // Nobody shares it while it goes; a name that is not referred to by now is never given again.
         let contents = self.contents();
         if contents.refers_to(name) { Ok(()) } else { self.store().blobs.remove(name).map(drop) }

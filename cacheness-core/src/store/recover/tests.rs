@@ -40,7 +40,7 @@ fn garbage(vfs: &SimVfs) {
 
 fn reconciled(vfs: &SimVfs, health: Health) -> Result<MemoryIndex> {
     let index = MemoryIndex::default();
-    reconcile(&index, &files(vfs), health, Rules::unsigned(&Limits::DEFAULT)).map(|()| index)
+    reconcile(&index, &files(vfs), health, Rules::unsigned(&Limits::DEFAULT)).map(|_| index)
 }
 
 /// Lets each file operation of a reconciliation fail, one after the other, and looks at what comes of it.
@@ -60,7 +60,7 @@ fn with_each_call_failing(
             assert!(call > 2, "only {call} operations");
             return;
         }
-        check(&vfs, done.map(|()| index));
+        check(&vfs, done.map(|_| index));
     }
 }
 

@@ -255,3 +255,65 @@ fn readers_that_are_overtaken_by_writers_always_find_a_whole_value() {
         }
     });
 }
+
+fn signed(builder: BlobStoreBuilder) -> BlobStoreBuilder {
+    let config = crate::CacheConfig::default().with_signing_key(crate::SigningKey::from_bytes([1; 32]));
+    builder.security(config.security).content_addressable(true)
+}
+
+/// The bytes before the trailer of a signed blob, how many of them are no payload, and its trailer.
+fn taken_apart(bytes: &[u8]) -> (Vec<u8>, usize, Vec<u8>) {
+    let header_len = u32::from_le_bytes(*bytes[10..].first_chunk().unwrap()) as usize;
+    let (rest, trailer) = bytes.split_at(bytes.len() - 88);
+    (rest.to_vec(), 14 + header_len + 8 + 40, trailer.to_vec())
+}
+
+/// Puts a trailer behind a signed blob as somebody can who has no key.
+fn forged(rest: &[u8], start: usize, payload_checksum: [u8; 8], tag: &[u8]) -> Vec<u8> {
+    let len = ((rest.len() - start) as u64).to_le_bytes();
+    let trailer = [&len, &payload_checksum, tag].concat();
+    let sum = checksum(&[&rest[start - 48..start - 40], &trailer].concat());
+    [rest, &trailer, &sum.to_le_bytes()].concat()
+}
+
+#[test]
+fn a_signed_stream_is_not_read_under_the_key_of_another_by_who_has_changed_the_files() {
+    let f = fixture_with(signed);
+    let (ours, theirs) = (noise(1000), vec![b'!'; 1000]);
+    let mine = f.blob_of(|store| drop(write(store, "mine", &ours).unwrap()));
+    let upload = f.blob_of(|store| drop(write(store, "upload", &theirs).unwrap()));
+    let f = f.reopened_after(signed, |_| {
+        let (_, _, trailer) = taken_apart(&fs::read(&mine).unwrap());
+        let (rest, start, theirs) = taken_apart(&fs::read(&upload).unwrap());
+        fs::write(&mine, forged(&rest, start, *trailer[8..].first_chunk().unwrap(), &theirs[16..80])).unwrap();
+    });
+    let read = f.store.reader("mine").map(|reader| {
+        let mut bytes = Vec::new();
+        reader.unwrap().read_to_end(&mut bytes).map(|_| bytes == theirs)
+    });
+    assert!(!matches!(read, Ok(Ok(true))), "the value of another key was read");
+}
+
+#[test]
+fn a_signed_stream_that_was_cut_off_is_not_taken_up_as_a_shorter_one() {
+    let f = fixture_with(|builder| signed(builder).content_addressable(false));
+    let bytes = noise(3 * CHUNK_LEN);
+    let file = f.blob_of(|store| drop(write(store, "stream", &bytes).unwrap()));
+    let f = f.reopened_after(
+        |builder| signed(builder).content_addressable(false),
+        |dir| {
+            let (rest, start, trailer) = taken_apart(&fs::read(&file).unwrap());
+            let rest = &rest[..start + CHUNK_LEN + SUM_LEN + 32];
+            fs::write(&file, forged(rest, start, *trailer[8..].first_chunk().unwrap(), &trailer[16..80])).unwrap();
+            fs::remove_dir_all(dir.join("index")).unwrap();
+            fs::remove_file(dir.join("index.clean")).unwrap();
+        },
+    );
+    let read = f.store.reader("stream").map(|reader| {
+        reader.map(|mut reader| {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map(|_| bytes.len())
+        })
+    });
+    assert!(!matches!(read, Ok(Some(Ok(_)))), "it ends in silence: {read:?}");
+}

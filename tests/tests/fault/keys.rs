@@ -1,0 +1,270 @@
+//! Keys that are lost, replaced and mixed up: no entry goes because of that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cacheness::{
+    BlobOptions, BlobStore, Cache, CacheConfig, Metadata, PutOptions, Repair, SecurityConfig, UnsignedEntries,
+};
+use cacheness_tests::scratch;
+
+use crate::forgeries::{KEYS, Secret, blobs, directory, put_all, right, signed, unsigned, with_other_key, wrong};
+
+/// As a kill would leave it: a copy of what is on the disk of an open cache.
+fn killed(cache: &Cache, dir: &Path) -> tempfile::TempDir {
+    cache.flush().unwrap();
+    let copy = scratch();
+    cacheness_tests::copy_dir(dir, copy.path()).unwrap();
+    copy
+}
+
+/// The first key signs, the others are former ones.
+fn keys_at(home: &Path, keys: &[&str]) -> SecurityConfig {
+    let config = CacheConfig::default().with_signing_key_file(key_file(home, keys[0]));
+    let former = |config: CacheConfig, key: &&str| config.with_previous_key_file(key_file(home, key));
+    keys[1..].iter().fold(config, former).security
+}
+
+fn key_file(home: &Path, name: &str) -> PathBuf {
+    let (file, byte) = (home.join(name), name.as_bytes()[0]);
+    fs::write(&file, format!("{byte:02x}").repeat(32)).unwrap();
+    cacheness_tests::only_for_owner(&file);
+    file
+}
+
+// A lost key had a new one made in its place, and every entry deleted that the new one did not fit.
+#[test]
+fn a_lost_key_file_is_told_and_deletes_nothing() {
+    let home = scratch();
+    let (key, dir) = (home.path().join("keys/signing.key"), home.path().join("cache"));
+    let config = unsigned(&dir).with_signing_key_file(&key);
+    put_all(config.clone(), right);
+    let kept = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    let error = Cache::new(config.clone()).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        error.is_storage() && message.contains("signing.key") && message.contains("put the file back"),
+        "{message}"
+    );
+    assert!(!key.exists(), "no new key is made in its place");
+    fs::write(&key, kept).unwrap();
+    cacheness_tests::only_for_owner(&key);
+    let cache = Cache::new(config).unwrap();
+    assert!((0..KEYS).all(|n| cache.get::<Secret>(n).unwrap() == Some(right(n))));
+}
+
+#[test]
+fn a_replaced_key_makes_misses_and_with_the_old_one_at_hand_everything_is_there_again() {
+    let dir = directory();
+    let cache = Cache::new(with_other_key(dir.path())).unwrap();
+    assert!((0..KEYS).all(|n| cache.get::<Secret>(n).unwrap().is_none() && !cache.exists(n).unwrap()));
+    assert_eq!((cache.list_entries().count(), cache.keys(None, 10).unwrap().len()), (0, 0));
+    cache.put(&right(0), 0u8).unwrap();
+    cache.close().unwrap();
+
+    let back = Cache::new(signed(dir.path())).unwrap();
+    let found: Vec<u8> = (0..KEYS).filter(|n| back.get::<Secret>(*n).unwrap().is_some()).collect();
+    assert_eq!(found, [1, 2, 3], "the one that was put with the other key is that one's");
+    back.close().unwrap();
+
+    // Both at hand: what the former key signed is believed, what is new has the new signature.
+    let former = scratch();
+    let file = former.path().join("former.key");
+    fs::write(&file, "01".repeat(32)).unwrap();
+    cacheness_tests::only_for_owner(&file);
+    let rotated = Cache::new(with_other_key(dir.path()).with_previous_key_file(&file)).unwrap();
+    assert!((0..KEYS).all(|n| rotated.get::<Secret>(n).unwrap() == Some(right(n))));
+    (0..KEYS).for_each(|n| assert!(rotated.update_data(&right(n), n).unwrap()));
+    rotated.close().unwrap();
+    let without_former = Cache::new(with_other_key(dir.path())).unwrap();
+    assert!((0..KEYS).all(|n| without_former.get::<Secret>(n).unwrap() == Some(right(n))));
+}
+
+#[test]
+fn a_key_that_was_mixed_up_after_a_kill_does_not_cost_the_groups_of_entries() {
+    let dir = scratch();
+    let cache = Cache::new(signed(dir.path())).unwrap();
+    cache.put_with(&right(0), "tagged", PutOptions::new().tag("mine").prefix("some")).unwrap();
+    let copy = killed(&cache, dir.path());
+    cache.close().unwrap();
+    Cache::new(with_other_key(copy.path())).unwrap().close().unwrap();
+    let cache = Cache::new(signed(copy.path())).unwrap();
+    assert!(cache.exists("tagged").unwrap(), "it is there again with the right key");
+    assert_eq!(cache.invalidate_tag("mine").unwrap(), 1, "and its tag is");
+}
+
+#[test]
+fn a_repair_removes_nothing_because_a_former_key_was_left_out() {
+    let home = scratch();
+    let dir = home.path().join("store");
+    let open = |keys: &[&str]| {
+        let security = keys_at(home.path(), keys);
+        BlobStore::builder().dir(&dir).security(security).open().unwrap()
+    };
+    let store = open(&["a"]);
+    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.close().unwrap();
+    let store = open(&["b", "a"]);
+    assert!(store.update_metadata("model", &Metadata::from([("stage".into(), "live".into())])).unwrap());
+    store.close().unwrap();
+    let store = open(&["b"]);
+    store.verify(Repair::Yes).unwrap();
+    store.close().unwrap();
+    let store = open(&["b", "a"]);
+    assert_eq!(store.get::<Secret>("model").unwrap(), Some(right(1)), "invalid_entries is keep");
+}
+
+#[test]
+fn what_is_put_again_with_a_new_key_does_not_need_the_former_one() {
+    let home = scratch();
+    let dir = home.path().join("store");
+    let open = |keys: &[&str]| {
+        let security = keys_at(home.path(), keys);
+        BlobStore::builder().dir(&dir).content_addressable(true).security(security).open().unwrap()
+    };
+    let store = open(&["a"]);
+    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.close().unwrap();
+    let store = open(&["b", "a"]);
+    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.close().unwrap();
+    let store = open(&["b"]);
+    let got = store.get::<Secret>("model").map_err(|error| error.to_string());
+    assert_eq!(got, Ok(Some(right(1))), "what is put from then on has the new signature");
+}
+
+#[test]
+fn what_was_put_again_while_unsigned_entries_were_accepted_is_there_when_they_are_refused() {
+    let home = scratch();
+    let dir = home.path().join("store");
+    let file = key_file(home.path(), "a");
+    let open = |signing: bool, unsigned: UnsignedEntries| {
+        let config = CacheConfig::default().with_unsigned_entries(unsigned);
+        let security = if signing { config.with_signing_key_file(&file) } else { config }.security;
+        BlobStore::builder().dir(&dir).content_addressable(true).security(security).open().unwrap()
+    };
+    for (signing, unsigned) in [(false, UnsignedEntries::Refuse), (true, UnsignedEntries::Accept)] {
+        let store = open(signing, unsigned);
+        store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+        store.close().unwrap();
+    }
+    let store = open(true, UnsignedEntries::Refuse);
+    let got = store.get::<Secret>("model").map_err(|error| error.to_string());
+    assert_eq!(got, Ok(Some(right(1))), "it was replaced while unsigned ones were accepted");
+}
+
+#[test]
+fn an_entry_that_was_renewed_is_signed_as_it_was() {
+    let dir = directory();
+    let home = scratch();
+    let file = home.path().join("former.key");
+    fs::write(&file, "01".repeat(32)).unwrap();
+    cacheness_tests::only_for_owner(&file);
+    let rotated = Cache::new(with_other_key(dir.path()).with_previous_key_file(&file)).unwrap();
+    assert!((0..KEYS).all(|n| rotated.touch(n).unwrap()));
+    rotated.close().unwrap();
+    let cache = Cache::new(with_other_key(dir.path())).unwrap();
+    for n in 0..KEYS {
+        let (exists, found) = (cache.exists(n).unwrap(), cache.get::<Secret>(n).unwrap().is_some());
+        assert_eq!(exists, found, "entry {n} is believed, and its value is not");
+    }
+}
+
+#[test]
+fn an_index_that_was_lost_while_the_key_was_mixed_up_is_made_anew_with_the_right_key() {
+    let home = scratch();
+    let dir = home.path().join("store");
+    let open = |key: &str| BlobStore::builder().dir(&dir).signing_key_file(key_file(home.path(), key)).open().unwrap();
+    let store = open("a");
+    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.close().unwrap();
+    fs::remove_dir_all(dir.join("index")).unwrap();
+    fs::remove_file(dir.join("index.clean")).unwrap();
+    let without_mixing = scratch();
+    cacheness_tests::copy_dir(&dir, without_mixing.path()).unwrap();
+    let builder = BlobStore::builder().dir(without_mixing.path()).signing_key_file(key_file(home.path(), "a"));
+    assert_eq!(builder.open().unwrap().get::<Secret>("model").unwrap(), Some(right(1)), "with its key it is made anew");
+
+    open("b").close().unwrap();
+    assert_eq!(blobs(&dir).len(), 1, "the file is kept");
+    let store = open("a");
+    assert_eq!(store.get::<Secret>("model").unwrap(), Some(right(1)), "the right key is back");
+}
+
+#[test]
+fn a_kill_after_an_index_was_lost_and_the_key_mixed_up_deletes_no_value() {
+    let home = scratch();
+    let dir = home.path().join("store");
+    let open_at = |dir: &Path, key: &str| {
+        BlobStore::builder().dir(dir).signing_key_file(key_file(home.path(), key)).open().unwrap()
+    };
+    let store = open_at(&dir, "a");
+    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.close().unwrap();
+    fs::remove_dir_all(dir.join("index")).unwrap();
+    fs::remove_file(dir.join("index.clean")).unwrap();
+    open_at(&dir, "b").close().unwrap();
+    let open = open_at(&dir, "a");
+    let killed = scratch();
+    cacheness_tests::copy_dir(&dir, killed.path()).unwrap();
+    open.close().unwrap();
+    open_at(killed.path(), "a").close().unwrap();
+    assert_eq!(blobs(killed.path()).len(), 1, "a value that was put and never removed is still there");
+}
+
+#[test]
+fn a_repair_with_another_key_deletes_no_value_that_an_index_has_lost() {
+    let home = scratch();
+    let dir = home.path().join("store");
+    let open = |key: &str| BlobStore::builder().dir(&dir).signing_key_file(key_file(home.path(), key)).open().unwrap();
+    let store = open("a");
+    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.close().unwrap();
+    fs::remove_dir_all(dir.join("index")).unwrap();
+    fs::remove_file(dir.join("index.clean")).unwrap();
+    let store = open("b");
+    store.verify(Repair::Yes).unwrap();
+    store.close().unwrap();
+    assert_eq!(blobs(&dir).len(), 1, "invalid_entries is keep");
+}
+
+#[test]
+fn putting_over_an_entry_that_is_not_believed_takes_its_content_from_no_other() {
+    let home = scratch();
+    let dir = home.path().join("store");
+    let open = |key: &str| {
+        let file = key_file(home.path(), key);
+        BlobStore::builder().dir(&dir).content_addressable(true).signing_key_file(file).open().unwrap()
+    };
+    let store = open("a");
+    ["one", "two"].iter().for_each(|key| drop(store.put_with(&right(1), BlobOptions::key(*key)).unwrap()));
+    store.close().unwrap();
+    let store = open("b");
+    store.put_with(&wrong(1), BlobOptions::key("one")).unwrap();
+    store.close().unwrap();
+    let store = open("a");
+    assert_eq!(store.get::<Secret>("two").unwrap(), Some(right(1)), "it was never replaced, and its key is back");
+}
+
+#[test]
+fn a_key_that_stands_in_a_configuration_file_by_mistake_is_not_printed() {
+    let digits = "0123456789abcdef".repeat(4);
+    let toml = format!("[security]\nsigning = true\nsigning_key = \"{digits}\"\n");
+    let json = format!("{{\"security\": {{\"signing\": true, \"signing_key\": \"{digits}\"}}}}");
+    for error in [CacheConfig::from_toml(&toml).unwrap_err(), CacheConfig::from_json(&json).unwrap_err()] {
+        let shown = format!("{error} {error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+        assert!(!shown.contains(&digits[..16]), "{shown}");
+    }
+}
+
+#[test]
+fn one_directory_is_not_open_in_a_process_with_two_opinions_of_what_is_believed() {
+    let dir = directory();
+    let cache = Cache::new(signed(dir.path())).unwrap();
+    let error = Cache::new(unsigned(dir.path())).unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("security"), "{error}");
+    assert!(Cache::new(signed(dir.path())).is_ok());
+    cache.close().unwrap();
+    assert!(Cache::new(unsigned(dir.path())).is_ok());
+}

@@ -39,7 +39,8 @@ mod warn;
 pub use blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
 pub use blob_name::BlobName;
 pub use cache::{
-    AsyncCache, AsyncEntries, Cache, Entries, Expired, PutOptions, Stats, Transfer, migrate_cache, migrate_cache_with,
+    AsyncCache, AsyncEntries, AsyncQuery, Cache, Entries, Expired, Found, PutOptions, Query, Stats, Transfer,
+    migrate_cache, migrate_cache_with,
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use compress::Codec;
@@ -60,7 +61,10 @@ pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,
 };
 pub use memory::MemoryStats;
-pub use query::{EntryField, Field, Filter};
+pub use query::{
+    Column, ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, EntryField, Field, Filter, Measure,
+    Number, Order, Schema, Total,
+};
 pub use secret::SigningKey;
 pub use store::blob_store::{
     BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,

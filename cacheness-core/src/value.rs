@@ -4,8 +4,11 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
 
 mod nested;
 
@@ -14,7 +17,7 @@ pub type Metadata = BTreeMap<String, Value>;
 
 /// A value of user metadata.
 ///
-/// Made by `From` out of booleans, numbers, text, options, lists and maps:
+/// Made by `From` out of booleans, numbers, text, times, options, lists and maps:
 ///
 /// ```
 /// use cacheness_core::{Metadata, Value};
@@ -30,7 +33,7 @@ pub type Metadata = BTreeMap<String, Value>;
 /// ```
 ///
 /// Two values are compared by kind: numbers with numbers, exactly, whether they have a fraction or not; text with text
-/// by its bytes; lists and maps item by item. Values of different kinds are neither equal nor in any order, and neither
+/// by its bytes; times with times; lists and maps item by item. Values of different kinds are neither equal nor in any order, and neither
 /// is NaN with anything:
 ///
 /// ```
@@ -66,6 +69,10 @@ pub enum Value {
     /// Values by name.
     #[serde(with = "nested")]
     Map(BTreeMap<String, Value>),
+    /// A point in time.
+    Timestamp(Timestamp),
+    /// A length of time.
+    Duration(Duration),
 }
 
 impl Value {
@@ -97,6 +104,16 @@ impl Value {
         }
     }
 
+    /// The point in time, if this is one.
+    pub fn as_timestamp(&self) -> Option<Timestamp> {
+        if let Self::Timestamp(time) = self { Some(*time) } else { None }
+    }
+
+    /// The length of time, if this is one.
+    pub fn as_duration(&self) -> Option<Duration> {
+        if let Self::Duration(time) = self { Some(*time) } else { None }
+    }
+
     /// The text, if this is one.
     pub fn as_str(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
@@ -125,6 +142,8 @@ impl PartialOrd for Value {
             (Self::Text(a), Self::Text(b)) => a.partial_cmp(b),
             (Self::List(a), Self::List(b)) => a.partial_cmp(b),
             (Self::Map(a), Self::Map(b)) => a.partial_cmp(b),
+            (Self::Timestamp(a), Self::Timestamp(b)) => a.partial_cmp(b),
+            (Self::Duration(a), Self::Duration(b)) => a.partial_cmp(b),
             _ => compare_numbers(self, other),
         }
     }
@@ -176,6 +195,8 @@ impl fmt::Debug for Inner<'_> {
             Value::Map(values) => {
                 f.debug_map().entries(values.iter().map(|(name, value)| (name, Inner(value)))).finish()
             }
+            Value::Timestamp(time) => fmt::Debug::fmt(time, f),
+            Value::Duration(time) => fmt::Debug::fmt(time, f),
         }
     }
 }
@@ -213,6 +234,25 @@ impl From<usize> for Value {
 impl From<isize> for Value {
     fn from(number: isize) -> Self {
         Self::Int(number as i64)
+    }
+}
+
+impl From<Timestamp> for Value {
+    fn from(time: Timestamp) -> Self {
+        Self::Timestamp(time)
+    }
+}
+
+/// To the microsecond.
+impl From<SystemTime> for Value {
+    fn from(time: SystemTime) -> Self {
+        Self::Timestamp(time.into())
+    }
+}
+
+impl From<Duration> for Value {
+    fn from(time: Duration) -> Self {
+        Self::Duration(time)
     }
 }
 

@@ -52,7 +52,11 @@ fn text(doing: &str, error: &CacheError, kept_back: u64) -> String {
     let mut text = format!("cacheness: cannot {doing}: {error}");
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
+        // Some messages end with their cause.
+        let cause_text = format!(": {cause}");
+        if !text.ends_with(&cause_text) {
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     if kept_back > 0 {
@@ -90,5 +94,12 @@ mod tests {
             text("store a result", &error, 3),
             "cacheness: cannot store a result: cannot write blob: disk full (and 3 more of this kind)"
         );
+    }
+
+    #[test]
+    fn a_cause_that_the_message_ends_with_is_not_told_twice() {
+        let error = CacheError::caused_by(ErrorKind::Handler, "handler `csv` failed in `read`: no table", "no table");
+        let told = "cacheness: cannot return a value: handler `csv` failed in `read`: no table";
+        assert_eq!(text("return a value", &error, 0), told);
     }
 }

@@ -6,6 +6,7 @@
 
 mod cache_key;
 mod check;
+mod custom_metadata;
 mod errors;
 mod expand;
 mod fallback;
@@ -113,4 +114,56 @@ fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream) -> TokenSt
 #[proc_macro_derive(CacheKey, attributes(cache_key))]
 pub fn derive_cache_key(input: TokenStream) -> TokenStream {
     cache_key::derive(input.into()).into()
+}
+
+/// Makes a struct custom metadata: typed columns beside entries that can be queried.
+///
+/// | option of the struct | meaning |
+/// |---|---|
+/// | `name = "experiments"` | the name of the kind, by which its rows are found; needed. A name is data and may have any characters |
+/// | `crate = path` | where `cacheness` is, if it was renamed or is re-exported |
+///
+/// | option of a field | meaning |
+/// |---|---|
+/// | `index` | conditions on the column find their rows without a look at all of the kind |
+/// | `unique` | no two entries may have one value there; the column is indexed as well |
+/// | `name = "text"` | the name of the column, if it is not that of the field |
+/// | `default` | rows that were stored before there was such a field have the default of its type |
+///
+/// A field is a boolean, an integer of up to 64 bits, a float, a `String`, a `Timestamp`, a `SystemTime`, a `Duration`, what
+/// implements `ColumnValue`, or an `Option` of one of those. For each the struct gets a constant in capitals, as visible as
+/// the field.
+///
+/// ```
+/// use cacheness::{Cache, CustomMetadata, PutOptions};
+///
+/// #[derive(CustomMetadata)]
+/// #[metadata(name = "experiments")]
+/// struct Experiment {
+///     #[metadata(unique)]
+///     experiment_id: String,
+///     model_type: String,
+///     #[metadata(index)]
+///     accuracy: f64,
+///     epochs: Option<u32>,
+/// }
+///
+/// # fn main() -> cacheness::Result<()> {
+/// let cache = Cache::in_memory();
+/// for (id, accuracy) in [("exp_001", 0.91), ("exp_002", 0.95), ("exp_003", 0.82)] {
+///     let model_type = "xgboost".to_owned();
+///     let experiment = Experiment { experiment_id: id.to_owned(), model_type, accuracy, epochs: None };
+///     cache.put_with(&vec![accuracy], id, PutOptions::new().custom(&experiment))?;
+/// }
+///
+/// let good = Experiment::ACCURACY.ge(0.9) & Experiment::MODEL_TYPE.starts_with("xg");
+/// let found = cache.query::<Experiment>().filter(good).order_by(Experiment::ACCURACY.desc()).all()?;
+/// assert_eq!(found.iter().map(|found| &*found.experiment_id).collect::<Vec<_>>(), ["exp_002", "exp_001"]);
+/// assert_eq!(cache.get::<Vec<f64>>(&found[0])?, Some(vec![0.95]));
+/// # Ok(())
+/// # }
+/// ```
+#[proc_macro_derive(CustomMetadata, attributes(metadata))]
+pub fn derive_custom_metadata(input: TokenStream) -> TokenStream {
+    custom_metadata::derive(input.into()).into()
 }

@@ -26,13 +26,13 @@
 //!   and filtering ([`Field`], [`Filter`]), touching, updating, removing. [`AsyncCache`] has the same methods as futures.
 //! - [`BlobStore`] keeps values that neither expire nor are evicted, and streams of any size.
 //! - [`hash_content`], [`hash_file_path`] and [`get_size_mb`] hash and measure as the cache does.
+//! - [`macro@CustomMetadata`] makes a struct typed metadata of entries, and [`Cache::query`] finds entries by it.
 //! - [`macro@CacheKey`] makes a type part of keys; types that implement `serde::Serialize` already are.
 //!
 //! A hit is what this function returned for these arguments, as this type. What cannot be believed is a miss; an error of
 //! the cache is one warning, and the function runs.
 
 pub use cacheness_core::*;
-pub use cacheness_macros::CacheKey;
 /// ```
 /// use cacheness::{Cache, cache_async};
 ///
@@ -102,6 +102,7 @@ pub use cacheness_macros::cache_if;
 /// # }
 /// ```
 pub use cacheness_macros::cached;
+pub use cacheness_macros::{CacheKey, CustomMetadata};
 
 /// Variants of [`macro@cached`]: `#[cached::for_api]`.
 pub mod cached {

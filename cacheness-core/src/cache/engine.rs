@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::custom::Custom;
 use super::evict::Evictor;
 use super::means::Way;
 use super::stats::{Counters, Stats};
@@ -33,6 +34,7 @@ pub(super) struct Engine {
     warnings: Warnings,
     evictor: Evictor,
     handlers: Handlers,
+    custom: Custom,
     clock: Arc<dyn Clock>,
     security: SecurityConfig,
     /// Open handles; the last one to leave closes the store.
@@ -51,6 +53,7 @@ impl Engine {
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
             handlers: Handlers::new(&config.handlers),
+            custom: Custom::default(),
             clock,
             security: config.security.clone(),
             users: AtomicUsize::new(1),
@@ -77,6 +80,11 @@ impl Engine {
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What is known of custom metadata.
+    pub(super) fn custom(&self) -> &Custom {
+        &self.custom
     }
 
     pub(super) fn flights(&self) -> &Arc<Flights<Key>> {
@@ -234,6 +242,7 @@ impl Engine {
         ttl: Option<Duration>,
     ) -> Result<Core> {
         self.check_ttl(ttl)?;
+        let _claimed = self.claim(&key, &details, None)?;
         let core = self.core_of(encoded, ttl);
         let details = Details { handler: handler_of(encoded), ..details };
         let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
@@ -323,8 +332,16 @@ impl Engine {
         core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
     }
 
-    /// Stores the bytes of another entry as they are. The caller makes room.
-    pub(super) fn put_copied(&self, entry: &Entry, from: &Record, stored: &[u8]) -> Result<()> {
+    /// Stores the bytes of another entry as they are, in the place of one that goes then, if it is moved. The caller makes
+    /// room.
+    pub(super) fn put_copied(
+        &self,
+        entry: &Entry,
+        from: &Record,
+        stored: &[u8],
+        moved_from: Option<&IndexKey>,
+    ) -> Result<()> {
+        let _claimed = self.claim(&entry.key, &entry.details, moved_from)?;
         self.store.put_copied(entry, from, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         Ok(())

@@ -4,6 +4,7 @@ mod asynchronous;
 mod batch;
 mod compute;
 mod control;
+mod custom;
 mod engine;
 mod evict;
 mod handlers;
@@ -35,7 +36,8 @@ use crate::value::Value;
 
 use engine::Engine;
 
-pub use asynchronous::{AsyncCache, AsyncEntries};
+pub use asynchronous::{AsyncCache, AsyncEntries, AsyncQuery};
+pub use custom::{Found, Query};
 pub use lookup::Expired;
 pub use means::Means;
 pub use options::PutOptions;

@@ -1,6 +1,9 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::entry::Details;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::query::{CustomMetadata, Schema};
 use crate::value::{Metadata, Value};
 
 /// What a put says about its entry, beside the value.
@@ -38,6 +41,8 @@ pub struct PutOptions {
     pub metadata: Metadata,
     /// Name of the handler that writes the value; chosen by its type if `None`.
     pub handler: Option<String>,
+    /// Rows of custom metadata, each with what its type says of it.
+    pub(crate) custom: Vec<(&'static Schema, Metadata)>,
 }
 
 impl PutOptions {
@@ -96,14 +101,43 @@ impl PutOptions {
         self
     }
 
+    /// Adds typed metadata that can be [queried](crate::Cache::query). An entry may have one row of each of several kinds;
+    /// a second one of the same kind is an error of the put.
+    #[must_use]
+    pub fn custom<E: CustomMetadata>(mut self, row: &E) -> Self {
+        self.custom.push((E::SCHEMA, row.to_row()));
+        self
+    }
+
+    /// The kinds of custom metadata that are given.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if one is given twice.
+    pub(super) fn kinds(&self) -> Result<impl Iterator<Item = &'static Schema>> {
+        let mut seen = BTreeSet::new();
+        match self.custom.iter().find(|(schema, _)| !seen.insert(schema.name)) {
+            None => Ok(self.custom.iter().map(|(schema, _)| *schema)),
+            Some((schema, _)) => {
+                let message = format!(
+                    "custom metadata {:?} is given twice for one entry: an entry has one row of each kind",
+                    schema.name
+                );
+                Err(CacheError::new(ErrorKind::Config, message))
+            }
+        }
+    }
+
     pub(super) fn into_details(self, data_type: &str, params: Vec<(String, Value)>) -> Details {
+        let (kinds, rows) = self.custom.into_iter().map(|(schema, row)| (schema.name.to_owned(), row)).unzip();
         Details {
             data_type: data_type.to_owned(),
             function: self.function,
             prefix: self.prefix,
             description: self.description,
             tags: self.tags,
+            kinds,
             metadata: self.metadata,
+            rows,
             params,
             ..Details::default()
         }

@@ -143,6 +143,7 @@ impl Cache {
         if self.0.disabled {
             return Ok(None);
         }
+        options.kinds()?.for_each(|schema| engine.custom().register(schema));
         let ttl = options.ttl.or_else(|| self.0.config.default_ttl());
         let details = options.into_details(data_type, self.noted_params(key));
         engine.put(IndexKey::of(key), details, &encoded, ttl).map(Some)

@@ -27,7 +27,8 @@ impl Cache {
     ///
     /// # Errors
     /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
-    /// told; [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
+    /// told, if custom metadata of one kind is given twice, or if another entry has a value of it that must be unique;
+    /// [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
         self.retain(&key, value, options, Means::stored())?;
@@ -124,10 +125,10 @@ impl Cache {
     /// lives. What was there goes. Says whether there was an entry that had not expired.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if it has custom metadata with a unique value.
     pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> Result<bool> {
         let (engine, from, to) = (self.engine()?, self.index_key(from)?, self.key(to)?);
-        let copied = self.copy_entry(engine, &from, &to)?.is_some();
+        let copied = self.copy_entry(engine, &from, &to, false)?.is_some();
         engine.make_room(&IndexKey::of(&to));
         Ok(copied)
     }
@@ -154,20 +155,26 @@ impl Cache {
         if from == IndexKey::of(&to) {
             return engine.is_fresh(&from);
         }
-        let Some(copied) = self.copy_entry(engine, &from, &to)? else { return Ok(false) };
+        let Some(copied) = self.copy_entry(engine, &from, &to, true)? else { return Ok(false) };
         let removed = engine.store().remove_expected(&from, &copied);
         engine.make_room(&IndexKey::of(&to));
         removed.map(|_| true)
     }
 
     /// Copies the value of `from`; returns the record that was copied. The caller makes room.
-    fn copy_entry(&self, engine: &Engine, from: &IndexKey, to: &Key) -> Result<Option<crate::metadata::Record>> {
+    fn copy_entry(
+        &self,
+        engine: &Engine,
+        from: &IndexKey,
+        to: &Key,
+        moves: bool,
+    ) -> Result<Option<crate::metadata::Record>> {
         let Some(mut found) = engine.fresh(from, None)? else { return Ok(None) };
         let Some(stored) = engine.store().load_stored(from, &mut found)? else { return Ok(None) };
         let mut entry = found.record.entry()?;
         entry.key = IndexKey::of(to);
         entry.details.params = self.noted_params(to);
-        engine.put_copied(&entry, &found.record, &stored)?;
+        engine.put_copied(&entry, &found.record, &stored, moves.then_some(from))?;
         // As old as the original, and used just now: not the first to be evicted.
         engine.store().index().accessed(&entry.key, engine.now());
         Ok(Some(found.record))

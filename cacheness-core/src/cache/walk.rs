@@ -64,21 +64,31 @@ impl Engine {
     pub(super) fn remove_wanted(&self, way: Way, mut wanted: impl FnMut(&Entry) -> bool) -> Result<u64> {
         let mut removed = 0;
         self.each(way, |key, record| {
-            let mut record = record.clone();
-            while wanted(&self.describe(&record)?) {
-                if self.store().remove_expected(key, &record)? {
-                    removed += 1;
-                    break;
-                }
-                // Touched or replaced meanwhile: is it still one of those?
-                match self.store().find(key)? {
-                    Some(found) => record = found.record,
-                    None => break,
-                }
-            }
+            removed += u64::from(self.remove_while(key, record, |record| Ok(wanted(&self.describe(record)?)))?);
             Ok(())
         })?;
         Ok(removed)
+    }
+
+    /// Removes an entry as long as its record is a wanted one; says whether it did.
+    pub(super) fn remove_while(
+        &self,
+        key: &IndexKey,
+        record: &Record,
+        mut wanted: impl FnMut(&Record) -> Result<bool>,
+    ) -> Result<bool> {
+        let mut record = record.clone();
+        while wanted(&record)? {
+            if self.store().remove_expected(key, &record)? {
+                return Ok(true);
+            }
+            // Touched or replaced meanwhile: is it still one of those?
+            match self.store().find(key)? {
+                Some(found) => record = found.record,
+                None => break,
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn clear(&self) -> Result<u64> {

@@ -59,7 +59,7 @@ fn lengths(entry: &Entry, details: usize, max_details: u64) -> Result<(u32, u16)
     let too_long = || {
         let key = entry.details.name.as_ref().map_or_else(|| entry.key.to_string(), |name| format!("{name:?}"));
         let message = format!(
-            "description, tags, parameters and metadata of {key} take {details} bytes, the limit is {max} \
+            "description, tags, parameters and metadata (also custom) of {key} take {details} bytes, the limit is {max} \
              (limits.max_header_bytes)"
         );
         CacheError::new(ErrorKind::Limit, message)
@@ -133,6 +133,8 @@ pub(crate) struct Names<'a> {
     _description: Option<&'a str>,
     #[serde(borrow)]
     pub(crate) tags: Vec<&'a str>,
+    #[serde(borrow)]
+    pub(crate) kinds: Vec<&'a str>,
 }
 
 /// Reads the part of fixed size and the names.
@@ -153,6 +155,9 @@ pub(crate) fn decode_names(bytes: &[u8]) -> Result<(Core, Names<'_>)> {
 fn decode_details(bytes: &[u8]) -> Result<Details> {
     let config = bincode::config::standard().with_limit::<MAX_DETAILS>();
     match bincode::serde::decode_from_slice(bytes, config) {
+        Ok((Details { kinds, rows, .. }, _)) if kinds.len() != rows.len() => {
+            Err(damaged("its custom metadata has another number of kinds than of rows"))
+        }
         Ok((details, read)) if read == bytes.len() => Ok(details),
         Ok(_) => Err(damaged("details are longer than they say")),
         Err(error) => Err(CacheError::caused_by(ErrorKind::Integrity, "an entry's details cannot be read", error)),
@@ -238,7 +243,9 @@ mod tests {
             details: Details {
                 data_type: "u64".into(),
                 tags: vec!["a".into()],
+                kinds: vec!["runs".into()],
                 metadata: [("accuracy".to_owned(), Value::from(0.5))].into(),
+                rows: vec![[("run".to_owned(), Value::from(7))].into()],
                 ..Details::default()
             },
             accessed_at: None,
@@ -270,7 +277,8 @@ mod tests {
         let bytes = encoded(&named);
         let (core, names) = decode_names(&bytes).unwrap();
         assert_eq!(core, named.core);
-        assert_eq!((names.function, names.prefix, names.tags), (Some("f"), Some("p"), vec!["a"]));
+        assert_eq!((names.function, names.prefix), (Some("f"), Some("p")));
+        assert_eq!((names.tags, names.kinds), (vec!["a"], vec!["runs"]));
     }
 
     #[test]
@@ -287,6 +295,20 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(decode(&bytes[..len]).unwrap_err().is_integrity(), "cut at {len}");
         }
+    }
+
+    #[test]
+    fn a_kind_of_custom_metadata_without_its_row_is_damage() {
+        let mut torn = entry();
+        torn.details.rows.clear();
+        assert!(decode(&encoded(&torn)).unwrap_err().is_integrity());
+    }
+
+    #[test]
+    fn an_entry_without_custom_metadata_pays_two_bytes_for_it() {
+        let bare = Entry { details: Details::default(), ..entry() };
+        // The type, four times nothing, tags, metadata, parameters, two times nothing; kinds and rows.
+        assert_eq!(encoded(&bare).len(), CORE_LEN + bare.key.as_bytes().len() + 9 + 2);
     }
 
     #[test]

@@ -75,7 +75,12 @@ pub(crate) struct Details {
     pub prefix: Option<String>,
     pub description: Option<String>,
     pub tags: Vec<String>,
+    /// Names of the kinds of custom metadata, in the order of `rows`. Beside the tags, so that groups are known without
+    /// the rest.
+    pub kinds: Vec<String>,
     pub metadata: Metadata,
+    /// The custom metadata itself: one row for each kind.
+    pub rows: Vec<Metadata>,
     pub params: Vec<(String, Value)>,
     /// The key as text, where keys are text: in a blob store.
     pub name: Option<String>,
@@ -83,6 +88,18 @@ pub(crate) struct Details {
     pub content: Option<Identity>,
     /// The handler that wrote the value, if it is none of the built-in ones.
     pub handler: Option<String>,
+}
+
+impl Details {
+    /// The row of a kind of custom metadata.
+    pub(crate) fn row(&self, kind: &str) -> Option<&Metadata> {
+        self.custom().find(|(name, _)| *name == kind).map(|(_, row)| row)
+    }
+
+    /// The custom metadata, kind by kind.
+    pub(crate) fn custom(&self) -> impl Iterator<Item = (&str, &Metadata)> {
+        self.kinds.iter().map(String::as_str).zip(&self.rows)
+    }
 }
 
 impl Core {
@@ -238,6 +255,11 @@ impl Entry {
     /// The user's metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.details.metadata
+    }
+
+    /// The custom metadata, as the names of its kinds with a row each. [`custom`](Self::custom) reads one as its type.
+    pub fn custom_metadata(&self) -> impl Iterator<Item = (&str, &Metadata)> {
+        self.details.custom()
     }
 
     /// The named parameters of its key, if the key was made by [`params!`](crate::params) and the configuration keeps

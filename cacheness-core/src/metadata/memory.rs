@@ -104,6 +104,11 @@ impl MetadataBackend for MemoryIndex {
         Ok(self.read().rows.get(key).map(|row| row.record.clone()))
     }
 
+    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>> {
+        let tables = self.read();
+        Ok(keys.iter().filter_map(|key| tables.record_of(key)).collect())
+    }
+
     fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
         let tables = self.read();
         let rows = tables.rows.range(IndexKey::first_of(hash)..).take_while(|(key, _)| key.hash() == hash);

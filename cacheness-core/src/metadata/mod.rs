@@ -1,5 +1,6 @@
 //! The index of entries: which value lies where, in which order entries expire and were used.
 
+mod columns;
 mod memory;
 mod record;
 pub(crate) mod sled;
@@ -8,6 +9,7 @@ mod watched;
 
 use std::fmt;
 
+pub(crate) use columns::WithColumns;
 pub(crate) use memory::MemoryIndex;
 pub(crate) use record::{Payload, Record};
 #[cfg(test)]
@@ -15,7 +17,7 @@ pub(crate) use watched::{Call, Watched};
 
 use crate::clock::Timestamp;
 use crate::digest;
-use crate::entry::{Details, IndexKey};
+use crate::entry::{Details, IndexKey, Names};
 use crate::error::Result;
 
 /// Keeps records by key, finds them by expiry, by last access and by group, and knows how many there are.
@@ -28,6 +30,9 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
 
     /// The record of a key.
     fn get(&self, key: &IndexKey) -> Result<Option<Record>>;
+
+    /// The records of these keys, as far as there are any, in the order of the keys.
+    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>>;
 
     /// The records of all keys with this hash.
     fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>>;
@@ -96,7 +101,8 @@ pub(crate) struct Totals {
     pub bytes: u64,
 }
 
-/// A set of entries that can be listed and cleared on its own: those of a function, of a prefix, of a tag.
+/// A set of entries that can be listed and cleared on its own: those of a function, of a prefix, of a tag, with custom
+/// metadata of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Group(u64);
 
@@ -111,6 +117,11 @@ impl Group {
 
     pub(crate) fn tag(name: &str) -> Self {
         Self::named(b't', name)
+    }
+
+    /// The entries that have custom metadata of this kind.
+    pub(crate) fn kind(name: &str) -> Self {
+        Self::named(b'k', name)
     }
 
     /// Groups are found by a checksum of their name; whoever lists one compares the name in the entry's details.
@@ -128,17 +139,20 @@ impl Group {
 
     /// The groups that an entry with these details belongs to.
     pub(crate) fn all_of(details: &Details) -> Vec<Self> {
-        let tags = details.tags.iter().map(String::as_str);
-        Self::of_names(details.function.as_deref(), details.prefix.as_deref(), tags)
+        let tags = details.tags.iter().map(|tag| Self::tag(tag));
+        let kinds = details.kinds.iter().map(|kind| Self::kind(kind));
+        Self::of(details.function.as_deref(), details.prefix.as_deref(), tags.chain(kinds))
     }
 
-    /// The groups of a function, a prefix and tags.
-    pub(crate) fn of_names<'a>(
-        function: Option<&str>,
-        prefix: Option<&str>,
-        tags: impl IntoIterator<Item = &'a str>,
-    ) -> Vec<Self> {
+    /// The groups that these names stand for.
+    pub(crate) fn of_names(names: &Names<'_>) -> Vec<Self> {
+        let tags = names.tags.iter().map(|tag| Self::tag(tag));
+        let kinds = names.kinds.iter().map(|kind| Self::kind(kind));
+        Self::of(names.function, names.prefix, tags.chain(kinds))
+    }
+
+    fn of(function: Option<&str>, prefix: Option<&str>, others: impl Iterator<Item = Self>) -> Vec<Self> {
         let (function, prefix) = (function.map(Self::function), prefix.map(Self::prefix));
-        function.into_iter().chain(prefix).chain(tags.into_iter().map(Self::tag)).collect()
+        function.into_iter().chain(prefix).chain(others).collect()
     }
 }

@@ -62,6 +62,10 @@ impl MetadataBackend for Watched {
         self.tell(Call::Read)?.get(key)
     }
 
+    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>> {
+        self.tell(Call::Page)?.of_keys(keys)
+    }
+
     fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
         self.tell(Call::Read)?.with_hash(hash)
     }

@@ -3,13 +3,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::filter::{Filter, Test};
-use crate::clock::Timestamp;
+use super::order::Order;
+use super::schema::{ColumnType, another_type};
 use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::value::Value;
 
-/// What a [`Filter`] looks at: a value of the user's metadata, a parameter of the key, or what the cache itself knows of
-/// an entry.
+/// What a [`Filter`] looks at: a value of the user's metadata, a column of custom metadata, a parameter of the key, or what
+/// the cache itself knows of an entry.
 ///
 /// A name is a name, whatever characters it has. The methods make filters. They compare by kind as [`Value`] does, so
 /// that `1` is `1.0` and never `"1"`: a value of another kind is [another value](Self::ne), and in no order. An entry that
@@ -39,6 +40,7 @@ enum Place {
     Param(String),
     Entry(EntryField),
     Any(String, Option<EntryField>),
+    Custom { kind: Cow<'static, str>, column: Cow<'static, str>, column_type: Option<ColumnType> },
 }
 
 impl Field {
@@ -50,6 +52,16 @@ impl Field {
     /// A named parameter of the key, if the configuration keeps them.
     pub fn param(name: impl Into<String>) -> Self {
         Self(Place::Param(name.into()))
+    }
+
+    /// A column of custom metadata, by the names of its kind and of itself. Where the type is known,
+    /// [`Column`](crate::Column) is the same with types.
+    pub fn custom(kind: impl Into<String>, column: impl Into<String>) -> Self {
+        Self(Place::Custom { kind: kind.into().into(), column: column.into().into(), column_type: None })
+    }
+
+    pub(super) fn typed(kind: &'static str, column: &'static str, column_type: ColumnType) -> Self {
+        Self(Place::Custom { kind: kind.into(), column: column.into(), column_type: Some(column_type) })
     }
 
     /// What goes by this name: the user's metadata, else a parameter of the key, else what the cache knows.
@@ -104,6 +116,12 @@ impl Field {
         Filter::on(self, Test::Contains(part.into()))
     }
 
+    /// Entries whose value is a text that the pattern matches as a whole: `%` stands for any text, `_` for one character,
+    /// and a backslash takes the meaning from the character behind it. Upper and lower case differ.
+    pub fn like(self, pattern: impl Into<String>) -> Filter {
+        Filter::on(self, Test::Like(pattern.into()))
+    }
+
     /// Entries that have the field, with whatever value but null.
     pub fn is_present(self) -> Filter {
         Filter::on(self, Test::Present)
@@ -114,8 +132,47 @@ impl Field {
         !self.is_present()
     }
 
+    /// The least value first; entries without one come last.
+    pub fn asc(self) -> Order {
+        Order::by(self, false)
+    }
+
+    /// The greatest value first; entries without one come last.
+    pub fn desc(self) -> Order {
+        Order::by(self, true)
+    }
+
+    /// The name and type of the column, if it is one of this kind.
+    pub(super) fn column_of(&self, kind: &str) -> Option<(&str, Option<ColumnType>)> {
+        let (of, column, column_type) = self.as_column()?;
+        (of == kind).then_some((column, column_type))
+    }
+
+    /// Kind, name and type, if it is a column.
+    pub(crate) fn as_column(&self) -> Option<(&str, &str, Option<ColumnType>)> {
+        match &self.0 {
+            Place::Custom { kind, column, column_type } => Some((kind, column, *column_type)),
+            _ => None,
+        }
+    }
+
+    /// That the entry has no value in this column, or one of the type that it must have.
+    ///
+    /// # Errors
+    /// [`Serialization`](ErrorKind::Serialization) if it has another one.
+    pub(crate) fn check_type(&self, entry: &Entry) -> Result<()> {
+        let Some((kind, column, Some(column_type))) = self.as_column() else { return Ok(()) };
+        match entry.details.row(kind).and_then(|row| row.get(column)) {
+            Some(value) if !column_type.holds(value) => {
+                let message = format!("entry {}: {}", entry.key, another_type(kind, column, value, column_type));
+                Err(CacheError::new(ErrorKind::Serialization, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The value that an entry has in this field.
-    pub(super) fn of<'e>(&self, entry: &'e Entry) -> Option<Cow<'e, Value>> {
+    pub(crate) fn of<'e>(&self, entry: &'e Entry) -> Option<Cow<'e, Value>> {
         let value = match &self.0 {
             Place::Metadata(name) => entry.metadata().get(name).map(Cow::Borrowed),
             Place::Param(name) => param(entry, name),
@@ -123,6 +180,9 @@ impl Field {
             Place::Any(name, known) => {
                 let noted = entry.metadata().get(name).map(Cow::Borrowed).or_else(|| param(entry, name));
                 noted.or_else(|| known.and_then(|field| field.of(entry)).map(Cow::Owned))
+            }
+            Place::Custom { kind, column, .. } => {
+                entry.details.row(kind).and_then(|row| row.get(&**column)).map(Cow::Borrowed)
             }
         };
         value.filter(|value| !value.is_null())
@@ -182,11 +242,11 @@ macro_rules! entry_fields {
 entry_fields! {
     /// The name in listings: 16 hex digits.
     CacheKey = "cache_key": |entry| Some(entry.cache_key().into()),
-    /// When the value was stored; compare with a [`Timestamp`].
+    /// When the value was stored; compare with a [`Timestamp`](crate::Timestamp).
     CreatedAt = "created_at": |entry| Some(entry.created_at().into()),
-    /// When the value was last read or stored; compare with a [`Timestamp`].
+    /// When the value was last read or stored; compare with a [`Timestamp`](crate::Timestamp).
     AccessedAt = "accessed_at": |entry| Some(entry.accessed_at().into()),
-    /// When the value expires; compare with a [`Timestamp`]. Missing where it never does.
+    /// When the value expires; compare with a [`Timestamp`](crate::Timestamp). Missing where it never does.
     ExpiresAt = "expires_at": |entry| entry.expires_at().map(Value::from),
     /// The time to live, in seconds. Missing where there is none.
     Ttl = "ttl": |entry| entry.ttl().map(|ttl| ttl.as_secs_f64().into()),
@@ -233,12 +293,5 @@ impl FromStr for EntryField {
             let message = format!("entries have no field `{name}`; choose one of: {}", known.join(", "));
             CacheError::new(ErrorKind::Config, message)
         })
-    }
-}
-
-/// As the microseconds since 1970 that it stands for.
-impl From<Timestamp> for Value {
-    fn from(time: Timestamp) -> Self {
-        Self::Int(time.as_micros())
     }
 }

@@ -2,6 +2,7 @@ use std::cmp::Ordering;
 use std::ops::{BitAnd, BitOr, Not};
 
 use super::field::Field;
+use super::like;
 use crate::entry::Entry;
 use crate::value::Value;
 
@@ -22,7 +23,7 @@ use crate::value::Value;
 pub struct Filter(Node);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+pub(super) enum Node {
     On(Field, Test),
     Not(Box<Node>),
     All(Vec<Node>),
@@ -41,6 +42,7 @@ pub(super) enum Test {
     In(Vec<Value>),
     StartsWith(String),
     Contains(String),
+    Like(String),
     Present,
 }
 
@@ -59,6 +61,17 @@ impl Filter {
         Self(Node::All(pairs.into_iter().map(|(name, value)| Field::any(name).eq(value).0).collect()))
     }
 
+    pub(super) fn node(&self) -> &Node {
+        &self.0
+    }
+
+    /// The fields that the condition looks at.
+    pub(crate) fn fields(&self) -> Vec<&Field> {
+        let mut fields = Vec::new();
+        self.0.collect_fields(&mut fields);
+        fields
+    }
+
     /// Whether an entry meets the condition.
     pub fn matches(&self, entry: &Entry) -> bool {
         self.0.matches(entry)
@@ -72,6 +85,16 @@ impl Node {
             Self::Not(node) => !node.matches(entry),
             Self::All(nodes) => nodes.iter().all(|node| node.matches(entry)),
             Self::Any(nodes) => nodes.iter().any(|node| node.matches(entry)),
+        }
+    }
+}
+
+impl Node {
+    fn collect_fields<'f>(&'f self, fields: &mut Vec<&'f Field>) {
+        match self {
+            Self::On(field, _) => fields.push(field),
+            Self::Not(node) => node.collect_fields(fields),
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().for_each(|node| node.collect_fields(fields)),
         }
     }
 }
@@ -93,6 +116,7 @@ impl Test {
                 Value::List(items) => items.iter().any(|item| item.as_str() == Some(part)),
                 _ => false,
             },
+            Self::Like(pattern) => value.as_str().is_some_and(|text| like::matches(pattern, text)),
             Self::Present => true,
         }
     }

@@ -1,9 +1,41 @@
-//! Questions about entries as plain data: conditions on fields, and whether an entry meets them. No I/O.
+//! Questions about entries as plain data: conditions on fields and on columns of custom metadata, orders and sums, and
+//! whether an entry meets them. No I/O.
 
+mod aggregate;
+mod bounds;
+mod column;
 mod field;
 mod filter;
+mod like;
+mod order;
+#[cfg(test)]
+mod properties;
+mod rank;
+mod schema;
 #[cfg(test)]
 mod tests;
+mod value;
 
+pub use aggregate::{Measure, Number, Total};
+pub(crate) use bounds::{Admitted, Span};
+pub use column::Column;
 pub use field::{EntryField, Field};
 pub use filter::Filter;
+pub use order::Order;
+pub(crate) use rank::Rank;
+pub use schema::{ColumnSchema, ColumnType, CustomMetadata, Schema};
+pub use value::{ColumnField, ColumnValue};
+
+use crate::entry::Entry;
+use crate::error::Result;
+
+impl Entry {
+    /// The custom metadata of type `E` that was stored with it; `None` if there is none of that kind.
+    ///
+    /// # Errors
+    /// [`Serialization`](crate::ErrorKind::Serialization) if it was stored by another version of the type, which this one
+    /// cannot read.
+    pub fn custom<E: CustomMetadata>(&self) -> Result<Option<E>> {
+        self.details.row(E::SCHEMA.name).map(E::from_row).transpose()
+    }
+}

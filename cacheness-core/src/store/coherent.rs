@@ -71,6 +71,10 @@ impl MetadataBackend for Coherent {
         self.ask(|index| index.get(key))
     }
 
+    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>> {
+        self.ask(|index| index.of_keys(keys))
+    }
+
     fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
         self.ask(|index| index.with_hash(hash))
     }

@@ -35,7 +35,7 @@ use crate::format::{self, Rules};
 use crate::handler;
 use crate::limits::Limits;
 use crate::memory::Tier;
-use crate::metadata::{MetadataBackend, Payload, Record};
+use crate::metadata::{MetadataBackend, Payload, Record, WithColumns};
 use crate::parts::Parts;
 use crate::policy;
 use crate::secret::Signing;
@@ -52,6 +52,7 @@ pub(crate) use open::prepare;
 pub(crate) struct Store {
     root: Option<PathBuf>,
     index: Arc<dyn MetadataBackend>,
+    columns: Arc<WithColumns>,
     memory: Option<Arc<Tier>>,
     blobs: Arc<dyn BlobBackend>,
     settings: Settings,
@@ -111,6 +112,11 @@ impl Store {
 
     pub(crate) fn index(&self) -> &dyn MetadataBackend {
         &*self.index
+    }
+
+    /// The orders over columns of custom metadata.
+    pub(crate) fn columns(&self) -> &WithColumns {
+        &self.columns
     }
 
     /// The values in memory, if there are to be any.

@@ -14,7 +14,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
 use crate::memory::Tier;
 use crate::metadata::sled::{Health, SledIndex, SledOptions};
-use crate::metadata::{MemoryIndex, MetadataBackend};
+use crate::metadata::{MemoryIndex, MetadataBackend, WithColumns};
 use crate::secret::{self, Signing, SigningKey};
 use crate::vfs::io_kind;
 use crate::vfs::lock::lock_root;
@@ -147,14 +147,23 @@ fn key_in_file(vfs: &dyn Vfs, root: &Path, security: &SecurityConfig) -> Result<
     })
 }
 
-/// The index with values in memory before it, if there are to be any.
-fn before(index: Arc<dyn MetadataBackend>, config: &CacheConfig) -> (Arc<dyn MetadataBackend>, Option<Arc<Tier>>) {
+/// An index with what stands before it.
+struct Fronted {
+    index: Arc<dyn MetadataBackend>,
+    columns: Arc<WithColumns>,
+    memory: Option<Arc<Tier>>,
+}
+
+/// The index with orders over columns before it, and before those the values in memory, if there are to be any.
+fn before(index: Arc<dyn MetadataBackend>, config: &CacheConfig) -> Fronted {
+    let columns = Arc::new(WithColumns::new(index));
     match config.memory() {
         Some(bounds) => {
             let memory = Arc::new(Tier::new(bounds));
-            (Arc::new(Coherent::new(index, Arc::clone(&memory))), Some(memory))
+            let index = Arc::new(Coherent::new(Arc::clone(&columns) as Arc<dyn MetadataBackend>, Arc::clone(&memory)));
+            Fronted { index, columns, memory: Some(memory) }
         }
-        None => (index, None),
+        None => Fronted { index: Arc::clone(&columns) as Arc<dyn MetadataBackend>, columns, memory: None },
     }
 }
 
@@ -176,7 +185,7 @@ impl Store {
         manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(signing_of(&*vfs, root, kind, config)?);
         let blobs = FilesystemBlobs::open(vfs, root)?;
-        let (index, memory) = before(open_index(root, &blobs, config, &signing)?, config);
+        let Fronted { index, columns, memory } = before(open_index(root, &blobs, config, &signing)?, config);
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
         let retired = Arc::<Retired>::default();
         let flusher = match config.durability {
@@ -189,6 +198,7 @@ impl Store {
         Ok(Self {
             root: Some(root.to_path_buf()),
             index,
+            columns,
             memory,
             blobs,
             settings: Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) },
@@ -205,10 +215,11 @@ impl Store {
 
     /// A store without a directory of its own, which flushes when it is told to.
     pub(crate) fn of_parts(index: Arc<dyn MetadataBackend>, blobs: Arc<dyn BlobBackend>, config: &CacheConfig) -> Self {
-        let (index, memory) = before(index, config);
+        let Fronted { index, columns, memory } = before(index, config);
         Self {
             root: None,
             index,
+            columns,
             memory,
             blobs,
             settings: Settings::of(config, Arc::default()),

@@ -83,6 +83,7 @@ fn every_method_of_a_cache_that_may_block_has_a_future_of_the_same_name() {
         "asynchronous",
         "average_entry_size",
         "config",
+        "custom",
         "description",
         "directory",
         "function",

@@ -1,6 +1,7 @@
 //! The cache for asynchronous callers.
 
 mod compute;
+mod custom;
 mod entries;
 mod handlers;
 mod values;
@@ -16,6 +17,7 @@ use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::query::Filter;
 use crate::runtime::blocking;
 
+pub use custom::AsyncQuery;
 pub use entries::AsyncEntries;
 
 /// A [`Cache`] whose methods are futures, for any executor: files are read and written on a pool of its own, never on

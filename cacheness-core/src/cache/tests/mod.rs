@@ -1,6 +1,7 @@
 mod asynchronous;
 mod changes;
 mod compute;
+mod custom;
 mod entries;
 mod forged;
 mod handlers;

@@ -27,7 +27,8 @@ pub struct Transfer {
     pub expired: u64,
     /// Entries that were left behind because their value was damaged or gone, or because they are not believed.
     pub damaged: u64,
-    /// Entries that were left behind because they are over a limit of the place.
+    /// Entries that were left behind because they are over a limit of the place, or have custom metadata with a unique
+    /// value that another entry there has.
     pub refused: u64,
     /// Bytes of the values that were brought there, as stored.
     pub bytes: u64,
@@ -94,7 +95,18 @@ impl Engine {
             transfer.present += 1;
             return Ok(());
         }
-        match self.store().put_stored_over(there.as_ref().map(|there| &there.record), entry, stored, self.max_bytes()) {
+        let claimed = match self.claim(&entry.key, &entry.details, None) {
+            Err(error) if error.is_config() => {
+                log::debug!("an entry is left behind: {error}");
+                transfer.refused += 1;
+                return Ok(());
+            }
+            claimed => claimed?,
+        };
+        let put =
+            self.store().put_stored_over(there.as_ref().map(|there| &there.record), entry, stored, self.max_bytes());
+        drop(claimed);
+        match put {
             Ok(false) => self.take_over(entry, stored, transfer),
             Ok(true) => {
                 self.stored(&entry.key);

@@ -210,6 +210,17 @@ impl MetadataBackend for SledIndex {
         }
     }
 
+    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>> {
+        self.with("read the index", |trees| {
+            let mut found = Vec::new();
+            for key in keys {
+                let bytes = trees.entries.get(key.as_bytes())?;
+                found.extend(bytes.and_then(|bytes| trees.whole(key.as_bytes(), &bytes)));
+            }
+            Ok(found)
+        })
+    }
+
     fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
         self.with("read the index", |trees| Self::records_of_hash(trees, hash))
     }

@@ -51,7 +51,7 @@ impl Facts {
             return Ok(Self { created_at, expires_at, groups: Vec::new() });
         }
         let (core, names) = record.core_and_names()?;
-        let groups = Group::of_names(names.function, names.prefix, names.tags);
+        let groups = Group::of_names(&names);
         Ok(Self { created_at: core.created_at, expires_at: core.expires_at, groups })
     }
 

@@ -1,0 +1,111 @@
+//! Columns in which no two entries may have the same value.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::*;
+
+runs!(
+    Named,
+    "named runs",
+    [
+        ColumnSchema::of::<String>("label").unique(),
+        ColumnSchema::of::<Option<u32>>("minutes").unique(),
+        ColumnSchema::of::<f64>("score").unique(),
+    ]
+);
+
+fn named(label: &str) -> Named {
+    Named { label: label.to_owned(), minutes: None, score: f64::NAN }
+}
+
+#[test]
+fn a_unique_value_of_another_entry_is_refused_by_name_and_nothing_is_stored() {
+    let cache = Cache::in_memory();
+    let holder = cache.put_with(&1u8, "first", PutOptions::new().custom(&named("a'b"))).unwrap().to_string();
+    let error = cache.put_with(&2u8, "second", PutOptions::new().custom(&named("a'b"))).unwrap_err();
+    assert!(error.is_config(), "{error:?}");
+    for part in ["\"named runs\"", "\"label\"", "\"a'b\"", holder.as_str()] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert_eq!(cache.get::<u8>("second").unwrap(), None);
+    assert_eq!(cache.query::<Named>().count().unwrap(), 1);
+    cache.put_with(&3u8, "first", PutOptions::new().custom(&named("a'b"))).unwrap();
+    assert_eq!(cache.get::<u8>("first").unwrap(), Some(3), "its own value is not in its way");
+    cache.put_with(&2u8, "second", PutOptions::new().custom(&named("c"))).unwrap();
+    assert_eq!(cache.query::<Named>().count().unwrap(), 2, "no two nulls are equal, nor two that are no numbers");
+    cache.invalidate("first").unwrap();
+    cache.put_with(&4u8, "third", PutOptions::new().custom(&named("a'b"))).unwrap();
+}
+
+#[test]
+fn a_batch_and_a_copy_keep_a_value_unique_and_a_renamed_entry_takes_it_along() {
+    let cache = Cache::in_memory();
+    let options = PutOptions::new().custom(&named("one"));
+    assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_config());
+    assert_eq!((cache.exists("a").unwrap(), cache.exists("b").unwrap()), (true, false));
+    assert!(cache.copy("a", "b").unwrap_err().is_config());
+    assert!(cache.rename("a", "b").unwrap());
+    assert_eq!(cache.get_custom::<Named>("b").unwrap().map(|row| row.label), Some("one".to_owned()));
+    assert!(cache.update_data(&3u8, "b").unwrap() && cache.touch("b").unwrap());
+    assert!(cache.put_with(&1u8, "a", options).unwrap_err().is_config());
+}
+
+#[test]
+fn a_unique_value_of_an_entry_that_has_expired_is_free() {
+    let (cache, clock) = with_manual_clock();
+    cache.put_with(&1u8, "old", PutOptions::new().custom(&named("one")).ttl(seconds(10))).unwrap();
+    clock.advance(seconds(9));
+    assert!(cache.put_with(&2u8, "new", PutOptions::new().custom(&named("one"))).is_err());
+    clock.advance(seconds(1));
+    cache.put_with(&2u8, "new", PutOptions::new().custom(&named("one"))).unwrap();
+}
+
+#[test]
+fn of_threads_that_put_one_unique_value_one_wins() {
+    for memory in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = match memory {
+            true => Cache::in_memory(),
+            false => Cache::open(dir.path()).unwrap(),
+        };
+        for round in 0..20u32 {
+            let (options, won) = (PutOptions::new().custom(&named(&format!("round {round}"))), AtomicUsize::new(0));
+            let start = std::sync::Barrier::new(4);
+            thread::scope(|scope| {
+                for part in 0..4u32 {
+                    let (cache, options, won, start) = (&cache, &options, &won, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        match cache.put_with(&part, (round, part), options.clone()) {
+                            Ok(_) => drop(won.fetch_add(1, Ordering::SeqCst)),
+                            Err(error) => assert!(error.is_config(), "{error}"),
+                        }
+                    });
+                }
+            });
+            assert_eq!(won.load(Ordering::SeqCst), 1, "round {round}");
+        }
+        let labels: BTreeSet<_> =
+            cache.query::<Named>().all().unwrap().into_iter().map(|found| found.value.label).collect();
+        assert_eq!((labels.len(), cache.len().unwrap()), (20, 20));
+    }
+}
+
+#[test]
+fn a_put_that_fails_leaves_its_unique_value_to_others() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    let index = Watched::new(move |call| match call {
+        Call::Write(_) if failing.swap(false, Ordering::SeqCst) => {
+            Err(CacheError::new(ErrorKind::Metadata, "the disk is gone"))
+        }
+        _ => Ok(()),
+    });
+    let config = CacheConfig::in_memory();
+    let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
+    let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
+    let options = PutOptions::new().custom(&named("one"));
+    assert!(cache.put_with(&1u8, "a", options.clone()).unwrap_err().is_metadata());
+    cache.put_with(&2u8, "b", options).unwrap();
+}

@@ -1,0 +1,13 @@
+use cacheness::CustomMetadata;
+
+#[derive(CustomMetadata)]
+#[metadata(name = "runs")]
+struct Run {
+    #[metadata(unique)]
+    #[metadata(index, unique)]
+    minutes: u32,
+}
+
+fn main() {
+    let _ = Run { minutes: 1 }.minutes;
+}

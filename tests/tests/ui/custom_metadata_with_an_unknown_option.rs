@@ -1,0 +1,12 @@
+use cacheness::CustomMetadata;
+
+#[derive(CustomMetadata)]
+#[metadata(name = "runs")]
+struct Run {
+    #[metadata(indexed)]
+    minutes: u32,
+}
+
+fn main() {
+    let _ = Run { minutes: 1 }.minutes;
+}

@@ -307,8 +307,8 @@ mod tests {
     #[test]
     fn an_entry_without_custom_metadata_pays_two_bytes_for_it() {
         let bare = Entry { details: Details::default(), ..entry() };
-        // The type, four times nothing, tags, metadata, parameters, two times nothing; kinds and rows.
-        assert_eq!(encoded(&bare).len(), CORE_LEN + bare.key.as_bytes().len() + 9 + 2);
+        // The type, four times nothing, tags, metadata, parameters, three times nothing; kinds and rows.
+        assert_eq!(encoded(&bare).len(), CORE_LEN + bare.key.as_bytes().len() + 10 + 2);
     }
 
     #[test]

@@ -166,6 +166,13 @@ impl CacheConfig {
         self
     }
 
+    /// Adds a former key, whose signatures are believed.
+    #[must_use]
+    pub fn with_previous_key(mut self, key: SigningKey) -> Self {
+        self.security.previous_keys.push(key);
+        self
+    }
+
     /// Sets what is done about entries without a signature where entries are signed.
     #[must_use]
     pub fn with_unsigned_entries(mut self, unsigned: UnsignedEntries) -> Self {
@@ -291,6 +298,7 @@ mod tests {
             .with_signing_key_file("k")
             .with_signing_key(SigningKey::from_bytes([1; 32]))
             .with_previous_key_file("p")
+            .with_previous_key(SigningKey::from_bytes([2; 32]))
             .with_unsigned_entries(UnsignedEntries::Accept)
             .with_invalid_entries(InvalidEntries::Remove)
             .with_codec(Codec::None)
@@ -339,6 +347,7 @@ mod tests {
                 signing_key_file: Some("k".into()),
                 signing_key: Some(SigningKey::from_bytes([1; 32])),
                 previous_key_files: vec!["p".into()],
+                previous_keys: vec![SigningKey::from_bytes([2; 32])],
                 unsigned_entries: UnsignedEntries::Accept,
                 invalid_entries: InvalidEntries::Remove,
             },

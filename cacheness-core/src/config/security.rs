@@ -44,6 +44,9 @@ pub struct SecurityConfig {
     pub signing_key: Option<SigningKey>,
     /// Files of former keys: what is signed with them is believed, what is new is signed with the current key.
     pub previous_key_files: Vec<PathBuf>,
+    /// Former keys themselves, as [`previous_key_files`](Self::previous_key_files); not in files.
+    #[serde(skip)]
+    pub previous_keys: Vec<SigningKey>,
     /// What is done about entries without a signature, such as those of a time before there was a key. Default
     /// [`UnsignedEntries::Refuse`].
     pub unsigned_entries: UnsignedEntries,

@@ -157,7 +157,8 @@ impl CacheConfig {
         for former in &security.previous_key_files {
             faults.unless(!former.as_os_str().is_empty(), "security.previous_key_files", former, "name a file");
         }
-        let has_keys = file.is_some() || security.signing_key.is_some() || !security.previous_key_files.is_empty();
+        let has_former = !security.previous_key_files.is_empty() || !security.previous_keys.is_empty();
+        let has_keys = file.is_some() || security.signing_key.is_some() || has_former;
         let rule = "there are keys, which would not be used: set it to true, or leave them out";
         faults.unless(security.signing || !has_keys, "security.signing", security.signing, rule);
     }

@@ -3,18 +3,14 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::SigningKey;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::vfs::{FileKind, ReadFile, Vfs, storage_error, user};
+use crate::vfs::unique::unique_name;
+use crate::vfs::{ReadFile, Vfs, storage_error, user};
 
 /// A key file holds 65 bytes; what is much longer is none.
 const LONGEST: u64 = 4096;
-
-/// How often, and how long, to wait for a key that is being written.
-const PATIENCE: u32 = 100;
-const STEP: Duration = Duration::from_millis(10);
 
 /// Permission bits that let anyone but the owner read a file or change it.
 const OTHERS_MAY: u32 = 0o077;
@@ -29,33 +25,43 @@ pub(crate) fn load(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<Sign
     read(vfs, &path, apart_from)
 }
 
-/// [`load`], with a new key in the file if there is no such file.
+/// [`load`], with a new key in the file if there is no such file. Of several that make it at once, one does.
 ///
 /// # Errors
 /// As [`load`]; also if the file cannot be made.
 pub(crate) fn load_or_make(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+    let absolute = std::path::absolute(path).map_err(|error| storage_error("find", path, error))?;
+    check_apart(&absolute, apart_from)?;
+    if let Some(dir) = absolute.parent() {
         make_dirs(vfs, dir)?;
     }
     let path = resolved(vfs, path)?;
     check_apart(&path, apart_from)?;
-    let mut file = match vfs.create_new(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return read_written(vfs, &path, apart_from),
-        Err(error) => return Err(storage_error("create the signing key file", &path, error)),
+    if vfs.metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        make(vfs, &path)?;
+    }
+    read(vfs, &path, apart_from)
+}
+
+/// Makes a key file, unless there is one by then. It appears with the key in it: half a key would be refused for ever after.
+fn make(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    let staged = path.with_extension(unique_name());
+    let made = write_new(vfs, &staged).and_then(|()| vfs.rename_new(&staged, path));
+    let synced = match made {
+        Ok(()) => path.parent().map_or(Ok(()), |dir| vfs.sync_dir(dir)),
+        Err(error) => {
+            let _ = vfs.remove(&staged);
+            if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+        }
     };
-    let key = SigningKey::generate()?;
-    let written = file.write_all(key.to_text().as_bytes()).and_then(|()| file.sync());
-    if let Err(error) = written {
-        drop(file);
-        // Half a key would be refused for ever after.
-        let _ = vfs.remove(&path);
-        return Err(storage_error("write the signing key file", &path, error));
-    }
-    if let Some(dir) = path.parent() {
-        vfs.sync_dir(dir).map_err(|error| storage_error("sync", dir, error))?;
-    }
-    Ok(key)
+    synced.map_err(|error| storage_error("make the signing key file", path, error))
+}
+
+fn write_new(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
+    let key = SigningKey::generate().map_err(io::Error::other)?;
+    let mut file = vfs.create_new(path)?;
+    file.write_all(key.to_text().as_bytes())?;
+    file.sync()
 }
 
 /// Where the key of a user lies: `cacheness/signing.key` in the directory for configurations.
@@ -89,30 +95,22 @@ fn resolved(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
-/// Waits for another process that made the file just now and has not written the key yet.
-fn read_written(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
-    for _ in 0..PATIENCE {
-        let is_empty = vfs.metadata(path).is_ok_and(|found| found.kind == FileKind::File && found.len == 0);
-        if !is_empty {
-            break;
-        }
-        std::thread::sleep(STEP);
-    }
-    read(vfs, path, apart_from)
-}
-
 fn read(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Result<SigningKey> {
     check_apart(path, apart_from)?;
     let mut file = vfs.open(path).map_err(|error| storage_error("open the signing key file", path, error))?;
     check_owner(&*file, path)?;
     let text = text_of(&mut *file).map_err(|error| storage_error("read the signing key file", path, error))?;
+    if text.trim_ascii().is_empty() {
+        return Err(refused(path, "it is empty: put the key back, or remove the file if there never was one"));
+    }
     text.parse().map_err(|error: CacheError| refused(path, &error.to_string()))
 }
 
 fn text_of(file: &mut dyn ReadFile) -> io::Result<String> {
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text)?;
-    Ok(String::from_utf8(text).unwrap_or_default())
+    // Whatever is no text is no key.
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Whoever can write entries could read the key there, and then it would prove nothing.
@@ -165,7 +163,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::vfs::RealVfs;
+    use crate::vfs::{Fault, RealVfs, Repeat, SimVfs};
 
     fn home() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let home = tempfile::tempdir().unwrap();
@@ -188,6 +186,29 @@ mod tests {
         let key = load_or_make(&vfs, &path, &cache).unwrap();
         assert_eq!(load_or_make(&vfs, &path, &cache).unwrap(), key);
         assert_eq!(load(&vfs, &path, &cache).unwrap(), key);
+        let beside = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(beside, 1, "nothing is left of making it");
+    }
+
+    #[test]
+    fn whatever_fails_in_making_a_key_file_none_is_there_or_a_whole_one() {
+        for call in 0.. {
+            let vfs = SimVfs::new();
+            vfs.make_dir(Path::new("/keys")).unwrap();
+            vfs.fail_at(call, Fault::Errno(libc::EIO), Repeat::Once);
+            let path = Path::new("/keys/signing.key");
+            let made = load_or_make(&vfs, path, Path::new("/cache"));
+            if !vfs.clear_faults() {
+                assert!(call > 5, "only {call} operations");
+                return;
+            }
+            match made {
+                Ok(key) => assert_eq!(load(&vfs, path, Path::new("/cache")).unwrap(), key),
+                Err(error) => assert!(error.is_storage(), "{error}"),
+            }
+            let again = load_or_make(&vfs, path, Path::new("/cache")).unwrap();
+            assert_eq!(load(&vfs, path, Path::new("/cache")).unwrap(), again, "operation {call}");
+        }
     }
 
     #[test]
@@ -209,17 +230,24 @@ mod tests {
         let error = load_or_make(&RealVfs::new(), &inside, &cache).unwrap_err();
         assert!(error.is_storage() && error.to_string().contains("keep it elsewhere"), "{error}");
         assert!(!inside.exists());
+        let deeper = cache.join("keys/signing.key");
+        assert!(load_or_make(&RealVfs::new(), &deeper, &cache).is_err());
+        assert!(!cache.join("keys").exists(), "no directory is made for it either");
     }
 
     #[test]
     fn a_file_without_a_key_is_refused_and_its_text_is_not_told() {
         let (_home, path, cache) = home();
         load_or_make(&RealVfs::new(), &path, &cache).unwrap();
-        for text in ["", "secret words", &"a".repeat(63), &"ä".repeat(32), &"1".repeat(5000)] {
+        for text in ["secret words", &"a".repeat(63), &"ä".repeat(32), &"1".repeat(5000)] {
             fs::write(&path, text).unwrap();
             let message = refusal(&path, &cache);
-            assert!(message.contains("64 hex digits") && (text.is_empty() || !message.contains(text)), "{message}");
+            assert!(message.contains("64 hex digits") && !message.contains(text), "{message}");
         }
+        fs::write(&path, "\n").unwrap();
+        assert!(refusal(&path, &cache).contains("it is empty"));
+        fs::write(&path, [0xff; 64]).unwrap();
+        assert!(refusal(&path, &cache).contains("64 hex digits"));
     }
 
     #[cfg(unix)]

@@ -9,6 +9,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::vfs::Vfs;
 use crate::vfs::publish::publish;
 use crate::vfs::read::read_whole;
+use crate::vfs::root::BLOBS;
 
 /// The format that this release writes. A directory of a newer one is refused; there is no older one.
 const FORMAT: u32 = 1;
@@ -48,7 +49,7 @@ impl Kind {
 ///
 /// # Errors
 /// [`Config`](ErrorKind::Config) if a newer release wrote the directory, or it is one of the other kind.
-pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
+pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Manifest> {
     let text = read(vfs, root);
     let refused = |why: String| Err(CacheError::new(ErrorKind::Config, format!("{} {why}", root.display())));
     match text.as_deref().and_then(body_of).and_then(|body| Some((format_of(body)?, kind_of(body)))) {
@@ -59,9 +60,29 @@ pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> 
         Some((_, found)) if found != kind.name() => {
             refused(format!("is the directory of a {found}, not of a {}: name another directory", kind.name()))
         }
-        Some(_) => Ok(()),
-        None => write(vfs, root, &new_body(kind)),
+        Some(_) => Ok(Manifest::Known),
+        None => {
+            write(vfs, root, &new_body(kind))?;
+            Ok(if text.is_some() || has_contents(vfs, root) { Manifest::Lost } else { Manifest::New })
+        }
     }
+}
+
+/// What a directory said of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manifest {
+    /// It is new.
+    New,
+    /// It has a manifest.
+    Known,
+    /// It had one: what it said of keys is not known any more.
+    Lost,
+}
+
+/// Whether somebody has used the directory before.
+fn has_contents(vfs: &dyn Vfs, root: &Path) -> bool {
+    let has_any = |name: &str| vfs.list(&root.join(name)).is_ok_and(|found| !found.is_empty());
+    has_any("index") || has_any(BLOBS)
 }
 
 /// The key that the directory was last signed with, by its id; `None` if it was not signed yet.
@@ -138,13 +159,13 @@ mod tests {
         let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
         prepare_root(&vfs, &dir).unwrap();
         let path = root.path().join(FILE_NAME);
-        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::New);
         let first = fs::read_to_string(&path).unwrap();
-        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Known);
         assert_eq!(fs::read_to_string(&path).unwrap(), first, "the id stays");
 
         fs::write(&path, first.replace("format = 1", "format = 9")).unwrap();
-        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Lost);
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(body_of(&text).and_then(format_of), Some(1), "a changed digit is damage");
 

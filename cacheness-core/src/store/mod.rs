@@ -12,6 +12,7 @@ mod find;
 #[cfg(test)]
 mod flush_tests;
 mod flusher;
+mod keys;
 mod manifest;
 mod open;
 mod opened;

@@ -7,16 +7,15 @@ use super::coherent::Coherent;
 use super::manifest::Kind;
 use super::recover::Reconciled;
 use super::retired::Retired;
-use super::{Flusher, Settings, Store, manifest, recover};
+use super::{Flusher, Settings, Store, keys, manifest, recover};
 use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
-use crate::config::{CacheConfig, Durability, InvalidEntries, SecurityConfig, UnsignedEntries};
+use crate::config::{CacheConfig, Durability};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
 use crate::memory::Tier;
 use crate::metadata::sled::{Health, SledIndex, SledOptions};
 use crate::metadata::{MemoryIndex, MetadataBackend, WithColumns};
-use crate::secret::{self, Signing, SigningKey};
-use crate::vfs::io_kind;
+use crate::secret::Signing;
 use crate::vfs::lock::lock_root;
 use crate::vfs::publish::empty_staging;
 use crate::vfs::root::prepare_root;
@@ -110,43 +109,6 @@ fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Res
     Ok(Arc::new(index))
 }
 
-/// The keys of a directory. A directory that has been signed needs the key that is there: a new one would leave all that is
-/// signed unbelieved without a word.
-fn signing_of(vfs: &dyn Vfs, root: &Path, kind: Kind, config: &CacheConfig) -> Result<Signing> {
-    let security = &config.security;
-    if !security.signing {
-        return Ok(Signing::OFF);
-    }
-    let current = match &security.signing_key {
-        Some(key) => key.clone(),
-        None => key_in_file(vfs, root, security)?,
-    };
-    let former = security.previous_key_files.iter().map(|file| secret::load(vfs, file, root));
-    let former = former.collect::<Result<Vec<_>>>()?;
-    manifest::note_signer(vfs, root, kind, &current.id())?;
-    Ok(Signing::with(current, former)
-        .for_domain(kind.domain())
-        .accepting_unsigned(security.unsigned_entries == UnsignedEntries::Accept)
-        .keeping_distrusted(security.invalid_entries == InvalidEntries::Keep))
-}
-
-fn key_in_file(vfs: &dyn Vfs, root: &Path, security: &SecurityConfig) -> Result<SigningKey> {
-    let file = security.signing_key_file.clone().map_or_else(secret::default_path, Ok)?;
-    let Some(id) = manifest::signed_with(vfs, root) else { return secret::load_or_make(vfs, &file, root) };
-    secret::load(vfs, &file, root).map_err(|error| match io_kind(&error) {
-        Some(std::io::ErrorKind::NotFound) => {
-            let message = format!(
-                "there is no signing key file {}, and {} has entries that are signed with the key {id}: put the file back, \
-                 or name it in security.signing_key_file; to begin anew, remove the directory",
-                file.display(),
-                root.display()
-            );
-            CacheError::caused_by(ErrorKind::Storage, message, error)
-        }
-        _ => error,
-    })
-}
-
 /// An index with what stands before it.
 struct Fronted {
     index: Arc<dyn MetadataBackend>,
@@ -182,8 +144,8 @@ impl Store {
         let vfs: Arc<dyn Vfs> = Arc::new(RealVfs::new());
         let lock = lock_root(&*vfs, root)?;
         empty_staging(&*vfs, root)?;
-        manifest::shake_hands(&*vfs, root, kind)?;
-        let signing = Arc::new(signing_of(&*vfs, root, kind, config)?);
+        let found = manifest::shake_hands(&*vfs, root, kind)?;
+        let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let blobs = FilesystemBlobs::open(vfs, root)?;
         let Fronted { index, columns, memory } = before(open_index(root, &blobs, config, &signing)?, config);
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);

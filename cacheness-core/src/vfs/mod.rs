@@ -63,6 +63,13 @@ pub trait Vfs: Debug + Send + Sync {
     /// `NotFound` when there is no such file, or no such directory to move it to.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file another name if nothing has that name, in one step.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when anything has the new name, also a dangling link; the file keeps its old name then. `NotFound` as
+    /// [`rename`](Self::rename).
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file, or a link itself; never a directory.
     ///
     /// # Errors

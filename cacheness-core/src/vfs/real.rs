@@ -55,6 +55,10 @@ impl Vfs for RealVfs {
         self.sys.rename(from, to)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.sys.rename_new(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.sys.remove(path)
     }

@@ -42,6 +42,11 @@ impl Sys {
         fs::rename(from, to)
     }
 
+    pub(super) fn rename_new(self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)?;
+        fs::remove_file(from)
+    }
+
     pub(super) fn remove(self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -110,6 +115,10 @@ mod tests {
         assert_eq!(sys.list(dir.path()).unwrap().len(), 3);
         assert!(sys.list(&link).is_err() && sys.sync_dir(&sub).is_ok());
         sys.rename(&file, &sub.join("file")).unwrap();
+        drop(sys.create_new(&file).unwrap());
+        assert_eq!(sys.rename_new(&file, &sub.join("file")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        sys.rename_new(&file, &sub.join("other")).unwrap();
+        assert_eq!((sys.list(&sub).unwrap().len(), file.exists()), (2, false));
         sys.remove(&sub.join("file")).unwrap();
     }
 }

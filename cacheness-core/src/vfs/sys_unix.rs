@@ -104,6 +104,14 @@ impl Sys {
         Ok(retry_on_intr(|| fs::renameat(&from_dir, from, &to_dir, to))?)
     }
 
+    /// By a second name: no rename of all Unix systems leaves alone what is there.
+    pub(super) fn rename_new(self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from_dir, from) = self.parent(from)?;
+        let (to_dir, to) = self.parent(to)?;
+        retry_on_intr(|| fs::linkat(&from_dir, from, &to_dir, to, AtFlags::empty()))?;
+        Ok(retry_on_intr(|| fs::unlinkat(&from_dir, from, AtFlags::empty()))?)
+    }
+
     pub(super) fn remove(self, path: &Path) -> io::Result<()> {
         let (dir, name) = self.parent(path)?;
         Ok(retry_on_intr(|| fs::unlinkat(&dir, name, AtFlags::empty()))?)

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Metadata, PutOptions, Repair, SecurityConfig, UnsignedEntries,
+    BlobOptions, BlobStore, Cache, CacheConfig, Metadata, PutOptions, Repair, SecurityConfig, SigningKey,
+    UnsignedEntries,
 };
 use cacheness_tests::scratch;
 
@@ -267,4 +268,35 @@ fn one_directory_is_not_open_in_a_process_with_two_opinions_of_what_is_believed(
     assert!(Cache::new(signed(dir.path())).is_ok());
     cache.close().unwrap();
     assert!(Cache::new(unsigned(dir.path())).is_ok());
+}
+
+#[test]
+fn a_key_is_replaced_by_naming_the_old_file_and_the_new_one_is_made() {
+    let home = scratch();
+    let (old, new, dir) = (home.path().join("2026.key"), home.path().join("2027.key"), home.path().join("cache"));
+    put_all(unsigned(&dir).with_signing_key_file(&old), right);
+    let error = Cache::new(unsigned(&dir).with_signing_key_file(&new)).unwrap_err();
+    assert!(error.is_storage() && !new.exists(), "not without the old one: {error}");
+    let rotated = Cache::new(unsigned(&dir).with_signing_key_file(&new).with_previous_key_file(&old)).unwrap();
+    assert!((0..KEYS).all(|n| rotated.get::<Secret>(n).unwrap() == Some(right(n))));
+    rotated.close().unwrap();
+    // Given by the program instead of in files, they are the same keys.
+    let [old, new] = [old, new].map(|file| fs::read_to_string(file).unwrap().parse::<SigningKey>().unwrap());
+    let given = Cache::new(unsigned(&dir).with_signing_key(new).with_previous_key(old)).unwrap();
+    assert!((0..KEYS).all(|n| given.get::<Secret>(n).unwrap() == Some(right(n))));
+}
+
+#[test]
+fn a_lost_key_is_not_replaced_in_silence_where_the_note_of_it_is_damaged_or_gone() {
+    for damage in [|file: &Path| fs::write(file, "torn").unwrap(), |file: &Path| fs::remove_file(file).unwrap()] {
+        let home = scratch();
+        let (key, dir) = (home.path().join("keys/signing.key"), home.path().join("cache"));
+        let config = unsigned(&dir).with_signing_key_file(&key);
+        put_all(config.clone(), right);
+        fs::remove_file(&key).unwrap();
+        damage(&dir.join("cacheness.toml"));
+        let error = Cache::new(config).unwrap_err();
+        assert!(error.is_storage() && error.to_string().contains("put the file back"), "{error}");
+        assert!(!key.exists());
+    }
 }

@@ -210,6 +210,24 @@ fn a_signing_key_that_is_lost_or_open_to_others_turns_the_cache_off_and_no_new_o
 }
 
 #[test]
+fn a_lost_key_is_not_replaced_in_silence_by_way_of_another_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("signing.key");
+    let call = |place: &str| {
+        let place = dir.path().join(place);
+        probe(PROBE, &place, &["call", "3"]).env("CACHENESS_SIGNING_KEY_FILE", &key).output().unwrap()
+    };
+    assert_eq!(bodies(&call("old")), 3);
+    fs::remove_file(&key).unwrap();
+    assert_eq!(bodies(&call("new")), 3, "a directory that is new has a key made");
+    let output = call("old");
+    assert_eq!(bodies(&output), 3);
+    let warnings = warnings(&output);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("old") && warnings[0].contains("previous_key_files"), "{warnings:?}");
+}
+
+#[test]
 fn a_disabled_cache_stores_nothing_and_says_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("cache");

@@ -134,6 +134,10 @@ impl Vfs for SimVfs {
         self.call()?.tree.rename(from, to)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call()?.tree.rename_new(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.call()?.tree.remove(path)
     }

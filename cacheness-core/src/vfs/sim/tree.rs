@@ -141,6 +141,20 @@ impl Tree {
         self.change(from_dir, from_name, None, Some(linked)).map(drop)
     }
 
+    pub(super) fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from_dir, from_name) = self.parent(from)?;
+        let (to_dir, to_name) = self.parent(to)?;
+        let id = self.entry(from_dir, from_name)?;
+        if self.dir(to_dir)?.live.contains_key(to_name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        // A second name of a directory is nowhere to be had.
+        if self.nodes[id].kind() == FileKind::Dir {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.rename(from, to)
+    }
+
     fn check_replaceable(&self, replaced: Id, by: FileKind) -> io::Result<()> {
         match (&self.nodes[replaced], by) {
             (Node::Dir(dir), FileKind::Dir) if dir.live.is_empty() => Ok(()),

@@ -172,59 +172,55 @@ fn an_entry_that_was_renewed_is_signed_as_it_was() {
     }
 }
 
-#[test]
-fn an_index_that_was_lost_while_the_key_was_mixed_up_is_made_anew_with_the_right_key() {
+fn store_at(home: &Path, dir: &Path, key: &str) -> BlobStore {
+    BlobStore::builder().dir(dir).signing_key_file(key_file(home, key)).open().unwrap()
+}
+
+/// A home with a store of one value, signed with the key `a`, whose index is lost.
+fn store_without_index() -> (tempfile::TempDir, PathBuf) {
     let home = scratch();
     let dir = home.path().join("store");
-    let open = |key: &str| BlobStore::builder().dir(&dir).signing_key_file(key_file(home.path(), key)).open().unwrap();
-    let store = open("a");
+    let store = store_at(home.path(), &dir, "a");
     store.put_with(&right(1), BlobOptions::key("model")).unwrap();
     store.close().unwrap();
     fs::remove_dir_all(dir.join("index")).unwrap();
     fs::remove_file(dir.join("index.clean")).unwrap();
-    let without_mixing = scratch();
-    cacheness_tests::copy_dir(&dir, without_mixing.path()).unwrap();
-    let builder = BlobStore::builder().dir(without_mixing.path()).signing_key_file(key_file(home.path(), "a"));
-    assert_eq!(builder.open().unwrap().get::<Secret>("model").unwrap(), Some(right(1)), "with its key it is made anew");
+    (home, dir)
+}
 
-    open("b").close().unwrap();
-    assert_eq!(blobs(&dir).len(), 1, "the file is kept");
-    let store = open("a");
-    assert_eq!(store.get::<Secret>("model").unwrap(), Some(right(1)), "the right key is back");
+#[test]
+fn an_index_that_was_lost_is_made_anew_with_the_right_key_also_after_the_key_was_mixed_up() {
+    for mixed_up in [false, true] {
+        let (home, dir) = store_without_index();
+        if mixed_up {
+            store_at(home.path(), &dir, "b").close().unwrap();
+            assert_eq!(blobs(&dir).len(), 1, "the file is kept");
+        }
+        let store = store_at(home.path(), &dir, "a");
+        assert_eq!(store.get::<Secret>("model").unwrap(), Some(right(1)), "the key was mixed up: {mixed_up}");
+    }
 }
 
 #[test]
 fn a_kill_after_an_index_was_lost_and_the_key_mixed_up_deletes_no_value() {
-    let home = scratch();
-    let dir = home.path().join("store");
-    let open_at = |dir: &Path, key: &str| {
-        BlobStore::builder().dir(dir).signing_key_file(key_file(home.path(), key)).open().unwrap()
-    };
-    let store = open_at(&dir, "a");
-    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
-    store.close().unwrap();
-    fs::remove_dir_all(dir.join("index")).unwrap();
-    fs::remove_file(dir.join("index.clean")).unwrap();
-    open_at(&dir, "b").close().unwrap();
-    let open = open_at(&dir, "a");
+    let (home, dir) = store_without_index();
+    store_at(home.path(), &dir, "b").close().unwrap();
+    let open = store_at(home.path(), &dir, "a");
     let killed = scratch();
     cacheness_tests::copy_dir(&dir, killed.path()).unwrap();
     open.close().unwrap();
-    open_at(killed.path(), "a").close().unwrap();
-    assert_eq!(blobs(killed.path()).len(), 1, "a value that was put and never removed is still there");
+    let store = store_at(home.path(), killed.path(), "a");
+    assert_eq!(
+        store.get::<Secret>("model").unwrap(),
+        Some(right(1)),
+        "a value that was put and never removed is there"
+    );
 }
 
 #[test]
 fn a_repair_with_another_key_deletes_no_value_that_an_index_has_lost() {
-    let home = scratch();
-    let dir = home.path().join("store");
-    let open = |key: &str| BlobStore::builder().dir(&dir).signing_key_file(key_file(home.path(), key)).open().unwrap();
-    let store = open("a");
-    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
-    store.close().unwrap();
-    fs::remove_dir_all(dir.join("index")).unwrap();
-    fs::remove_file(dir.join("index.clean")).unwrap();
-    let store = open("b");
+    let (home, dir) = store_without_index();
+    let store = store_at(home.path(), &dir, "b");
     store.verify(Repair::Yes).unwrap();
     store.close().unwrap();
     assert_eq!(blobs(&dir).len(), 1, "invalid_entries is keep");

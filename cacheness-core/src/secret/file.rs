@@ -33,7 +33,7 @@ pub(crate) fn load_or_make(vfs: &dyn Vfs, path: &Path, apart_from: &Path) -> Res
     let absolute = std::path::absolute(path).map_err(|error| storage_error("find", path, error))?;
     check_apart(&absolute, apart_from)?;
     if let Some(dir) = absolute.parent() {
-        make_dirs(vfs, dir)?;
+        make_dirs(vfs, dir, apart_from)?;
     }
     let path = resolved(vfs, path)?;
     check_apart(&path, apart_from)?;
@@ -138,7 +138,8 @@ fn refused(path: &Path, why: &str) -> CacheError {
     CacheError::new(ErrorKind::Storage, format!("the signing key file {} cannot be used: {why}", path.display()))
 }
 
-fn make_dirs(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+/// Makes a directory and those above it, but none below `apart_from`, however the path leads there.
+fn make_dirs(vfs: &dyn Vfs, dir: &Path, apart_from: &Path) -> Result<()> {
     let error = |error| storage_error("make the directory", dir, error);
     match vfs.canonical(dir) {
         Ok(_) => return Ok(()),
@@ -147,10 +148,11 @@ fn make_dirs(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     }
     let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
     if !parent.as_os_str().is_empty() {
-        make_dirs(vfs, parent)?;
+        make_dirs(vfs, parent, apart_from)?;
     }
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let place = vfs.canonical(parent).map_err(error)?.join(name);
+    check_apart(&place, apart_from)?;
     match vfs.make_dir(&place) {
         Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(error(cause)),
         _ => Ok(()),
@@ -233,6 +235,20 @@ mod tests {
         let deeper = cache.join("keys/signing.key");
         assert!(load_or_make(&RealVfs::new(), &deeper, &cache).is_err());
         assert!(!cache.join("keys").exists(), "no directory is made for it either");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_directory_is_made_for_a_key_that_leads_into_the_directory_by_another_way() {
+        let (home, _, cache) = home();
+        let root = cache.parent().unwrap();
+        fs::create_dir(root.join("beside")).unwrap();
+        std::os::unix::fs::symlink(&cache, home.path().join("link")).unwrap();
+        for way in ["link/keys/signing.key", "beside/../cache/keys/signing.key", "link/a/b/c/signing.key"] {
+            let error = load_or_make(&RealVfs::new(), &root.join(way), &cache).unwrap_err();
+            assert!(error.to_string().contains("keep it elsewhere"), "{way}: {error}");
+            assert_eq!(fs::read_dir(&cache).unwrap().count(), 0, "{way}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ const FORMAT: u32 = 1;
 const FILE_NAME: &str = "cacheness.toml";
 /// Begins the line that tells the key.
 const SIGNER: &str = "signed_with = \"";
+/// In place of that line where it was lost: without it, the second opening would find a directory that was never signed.
+const SIGNER_LOST: &str = "signed_with = \"\"";
 /// A manifest is a few lines; more is not one.
 const MAX_LEN: u64 = 4096;
 
@@ -60,11 +62,12 @@ pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Mani
         Some((_, found)) if found != kind.name() => {
             refused(format!("is the directory of a {found}, not of a {}: name another directory", kind.name()))
         }
-        Some(_) => Ok(Manifest::Known),
-        None => {
-            write(vfs, root, &new_body(kind))?;
-            Ok(if text.is_some() || has_contents(vfs, root) { Manifest::Lost } else { Manifest::New })
+        Some(_) => Ok(if is_signer_lost(text.as_deref()) { Manifest::Lost } else { Manifest::Known }),
+        None if text.is_some() || has_contents(vfs, root) => {
+            write(vfs, root, &format!("{}{SIGNER_LOST}\n", new_body(kind)))?;
+            Ok(Manifest::Lost)
         }
+        None => write(vfs, root, &new_body(kind)).map(|()| Manifest::New),
     }
 }
 
@@ -75,20 +78,27 @@ pub(super) enum Manifest {
     New,
     /// It has a manifest.
     Known,
-    /// It had one: what it said of keys is not known any more.
+    /// It had one: what it said of keys is not known any more. So it stays until a key is noted again.
     Lost,
 }
 
-/// Whether somebody has used the directory before.
+/// Whether somebody has used the directory before. What can not be listed counts as used.
 fn has_contents(vfs: &dyn Vfs, root: &Path) -> bool {
-    let has_any = |name: &str| vfs.list(&root.join(name)).is_ok_and(|found| !found.is_empty());
+    let has_any = |name: &str| match vfs.list(&root.join(name)) {
+        Ok(found) => !found.is_empty(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    };
     has_any("index") || has_any(BLOBS)
 }
 
 /// The key that the directory was last signed with, by its id; `None` if it was not signed yet.
 pub(super) fn signed_with(vfs: &dyn Vfs, root: &Path) -> Option<String> {
     let text = read(vfs, root)?;
-    body_of(&text)?.lines().find_map(signer_of).map(str::to_owned)
+    body_of(&text)?.lines().find_map(signer_of).filter(|signer| !signer.is_empty()).map(str::to_owned)
+}
+
+fn is_signer_lost(text: Option<&str>) -> bool {
+    text.and_then(body_of).is_some_and(|body| body.lines().any(|line| line == SIGNER_LOST))
 }
 
 /// Notes the key that the directory is signed with from now on. A key that is lost later is then not replaced in silence.
@@ -172,6 +182,23 @@ mod tests {
         fs::write(&path, with_format(FORMAT + 1)).unwrap();
         let error = shake_hands(&vfs, &dir, Kind::Cache).unwrap_err();
         assert!(error.is_config() && error.to_string().contains("newer release"), "{error}");
+    }
+
+    #[test]
+    fn that_a_note_of_the_key_was_lost_is_known_until_a_key_is_noted_again() {
+        let root = tempfile::tempdir().unwrap();
+        let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
+        prepare_root(&vfs, &dir).unwrap();
+        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
+        note_signer(&vfs, &dir, Kind::Cache, "0123456789abcdef").unwrap();
+        fs::write(root.path().join(FILE_NAME), "torn").unwrap();
+        for _ in 0..3 {
+            assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Lost);
+            assert_eq!(signed_with(&vfs, &dir), None);
+        }
+        note_signer(&vfs, &dir, Kind::Cache, "fedcba9876543210").unwrap();
+        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Known);
+        assert_eq!(signed_with(&vfs, &dir).as_deref(), Some("fedcba9876543210"));
     }
 
     #[test]

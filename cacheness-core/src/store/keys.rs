@@ -32,7 +32,8 @@ pub(super) fn signing_of(
         Some(key) => key.clone(),
         None => {
             let was_signed = signer.is_some() || found == Manifest::Lost;
-            key_in_file(vfs, root, security, was_signed && !has_former_signer)?
+            let needed = (was_signed && !has_former_signer).then(|| signer.as_deref().unwrap_or("that is not known"));
+            key_in_file(vfs, root, security, needed)?
         }
     };
     if let Some(signer) = signer.filter(|signer| *signer != current.id() && !has_former_signer) {
@@ -45,16 +46,15 @@ pub(super) fn signing_of(
         .keeping_distrusted(security.invalid_entries == InvalidEntries::Keep))
 }
 
-fn key_in_file(vfs: &dyn Vfs, root: &Path, security: &SecurityConfig, must_be_there: bool) -> Result<SigningKey> {
+/// The key in the configured file, which is made if no key is `needed` and there is none.
+fn key_in_file(vfs: &dyn Vfs, root: &Path, security: &SecurityConfig, needed: Option<&str>) -> Result<SigningKey> {
     let file = security.signing_key_file.clone().map_or_else(secret::default_path, Ok)?;
-    if !must_be_there {
-        return secret::load_or_make(vfs, &file, root);
-    }
+    let Some(id) = needed else { return secret::load_or_make(vfs, &file, root) };
     secret::load(vfs, &file, root).map_err(|error| match io_kind(&error) {
         Some(std::io::ErrorKind::NotFound) => {
             let message = format!(
-                "there is no signing key file {}, and {} may have entries that are signed: put the file back, or name it in \
-                 security.signing_key_file; to begin anew, remove the directory",
+                "there is no signing key file {}, and {} may have entries that are signed with a key {id}: put the file back, or \
+                 name it in security.signing_key_file; to begin anew, remove the directory, or make a key file by hand",
                 file.display(),
                 root.display()
             );

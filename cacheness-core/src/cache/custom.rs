@@ -16,6 +16,7 @@ use crate::query::{CustomMetadata, Field, Filter, Measure, Number, Order, Rank, 
 use crate::value::{Metadata, Value};
 
 pub use found::Found;
+pub(super) use unique::Claimed;
 
 /// What an engine knows of custom metadata.
 #[derive(Debug, Default)]

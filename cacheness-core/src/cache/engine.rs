@@ -197,7 +197,14 @@ impl Engine {
 
     /// The value itself; `None` if it does not decode as a `T`.
     pub(super) fn decode<T: 'static>(&self, raw: Option<Raw>, found: &Found, way: Way<'_, T>) -> Option<T> {
-        match way.read(&self.handlers, raw?, found, self.store.limits()) {
+        let raw = raw?;
+        // Loading may have found a newer record, of another type or by another handler.
+        let read = match way.is_of(&found.core) {
+            Ok(true) => way.read(&self.handlers, raw, found, self.store.limits()),
+            Ok(false) => return None,
+            Err(error) => Err(error),
+        };
+        match read {
             Ok(value) => Some(value),
             Err(error) => {
                 self.unreadable(&error);
@@ -286,6 +293,10 @@ impl Engine {
     pub(super) fn update(&self, key: &IndexKey, data_type: &str, encoded: &Encoded<'_>) -> Result<bool> {
         while let Some(found) = self.fresh(key, None)? {
             let mut entry = found.record.entry()?;
+            let _held = self.hold(&entry.details);
+            if self.is_expired(&entry) {
+                continue;
+            }
             entry.core = self.core_of(encoded, found.core.ttl);
             data_type.clone_into(&mut entry.details.data_type);
             entry.details.handler = handler_of(encoded);
@@ -315,6 +326,10 @@ impl Engine {
     /// [`touch`](Self::touch) for a record that was found already; says whether it was still there.
     pub(super) fn renew(&self, record: &Record, ttl: Option<Duration>) -> Result<bool> {
         let mut entry = record.entry()?;
+        let _held = self.hold(&entry.details);
+        if self.is_expired(&entry) {
+            return Ok(false);
+        }
         let now = self.clock.now();
         entry.core.ttl = ttl.or(entry.core.ttl);
         entry.core.created_at = now;
@@ -332,19 +347,21 @@ impl Engine {
         core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
     }
 
-    /// Stores the bytes of another entry as they are, in the place of one that goes then, if it is moved. The caller makes
-    /// room.
-    pub(super) fn put_copied(
-        &self,
-        entry: &Entry,
-        from: &Record,
-        stored: &[u8],
-        moved_from: Option<&IndexKey>,
-    ) -> Result<()> {
-        let _claimed = self.claim(&entry.key, &entry.details, moved_from)?;
+    /// Stores the bytes of another entry as they are. The caller has claimed what is unique, and makes room.
+    pub(super) fn put_copied(&self, entry: &Entry, from: &Record, stored: &[u8]) -> Result<()> {
         self.store.put_copied(entry, from, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
         Ok(())
+    }
+
+    /// Whether a key still has the entry that was copied, touched since or with new data in it.
+    pub(super) fn has_renewed(&self, key: &IndexKey, copied: &Record) -> Result<bool> {
+        let Some(found) = self.fresh(key, None)? else { return Ok(false) };
+        if found.record.payload()? == copied.payload()? {
+            return Ok(true);
+        }
+        let (now, then) = (found.record.entry()?, copied.entry()?);
+        Ok(!then.details.kinds.is_empty() && now.details.custom().eq(then.details.custom()))
     }
 
     pub(super) fn max_bytes(&self) -> u64 {

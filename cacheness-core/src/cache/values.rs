@@ -1,5 +1,6 @@
 //! Values in and out.
 
+use super::custom::Claimed;
 use super::engine::Engine;
 use super::means::{Means, Way};
 use super::recall::Look;
@@ -8,6 +9,7 @@ use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
 use crate::handler::{Shareable, Storable};
 use crate::key::{Key, ToKey};
+use crate::metadata::Record;
 
 /// Storing and fetching values.
 impl Cache {
@@ -134,7 +136,8 @@ impl Cache {
     }
 
     /// Moves the value of a key to another key, as [`copy`](Self::copy) and [`invalidate`](Self::invalidate) do: a crash
-    /// in between leaves it under both. A value that is put under the old key meanwhile stays there.
+    /// in between leaves it under both. If the entry is touched meanwhile, it moves as it is then; another value that is put
+    /// under the old key meanwhile stays there.
     ///
     /// ```
     /// use cacheness_core::Cache;
@@ -155,28 +158,37 @@ impl Cache {
         if from == IndexKey::of(&to) {
             return engine.is_fresh(&from);
         }
-        let Some(copied) = self.copy_entry(engine, &from, &to, true)? else { return Ok(false) };
-        let removed = engine.store().remove_expected(&from, &copied);
-        engine.make_room(&IndexKey::of(&to));
-        removed.map(|_| true)
+        let mut moved = false;
+        // Held until the old entry is gone: two have one unique value at no time.
+        while let Some((copied, _claimed)) = self.copy_entry(engine, &from, &to, true)? {
+            moved = true;
+            let removed = engine.store().remove_expected(&from, &copied);
+            engine.make_room(&IndexKey::of(&to));
+            if removed? || !engine.has_renewed(&from, &copied)? {
+                break;
+            }
+        }
+        Ok(moved)
     }
 
-    /// Copies the value of `from`; returns the record that was copied. The caller makes room.
-    fn copy_entry(
+    /// Copies the value of `from`; returns the record that was copied, and what is claimed for the copy. The caller makes
+    /// room.
+    fn copy_entry<'e>(
         &self,
-        engine: &Engine,
+        engine: &'e Engine,
         from: &IndexKey,
         to: &Key,
         moves: bool,
-    ) -> Result<Option<crate::metadata::Record>> {
+    ) -> Result<Option<(Record, Option<Claimed<'e>>)>> {
         let Some(mut found) = engine.fresh(from, None)? else { return Ok(None) };
         let Some(stored) = engine.store().load_stored(from, &mut found)? else { return Ok(None) };
         let mut entry = found.record.entry()?;
         entry.key = IndexKey::of(to);
         entry.details.params = self.noted_params(to);
-        engine.put_copied(&entry, &found.record, &stored, moves.then_some(from))?;
+        let claimed = engine.claim(&entry.key, &entry.details, moves.then_some(from))?;
+        engine.put_copied(&entry, &found.record, &stored)?;
         // As old as the original, and used just now: not the first to be evicted.
         engine.store().index().accessed(&entry.key, engine.now());
-        Ok(Some(found.record))
+        Ok(Some((found.record, claimed)))
     }
 }

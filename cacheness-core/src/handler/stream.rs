@@ -78,7 +78,7 @@ pub(crate) fn write_by<T: 'static>(
             Err(CacheError::new(ErrorKind::Limit, message))
         }
         (Some(Refusal::NoMemory), _) => {
-            let message = format!("no memory for more than {} bytes written by handler `{name}`", sink.bytes.len());
+            let message = format!("no memory for the bytes that handler `{name}` writes of a `{}`", type_name::<T>());
             Err(CacheError::new(ErrorKind::Limit, message))
         }
         (None, Err(error)) => Err(error),
@@ -164,7 +164,8 @@ impl io::Write for Sink {
         match self.take(part) {
             Ok(()) => Ok(part.len()),
             Err(refusal) => {
-                (self.refused, self.bytes) = (Some(refusal), std::mem::take(&mut self.bytes));
+                // What was taken is of no use any more.
+                (self.refused, self.bytes) = (Some(refusal), Vec::new());
                 let message = "the value is longer than `max_value_bytes`, or than memory";
                 Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
             }

@@ -59,21 +59,21 @@ impl Engine {
         details: &Details,
         moved_from: Option<&IndexKey>,
     ) -> Result<Option<Claimed<'_>>> {
-        // Nearly all entries.
-        if details.kinds.is_empty() {
-            return Ok(None);
-        }
-        let wanted = self.unique_values(details);
-        if wanted.is_empty() {
-            return Ok(None);
-        }
-        let claimed = self.custom().claims.take(wanted);
+        let Some(claimed) = self.hold(details) else { return Ok(None) };
         for claim in &claimed.held {
             if let Some(holder) = self.holder(claim, key, moved_from)? {
                 return Err(taken(claim, &holder));
             }
         }
         Ok(Some(claimed))
+    }
+
+    /// Claims the unique values of an entry that is there, for as long as it takes to change it: nobody else gets one of
+    /// them meanwhile because it expires.
+    pub(in crate::cache) fn hold(&self, details: &Details) -> Option<Claimed<'_>> {
+        // Nearly all entries have none.
+        let wanted = if details.kinds.is_empty() { Vec::new() } else { self.unique_values(details) };
+        (!wanted.is_empty()).then(|| self.custom().claims.take(wanted))
     }
 
     fn unique_values(&self, details: &Details) -> Vec<Claim> {

@@ -58,6 +58,12 @@ impl WithColumns {
         loop {
             let replacements = self.index.replacements();
             self.make(&name, replacements)?;
+            let wanted = admitted.column_type;
+            let holds_others = |table: &tables::Table| wanted.is_some_and(|wanted| !table.holds_only(wanted));
+            // Asked also where nothing can meet the condition: a row of another type is never passed over.
+            if lock(&self.tables).ready(&name, replacements).is_some_and(holds_others) {
+                return Ok(None);
+            }
             let mut keys = Vec::new();
             for span in &admitted.spans {
                 let mut after: Option<Cell> = None;
@@ -65,7 +71,7 @@ impl WithColumns {
                 loop {
                     let tables = lock(&self.tables);
                     let Some(table) = tables.ready(&name, replacements) else { break };
-                    if admitted.column_type.is_some_and(|wanted| !table.holds_only(wanted)) {
+                    if holds_others(table) {
                         return Ok(None);
                     }
                     let page = table.page(span, after.as_ref(), PAGE);

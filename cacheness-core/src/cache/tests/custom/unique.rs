@@ -109,3 +109,85 @@ fn a_put_that_fails_leaves_its_unique_value_to_others() {
     assert!(cache.put_with(&1u8, "a", options.clone()).unwrap_err().is_metadata());
     cache.put_with(&2u8, "b", options).unwrap();
 }
+
+/// What is done once, by another thread, when a call of the wanted sort comes; it is waited for, but not for ever: it may
+/// have to wait itself.
+type Between = Arc<std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+fn interrupted(wanted: fn(&Call<'_>) -> bool, clock: Arc<ManualClock>) -> (Cache, Between) {
+    let between: Between = Arc::default();
+    let armed = Arc::clone(&between);
+    let index = Watched::new(move |call| {
+        let act = if wanted(&call) { armed.lock().unwrap().take() } else { None };
+        if let Some(act) = act {
+            let worker = std::thread::spawn(act);
+            for _ in 0..30 {
+                if worker.is_finished() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    });
+    let config = CacheConfig::in_memory();
+    let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
+    (Cache::over(Arc::new(Engine::new(store, &config, clock)), config), between)
+}
+
+/// How many entries have the unique value in the end, when everybody is done.
+fn holders(cache: &Cache, between: &Between, done: &std::sync::mpsc::Receiver<()>) -> u64 {
+    assert!(between.lock().unwrap().is_none(), "nothing came between");
+    done.recv().unwrap();
+    cache.query::<Named>().filter(Named::LABEL.eq("one")).count().unwrap()
+}
+
+#[test]
+fn an_entry_that_is_touched_while_it_is_renamed_does_not_leave_its_unique_value_with_both() {
+    let clock = Arc::new(ManualClock::default());
+    let (cache, between) = interrupted(|call| matches!(call, Call::Page), Arc::clone(&clock));
+    cache.put_with(&1u8, "a", PutOptions::new().custom(&named("one"))).unwrap();
+    let (other, (done, is_done)) = (cache.clone(), std::sync::mpsc::channel());
+    *between.lock().unwrap() = Some(Box::new(move || {
+        clock.advance(seconds(1));
+        let _ = other.touch("a").unwrap();
+        done.send(()).unwrap();
+    }));
+    assert!(cache.rename("a", "b").unwrap());
+    assert_eq!(holders(&cache, &between, &is_done), 1);
+    assert_eq!((cache.get::<u8>("a").unwrap(), cache.get::<u8>("b").unwrap()), (None, Some(1)));
+}
+
+#[test]
+fn an_entry_that_is_touched_while_it_is_renamed_is_moved_and_not_copied() {
+    let clock = Arc::new(ManualClock::default());
+    let (cache, between) = interrupted(|call| matches!(call, Call::Write(_)), Arc::clone(&clock));
+    cache.put(&1u8, "a").unwrap();
+    let (other, moved, (touched, was_touched)) = (cache.clone(), clock.clone(), std::sync::mpsc::channel());
+    *between.lock().unwrap() = Some(Box::new(move || {
+        moved.advance(seconds(1));
+        touched.send(other.touch("a").unwrap()).unwrap();
+    }));
+    assert!(cache.rename("a", "b").unwrap());
+    assert!(was_touched.recv().unwrap());
+    let entry = cache.get_metadata("b", crate::Expired::Skip).unwrap().unwrap();
+    assert_eq!((cache.len().unwrap(), entry.created_at()), (1, clock.now()));
+}
+
+#[test]
+fn an_entry_that_expires_while_it_is_touched_does_not_come_back_beside_one_with_its_unique_value() {
+    let clock = Arc::new(ManualClock::default());
+    let (cache, between) = interrupted(|call| matches!(call, Call::Write(_)), Arc::clone(&clock));
+    let options = PutOptions::new().custom(&named("one"));
+    cache.put_with(&1u8, "a", options.clone().ttl(seconds(10))).unwrap();
+    clock.advance(seconds(9));
+    let (other, (done, is_done)) = (cache.clone(), std::sync::mpsc::channel());
+    *between.lock().unwrap() = Some(Box::new(move || {
+        clock.advance(seconds(2));
+        // Refused, if the entry that was touched lives on.
+        let _ = other.put_with(&2u8, "b", options);
+        done.send(()).unwrap();
+    }));
+    cache.touch("a").unwrap();
+    assert_eq!(holders(&cache, &between, &is_done), 1);
+}

@@ -6,7 +6,7 @@ use super::{
     CHECKSUM_LEN, Chunks, FIXED_LEN, LONGEST_HEADER, MAGIC, PLAIN, PLAIN_TRAILER_LEN, Rules, SIGNED,
     SIGNED_TRAILER_LEN, max_header,
 };
-use crate::digest::{TAG_LEN, checksum};
+use crate::digest::{Mac, TAG_LEN, checksum};
 use crate::secret::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature};
 use crate::{CacheError, ErrorKind, Limits, Result};
 
@@ -101,7 +101,7 @@ pub(crate) struct Ends<'a> {
     pub(crate) chunks: Chunks,
     /// The key that the blob is signed with.
     pub(crate) signer: Option<KeyId>,
-    mac: Option<crate::digest::Mac>,
+    mac: Option<Mac>,
 }
 
 impl Ends<'_> {

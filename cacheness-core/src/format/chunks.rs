@@ -27,10 +27,7 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Of the blob with this header.
     pub(super) fn of(header_checksum: u64, signature: Option<&Signature>, signing: &Signing) -> Self {
-        let mac = signing.begin_as(Purpose::Chunk, signature).zip(signature).map(|(mut mac, signature)| {
-            mac.update(&signature.tag);
-            mac
-        });
+        let mac = signing.begin_behind(Purpose::Chunk, signature);
         Self { header_checksum, is_signed: signature.is_some(), mac }
     }
 

@@ -1,7 +1,7 @@
 //! Taking an envelope apart, believing nothing in it before it is checked.
 
 use super::proof::{Expected, Proof};
-use super::seal::{mac_behind, trailer_checksum};
+use super::seal::trailer_checksum;
 use super::{
     CHECKSUM_LEN, Chunks, FIXED_LEN, LONGEST_HEADER, MAGIC, PLAIN, PLAIN_TRAILER_LEN, Rules, SIGNED,
     SIGNED_TRAILER_LEN, max_header,
@@ -52,7 +52,7 @@ fn open_by<'a>(bytes: &'a [u8], rules: Rules<'_>, verify: bool) -> Result<Opened
         rest.len().checked_sub(head.trailer_len()).ok_or_else(|| damaged("is cut off before the trailer ends"))?;
     let (payload, trailer) = rest.split_at(payload_len);
     let expected = check_trailer(trailer, &head, payload_len as u64, rules)?;
-    let mut proof = Proof::of(verify, mac_behind(Purpose::Payload, rules, head.signature.as_ref()));
+    let mut proof = Proof::of(verify, rules.signing.begin_behind(Purpose::Payload, head.signature.as_ref()));
     if proof.is_needed() {
         proof.update(payload);
         check_payload(&proof, &expected)?;
@@ -128,7 +128,7 @@ pub(crate) fn open_ends<'a>(start: &'a [u8], end: &[u8], len: u64, rules: Rules<
         payload_start: head.end as u64,
         payload,
         chunks: Chunks::of(head.checksum, signature, rules.signing),
-        mac: mac_behind(Purpose::Payload, rules, signature),
+        mac: rules.signing.begin_behind(Purpose::Payload, signature),
         signer: signature.map(|signature| signature.key),
     })
 }
@@ -219,7 +219,7 @@ fn check_trailer(found: &[u8], head: &Head<'_>, payload_len: u64, rules: Rules<'
     let signature = head.signature.as_ref();
     let tag = said[16..].first_chunk::<TAG_LEN>().copied().filter(|_| signature.is_some());
     let expected = Expected { len: payload_len, checksum, tag };
-    if let Some(mut mac) = mac_behind(Purpose::Trailer, rules, signature) {
+    if let Some(mut mac) = rules.signing.begin_behind(Purpose::Trailer, signature) {
         mac.update(&expected.to_bytes());
         if !said.last_chunk::<TAG_LEN>().is_some_and(|tag| mac.is(tag)) {
             return Err(damaged("has a trailer that was not written by who wrote its header"));

@@ -3,7 +3,7 @@
 use super::{CHECKSUM_LEN, Chunks, Expected, FIXED_LEN, MAGIC, PLAIN, Proof, Rules, SIGNED, max_header};
 use crate::digest::{Mac, checksum};
 use crate::parts::Parts;
-use crate::secret::{Purpose, SIGNATURE_LEN, Signature};
+use crate::secret::{Purpose, SIGNATURE_LEN};
 use crate::{CacheError, ErrorKind, Result};
 
 /// A sealed blob, in the parts to be written one after the other. The payload is not copied.
@@ -95,8 +95,8 @@ impl Start {
         Ok(Self {
             bytes,
             checksum,
-            payload_mac: mac_behind(Purpose::Payload, rules, signature.as_ref()),
-            trailer_mac: mac_behind(Purpose::Trailer, rules, signature.as_ref()),
+            payload_mac: rules.signing.begin_behind(Purpose::Payload, signature.as_ref()),
+            trailer_mac: rules.signing.begin_behind(Purpose::Trailer, signature.as_ref()),
             chunks: Chunks::of(checksum, signature.as_ref(), rules.signing),
         })
     }
@@ -127,13 +127,6 @@ impl Start {
         bytes.extend_from_slice(&sum.to_le_bytes());
         bytes
     }
-}
-
-/// A tag of what stands behind a header, begun with that of the header; none if it has none, or none is asked for.
-pub(super) fn mac_behind(purpose: Purpose, rules: Rules<'_>, header: Option<&Signature>) -> Option<Mac> {
-    let mut mac = rules.signing.begin_as(purpose, header)?;
-    mac.update(&header?.tag);
-    Some(mac)
 }
 
 /// Ties the other bytes of a trailer to a header.

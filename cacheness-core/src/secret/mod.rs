@@ -159,10 +159,12 @@ impl Signing {
         Some(Signature { key: key.id_bytes(), tag: over(self.mac(key, purpose), parts).finish() })
     }
 
-    /// Begins a tag by the key of a signature that was [checked](Self::check); none if nothing is asked for.
-    pub(crate) fn begin_as(&self, purpose: Purpose, signature: Option<&Signature>) -> Option<Mac> {
-        let id = signature?.key;
-        self.keys.iter().find(|key| key.id_bytes() == id).map(|key| self.mac(key, purpose))
+    /// Begins a tag of what stands behind a header that was [checked](Self::check), by the key of its signature and with
+    /// its tag; none if it has none, or none is asked for.
+    pub(crate) fn begin_behind(&self, purpose: Purpose, header: Option<&Signature>) -> Option<Mac> {
+        let header = header?;
+        let key = self.keys.iter().find(|key| key.id_bytes() == header.key)?;
+        Some(over(self.mac(key, purpose), &[&header.tag]))
     }
 
     /// Whether the parts are believed with this signature, or with none.

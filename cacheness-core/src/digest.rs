@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::hash::Hasher;
 
 use blake3::Hasher as Blake3;
+use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 use twox_hash::XxHash3_64;
 
 /// A checksum against accidental damage: XXH3-64.
@@ -79,6 +80,48 @@ impl IdentityHasher {
     pub(crate) fn finish(&self) -> Identity {
         *self.0.finalize().as_bytes()
     }
+}
+
+/// Bytes that one thread digests by itself: a power of two.
+pub(crate) const SUBTREE_LEN: u64 = 4 << 20;
+
+/// What one thread digests of a larger whole: the bytes from a multiple of [`SUBTREE_LEN`] to the next one, or to the end.
+pub(crate) struct Subtree(Blake3);
+
+impl Subtree {
+    /// The bytes from `start`, a multiple of [`SUBTREE_LEN`].
+    pub(crate) fn at(start: u64) -> Self {
+        let mut hasher = Blake3::new();
+        hasher.set_input_offset(start);
+        Self(hasher)
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> ChainingValue {
+        self.0.finalize_non_root()
+    }
+}
+
+/// The identity of the whole whose subtrees these are. `None` of fewer than two.
+pub(crate) fn identity_of_subtrees(subtrees: &[ChainingValue]) -> Option<Identity> {
+    let (left, right) = halves(subtrees)?;
+    Some(*hazmat::merge_subtrees_root(&merged(left)?, &merged(right)?, Mode::Hash).as_bytes())
+}
+
+fn merged(subtrees: &[ChainingValue]) -> Option<ChainingValue> {
+    match halves(subtrees) {
+        Some((left, right)) => Some(hazmat::merge_subtrees_non_root(&merged(left)?, &merged(right)?, Mode::Hash)),
+        None => subtrees.first().copied(),
+    }
+}
+
+/// The left one is the largest power of two that leaves something to the right. `None` of fewer than two.
+fn halves(subtrees: &[ChainingValue]) -> Option<(&[ChainingValue], &[ChainingValue])> {
+    let last = subtrees.len().checked_sub(1).filter(|last| *last > 0)?;
+    Some(subtrees.split_at(1 << last.ilog2()))
 }
 
 /// Bytes as lowercase hex digits.
@@ -158,6 +201,25 @@ mod tests {
         }
         assert_eq!(sum.finish(), checksum(&whole));
         assert_eq!(id.finish(), identity(&whole));
+    }
+
+    #[test]
+    fn subtrees_and_whole_have_the_same_digest() {
+        let whole: Vec<u8> = (0..5 * SUBTREE_LEN as u32 / 4 + 77).flat_map(u32::to_le_bytes).collect();
+        for len in [SUBTREE_LEN + 1, 2 * SUBTREE_LEN, 3 * SUBTREE_LEN - 5, whole.len() as u64] {
+            let whole = &whole[..len as usize];
+            let subtrees: Vec<_> = whole
+                .chunks(SUBTREE_LEN as usize)
+                .enumerate()
+                .map(|(n, part)| {
+                    let mut subtree = Subtree::at(n as u64 * SUBTREE_LEN);
+                    part.chunks(100_000).for_each(|piece| subtree.update(piece));
+                    subtree.finish()
+                })
+                .collect();
+            assert_eq!(identity_of_subtrees(&subtrees), Some(identity(whole)), "{len} bytes");
+        }
+        assert_eq!(identity_of_subtrees(&[]), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod exit;
 mod flight;
 mod format;
 mod handler;
+mod handshake;
 mod key;
 mod limits;
 #[doc(hidden)]
@@ -55,7 +56,7 @@ pub use handler::{
     ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
     unregister_handler,
 };
-pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
+pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, VerifyPaths, serialize_key};
 pub use limits::Limits;
 pub use macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, Later, Now, bypass, bypass_async, function, refresh, refresh_async,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{self, hex};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::key::{Content, KeyWriter, ToKey};
+use crate::key::{Content, KeyWriter, ToKey, VerifyPaths};
 use crate::limits::Limits;
 
 /// Sets directories apart from files that have the bytes of a listing in them. Part of every hash: never changed.
@@ -45,7 +45,8 @@ pub fn hash_content<T: ToKey + ?Sized>(content: &T) -> Result<String> {
 ///
 /// Of a file it is BLAKE3 of its bytes, as `b3sum` prints it. Of a directory it is a hash of the relative names and the
 /// contents of everything in it, sorted by name, wherever the directory lies; a link inside counts by the text of its
-/// target. An empty directory has a hash of its own, and every empty directory the same.
+/// target. Directories of caches and blob stores inside of it are left out. An empty directory has a hash of its own, and
+/// every empty directory the same. What lies there is read at every call.
 ///
 /// # Errors
 /// [`Storage`](ErrorKind::Storage) naming what does not exist, cannot be read, or is neither a file nor a directory;
@@ -67,7 +68,7 @@ pub fn hash_content<T: ToKey + ?Sized>(content: &T) -> Result<String> {
 /// ```
 pub fn hash_file_path(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
-    match Content::of(path)? {
+    match Content::of(path, VerifyPaths::Always)? {
         Content::Missing => Err(missing(path, None)),
         Content::File(digest) => Ok(hex(&digest)),
         Content::Directory(digest) => Ok(hex(&digest::identity_within(DIRECTORY, &digest))),
@@ -281,7 +282,9 @@ mod tests {
     #[test]
     fn no_file_has_the_hash_of_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let Content::Directory(digest) = Content::of(dir.path()).unwrap() else { panic!("it is one") };
+        let Content::Directory(digest) = Content::of(dir.path(), VerifyPaths::Always).unwrap() else {
+            panic!("it is one")
+        };
         let hash = hash_file_path(dir.path()).unwrap();
         let file = dir.path().join("file");
         for bytes in [&[][..], &digest, &[DIRECTORY.as_bytes(), &digest].concat()] {

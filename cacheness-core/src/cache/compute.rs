@@ -17,6 +17,8 @@ impl Cache {
     /// key make it once, the others wait for it. No lock is held while `make` runs; if it panics, one of those who wait
     /// makes the value.
     ///
+    /// If a file or directory in the key changes while `make` runs, its value is returned and not stored.
+    ///
     /// A cache that cannot be read or written costs a counter and a warning, and `make` runs.
     ///
     /// ```
@@ -81,6 +83,9 @@ impl Cache {
             Ok(value) => value,
             Err(error) => return (Err(error), Landing::NotStored),
         };
+        if !self.is_current(key, STORING) {
+            return (Ok(value), Landing::NotStored);
+        }
         let landing = self.landing_of(self.retain(key, &value, options, Means::kept()));
         (Ok(value), landing)
     }

@@ -1,5 +1,6 @@
 //! What calls of cached functions ask of a cache: values by finished keys, for threads and for tasks.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +106,26 @@ impl Cache {
             Some(found) => load_on_pool(engine, index_key, found, way).await,
             None => Ok(None),
         }
+    }
+
+    /// Whether the files and directories that a key was made of are the same still. A value that was made while they changed
+    /// belongs to no key, and is not stored: that is reported, and the value is told to its caller alone.
+    pub(crate) fn is_current(&self, key: &Key, doing: &str) -> bool {
+        !key.has_sources() || self.0.disabled || self.reported_current(key.check_sources(), doing)
+    }
+
+    /// [`is_current`](Self::is_current) that looks on the blocking pool.
+    pub(crate) async fn is_current_async(&self, key: &Key, doing: &str) -> bool {
+        if !key.has_sources() || self.0.disabled {
+            return true;
+        }
+        let key = key.clone();
+        let looking: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(blocking(move || key.check_sources()));
+        self.reported_current(looking.await, doing)
+    }
+
+    fn reported_current(&self, checked: Result<()>, doing: &str) -> bool {
+        checked.inspect_err(|error| self.report(doing, error)).is_ok()
     }
 
     /// [`put_with`](Self::put_with) for a key that is made already. A value of a type that threads can share stays in

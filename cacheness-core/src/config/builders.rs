@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, UnsignedEntries};
 use crate::compress::Codec;
+use crate::key::VerifyPaths;
 use crate::limits::Limits;
 use crate::secret::SigningKey;
 
@@ -233,6 +234,13 @@ impl CacheConfig {
         self
     }
 
+    /// Sets when a file that counts by its content is read again.
+    #[must_use]
+    pub fn with_verified_paths(mut self, verify: VerifyPaths) -> Self {
+        self.serialization.verify_paths = verify;
+        self
+    }
+
     /// Sets how deep values may nest in a key.
     #[must_use]
     pub fn with_max_collection_depth(mut self, depth: u16) -> Self {
@@ -307,6 +315,7 @@ mod tests {
             .with_numbers_codec(Codec::Lz4)
             .with_numbers_level(2)
             .with_hashed_path_content(false)
+            .with_verified_paths(VerifyPaths::Always)
             .with_max_collection_depth(4)
             .with_handler_priority(["messagepack"])
             .with_disabled_handlers(["csv"])
@@ -340,7 +349,11 @@ mod tests {
                 numbers_codec: Some(Codec::Lz4),
                 numbers_level: Some(2),
             },
-            serialization: SerializationConfig { hash_path_content: false, max_collection_depth: 4 },
+            serialization: SerializationConfig {
+                hash_path_content: false,
+                verify_paths: VerifyPaths::Always,
+                max_collection_depth: 4,
+            },
             handlers: HandlerConfig { priority: vec!["messagepack".to_owned()], disabled: vec!["csv".to_owned()] },
             security: SecurityConfig {
                 signing: true,

@@ -9,6 +9,7 @@ use super::faults::Faults;
 use super::validate::{known_level, known_metadata_backend};
 use crate::compress::Codec;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::key::VerifyPaths;
 
 const DIR: &str = "CACHENESS_DIR";
 const MAX_SIZE_MB: &str = "CACHENESS_MAX_SIZE_MB";
@@ -16,6 +17,7 @@ const DEFAULT_TTL_SECONDS: &str = "CACHENESS_DEFAULT_TTL_SECONDS";
 const BACKEND: &str = "CACHENESS_BACKEND";
 const COMPRESSION_CODEC: &str = "CACHENESS_COMPRESSION_CODEC";
 const COMPRESSION_LEVEL: &str = "CACHENESS_COMPRESSION_LEVEL";
+const VERIFY_PATHS: &str = "CACHENESS_VERIFY_PATHS";
 const SIGNING_KEY_FILE: &str = "CACHENESS_SIGNING_KEY_FILE";
 const CONFIG: &str = "CACHENESS_CONFIG";
 const DISABLE: &str = "CACHENESS_DISABLE";
@@ -54,6 +56,7 @@ impl CacheConfig {
     /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled` or `memory` |
     /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip`, `blosclz` |
     /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
+    /// | `CACHENESS_VERIFY_PATHS` | `serialization.verify_paths` | `when_changed` or `always` |
     /// | `CACHENESS_SIGNING_KEY_FILE` | `security.signing_key_file`, and `security.signing` is true | a file |
     /// | `CACHENESS_CONFIG` | none, see [`from_env`](Self::from_env) | a file, `.toml` or `.json` |
     /// | `CACHENESS_DISABLE` | none, see [`disabled_by_env`](Self::disabled_by_env) | `1 true yes on`, `0 false no off` |
@@ -106,6 +109,9 @@ impl CacheConfig {
         let codec = self.compression.codec;
         if let Some(level) = env.parsed(COMPRESSION_LEVEL, |text| level_of(codec, text)) {
             self.compression.level = Some(level);
+        }
+        if let Some(verify) = env.parsed(VERIFY_PATHS, verify_paths) {
+            self.serialization.verify_paths = verify;
         }
         if let Some(file) = env.raw(SIGNING_KEY_FILE) {
             self = self.with_signing_key_file(file);
@@ -163,6 +169,14 @@ fn level_of(codec: Codec, text: &str) -> Result<u8, String> {
     known_level(codec, level).map(|()| level)
 }
 
+fn verify_paths(text: &str) -> Result<VerifyPaths, String> {
+    match text {
+        "when_changed" => Ok(VerifyPaths::WhenChanged),
+        "always" => Ok(VerifyPaths::Always),
+        _ => Err("must be when_changed or always".to_owned()),
+    }
+}
+
 #[cfg(feature = "config-files")]
 fn read_file(path: &OsStr) -> Result<CacheConfig> {
     CacheConfig::from_file(path)
@@ -211,6 +225,7 @@ mod tests {
             (DEFAULT_TTL_SECONDS, "604800"),
             (BACKEND, "memory"),
             (COMPRESSION_CODEC, "none"),
+            (VERIFY_PATHS, "always"),
             (DISABLE, "0"),
         ])
         .unwrap();
@@ -218,7 +233,8 @@ mod tests {
             .with_max_size_mb(20_000)
             .with_ttl(std::time::Duration::from_secs(604_800))
             .with_backend("memory")
-            .with_codec(Codec::None);
+            .with_codec(Codec::None)
+            .with_verified_paths(VerifyPaths::Always);
         assert_eq!(config, expected);
         config.validate().unwrap();
     }
@@ -246,6 +262,7 @@ mod tests {
             (BACKEND, "sqlte"),
             (COMPRESSION_CODEC, "zip"),
             (COMPRESSION_LEVEL, "5"),
+            (VERIFY_PATHS, "never"),
             (DISABLE, "maybe"),
         ]);
         for fault in [
@@ -254,6 +271,7 @@ mod tests {
             "CACHENESS_BACKEND is \"sqlte\": no such backend, choose sled or memory",
             "CACHENESS_COMPRESSION_CODEC is \"zip\": ",
             "CACHENESS_COMPRESSION_LEVEL is \"5\": the codec lz4 has no levels",
+            "CACHENESS_VERIFY_PATHS is \"never\": must be when_changed or always",
             "CACHENESS_DISABLE is \"maybe\": ",
         ] {
             assert!(message.contains(fault), "{fault} is missing in {message}");

@@ -179,6 +179,7 @@ impl CacheConfig {
         KeyRules {
             max_depth: self.serialization.max_collection_depth,
             path_content: self.serialization.hash_path_content,
+            verify: self.serialization.verify_paths,
             ..KeyRules::within(&self.limits)
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MemoryPolicy;
 use crate::compress::Codec;
-use crate::key::MAX_DEPTH;
+use crate::key::{MAX_DEPTH, VerifyPaths};
 
 /// Where entries are stored, how much of them, and when they reach the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +152,8 @@ pub struct SerializationConfig {
     /// Whether a [`Path`](std::path::Path) in a key counts by what lies there, so that a changed file is another key, or
     /// by its own text. Default true.
     pub hash_path_content: bool,
+    /// When a file that counts by its content is read again. Default [`VerifyPaths::WhenChanged`].
+    pub verify_paths: VerifyPaths,
     /// How deep values may nest in a key, from 1 to 128: a plain value in a list is one level deep. Deeper keys are
     /// refused, not cut off. Default 128.
     pub max_collection_depth: u16,
@@ -159,6 +161,6 @@ pub struct SerializationConfig {
 
 impl Default for SerializationConfig {
     fn default() -> Self {
-        Self { hash_path_content: true, max_collection_depth: MAX_DEPTH }
+        Self { hash_path_content: true, verify_paths: VerifyPaths::WhenChanged, max_collection_depth: MAX_DEPTH }
     }
 }

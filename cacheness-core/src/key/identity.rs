@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::sources::Sources;
 use crate::digest::{self, IDENTITY_LEN, Identity};
 use crate::value::Value;
 
@@ -88,13 +89,35 @@ pub struct Key {
     hash: u64,
     identity: Inline,
     params: Option<Noted>,
+    sources: Sources,
 }
 
 impl Key {
     /// `hash` is the checksum of the encoding.
     #[inline]
     pub(super) fn from_parts(hash: u64, identity: Inline, params: Option<Noted>) -> Self {
-        Self { hash, identity, params }
+        Self { hash, identity, params, sources: Sources::none() }
+    }
+
+    /// The same key, which was made of these files and directories.
+    #[inline]
+    pub(super) fn made_of(self, sources: Sources) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// Whether files or directories are part of the key.
+    #[inline]
+    pub(crate) fn has_sources(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Looks whether all files and directories still are what the key was made of. Blocks if there are any.
+    ///
+    /// # Errors
+    ///
+    /// `Storage` if one has changed or cannot be read.
+    pub(crate) fn check_sources(&self) -> crate::error::Result<()> {
+        self.sources.check()
     }
 
     /// The key with this hash and this [`identity`](Self::identity), if it is one.
@@ -103,7 +126,7 @@ impl Key {
         let mut inline = Inline::new();
         inline.bytes[0] = kind;
         let params = (!params.is_empty()).then(|| params.into());
-        inline.append(encoding).then_some(Self { hash, identity: inline, params })
+        inline.append(encoding).then_some(Self { hash, identity: inline, params, sources: Sources::none() })
     }
 
     /// XXH3-64 of the canonical encoding: quick to look up by, but different keys with one hash are easy to make.

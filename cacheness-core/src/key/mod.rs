@@ -43,6 +43,7 @@ mod scalars;
 mod scope;
 mod serialize;
 mod sink;
+mod sources;
 mod std_values;
 mod tag;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use identity::Key;
 pub use params::Params;
 pub use pending::PendingKey;
 pub(crate) use rules::KeyRules;
+pub use rules::VerifyPaths;
 use scalars::KeyList;
 pub(crate) use scope::Scope;
 pub use serialize::{SerdeKey, serialize_key};
@@ -71,11 +73,13 @@ use crate::error::Result;
 ///
 /// Two values of one type have the same key exactly when they are the same value, and values of different types never
 /// do; but a borrowed value has the key of the owned one, and it does not matter which collection holds the same
-/// elements. Floats are compared by their bits, with one zero and one NaN.
+/// elements. Floats are compared by their bits, with one NaN: `-0.0` is not `0.0`.
 ///
 /// A [`Path`](std::path::Path) is keyed by its *content*: by the bytes of a file, or the relative names and contents of
 /// everything in a directory, wherever that lies. A missing path, an empty file and an empty directory are three
 /// different keys. Links are followed for the path itself; inside a directory they count by the text of their target.
+/// Directories of caches and blob stores inside a directory are left out, as if they were not there: a call must not
+/// change its own key by what it stores. A file is read when it has changed, see [`VerifyPaths`].
 ///
 /// ```
 /// use cacheness_core::{CacheKey, KeyWriter, ToKey};

@@ -78,9 +78,9 @@ scalars! {
     write_i128(value: i128) = I128, value.to_le_bytes();
     /// Writes an `isize`, as 64 bits on every machine.
     write_isize(value: isize) = ISIZE, (value as i64).to_le_bytes();
-    /// Writes an `f32`. There is one zero and one NaN.
+    /// Writes an `f32`. There is one NaN; `-0.0` is not `0.0`.
     write_f32(value: f32) = F32, canonical_f32(value).to_le_bytes();
-    /// Writes an `f64`. There is one zero and one NaN.
+    /// Writes an `f64`. There is one NaN; `-0.0` is not `0.0`.
     write_f64(value: f64) = F64, canonical_f64(value).to_le_bytes();
 }
 
@@ -140,10 +140,9 @@ impl KeyWriter {
 }
 
 fn canonical_f32(value: f32) -> u32 {
-    // Adding a positive zero turns the negative one into it and leaves every other number as it is.
-    if value.is_nan() { 0x7fc0_0000 } else { (value + 0.0).to_bits() }
+    if value.is_nan() { 0x7fc0_0000 } else { value.to_bits() }
 }
 
 fn canonical_f64(value: f64) -> u64 {
-    if value.is_nan() { 0x7ff8_0000_0000_0000 } else { (value + 0.0).to_bits() }
+    if value.is_nan() { 0x7ff8_0000_0000_0000 } else { value.to_bits() }
 }

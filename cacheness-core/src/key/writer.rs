@@ -9,6 +9,7 @@ use super::identity::Noted;
 use super::rules::KeyRules;
 use super::scope::Scope;
 use super::sink::Sink;
+use super::sources::{Source, Sources};
 use super::{CacheKey, Key, PendingKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
@@ -41,9 +42,10 @@ pub struct KeyWriter {
     written: u64,
     depth: u16,
     deepest: u16,
-    /// Whether what lies at a path was read already, since the encoding was to be sorted.
-    has_read: bool,
+    /// Paths to be read at the end.
     paths: Vec<PathBuf>,
+    /// What was read already, since the encoding was to be sorted.
+    sources: Vec<Source>,
     params: Option<Noted>,
     error: Option<CacheError>,
 }
@@ -94,8 +96,8 @@ impl KeyWriter {
             written: 0,
             depth: 0,
             deepest: 0,
-            has_read: false,
             paths: Vec::new(),
+            sources: Vec::new(),
             params: None,
             error: None,
         }
@@ -218,20 +220,24 @@ impl KeyWriter {
     /// What tells the key apart, if no more needs to be done to know that: most keys are short and have no paths.
     #[inline]
     pub(crate) fn identity(&self) -> Option<&[u8]> {
-        if self.error.is_some() || !self.paths.is_empty() { None } else { self.sink.identity() }
+        if self.error.is_some() || !self.paths.is_empty() || !self.sources.is_empty() {
+            return None;
+        }
+        self.sink.identity()
     }
 
     /// Makes the key, reading what is left to read. In place, so that the buffer need not move.
     #[inline]
     pub(crate) fn key(&mut self) -> Result<Key> {
-        if !self.paths.is_empty() {
+        if !self.paths.is_empty() || !self.sources.is_empty() {
             self.append_contents();
         }
         if let Some(error) = self.error.take() {
             return Err(error);
         }
         let (hash, identity) = self.sink.finish();
-        Ok(Key::from_parts(hash, identity, self.params.take()))
+        let sources = Sources::of(std::mem::take(&mut self.sources), self.rules.verify);
+        Ok(Key::from_parts(hash, identity, self.params.take()).made_of(sources))
     }
 
     /// Keeps `error` if it is the first one.

@@ -300,6 +300,9 @@ impl<'c, T: 'static> Ready<'c, T> {
             Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
             Err(result) => return (result, Landing::NotStored),
         };
+        if !self.cache.is_current(&self.key, WRITING) {
+            return (S::rebuild(value), Landing::NotStored);
+        }
         match self.cache.retain(&self.key, &value, self.put_options(), self.means) {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),

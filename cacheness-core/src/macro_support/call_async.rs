@@ -3,7 +3,7 @@
 //! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
-use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, next};
+use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, WRITING, next};
 use super::memory::Memory;
 use super::mode::{self, Mode};
 use super::returns::{Failing, Plan, Strategy};
@@ -196,6 +196,9 @@ impl<T: 'static> Ready<'_, T> {
             Next::Store(value) => value,
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
+        if !self.cache.is_current_async(&self.key, WRITING).await {
+            return (S::rebuild(value), Landing::NotStored);
+        }
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
         let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), self.means)).await;
         match stored {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::blob_name::BlobName;
 use crate::config::Durability;
-use crate::digest;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::handshake::{FILE_NAME, MAX_LEN, body_of, format_of, text_of};
 use crate::vfs::Vfs;
 use crate::vfs::publish::publish;
 use crate::vfs::read::read_whole;
@@ -13,13 +13,10 @@ use crate::vfs::root::BLOBS;
 
 /// The format that this release writes. A directory of a newer one is refused; there is no older one.
 const FORMAT: u32 = 1;
-const FILE_NAME: &str = "cacheness.toml";
 /// Begins the line that tells the key.
 const SIGNER: &str = "signed_with = \"";
 /// In place of that line where it was lost: without it, the second opening would find a directory that was never signed.
 const SIGNER_LOST: &str = "signed_with = \"\"";
-/// A manifest is a few lines; more is not one.
-const MAX_LEN: u64 = 4096;
 
 /// Who a directory belongs to. One does not open that of the other: a cache removes entries when it is full or when they
 /// are old, a store never does.
@@ -125,23 +122,12 @@ fn new_body(kind: Kind) -> String {
 }
 
 fn write(vfs: &dyn Vfs, root: &Path, body: &str) -> Result<()> {
-    let text = format!("{body}checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()));
+    let text = text_of(body);
     publish(vfs, root, &root.join(FILE_NAME), &[text.as_bytes()], Durability::Immediate)
 }
 
 fn signer_of(line: &str) -> Option<&str> {
     line.strip_prefix(SIGNER)?.strip_suffix('"')
-}
-
-/// What a manifest says; `None` if it is damaged.
-fn body_of(text: &str) -> Option<&str> {
-    let (body, sum) = text.split_at_checked(text.find("checksum = \"")?)?;
-    let expected = format!("checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()));
-    (sum == expected).then_some(body)
-}
-
-fn format_of(body: &str) -> Option<u32> {
-    body.lines().find_map(|line| line.strip_prefix("format = "))?.parse().ok()
 }
 
 /// A manifest without a kind is that of a cache.
@@ -159,8 +145,7 @@ mod tests {
     use crate::vfs::root::prepare_root;
 
     fn with_format(format: u32) -> String {
-        let body = format!("format = {format}\n");
-        format!("{body}checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()))
+        text_of(&format!("format = {format}\n"))
     }
 
     #[test]

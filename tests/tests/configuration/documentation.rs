@@ -64,13 +64,14 @@ fn the_table_has_every_field_with_its_type_and_default() {
 }
 
 /// Variables that set a field, with a value that is not its default.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 8] = [
     ("CACHENESS_DIR", "{dir}"),
     ("CACHENESS_MAX_SIZE_MB", "77"),
     ("CACHENESS_BACKEND", "memory"),
     ("CACHENESS_COMPRESSION_CODEC", "gzip"),
     ("CACHENESS_COMPRESSION_LEVEL", "7"),
     ("CACHENESS_DEFAULT_TTL_SECONDS", "90s"),
+    ("CACHENESS_VERIFY_PATHS", "always"),
     ("CACHENESS_SIGNING_KEY_FILE", "/etc/weather/signing.key"),
 ];
 

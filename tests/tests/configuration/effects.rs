@@ -72,6 +72,7 @@ fn experiments() -> Vec<Experiment> {
         experiment("compression.numbers_level", json!(19), observe::numbers_as_stored)
             .given("compression.numbers_codec", json!("zstd")),
         experiment("serialization.hash_path_content", json!(false), observe::a_changed_file_in_a_key),
+        experiment("serialization.verify_paths", json!("always"), observe::reading_an_unchanged_file_again),
         experiment("serialization.max_collection_depth", json!(1), observe::a_nested_key),
         experiment("handlers.priority", json!(["messagepack"]), observe::what_writes),
         experiment("handlers.disabled", json!(["bincode"]), observe::what_writes),

@@ -222,6 +222,24 @@ pub(super) fn a_changed_file_in_a_key(dir: &Path, config: &CacheConfig) -> Strin
     format!("found: {}", cache.exists(file.as_path()).unwrap())
 }
 
+pub(super) fn reading_an_unchanged_file_again(dir: &Path, config: &CacheConfig) -> String {
+    // What this thread has read, as the kernel counts it.
+    let read = || {
+        let counters = fs::read_to_string("/proc/thread-self/io").ok()?;
+        counters.lines().find_map(|line| line.strip_prefix("rchar: "))?.parse::<u64>().ok()
+    };
+    if read().is_none() {
+        return UNKNOWN.to_owned();
+    }
+    let (cache, file) = (open(config), dir.join("argument"));
+    fs::write(&file, vec![7; 1 << 20]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(120));
+    cache.exists(file.as_path()).unwrap();
+    let before = read().unwrap();
+    cache.exists(file.as_path()).unwrap();
+    format!("read again: {}", read().unwrap() - before > 1 << 20)
+}
+
 pub(super) fn a_nested_key(_: &Path, config: &CacheConfig) -> String {
     outcome(open(config).put(&1, vec![vec!["a"]]))
 }

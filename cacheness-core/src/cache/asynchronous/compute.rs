@@ -1,6 +1,7 @@
 //! A value from the cache, or made once by a future.
 
 use super::AsyncCache;
+use crate::cache::compute::STORING;
 use crate::cache::{Cache, Look, Means, PutOptions};
 use crate::error::{CacheError, Result};
 use crate::flight::{Boarding, Landing};
@@ -98,6 +99,9 @@ async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
         Ok(value) => value,
         Err(error) => return (Err(error), Landing::NotStored),
     };
+    if !cache.is_current_async(key, STORING).await {
+        return (Ok(value), Landing::NotStored);
+    }
     let (value, stored) = cache.retain_async(key, value, options, Means::kept()).await;
     (Ok(value), cache.landing_of(stored))
 }

@@ -172,12 +172,16 @@ fn a_map_is_not_its_entries_exchanged() {
 }
 
 #[test]
-fn floats_have_one_zero_and_one_nan() {
+fn floats_count_by_their_bits_with_one_nan() {
     let odd_nan = f64::from_bits(0xfff8_0000_0000_0001);
-    assert_eq!(key(0.0), key(-0.0));
+    assert_ne!(key(0.0), key(-0.0));
+    assert_ne!(key((1, [0.0, 1.0])), key((1, [-0.0, 1.0])));
+    assert_ne!(key(SerdeKey(Some(0.0_f32))), key(SerdeKey(Some(-0.0_f32))));
+    assert_ne!(key(vec![0.0_f32]), key(vec![-0.0_f32]));
+    assert_ne!(params! { x: 0.0 }.to_key().unwrap(), params! { x: -0.0 }.to_key().unwrap());
     assert_eq!(key(f64::NAN), key(odd_nan));
-    assert_eq!(key(vec![0.0, f64::NAN]), key(vec![-0.0, odd_nan]));
-    assert_eq!(key(0.0_f32), key(-0.0_f32));
+    assert_eq!(key(vec![0.0, f64::NAN]), key(vec![0.0, odd_nan]));
+    assert_ne!(key(0.0_f32), key(-0.0_f32));
     assert_eq!(key(f32::NAN), key(-f32::NAN));
     assert_all_distinct!(
         0.0,

@@ -41,9 +41,8 @@ fn written(key: &Key) -> String {
 macro_rules! assert_golden {
     ($($value:expr => $written:literal,)+) => {
         let rows = [$((stringify!($value), written(&key(&$value)), $written)),+];
-        for (value, written, golden) in rows {
-            assert_eq!(written, golden, "{value}");
-        }
+        let wrong: Vec<_> = rows.iter().filter(|(_, written, golden)| written != golden).collect();
+        assert!(wrong.is_empty(), "not as ever: {wrong:#?}");
     };
 }
 
@@ -72,10 +71,10 @@ fn values_are_encoded_as_ever() {
         -7_i128 => "9d87d70946777e8f 001cf9ffffffffffffffffffffffffffffff",
         -7_isize => "983f82b3a72da8fa 001df9ffffffffffffff",
         1.5_f32 => "89552ce366f4a40f 00200000c03f",
-        -0.0_f32 => "82aebf5f4b5f3d38 002000000000",
+        -0.0_f32 => "df16ea69ba47c51c 002000000080",
         f32::NAN => "7017b5ffaf668524 00200000c07f",
         1.5_f64 => "30bcd378ca61ed44 0021000000000000f83f",
-        -0.0_f64 => "06ac7a70f37ec087 00210000000000000000",
+        -0.0_f64 => "5ec7235af1a5707f 00210000000000000080",
         f64::NAN => "6d22a0878a48863f 0021000000000000f87f",
         "" => "8439ccbd1c202210 003000",
         "text" => "378761946fc51988 00300474657874",
@@ -101,7 +100,7 @@ fn values_are_encoded_as_ever() {
         vec![1_u8, 2, 3] => "82a9e2d8678fb67e 00511003010203",
         vec![true, false] => "013995a7c535074e 005102020100",
         vec!['a'] => "0eb07dca1cedab4e 0051030161000000",
-        vec![1.5_f32, -0.0] => "3bd4ea0031e7a613 005120020000c03f00000000",
+        vec![1.5_f32, -0.0] => "42ef651cef504765 005120020000c03f00000080",
         vec![1_i64, -1] => "0dbdd727443d853a 00511b020100000000000000ffffffffffffffff",
         vec![1_usize] => "99fb2a36889172c3 005115010100000000000000",
         vec!["a", ""] => "1ce00293cbdee9a6 0050023001613000",

@@ -159,9 +159,11 @@ proptest! {
     }
 
     #[test]
-    fn floats_share_a_key_when_they_are_the_same_number(a in any::<u64>(), b in any::<u64>()) {
-        let (a, b) = (f64::from_bits(a), f64::from_bits(b));
+    fn floats_share_a_key_when_they_have_the_same_bits(a in any::<u64>(), other in any::<u64>(), flips_sign: bool) {
+        let other = if flips_sign { a ^ (1 << 63) } else { other };
+        let (a, b) = (f64::from_bits(a), f64::from_bits(other));
         prop_assert_eq!(key(a), key(a));
-        prop_assert_eq!(a == b || (a.is_nan() && b.is_nan()), key(a) == key(b));
+        let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        prop_assert_eq!(same, key(a) == key(b));
     }
 }

@@ -5,8 +5,10 @@ mod distinct;
 mod golden;
 mod injective;
 mod limits;
+mod nested_caches;
 mod paths;
 mod process;
+mod remembered;
 mod rules;
 mod serde;
 

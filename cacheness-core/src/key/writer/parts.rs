@@ -2,7 +2,7 @@
 
 use super::{Frame, KeyFields, KeyWriter};
 use crate::error::{CacheError, ErrorKind};
-use crate::key::rules::KeyRules;
+use crate::key::rules::{KeyRules, VerifyPaths};
 use crate::key::tag;
 
 /// Parts of values, for the implementations in this room.
@@ -41,11 +41,14 @@ impl KeyWriter {
         self.rules.max_bytes = self.rules.max_bytes.min(rules.max_bytes);
         self.rules.max_depth = self.rules.max_depth.min(rules.max_depth);
         self.rules.path_content &= rules.path_content;
+        if rules.verify == VerifyPaths::Always {
+            self.rules.verify = VerifyPaths::Always;
+        }
         if self.length > self.rules.max_bytes {
             self.refuse(self.length);
         }
         self.check_depth(self.deepest);
-        self.check_paths_read(self.has_read);
+        self.check_paths_read();
     }
 
     /// A number in as few bytes as it takes: seven bits each, the lowest first, the top bit set on all but the last.

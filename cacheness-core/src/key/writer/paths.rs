@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 
 use super::KeyWriter;
 use crate::error::{CacheError, ErrorKind};
+use crate::key::VerifyPaths;
 use crate::key::content::Content;
 use crate::key::identity::Noted;
 use crate::key::sink::Sink;
+use crate::key::sources::Source;
 use crate::key::tag;
 
 /// What a part of a key leaves for the whole of it.
 #[derive(Clone, Default)]
 pub(in crate::key) struct Notes {
     paths: Vec<PathBuf>,
+    sources: Vec<Source>,
     deepest: u16,
-    has_read: bool,
 }
 
 /// Paths and parameters.
@@ -22,7 +24,6 @@ impl KeyWriter {
     pub(in crate::key) fn write_path(&mut self, path: &Path) {
         if let Sink::Kept(_) = self.sink {
             self.value(&[tag::PATH_HERE]);
-            self.has_read |= self.rules.path_content;
             return self.append_content(path);
         }
         self.value(&[tag::PATH]);
@@ -38,19 +39,20 @@ impl KeyWriter {
             self.append(&[Content::NAMED]);
             return self.blob(path.as_os_str().as_encoded_bytes());
         }
-        match Content::of(path) {
+        match Content::of(path, self.rules.verify) {
             Err(error) => self.fail(error),
             Ok(content) => {
                 self.append(&[content.kind()]);
                 self.append(content.digest());
+                self.sources.push(Source { path: path.to_owned(), content });
             }
         }
     }
 
     /// What a path's content has become part of cannot be keyed by the path's text any more.
     #[inline]
-    pub(super) fn check_paths_read(&mut self, has_read: bool) {
-        if has_read && !self.rules.path_content {
+    pub(super) fn check_paths_read(&mut self) {
+        if !self.sources.is_empty() && !self.rules.path_content {
             self.read_too_early();
         }
     }
@@ -69,24 +71,38 @@ impl KeyWriter {
 
     /// What must be known of a part that was encoded by a writer of its own.
     pub(in crate::key) fn take_notes(&mut self) -> Notes {
-        Notes { paths: std::mem::take(&mut self.paths), deepest: self.deepest, has_read: self.has_read }
+        let (paths, sources) = (std::mem::take(&mut self.paths), std::mem::take(&mut self.sources));
+        Notes { paths, sources, deepest: self.deepest }
     }
 
     /// Takes up a part that was encoded by a writer of its own.
     pub(in crate::key) fn note(&mut self, part: &Notes) {
         self.paths.extend(part.paths.iter().cloned());
         self.deepest = self.deepest.max(part.deepest);
-        self.has_read |= part.has_read;
+        self.sources.extend(part.sources.iter().cloned());
         self.check_depth(part.deepest);
-        self.check_paths_read(part.has_read);
+        self.check_paths_read();
     }
 
     pub(in crate::key) fn needs_io(&self) -> bool {
-        self.rules.path_content && !self.paths.is_empty() && !self.failed()
+        self.rules.path_content && !self.failed() && (!self.paths.is_empty() || self.must_read_again())
+    }
+
+    /// Whether something was read before it was known that nothing remembered is to be trusted.
+    fn must_read_again(&self) -> bool {
+        self.rules.verify == VerifyPaths::Always && !self.sources.is_empty()
     }
 
     #[cold]
     pub(super) fn append_contents(&mut self) {
+        if self.must_read_again()
+            && let Err(error) = self.sources.iter().try_for_each(|source| source.check(VerifyPaths::Always))
+        {
+            self.fail(error);
+        }
+        if self.paths.is_empty() {
+            return;
+        }
         self.append(&[tag::CONTENTS]);
         std::mem::take(&mut self.paths).iter().for_each(|path| self.append_content(path));
     }

@@ -103,7 +103,7 @@ fn a_future_whose_directory_changed_meanwhile_is_not_stored() {
 fn a_strict_call_whose_file_changed_meanwhile_is_no_error() {
     in_memory_by_default();
 
-    #[cached(result, ignore_errors = false)]
+    #[cached(ignore_errors = false)]
     fn read(path: &Path) -> Result<String, Box<dyn std::error::Error>> {
         fs::write(path, "new")?;
         Ok(fs::read_to_string(path)?)

@@ -20,6 +20,9 @@ use crate::{CacheError, ErrorKind, Result};
 pub struct BlobName(Box<str>);
 
 impl BlobName {
+    /// Bytes of a name as text.
+    pub(crate) const LEN: usize = UNIQUE_LEN;
+
     /// A name that no other blob has, of this process or another.
     pub fn unique() -> Self {
         Self(unique_name().into())

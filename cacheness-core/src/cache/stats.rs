@@ -23,6 +23,9 @@ pub struct Stats {
     pub evictions: u64,
     /// Errors, also those that were kept from the caller.
     pub errors: u64,
+    /// Entries that were lost because the index was damaged: those that could not be read, and those that could not be
+    /// proven to be current.
+    pub lost: u64,
     /// When the oldest entry was stored or last touched; `None` if there is no entry.
     pub oldest: Option<Timestamp>,
     /// When the newest entry was stored or last touched; `None` if there is no entry.
@@ -100,6 +103,7 @@ impl Counters {
             puts: read(&self.puts),
             evictions: read(&self.evictions),
             errors: read(&self.errors),
+            lost: totals.lost,
             oldest: created.map(|(oldest, _)| oldest),
             newest: created.map(|(_, newest)| newest),
             backend,

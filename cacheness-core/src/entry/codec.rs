@@ -33,6 +33,10 @@ const VERSION: u8 = 1;
 const NEVER: i64 = i64::MAX;
 const NO_TTL: u64 = u64::MAX;
 const CORE_LEN: usize = 1 + 3 * 8 + 2 * 8 + 2 + 3 * 8 + 2 + 4;
+const CODEC_AT: usize = 1 + 3 * 8 + 2 * 8 + 1;
+const KEY_LEN_AT: usize = CORE_LEN - 2 - 4;
+/// Longer than any key is.
+const LONGEST_KEY: usize = 1 << 10;
 /// Details are bounded by `Limits::max_header_bytes` when they are written; this bounds what a reader takes.
 const MAX_DETAILS: usize = 16 << 20;
 
@@ -111,6 +115,14 @@ pub(crate) fn decode_core(bytes: &[u8]) -> Result<(Core, &[u8])> {
     reader.take(key_len)?;
     reader.take(details_len)?;
     Ok((core, reader.0))
+}
+
+/// Whether an entry may begin here: what is cheap to see of one, for a search through bytes that may be anything.
+pub(crate) fn may_begin(bytes: &[u8]) -> bool {
+    let Some(core) = bytes.first_chunk::<CORE_LEN>() else { return false };
+    let (version, codec) = (core[0], core[CODEC_AT]);
+    let key_len = usize::from(u16::from_le_bytes([core[KEY_LEN_AT], core[KEY_LEN_AT + 1]]));
+    version == VERSION && (1..=LONGEST_KEY).contains(&key_len) && StoredCodec::try_from(codec).is_ok()
 }
 
 /// Reads the key alone.

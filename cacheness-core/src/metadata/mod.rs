@@ -87,6 +87,9 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// older ones have come back.
     fn replacements(&self) -> u64;
 
+    /// Says that there may be blobs which no record names: the next opening looks for them.
+    fn doubt_blobs(&self);
+
     /// Brings everything that was put to the disk.
     fn flush(&self) -> Result<()>;
 
@@ -99,6 +102,8 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
 pub(crate) struct Totals {
     pub entries: u64,
     pub bytes: u64,
+    /// Entries that damage of the index has cost since it was opened.
+    pub lost: u64,
 }
 
 /// A set of entries that can be listed and cleared on its own: those of a function, of a prefix, of a tag, with custom

@@ -104,6 +104,24 @@ impl Record {
         Ok(record)
     }
 
+    /// The record that these bytes begin with, whatever comes behind, if it is whole: it tells its own length, its key and
+    /// its checksum.
+    pub(crate) fn found_in(bytes: &[u8], signing: &Signing) -> Option<(IndexKey, Self)> {
+        let start = if bytes.first() == Some(&SIGNED) { 1 + SIGNATURE_LEN } else { 0 };
+        let body = bytes.get(start..).filter(|body| entry::may_begin(body))?;
+        let (core, rest) = entry::decode_core(body).ok()?;
+        let payload = match *rest.first()? {
+            INLINE => usize::try_from(core.stored_size).ok()?,
+            IN_BLOB => BlobName::LEN,
+            _ => return None,
+        };
+        let len = (bytes.len() - rest.len()).checked_add(1 + CHECKSUM_LEN)?.checked_add(payload)?;
+        let bytes = bytes.get(..len)?;
+        let key = entry::decode_key(body).ok()?;
+        let record = Self::from_stored(&key, bytes.to_vec(), signing).ok()?;
+        Some((key, record))
+    }
+
     /// Whether it tells where in the orders it stands, and a size that may be counted.
     fn has_a_place(&self) -> bool {
         self.core_and_payload().is_ok_and(|(core, _)| core.stored_size <= LARGEST_CLAIM)
@@ -136,6 +154,12 @@ impl Record {
     /// The checksum that ends the record: it differs when the key, the entry or the value does.
     pub(crate) fn checksum(&self) -> u64 {
         self.sealed().map_or(0, |(_, sum)| sum)
+    }
+
+    /// A short form of the checksum, by which a version of an entry is told from others of the same creation.
+    pub(crate) fn mark(&self) -> u32 {
+        let sum = self.checksum();
+        (sum ^ (sum >> 32)) as u32
     }
 
     /// What the checksum covers, and the checksum.
@@ -270,6 +294,26 @@ pub(super) mod tests {
         let entry = entry_of("k", 10, None);
         let record = Record::new(&entry, &Payload::Blob(name.clone()), 1000, Signing::off()).unwrap();
         assert_eq!(record.blob(), Some(name));
+    }
+
+    #[test]
+    fn a_record_is_found_among_other_bytes_unless_a_bit_of_it_is_flipped() {
+        let blob = Record::new(&entry_of("b", 10, None), &Payload::Blob(BlobName::unique()), 1000, Signing::off());
+        let keyed = signing(1);
+        let signed = Record::new(&entry_of("s", 10, None), &Payload::Inline(b"value"), 1000, &keyed).unwrap();
+        for (record, signing) in
+            [(record_of("k", 10, Some(20)).1, Signing::off()), (blob.unwrap(), Signing::off()), (signed, &keyed)]
+        {
+            let key = record.entry().unwrap().key;
+            let mut bytes = record.as_bytes().to_vec();
+            bytes.extend_from_slice(b"and what comes behind");
+            assert_eq!(Record::found_in(&bytes, signing), Some((key, record.clone())));
+            for bit in 0..record.as_bytes().len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Record::found_in(&flipped, signing), None, "bit {bit}");
+            }
+        }
     }
 
     #[test]

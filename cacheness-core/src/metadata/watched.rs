@@ -18,6 +18,8 @@ pub(crate) enum Call<'a> {
     LastAccess,
     /// This record goes in.
     Write(&'a Record),
+    /// A record went in: an error now is one of which nobody knows what it means.
+    Written,
     Removal,
     Flush,
 }
@@ -40,6 +42,10 @@ impl Watched {
         self.index.remove(key)?;
         self.replacements.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn told_after<R>(&self, done: Result<R>) -> Result<R> {
+        done.and_then(|done| self.tell(Call::Written).map(|_| done))
     }
 
     fn tell(&self, call: Call<'_>) -> Result<&MemoryIndex> {
@@ -71,11 +77,13 @@ impl MetadataBackend for Watched {
     }
 
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
-        self.tell(Call::Write(record))?.put(key, record)
+        let done = self.tell(Call::Write(record))?.put(key, record);
+        self.told_after(done)
     }
 
     fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
-        self.tell(Call::Write(record))?.put_new(key, record)
+        let done = self.tell(Call::Write(record))?.put_new(key, record);
+        self.told_after(done)
     }
 
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
@@ -87,7 +95,8 @@ impl MetadataBackend for Watched {
     }
 
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
-        self.tell(Call::Write(record))?.replace_expected(key, expected, record)
+        let done = self.tell(Call::Write(record))?.replace_expected(key, expected, record);
+        self.told_after(done)
     }
 
     fn accessed(&self, key: &IndexKey, at: Timestamp) {
@@ -132,6 +141,10 @@ impl MetadataBackend for Watched {
 
     fn replacements(&self) -> u64 {
         self.replacements.load(Ordering::SeqCst)
+    }
+
+    fn doubt_blobs(&self) {
+        self.index.doubt_blobs();
     }
 
     fn flush(&self) -> Result<()> {

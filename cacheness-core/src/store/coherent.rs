@@ -150,6 +150,10 @@ impl MetadataBackend for Coherent {
         self.index.replacements()
     }
 
+    fn doubt_blobs(&self) {
+        self.index.doubt_blobs();
+    }
+
     fn flush(&self) -> Result<()> {
         self.settle();
         self.ask(|index| index.flush())

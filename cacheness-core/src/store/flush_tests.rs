@@ -83,3 +83,41 @@ fn blobs_are_on_the_disk_before_the_index_is_flushed_and_a_replaced_one_goes_aft
         assert_eq!(names(&files(&vfs)).len(), 2, "way {n}");
     }
 }
+
+/// A store whose index fails once: before a record is in, or when it is in already.
+fn with_one_failing_commit(vfs: &SimVfs, written: bool) -> (Store, Arc<std::sync::atomic::AtomicBool>) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let armed = Arc::new(AtomicBool::new(false));
+    let strikes = Arc::clone(&armed);
+    let index = Watched::new(move |call| {
+        let here = if written { call == Call::Written } else { matches!(call, Call::Write(_)) };
+        match here && strikes.swap(false, Ordering::SeqCst) {
+            true => Err(CacheError::new(ErrorKind::Metadata, "nobody knows")),
+            false => Ok(()),
+        }
+    });
+    let config = CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate);
+    (Store::of_parts(Arc::new(index), Arc::new(files(vfs)), &config), armed)
+}
+
+#[test]
+fn a_commit_of_which_nobody_knows_whether_it_succeeded_keeps_its_blob_until_that_is_known() {
+    use std::sync::atomic::Ordering;
+    for written in [true, false] {
+        let vfs = SimVfs::new();
+        let (store, armed) = with_one_failing_commit(&vfs, written);
+        put(&store, "k", 3000);
+        armed.store(true, Ordering::SeqCst);
+        assert!(store.put(sample::entry("k"), vec![7; 4000], u64::MAX).is_err());
+        let key = sample::entry("k").key;
+        let mut found = store.find(&key).unwrap().unwrap();
+        let value = store.load(&key, &mut found, |_| None).unwrap();
+        assert!(value.is_some(), "whichever record counts, its blob is there; written: {written}");
+        assert_eq!(found.core.raw_size, if written { 4000 } else { 3000 });
+        put(&store, "other", 3000);
+        put(&store, "other", 3000);
+        let left = names(&files(&vfs)).len();
+        assert_eq!(left, 2 + usize::from(written), "the blob that no record names is gone");
+        assert!(store.load(&key, &mut found, |_| None).unwrap().is_some());
+    }
+}

@@ -82,7 +82,7 @@ impl Shared {
             self.dirty.store(false, Ordering::SeqCst);
             // Blobs first: a record that is on the disk then names one that is there too.
             // The index also when a blob cannot be synced: one that a power cut takes is then a miss.
-            let flushed = retired.after(blobs, || {
+            let flushed = retired.after(index, blobs, || {
                 let synced = blobs.sync();
                 synced.and(index.flush())
             });

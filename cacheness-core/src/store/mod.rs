@@ -231,7 +231,7 @@ impl Store {
             self.write_blob(entry, stored, commit, signing)
         }?;
         if let Outcome::Done(replaced) = &outcome {
-            self.after_change()?;
+            self.after_change().inspect_err(|_| self.doubt_blob_of(&entry.key, replaced.as_ref()))?;
             self.retire(&entry.key, replaced.as_ref());
         }
         Ok(outcome)
@@ -257,24 +257,30 @@ impl Store {
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
         let envelope = format::seal_summed(&header, stored, entry.core.checksum, Rules { signing, ..self.rules() })?;
         let name = BlobName::unique();
+        let record = self.record(entry, &Payload::Blob(name.clone()), signing)?;
         self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
-        let outcome = self.commit(entry, &Payload::Blob(name.clone()), commit, signing);
-        if !matches!(outcome, Ok(Outcome::Done(_))) {
-            self.discard(&name);
+        let outcome = self.commit_record(&entry.key, &record, commit);
+        match &outcome {
+            Ok(Outcome::Done(_)) => {}
+            Ok(Outcome::Overtaken) => self.discard(&name),
+            Err(_) => self.doubt_blob_of(&entry.key, Some(&record)),
         }
         outcome
     }
 
     fn commit(&self, entry: &Entry, payload: &Payload<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
-        let record = self.record(entry, payload, signing)?;
+        self.commit_record(&entry.key, &self.record(entry, payload, signing)?, commit)
+    }
+
+    fn commit_record(&self, key: &IndexKey, record: &Record, commit: Commit<'_>) -> Result<Outcome> {
         match commit {
-            Commit::Put => self.index.put(&entry.key, &record).map(Outcome::Done),
+            Commit::Put => self.index.put(key, record).map(Outcome::Done),
             Commit::New => {
-                let put = self.index.put_new(&entry.key, &record)?;
+                let put = self.index.put_new(key, record)?;
                 Ok(if put { Outcome::Done(None) } else { Outcome::Overtaken })
             }
             Commit::Over(expected) => {
-                let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
+                let replaced = self.index.replace_expected(key, expected, record)?;
                 Ok(if replaced { Outcome::Done(Some(expected.clone())) } else { Outcome::Overtaken })
             }
         }
@@ -292,7 +298,9 @@ impl Store {
     /// What follows a change of the index: the disk if that was promised.
     fn after_change(&self) -> Result<()> {
         match self.settings.durability {
-            Durability::Immediate => self.index.flush()?,
+            // The index alone: what was written is synced already.
+            Durability::Immediate if !self.retired.has_doubts() => self.index.flush()?,
+            Durability::Immediate => self.flush()?,
             Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
         }
         Ok(())
@@ -313,6 +321,14 @@ impl Store {
         let name = record.blob()?;
         let owned = record.is_believed() || Opened::owner(&*self.blobs, &name, self.limits()).as_ref() == Some(key);
         owned.then_some(name)
+    }
+
+    /// After an error of the index, a record may be in it or not: its blob stays until that is known.
+    fn doubt_blob_of(&self, key: &IndexKey, record: Option<&Record>) {
+        if let Some(name) = record.and_then(|record| self.own_blob(key, record)) {
+            self.retired.doubt(key, name);
+            self.flusher.iter().for_each(Flusher::wake);
+        }
     }
 
     /// Removes a blob that no record names. If it can't be removed now, that is tried again with later ones.
@@ -340,14 +356,14 @@ impl Store {
     }
 
     fn after_removal(&self, key: &IndexKey, removed: Option<&Record>) -> Result<()> {
-        self.after_change()?;
+        self.after_change().inspect_err(|_| self.doubt_blob_of(key, removed))?;
         removed.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.discard(name));
         Ok(())
     }
 
     /// Brings everything to the disk.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.retired.after(&*self.blobs, || {
+        self.retired.after(&*self.index, &*self.blobs, || {
             self.blobs.sync()?;
             self.index.flush()
         })
@@ -356,7 +372,10 @@ impl Store {
     /// Brings everything to the disk and lets go of the directory. Later calls fail with [`Closed`](ErrorKind::Closed).
     pub(crate) fn close(&self) -> Result<()> {
         self.flusher.iter().for_each(Flusher::stop);
-        let closed = self.retired.after(&*self.blobs, || {
+        if self.retired.has_doubts() && (self.flush().is_err() || self.retired.has_doubts()) {
+            self.index.doubt_blobs();
+        }
+        let closed = self.retired.after(&*self.index, &*self.blobs, || {
             let synced = self.blobs.sync();
             synced.and(self.index.close())
         });

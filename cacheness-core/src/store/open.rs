@@ -83,7 +83,12 @@ fn open_index(
     };
     let (index, health) = SledIndex::open(options)?;
     // What is not believed may have been lost with the index: with its key at hand it will be taken up.
-    if recover::reconcile(&index, blobs, health, rules)? == Reconciled::Whole {
+    let proof = index.take_proof();
+    let reconciled = recover::reconcile(&index, blobs, health, proof.as_ref(), rules)?;
+    if health == Health::Damaged {
+        index.count_losses();
+    }
+    if reconciled == Reconciled::Whole {
         // A kill must not leave blobs that were taken up without a record and without the note that there are such.
         if matches!(health, Health::New | Health::Damaged) {
             index.flush()?;
@@ -103,7 +108,7 @@ fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Res
         return Err(CacheError::new(ErrorKind::Config, message));
     }
     let index = MemoryIndex::default();
-    if recover::reconcile(&index, blobs, Health::New, rules)? == Reconciled::WithoutDistrusted {
+    if recover::reconcile(&index, blobs, Health::New, None, rules)? == Reconciled::WithoutDistrusted {
         recover::note_distrusted(&index, blobs, rules)?;
     }
     Ok(Arc::new(index))

@@ -10,7 +10,7 @@ use crate::blob_name::BlobName;
 use crate::entry::{self, Details, Entry, IndexKey};
 use crate::error::{CacheError, Result};
 use crate::format::{self, HeaderRead, Rules};
-use crate::metadata::sled::Health;
+use crate::metadata::sled::{Health, Proof};
 use crate::metadata::{MetadataBackend, Payload, Record};
 use crate::secret::{Distrust, KeyId, Signing};
 
@@ -19,11 +19,13 @@ const PAGE: usize = 1024;
 const FIRST_READ: u64 = 4096;
 
 /// Makes sure that every blob has a record, or is gone: a blob without one is removed if the index knows all that was
-/// committed, and taken up again from its header if the index lost something.
+/// committed, and taken up again from its header if the index lost something and the blob is current, by the proof or,
+/// without one, because the blobs of replaced and removed entries are gone.
 pub(super) fn reconcile(
     index: &dyn MetadataBackend,
     blobs: &dyn BlobBackend,
     health: Health,
+    proof: Option<&Proof>,
     rules: Rules<'_>,
 ) -> Result<Reconciled> {
     if health == Health::Clean {
@@ -35,6 +37,9 @@ pub(super) fn reconcile(
         unknown.insert(name);
         Ok(())
     })?;
+    if health == Health::Damaged && proof.is_none() {
+        drop_without_blob(index, &unknown)?;
+    }
     // A look at all records is dear, and many caches have no blobs.
     if !unknown.is_empty() {
         forget_referenced(index, &mut unknown)?;
@@ -42,7 +47,7 @@ pub(super) fn reconcile(
     for name in unknown {
         let use_of = match health {
             Health::Unclean => left_over(blobs, &name, rules),
-            _ => take_up(index, blobs, &name, rules)?,
+            _ => take_up(index, blobs, &name, proof, rules)?,
         };
         if matches!(use_of, UseOf::Distrusted) {
             reconciled = Reconciled::WithoutDistrusted;
@@ -104,8 +109,41 @@ fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>)
     }
 }
 
-/// Makes the record of a blob from its header, unless the blob is damaged or its key has a newer value.
-fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<UseOf> {
+/// Removes the records of blobs that are not there: entries that were replaced or removed.
+fn drop_without_blob(index: &dyn MetadataBackend, there: &HashSet<BlobName>) -> Result<()> {
+    let mut after: Option<IndexKey> = None;
+    loop {
+        let page = index.scan(after.as_ref(), PAGE)?;
+        for (key, record) in &page {
+            if record.blob().is_some_and(|name| !there.contains(&name)) {
+                index.remove_expected(key, record)?;
+            }
+        }
+        match page.into_iter().next_back() {
+            Some((last, _)) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Whether the entry of a header is the current one of its key. A blob that several entries share outlives the one that
+/// its header names.
+fn is_current(entry: &Entry, proof: Option<&Proof>) -> bool {
+    match (proof, &entry.details.content) {
+        (Some(proof), _) => proof.knows(entry),
+        (None, Some(content)) => entry.details.name.as_ref() == Some(&key::of_content(content)),
+        (None, None) => true,
+    }
+}
+
+/// Makes the record of a blob from its header, unless the blob is damaged, or not the current one of its key.
+fn take_up(
+    index: &dyn MetadataBackend,
+    blobs: &dyn BlobBackend,
+    name: &BlobName,
+    proof: Option<&Proof>,
+    rules: Rules<'_>,
+) -> Result<UseOf> {
     let (entry, signer) = match entry_of(blobs, name, rules) {
         Err(error) if Distrust::is_behind(&error) => {
             return Ok(if rules.signing.keeps_distrusted() { UseOf::Distrusted } else { UseOf::Damaged });
@@ -115,6 +153,10 @@ fn take_up(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, name: &BlobName
         Err(error) if is_of_the_medium(&error) => return Ok(UseOf::Damaged),
         Err(error) => return Err(error),
     };
+    if !is_current(&entry, proof) {
+        // What others share may be the value of one that is lost.
+        return Ok(if entry.details.content.is_some() { UseOf::Damaged } else { UseOf::None });
+    }
     let newer = match index.get(&entry.key)? {
         Some(record) => record.is_believed() && record.core()?.created_at >= entry.core.created_at,
         None => false,

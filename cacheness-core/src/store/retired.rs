@@ -1,30 +1,67 @@
-//! Blobs of values that were replaced: they stay until the record of the new value is on the disk, so that a process that
-//! is killed before has lost the new value alone.
+//! Blobs whose end is near: those of values that were replaced, and those whose commit has an unknown outcome.
+//!
+//! A replaced value stays until the record of the new one is on the disk, so that a process that is killed before has
+//! lost the new value alone. A blob of which nobody knows whether a record names it stays until the index can tell.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::blob::BlobBackend;
 use crate::blob_name::BlobName;
+use crate::entry::IndexKey;
+use crate::error::Result;
+use crate::metadata::MetadataBackend;
 
 #[derive(Debug, Default)]
-pub(super) struct Retired(Mutex<Vec<BlobName>>);
+pub(super) struct Retired {
+    replaced: Mutex<Vec<BlobName>>,
+    doubtful: Mutex<Vec<(IndexKey, BlobName)>>,
+}
 
 impl Retired {
     pub(super) fn add(&self, name: BlobName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+        lock(&self.replaced).push(name);
+    }
+
+    /// Notes a blob that the record of this key may name or not: the index failed when it was to say.
+    pub(super) fn doubt(&self, key: &IndexKey, name: BlobName) {
+        lock(&self.doubtful).push((key.clone(), name));
+    }
+
+    pub(super) fn has_doubts(&self) -> bool {
+        !lock(&self.doubtful).is_empty()
     }
 
     /// Runs `flush`, and then removes what was retired before. Also after an error: on a disk that is full, these may be
-    /// what takes the room.
-    pub(super) fn after<R>(&self, blobs: &dyn BlobBackend, flush: impl FnOnce() -> R) -> R {
-        let names = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// what takes the room. What was doubtful before a flush that succeeded is looked up.
+    pub(super) fn after(
+        &self,
+        index: &dyn MetadataBackend,
+        blobs: &dyn BlobBackend,
+        flush: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let names = std::mem::take(&mut *lock(&self.replaced));
+        let doubtful = std::mem::take(&mut *lock(&self.doubtful));
         let flushed = flush();
-        for name in names {
-            if let Err(error) = blobs.remove(&name) {
-                log::debug!("cannot remove blob {name} now: {error}");
-                self.add(name);
+        names.iter().for_each(|name| self.remove(blobs, name));
+        for (key, name) in doubtful {
+            // As long as nothing succeeds, the record may still turn up in a database that is opened anew.
+            match flushed.as_ref().ok().map(|()| index.get(&key)) {
+                Some(Ok(record)) if record.as_ref().and_then(|record| record.blob()).as_ref() == Some(&name) => {}
+                Some(Ok(_)) => self.remove(blobs, &name),
+                Some(Err(_)) | None => self.doubt(&key, name),
             }
         }
         flushed
     }
+
+    fn remove(&self, blobs: &dyn BlobBackend, name: &BlobName) {
+        if let Err(error) = blobs.remove(name) {
+            log::debug!("cannot remove blob {name} now: {error}");
+            self.add(name.clone());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

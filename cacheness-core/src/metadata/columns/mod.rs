@@ -245,6 +245,10 @@ impl MetadataBackend for WithColumns {
         self.index.replacements()
     }
 
+    fn doubt_blobs(&self) {
+        self.index.doubt_blobs();
+    }
+
     fn flush(&self) -> Result<()> {
         self.index.flush()
     }

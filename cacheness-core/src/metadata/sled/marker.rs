@@ -1,4 +1,4 @@
-//! The mark of a clean close: what every file of the index looked like, and what must be true of the records.
+//! The mark of a clean close: what every file of the index looked like, and how many records there were.
 //!
 //! It is written last at a close and removed first at an open. If it is there, the index was closed in order; if a file
 //! differs from what it says, the file was damaged since.
@@ -6,10 +6,9 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `CNSSMARK` |
-//! | 1 | version of this layout: 2 |
+//! | 1 | version of this layout: 3 |
 //! | 8, 8 | number of entries, bytes of their values |
 //! | 8 | checksum of the file of their [orders](super::saved) |
-//! | 4 | number of buckets, then 8 bytes each: sums of the records' checksums |
 //! | 4 | number of files, then for each 2 bytes length of its name, the name, 8 bytes length, 8 bytes checksum |
 //! | 8 | checksum of all bytes before |
 
@@ -21,7 +20,7 @@ use super::super::Totals;
 use crate::digest::{self, Checksum};
 
 const MAGIC: &[u8; 8] = b"CNSSMARK";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const FILE_NAME: &str = "index.clean";
 const CHUNK: usize = 1 << 18;
 
@@ -29,7 +28,6 @@ const CHUNK: usize = 1 << 18;
 pub(super) struct Marker {
     pub(super) totals: Totals,
     pub(super) orders: u64,
-    pub(super) buckets: Vec<u64>,
     files: Vec<FileFacts>,
 }
 
@@ -46,8 +44,8 @@ fn path(root: &Path) -> PathBuf {
 
 impl Marker {
     /// Takes down what the files of a closed index look like.
-    pub(super) fn of(index: &Path, totals: Totals, orders: u64, buckets: Vec<u64>) -> io::Result<Self> {
-        Ok(Self { totals, orders, buckets, files: facts_of(index)? })
+    pub(super) fn of(index: &Path, totals: Totals, orders: u64) -> io::Result<Self> {
+        Ok(Self { totals, orders, files: facts_of(index)? })
     }
 
     /// Whether the files are still those.
@@ -80,10 +78,6 @@ impl Marker {
         out.extend_from_slice(&self.totals.entries.to_le_bytes());
         out.extend_from_slice(&self.totals.bytes.to_le_bytes());
         out.extend_from_slice(&self.orders.to_le_bytes());
-        out.extend_from_slice(&(self.buckets.len() as u32).to_le_bytes());
-        for bucket in &self.buckets {
-            out.extend_from_slice(&bucket.to_le_bytes());
-        }
         out.extend_from_slice(&(self.files.len() as u32).to_le_bytes());
         for file in &self.files {
             out.extend_from_slice(&(file.name.len() as u16).to_le_bytes());
@@ -101,14 +95,11 @@ impl Marker {
             return None;
         }
         let mut rest = body.strip_prefix(MAGIC)?.strip_prefix(&[VERSION])?;
-        let totals =
-            Totals { entries: u64::from_le_bytes(take(&mut rest)?), bytes: u64::from_le_bytes(take(&mut rest)?) };
+        let (entries, bytes) = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
         let orders = u64::from_le_bytes(take(&mut rest)?);
-        let buckets = u32::from_le_bytes(take(&mut rest)?);
-        let buckets = (0..buckets).map(|_| take(&mut rest).map(u64::from_le_bytes)).collect::<Option<_>>()?;
         let files = u32::from_le_bytes(take(&mut rest)?);
         let files = (0..files).map(|_| file_facts(&mut rest)).collect::<Option<_>>()?;
-        rest.is_empty().then_some(Self { totals, orders, buckets, files })
+        rest.is_empty().then_some(Self { totals: Totals { entries, bytes, lost: 0 }, orders, files })
     }
 }
 
@@ -175,7 +166,7 @@ mod tests {
         let index = root.path().join("index");
         fs::create_dir(&index).unwrap();
         fs::write(index.join("db"), b"pages").unwrap();
-        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2 }, 7, vec![3, 4]).unwrap();
+        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2, lost: 0 }, 7).unwrap();
         marker.write(root.path()).unwrap();
         assert_eq!(Marker::read(root.path()).as_ref(), Some(&marker));
         assert!(marker.fits(&index));

@@ -1,20 +1,22 @@
 //! The default index: sled, fast and not trusted.
 //!
 //! One flipped bit can make sled panic or forget keys in silence, and what it has not flushed is gone after a kill. So
-//! every record carries its own checksum, every call is shielded against panics, a sum over all records tells which of
-//! them may be believed after damage, and flushing is ours. After a clean close a [marker](marker) tells at the next
-//! open whether the files are still those that were closed; if not, what can be believed is carried over into a new
-//! database.
+//! every record carries its own checksum, every call is shielded against panics, and flushing is ours; what was
+//! acknowledged since the last flush is [kept](pending). After a clean close a [marker](marker) tells at the next open
+//! whether the files are still those that were closed; if not, what is [proven](proof) to be current is
+//! [carried over](salvage) into a new database.
 
 mod chunks;
+mod counts;
 mod marker;
 mod open;
 mod orders;
+mod pending;
+mod proof;
 mod rows;
 mod salvage;
 mod saved;
 mod shield;
-mod sums;
 #[cfg(test)]
 mod tests;
 mod uses;
@@ -22,14 +24,17 @@ mod walk;
 
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use sled::Tree;
 
+use self::counts::Counts;
 use self::orders::{Facts, Orders, Tables};
+use self::pending::Pending;
+use self::proof::Known;
 use self::shield::shielded;
-use self::sums::Sums;
 use self::uses::Uses;
 use self::walk::ByUse;
 use super::{Group, MetadataBackend, Record, Totals};
@@ -39,6 +44,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::secret::Signing;
 
 pub(crate) use open::Health;
+pub(crate) use proof::Proof;
 
 /// Keys share so many turns.
 const TURNS: usize = 64;
@@ -61,8 +67,13 @@ pub(crate) struct SledIndex {
     last_reopening: Mutex<Option<Instant>>,
     orders: Orders,
     uses: Uses,
-    sums: Sums,
-    /// Changes of one key go one after the other, record, sums and orders together: the rows of a put that were made
+    counts: Counts,
+    pending: Pending,
+    /// What is known of the index that this one was made of.
+    known: Mutex<Known>,
+    /// There may be blobs that no record names: it is not marked as closed then, so that the next opening looks for them.
+    doubts_blobs: AtomicBool,
+    /// Changes of one key go one after the other, record, counts and orders together: the rows of a put that were made
     /// before those of the removal it followed would be taken out, and the entry could no more be evicted or cleared.
     turns: [Mutex<()>; TURNS],
 }
@@ -87,7 +98,7 @@ struct Trees {
 #[derive(Debug)]
 struct Contents {
     trees: Trees,
-    sums: Sums,
+    totals: Totals,
     tables: Tables,
 }
 
@@ -119,16 +130,27 @@ impl SledIndex {
 
     /// Changes the record of a key, and notes what follows from it while nobody can close or replace the database.
     fn change<R>(&self, key: &IndexKey, step: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R> {
+        if self.pending.is_full() {
+            self.flush()?;
+        }
         let _turn = self.turn(key.hash());
         self.with("write the index", step)
     }
 
-    /// Lets sled lose a record and then panic, as it does on rot.
+    /// Lets every copy of a record rot on the disk, and sled panic on it.
     #[cfg(test)]
     pub(crate) fn break_down(&self, lost: &IndexKey) {
-        let broken = self.with("break down", |trees| -> sled::Result<()> {
-            trees.entries.remove(lost.as_bytes())?;
-            trees.db.flush()?;
+        self.flush().unwrap();
+        let db = self.options.root.join("index/db");
+        let mut bytes = std::fs::read(&db).unwrap();
+        let len = lost.as_bytes().len();
+        for at in 0..=bytes.len() - len {
+            if bytes[at..].starts_with(lost.as_bytes()) {
+                bytes[at] ^= 1;
+            }
+        }
+        let broken = self.with("break down", |_| -> sled::Result<()> {
+            std::fs::write(&db, bytes)?;
             panic!("as sled does on rot")
         });
         assert!(broken.is_err());
@@ -162,7 +184,8 @@ impl SledIndex {
 
     /// Follows a record that took the place of another, or of none.
     fn note_put(&self, key: &IndexKey, previous: Option<&Record>, record: &Record, facts: &Facts) {
-        self.sums.put(key, previous, record);
+        self.pending.note(key, Some(record));
+        self.counts.put(previous, record);
         let before = previous.and_then(|previous| Facts::of(previous).ok());
         self.orders.change(key.hash(), before.as_ref(), Some(facts));
         if before.is_some_and(|before| before.created_at != facts.created_at) {
@@ -171,7 +194,8 @@ impl SledIndex {
     }
 
     fn note_removal(&self, key: &IndexKey, removed: &Record) {
-        self.sums.removed(key, removed);
+        self.pending.note(key, None);
+        self.counts.removed(removed);
         self.orders.change(key.hash(), Facts::of(removed).ok().as_ref(), None);
         self.uses.forget(key.hash());
     }
@@ -250,7 +274,11 @@ impl MetadataBackend for SledIndex {
         self.change(key, |trees| {
             let removed = trees.entries.remove(key.as_bytes())?;
             let removed = removed.and_then(|bytes| trees.record(key, &bytes).ok());
-            removed.iter().for_each(|record| self.note_removal(key, record));
+            match &removed {
+                Some(record) => self.note_removal(key, record),
+                // A damaged one may have gone.
+                None => self.pending.note(key, None),
+            }
             Ok(removed)
         })
     }
@@ -351,15 +379,21 @@ impl MetadataBackend for SledIndex {
     }
 
     fn totals(&self) -> Totals {
-        self.sums.totals()
+        self.counts.totals()
     }
 
     fn replacements(&self) -> u64 {
         self.slot().generation
     }
 
+    fn doubt_blobs(&self) {
+        self.doubts_blobs.store(true, Ordering::SeqCst);
+    }
+
     fn flush(&self) -> Result<()> {
+        let last = self.pending.last();
         self.with("flush the index", |trees| trees.db.flush())?;
+        self.pending.flushed(last);
         self.save_uses(Uses::append);
         Ok(())
     }

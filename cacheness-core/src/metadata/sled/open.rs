@@ -3,20 +3,23 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::counts::Counts;
 use super::marker::Marker;
 use super::orders::{Gathering, Orders, Tables};
+use super::pending::Pending;
+use super::proof::{Known, Proof};
 use super::saved;
 use super::shield::shielded;
-use super::sums::Sums;
 use super::uses::Uses;
 use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage};
-use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::metadata::Record;
+use crate::metadata::{Record, Totals};
+use crate::warn::emit;
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,25 +64,33 @@ impl SledIndex {
         let (marker, interrupted) = (Marker::read(&root), rebuilding(&root).exists());
         let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
         Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
-        let found = match marker {
-            Some(marker) if untouched => open_marked(&options, &marker),
-            Some(marker) => salvage::carry_over(&options, Some(&marker.buckets)).map(damaged),
-            None if index.exists() => open_unmarked(&options).map(|contents| (contents, Health::Unclean)),
-            None => begin_rebuilding(&root)
-                .and_then(|()| Trees::open(&options))
-                .map(|trees| (Contents { trees, sums: Sums::new(), tables: Tables::default() }, Health::New)),
+        let mut known = Known::default();
+        let salvaged = |known: &mut Known| {
+            *known = Known::of(&root, marker.as_ref());
+            salvage::carry_over(&options, known.proof.as_ref(), &Pending::default()).map(damaged)
+        };
+        let found = match &marker {
+            Some(marker) if untouched => open_marked(&options, marker),
+            Some(_) => salvaged(&mut known),
+            None if index.exists() => {
+                open_unmarked(&options, &Pending::default()).map(|found| (found, Health::Unclean))
+            }
+            None => begin_rebuilding(&root).and_then(|()| Trees::open(&options)).map(|trees| {
+                let contents = Contents { trees, totals: Totals::default(), tables: Tables::default() };
+                (contents, Health::New)
+            }),
         };
         let (contents, health) = match found {
-            Err(error) if error.is_integrity() => salvage::carry_over(&options, None).map(damaged)?,
+            Err(error) if error.is_integrity() => salvaged(&mut known)?,
             found => found?,
         };
         saved::remove(&root);
         let health = if interrupted { Health::Damaged } else { health };
-        Ok((Self::over(contents, options), health))
+        Ok((Self::over(contents, known, options), health))
     }
 
-    fn over(contents: Contents, options: SledOptions) -> Self {
-        let Contents { trees, sums, tables } = contents;
+    fn over(contents: Contents, known: Known, options: SledOptions) -> Self {
+        let Contents { trees, totals, tables } = contents;
         let uses = Uses::read(&options.root, tables.by_creation.iter().map(|(_, hash)| hash));
         Self {
             options,
@@ -87,7 +98,10 @@ impl SledIndex {
             last_reopening: Mutex::new(None),
             orders: Orders::of(tables.place(&uses)),
             uses,
-            sums,
+            counts: Counts::of(totals),
+            pending: Pending::default(),
+            known: Mutex::new(known),
+            doubts_blobs: AtomicBool::new(false),
             turns: [const { Mutex::new(()) }; TURNS],
         }
     }
@@ -110,6 +124,38 @@ impl SledIndex {
         }
     }
 
+    /// What proves the entries of a damaged index, for who brings its blobs together with it. Given once.
+    pub(crate) fn take_proof(&self) -> Option<Proof> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).proof.take()
+    }
+
+    /// Counts what damage has cost, after all that can be taken up again has been, and tells.
+    pub(crate) fn count_losses(&self) {
+        let (was_damaged, had) = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            (known.was_damaged, known.entries)
+        };
+        if was_damaged {
+            self.count_loss(had);
+        }
+    }
+
+    fn count_loss(&self, had: Option<u64>) {
+        let has = self.counts.totals().entries;
+        let place = self.options.root.display();
+        match had.map(|had| (had, had.saturating_sub(has))) {
+            Some((_, 0)) => {}
+            Some((had, lost)) => {
+                self.counts.lose(lost);
+                emit(&format!("cacheness: the index in {place} was damaged: {lost} of {had} entries are lost"));
+            }
+            None => emit(&format!(
+                "cacheness: the index in {place} was damaged: what cannot be proven to be current is dropped, {has} \
+                 entries are left"
+            )),
+        }
+    }
+
     /// Replaces the database of this generation after an error in it, unless another thread has done so.
     pub(super) fn replace_after(&self, error: &CacheError, generation: u64) {
         if !error.is_integrity() && !self.may_reopen() {
@@ -120,9 +166,7 @@ impl SledIndex {
             return;
         }
         match self.replacement(slot.trees.take(), error.is_integrity()) {
-            Ok(Contents { trees, sums, tables }) => {
-                self.sums.replace_by(&sums);
-                self.orders.replace_by(tables.place(&self.uses));
+            Ok(trees) => {
                 slot.trees = Some(trees);
                 slot.generation += 1;
             }
@@ -130,18 +174,31 @@ impl SledIndex {
         }
     }
 
-    /// What takes the place of a database: what can be believed of a damaged one, all of another.
-    fn replacement(&self, broken: Option<Trees>, damaged: bool) -> Result<Contents> {
-        if damaged {
+    /// What takes the place of a database: what can be believed of a damaged one, all of another, and in both what was
+    /// acknowledged and is not on the disk.
+    fn replacement(&self, broken: Option<Trees>, damaged: bool) -> Result<Trees> {
+        let had = self.counts.totals().entries;
+        let replaced = if damaged {
             // Closing a database that panicked may panic or hang; its files are copied away.
             std::mem::forget(broken);
-            return salvage::carry_over(&self.options, Some(&self.sums.buckets()));
-        }
-        shielded("close the index", || {
-            drop(broken);
-            Ok(())
-        })?;
-        open_unmarked(&self.options)
+            let proof = Proof(std::mem::take(&mut self.orders.lock().by_creation));
+            let carried = salvage::carry_over(&self.options, Some(&proof), &self.pending);
+            if carried.is_err() {
+                self.orders.lock().by_creation = proof.0;
+            }
+            carried
+        } else {
+            shielded("close the index", || {
+                drop(broken);
+                Ok(())
+            })?;
+            open_unmarked(&self.options, &self.pending)
+        };
+        let Contents { trees, totals, tables } = replaced?;
+        self.counts.replace_by(totals);
+        self.orders.replace_by(tables.place(&self.uses));
+        self.count_loss(Some(had));
+        Ok(trees)
     }
 
     /// Opening costs a look at every record: not at every call while a disk stays full.
@@ -157,9 +214,10 @@ impl SledIndex {
     /// Writes everything, lets go of the files and leaves the mark of a clean close.
     pub(super) fn shut(&self) -> Result<()> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        slot.closed = true;
-        let Some(trees) = slot.trees.take() else { return Ok(()) };
-        shielded("flush the index", || trees.db.flush())?;
+        if std::mem::replace(&mut slot.closed, true) || slot.trees.is_none() && self.pending.count() == 0 {
+            return Ok(());
+        }
+        let trees = self.flushed(slot.trees.take()).map_err(|error| self.unwritten(error))?;
         shielded("close the index", || {
             drop(trees);
             Ok(())
@@ -168,12 +226,40 @@ impl SledIndex {
         wait_until_released(&index_dir(root));
         self.save_uses(Uses::save);
         let tables = std::mem::take(&mut *self.orders.lock());
-        // Without signatures they would be believed, and what is not believed belongs to no group here.
-        let orders = if self.options.signing.is_on() { Ok(0) } else { saved::write(root, &tables) };
-        orders
-            .and_then(|orders| Marker::of(&index_dir(root), self.sums.totals(), orders, self.sums.buckets()))
+        if self.doubts_blobs.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        saved::write(root, &tables)
+            .and_then(|orders| Marker::of(&index_dir(root), self.counts.totals(), orders))
             .and_then(|marker| marker.write(root))
             .map_err(|error| storage(root, "cannot mark the index as closed", error))
+    }
+
+    /// A database with everything on the disk. One that cannot write is opened anew once: sled repeats an error for ever,
+    /// and the disk perhaps does not.
+    fn flushed(&self, trees: Option<Trees>) -> Result<Trees> {
+        let flush = |trees: &Trees| shielded("flush the index", || trees.db.flush()).map(drop);
+        let (broken, damaged) = match trees {
+            Some(trees) => match flush(&trees) {
+                Ok(()) => return Ok(trees),
+                Err(error) => (Some(trees), error.is_integrity()),
+            },
+            None => (None, false),
+        };
+        let trees = self.replacement(broken, damaged)?;
+        flush(&trees)?;
+        Ok(trees)
+    }
+
+    /// Says how much that was acknowledged an error has cost.
+    fn unwritten(&self, error: CacheError) -> CacheError {
+        match self.pending.count() {
+            0 => error,
+            count => {
+                let message = format!("{error}; {count} changes that were acknowledged are not on the disk");
+                CacheError::caused_by(error.kind(), message, error)
+            }
+        }
     }
 
     /// Without its uses an index evicts less wisely: no reason for an error.
@@ -206,26 +292,37 @@ fn open_marked(options: &SledOptions, marker: &Marker) -> Result<(Contents, Heal
     // Nobody vouches for orders that were saved, and what was not believed then may be now.
     let saved = if options.signing.is_on() { None } else { saved::read(&options.root, marker.orders) };
     let contents = match saved {
-        Some(tables) => Contents { trees, sums: Sums::restore(&marker.buckets, marker.totals), tables },
-        None => take_stock(trees, |_, _| true)?,
+        Some(tables) => Contents { trees, totals: marker.totals, tables },
+        None => take_stock(trees)?,
     };
     Ok((contents, Health::Clean))
 }
 
-/// Opens an index whose last user did not close it.
-fn open_unmarked(options: &SledOptions) -> Result<Contents> {
-    take_stock(Trees::open(options)?, |_, _| true)
+/// Opens an index whose last user did not close it, and makes the changes in it that it may lack.
+fn open_unmarked(options: &SledOptions, pending: &Pending) -> Result<Contents> {
+    let trees = Trees::open(options)?;
+    pending.repeat_in(&trees)?;
+    take_stock(trees)
 }
 
-/// Looks at every record: counts, sums and orders are taken from those that are whole and kept, others are removed.
-pub(super) fn take_stock(trees: Trees, keep: impl Fn(&IndexKey, &Record) -> bool) -> Result<Contents> {
-    let (sums, mut gathering) = (Sums::new(), Gathering::default());
+impl Known {
+    /// What the marker of a clean close, and the orders that were saved with it, tell of a database that differs now.
+    fn of(root: &Path, marker: Option<&Marker>) -> Self {
+        let proof = marker.and_then(|marker| saved::read(root, marker.orders)).map(|tables| Proof(tables.by_creation));
+        Self { was_damaged: true, proof, entries: marker.map(|marker| marker.totals.entries) }
+    }
+}
+
+/// Looks at every record: counts and orders are taken from those that are whole, others are removed.
+pub(super) fn take_stock(trees: Trees) -> Result<Contents> {
+    let (mut totals, mut gathering) = (Totals::default(), Gathering::default());
     shielded("read the index", || {
         for row in trees.entries.iter() {
             let (key, bytes) = row?;
-            match trees.whole(&key, &bytes).filter(|(key, record)| trees.may_stay(record) && keep(key, record)) {
+            match trees.whole(&key, &bytes).filter(|(_, record)| trees.may_stay(record)) {
                 Some((key, record)) => {
-                    sums.put(&key, None, &record);
+                    totals.entries += 1;
+                    totals.bytes += record.footprint();
                     gathering.add(key.hash(), &record);
                 }
                 None => drop(trees.entries.remove(key)?),
@@ -233,7 +330,7 @@ pub(super) fn take_stock(trees: Trees, keep: impl Fn(&IndexKey, &Record) -> bool
         }
         Ok(())
     })?;
-    Ok(Contents { trees, sums, tables: gathering.finish() })
+    Ok(Contents { trees, totals, tables: gathering.finish() })
 }
 
 impl Trees {

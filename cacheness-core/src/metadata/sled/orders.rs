@@ -8,8 +8,11 @@
 //! |---|---|
 //! | by_expiry | expires at, hash |
 //! | by_access | created at, or the last use when eviction last looked, hash |
-//! | by_creation | created at, hash |
+//! | by_creation | created at, hash, and a mark of the record |
 //! | by_group | group, hash |
+//!
+//! The order by creation also proves after damage which records are the current ones: creation, hash and mark together
+//! are those of no other version of an entry.
 //!
 //! A use moves no row: eviction puts the row right when it meets it. What must hold is that every entry has a row in
 //! `by_access` at or before its last use; a row there may outlive its entry until it is met.
@@ -31,9 +34,12 @@ pub(super) struct Orders(Mutex<Tables>);
 pub(super) struct Tables {
     pub(super) by_expiry: Rows<Timestamp>,
     pub(super) by_access: Rows<Timestamp>,
-    pub(super) by_creation: Rows<Timestamp>,
+    pub(super) by_creation: Created,
     pub(super) by_group: Rows<Group>,
 }
+
+/// The order of creation, with a mark of every record.
+pub(super) type Created = Rows<Timestamp, u32>;
 
 /// What of a record decides its rows.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +47,7 @@ pub(super) struct Facts {
     pub(super) created_at: Timestamp,
     expires_at: Option<Timestamp>,
     groups: Vec<Group>,
+    pub(super) mark: u32,
 }
 
 impl Facts {
@@ -48,11 +55,11 @@ impl Facts {
     pub(super) fn of(record: &Record) -> Result<Self> {
         if !record.is_believed() {
             let Core { created_at, expires_at, .. } = record.core()?;
-            return Ok(Self { created_at, expires_at, groups: Vec::new() });
+            return Ok(Self { created_at, expires_at, groups: Vec::new(), mark: record.mark() });
         }
         let (core, names) = record.core_and_names()?;
         let groups = Group::of_names(&names);
-        Ok(Self { created_at: core.created_at, expires_at: core.expires_at, groups })
+        Ok(Self { created_at: core.created_at, expires_at: core.expires_at, groups, mark: record.mark() })
     }
 
     pub(super) fn has(&self, group: Group) -> bool {
@@ -88,18 +95,18 @@ impl Orders {
 /// Collects the rows of all records, to be put in order together.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
-    by_expiry: Vec<Row<Timestamp>>,
-    by_creation: Vec<Row<Timestamp>>,
-    by_group: Vec<Row<Group>>,
+    by_expiry: Vec<(Row<Timestamp>, ())>,
+    by_creation: Vec<(Row<Timestamp>, u32)>,
+    by_group: Vec<(Row<Group>, ())>,
 }
 
 impl Gathering {
     pub(super) fn add(&mut self, hash: u64, record: &Record) {
         // A record whose own checksum is right has its facts.
         let Ok(facts) = Facts::of(record) else { return };
-        self.by_creation.push((facts.created_at, hash));
-        self.by_expiry.extend(facts.expires_at.map(|at| (at, hash)));
-        self.by_group.extend(facts.groups.iter().map(|group| (*group, hash)));
+        self.by_creation.push(((facts.created_at, hash), facts.mark));
+        self.by_expiry.extend(facts.expires_at.map(|at| ((at, hash), ())));
+        self.by_group.extend(facts.groups.iter().map(|group| ((*group, hash), ())));
     }
 
     /// The tables, without the order of use: that one follows from [`Tables::place`].
@@ -122,20 +129,20 @@ impl Tables {
     }
 
     fn insert(&mut self, hash: u64, facts: &Facts) {
-        self.by_access.insert((facts.created_at, hash));
-        self.by_creation.insert((facts.created_at, hash));
+        self.by_access.insert((facts.created_at, hash), ());
+        self.by_creation.insert((facts.created_at, hash), facts.mark);
         if let Some(at) = facts.expires_at {
-            self.by_expiry.insert((at, hash));
+            self.by_expiry.insert((at, hash), ());
         }
-        facts.groups.iter().for_each(|group| self.by_group.insert((*group, hash)));
+        facts.groups.iter().for_each(|group| self.by_group.insert((*group, hash), ()));
     }
 
     fn remove(&mut self, hash: u64, facts: &Facts) {
-        self.by_access.remove((facts.created_at, hash));
-        self.by_creation.remove((facts.created_at, hash));
+        self.by_access.remove((facts.created_at, hash), ());
+        self.by_creation.remove((facts.created_at, hash), facts.mark);
         if let Some(at) = facts.expires_at {
-            self.by_expiry.remove((at, hash));
+            self.by_expiry.remove((at, hash), ());
         }
-        facts.groups.iter().for_each(|group| self.by_group.remove((*group, hash)));
+        facts.groups.iter().for_each(|group| self.by_group.remove((*group, hash), ()));
     }
 }

@@ -4,39 +4,72 @@ use std::ops::RangeBounds;
 /// What an order goes by, and the hash of the key of an entry.
 pub(super) type Row<B> = (B, u64);
 
+/// What the entries of one row have in common with nobody else: summed up, so that one can be taken out again.
+pub(super) trait Mark: Copy + Default {
+    fn add(&mut self, other: Self);
+    fn take(&mut self, other: Self);
+}
+
+impl Mark for () {
+    fn add(&mut self, (): ()) {}
+    fn take(&mut self, (): ()) {}
+}
+
+impl Mark for u32 {
+    fn add(&mut self, other: Self) {
+        *self = self.wrapping_add(other);
+    }
+
+    fn take(&mut self, other: Self) {
+        *self = self.wrapping_sub(other);
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally<M> {
+    count: u32,
+    mark: M,
+}
+
 /// Rows in order, each with how many entries it stands for.
 #[derive(Debug)]
-pub(super) struct Rows<B>(BTreeMap<Row<B>, u32>);
+pub(super) struct Rows<B, M = ()>(BTreeMap<Row<B>, Tally<M>>);
 
-impl<B> Default for Rows<B> {
+impl<B, M> Default for Rows<B, M> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<B: Ord + Copy> Rows<B> {
+impl<B: Ord + Copy, M: Mark> Rows<B, M> {
     /// Takes rows that are sorted already, or nearly, in less time than one by one.
-    pub(super) fn of(mut rows: Vec<Row<B>>) -> Self {
-        rows.sort();
-        let mut counted: Vec<(Row<B>, u32)> = Vec::with_capacity(rows.len());
-        for row in rows {
+    pub(super) fn of(mut rows: Vec<(Row<B>, M)>) -> Self {
+        rows.sort_by_key(|(row, _)| *row);
+        let mut counted: Vec<(Row<B>, Tally<M>)> = Vec::with_capacity(rows.len());
+        for (row, mark) in rows {
             match counted.last_mut() {
-                Some((last, count)) if *last == row => *count += 1,
-                _ => counted.push((row, 1)),
+                Some((last, tally)) if *last == row => {
+                    tally.count += 1;
+                    tally.mark.add(mark);
+                }
+                _ => counted.push((row, Tally { count: 1, mark })),
             }
         }
         Self(counted.into_iter().collect())
     }
 
-    pub(super) fn insert(&mut self, row: Row<B>) {
-        *self.0.entry(row).or_default() += 1;
+    pub(super) fn insert(&mut self, row: Row<B>, mark: M) {
+        let tally = self.0.entry(row).or_default();
+        tally.count += 1;
+        tally.mark.add(mark);
     }
 
     /// Takes one entry out of a row. A row that is not there is no mistake: eviction moves rows.
-    pub(super) fn remove(&mut self, row: Row<B>) {
-        if let Some(count) = self.0.get_mut(&row) {
-            *count -= 1;
-            if *count == 0 {
+    pub(super) fn remove(&mut self, row: Row<B>, mark: M) {
+        if let Some(tally) = self.0.get_mut(&row) {
+            tally.count -= 1;
+            tally.mark.take(mark);
+            if tally.count == 0 {
                 self.0.remove(&row);
             }
         }
@@ -59,7 +92,26 @@ impl<B: Ord + Copy> Rows<B> {
 
     /// Every row as often as it was put in.
     pub(super) fn iter(&self) -> impl Iterator<Item = Row<B>> {
-        self.0.iter().flat_map(|(row, count)| std::iter::repeat_n(*row, *count as usize))
+        self.0.iter().flat_map(|(row, tally)| std::iter::repeat_n(*row, tally.count as usize))
+    }
+
+    /// The mark of every row, each once.
+    pub(super) fn marks(&self) -> impl Iterator<Item = M> {
+        self.0.values().map(|tally| tally.mark)
+    }
+
+    /// Gives the rows their marks, in the order of [`marks`](Self::marks).
+    pub(super) fn set_marks(&mut self, marks: impl Iterator<Item = M>) {
+        self.0.values_mut().zip(marks).for_each(|(tally, mark)| tally.mark = mark);
+    }
+
+    pub(super) fn has(&self, row: Row<B>) -> bool {
+        self.0.contains_key(&row)
+    }
+
+    /// The mark of a row that stands for one entry.
+    pub(super) fn mark_of_one(&self, row: Row<B>) -> Option<M> {
+        self.0.get(&row).filter(|tally| tally.count == 1).map(|tally| tally.mark)
     }
 }
 
@@ -70,22 +122,25 @@ mod tests {
     #[test]
     fn a_row_of_two_entries_stays_until_both_are_gone() {
         let mut rows = Rows::default();
-        rows.insert((1, 7));
-        rows.insert((1, 7));
-        rows.remove((1, 7));
+        rows.insert((1, 7), 30_u32);
+        rows.insert((1, 7), 4);
+        assert_eq!((rows.has((1, 7)), rows.mark_of_one((1, 7))), (true, None));
+        rows.remove((1, 7), 30);
         assert_eq!(rows.iter().collect::<Vec<_>>(), [(1, 7)]);
-        rows.remove((1, 7));
-        rows.remove((1, 7));
+        assert_eq!(rows.mark_of_one((1, 7)), Some(4));
+        rows.remove((1, 7), 4);
+        rows.remove((1, 7), 4);
         assert_eq!(rows.range(..).next(), None);
     }
 
     #[test]
     fn rows_taken_together_are_those_put_one_by_one() {
-        let unsorted = vec![(2, 1), (1, 9), (2, 1), (0, 3)];
+        let unsorted = vec![((2, 1), 1_u32), ((1, 9), 2), ((2, 1), 3), ((0, 3), 4)];
         let together = Rows::of(unsorted.clone());
         let mut one_by_one = Rows::default();
-        unsorted.into_iter().for_each(|row| one_by_one.insert(row));
+        unsorted.into_iter().for_each(|(row, mark)| one_by_one.insert(row, mark));
         assert!(together.iter().eq(one_by_one.iter()));
         assert_eq!(together.iter().collect::<Vec<_>>(), [(0, 3), (1, 9), (2, 1), (2, 1)]);
+        assert_eq!(together.marks().collect::<Vec<_>>(), [4, 2, 4]);
     }
 }

@@ -1,85 +1,124 @@
 //! Carrying over what can be believed of a damaged index.
+//!
+//! sled is never let near damaged files: from a flipped bit on it forgets what comes behind, gives older records back,
+//! panics or hangs. A record tells its own length, key and checksum, so all versions of all records that are whole are
+//! found by looking for them in the bytes of the files, and the [proof](Proof) tells which of them are current.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
-use std::time::Duration;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
-use super::open::{begin_rebuilding, set_aside};
+use super::open::{begin_rebuilding, set_aside, storage};
+use super::pending::Pending;
+use super::proof::Proof;
 use super::shield::shielded;
-use super::sums::Sums;
 use super::{Contents, SledOptions, Trees};
 use crate::entry::IndexKey;
 use crate::error::Result;
 use crate::metadata::Record;
 
-/// A damaged database that gives nothing for this long is taken to hang.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// A multiple of the length of sled's segments, whose bounds no record crosses.
+const WINDOW: usize = 8 << 19;
+/// What a disk reads at once or not at all.
+const SECTOR: usize = 4096;
 
-/// Sets the index aside and makes a new one of the records that can be believed: those whose own checksum is right and,
-/// where the sums of the live records are known, whose bucket is complete. In an incomplete bucket a value that lies in a
-/// blob is kept all the same, because the blob of a replaced or removed entry is gone.
-pub(super) fn carry_over(options: &SledOptions, expected: Option<&[u64]>) -> Result<Contents> {
+/// Sets the index aside and makes a new one of the records that can be believed: those that are proven to be current.
+/// Where nothing proves them, those whose value lies in a blob of their own, because the blob of a replaced or removed
+/// entry is gone.
+pub(super) fn carry_over(options: &SledOptions, proof: Option<&Proof>, pending: &Pending) -> Result<Contents> {
     begin_rebuilding(&options.root)?;
     let aside = set_aside(&options.root)?;
     let fresh = Trees::open(options)?;
-    let found = Sums::new();
-    // Without unwinding a panic of sled would end the process: the values in the index are given up then.
-    if cfg!(panic = "unwind") {
-        let options = options.clone();
-        let (sender, receiver) = channel();
-        // Where no thread can be had, the sender is dropped and nothing is carried over.
-        let reader = thread::Builder::new().name("cacheness-salvage".to_owned());
-        let _ = reader.spawn(move || read_damaged(&aside, &options, &sender));
-        take_over(&fresh, &found, &receiver)?;
-    }
-    match expected {
-        Some(expected) => keep_believed(fresh, &found, expected),
-        None => take_stock(fresh, |_, _| true),
-    }
-}
-
-/// Sends every record that can be read, from both ends if there is a hole.
-fn read_damaged(index: &std::path::Path, options: &SledOptions, sender: &Sender<(IndexKey, Record)>) {
-    let Ok(trees) = Trees::open_at(index, options) else { return };
-    let send = |row: sled::Result<(sled::IVec, sled::IVec)>| -> sled::Result<()> {
-        let (key, bytes) = row?;
-        if let Some(found) = trees.whole(&key, &bytes) {
-            // Nobody listens any more: the reader lost patience.
-            let _ = sender.send(found);
-        }
-        Ok(())
+    let mut take = |key: IndexKey, record: Record| match proof {
+        Some(proof) if proof.holds(&key, &record) => fresh.take_over(&key, &record),
+        Some(_) => Ok(()),
+        None if has_blob_of_its_own(&record) => fresh.take_over_newer(&key, &record),
+        None => Ok(()),
     };
-    let forwards = shielded("read the damaged index", || trees.entries.iter().try_for_each(send));
-    if forwards.is_err() {
-        let _ = shielded("read the damaged index backwards", || trees.entries.iter().rev().try_for_each(send));
+    for file in files_below(&aside).map_err(|error| storage(&aside, "cannot list the damaged index", error))? {
+        each_record_in(&file, options, &mut take)?;
     }
-    if shielded("close the damaged index", || trees.db.flush()).is_err() {
-        std::mem::forget(trees);
-    }
-}
-
-fn take_over(fresh: &Trees, found: &Sums, receiver: &Receiver<(IndexKey, Record)>) -> Result<()> {
-    loop {
-        match receiver.recv_timeout(PATIENCE) {
-            Ok((key, record)) => {
-                let previous =
-                    shielded("rebuild the index", || fresh.entries.insert(key.as_bytes(), record.as_bytes()))?;
-                if previous.is_none() {
-                    found.put(&key, None, &record);
-                }
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
-        }
-    }
-}
-
-fn keep_believed(fresh: Trees, found: &Sums, expected: &[u64]) -> Result<Contents> {
-    take_stock(fresh, |key, record| record.blob().is_some() || found.agree_on(expected, key))
-}
-
-/// Drops what is not kept, and looks at all of the rest.
-fn take_stock(trees: Trees, keep: impl Fn(&IndexKey, &Record) -> bool) -> Result<Contents> {
-    let contents = super::open::take_stock(trees, keep)?;
+    pending.repeat_in(&fresh)?;
+    let contents = super::open::take_stock(fresh)?;
     shielded("rebuild the index", || contents.trees.db.flush())?;
     Ok(contents)
+}
+
+impl Trees {
+    fn take_over(&self, key: &IndexKey, record: &Record) -> Result<()> {
+        shielded("rebuild the index", || self.entries.insert(key.as_bytes(), record.as_bytes())).map(drop)
+    }
+
+    fn take_over_newer(&self, key: &IndexKey, record: &Record) -> Result<()> {
+        let created = |record: &Record| record.core().map(|core| core.created_at).ok();
+        let there = shielded("rebuild the index", || self.entries.get(key.as_bytes()))?;
+        let there = there.and_then(|bytes| self.record(key, &bytes).ok());
+        if there.is_some_and(|there| created(&there) > created(record)) {
+            return Ok(());
+        }
+        self.take_over(key, record)
+    }
+}
+
+/// Equal contents share a blob, which outlives any of its entries.
+fn has_blob_of_its_own(record: &Record) -> bool {
+    record.blob().is_some()
+        && (!record.is_believed() || record.entry().is_ok_and(|entry| entry.details.content.is_none()))
+}
+
+fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for item in fs::read_dir(dir)? {
+        let item = item?;
+        match item.file_type()? {
+            kind if kind.is_dir() => files.extend(files_below(&item.path())?),
+            kind if kind.is_file() => files.push(item.path()),
+            _ => {}
+        }
+    }
+    Ok(files)
+}
+
+/// Finds every whole record in a file. What cannot be read of it holds none.
+fn each_record_in(
+    path: &Path,
+    options: &SledOptions,
+    take: &mut impl FnMut(IndexKey, Record) -> Result<()>,
+) -> Result<()> {
+    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    let len = file.metadata().map_or(0, |metadata| metadata.len());
+    // What lies in the log lies in one segment; a file of its own is one record.
+    let window = if path.file_name().is_some_and(|name| name == "db") { WINDOW as u64 } else { len };
+    let mut start = 0;
+    while start < len {
+        let wanted = usize::try_from(window.min(len - start)).unwrap_or(WINDOW);
+        let bytes = readable(&mut file, start, wanted);
+        let mut at = 0;
+        while at < bytes.len() {
+            match Record::found_in(&bytes[at..], &options.signing) {
+                Some((key, record)) => {
+                    at += record.as_bytes().len();
+                    take(key, record)?;
+                }
+                None => at += 1,
+            }
+        }
+        start += wanted as u64;
+    }
+    Ok(())
+}
+
+/// Bytes of a file, with zeros where the disk has lost them.
+fn readable(file: &mut File, start: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let mut read = |at: u64, into: &mut [u8]| {
+        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(into)).inspect_err(|_| into.fill(0))
+    };
+    if read(start, &mut bytes).is_err() {
+        for (n, sector) in bytes.chunks_mut(SECTOR).enumerate() {
+            // It is zeros then, and costs the records in it.
+            let _ = read(start + (n * SECTOR) as u64, sector);
+        }
+    }
+    bytes
 }

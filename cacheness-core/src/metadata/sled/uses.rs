@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chunks::{self, MOST_PAIRS, Pair};
+use super::orders::Created;
 use super::rows::Rows;
 use crate::clock::Timestamp;
 
@@ -46,10 +47,10 @@ impl Uses {
     }
 
     /// Where entries stand in the order of use, from where they stand in that of creation.
-    pub(super) fn placed(&self, by_creation: &Rows<Timestamp>) -> Rows<Timestamp> {
+    pub(super) fn placed(&self, by_creation: &Created) -> Rows<Timestamp> {
         let noted = self.noted();
         let used = |hash| noted.last.get(&hash).copied().unwrap_or_default();
-        Rows::of(by_creation.iter().map(|(at, hash)| (at.max(used(hash)), hash)).collect())
+        Rows::of(by_creation.iter().map(|(at, hash)| ((at.max(used(hash)), hash), ())).collect())
     }
 
     pub(super) fn note(&self, hash: u64, at: Timestamp) {

@@ -66,7 +66,7 @@ impl ByUse {
             None => {
                 let Some(later) = uses.last(hash).filter(|used_at| *used_at > at) else { return false };
                 by_access.drop_row(row);
-                by_access.insert((later, hash));
+                by_access.insert((later, hash), ());
                 self.moved.insert(hash, later);
             }
         }

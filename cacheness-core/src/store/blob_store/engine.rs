@@ -168,7 +168,7 @@ impl Engine {
                 return Ok(None);
             }
             contents.refer(content, shared);
-            self.store.index.put(&entry.key, &record)?
+            self.store.index.put(&entry.key, &record).inspect_err(|_| self.doubt(&entry.key, &record))?
         };
         self.settle(replaced.iter().map(|record| (&entry.key, record)))?;
         Ok(Some(entry))
@@ -200,10 +200,12 @@ impl Engine {
 
     fn commit(&self, entry: &mut Entry, name: &BlobName) -> Result<()> {
         let replaced = match entry.details.content {
-            None => self.record(entry, name).and_then(|record| self.store.index.put(&entry.key, &record)),
+            None => {
+                let record = self.record(entry, name).inspect_err(|_| self.store.discard(name))?;
+                self.store.index.put(&entry.key, &record).inspect_err(|_| self.doubt(&entry.key, &record))
+            }
             Some(content) => self.commit_content(entry, content, name),
-        };
-        let replaced = replaced.inspect_err(|_| self.store.discard(name))?;
+        }?;
         self.settle(replaced.iter().map(|record| (&entry.key, record)))
     }
 
@@ -213,18 +215,29 @@ impl Engine {
         let ours = Shared::new(name.clone(), &entry.core);
         let shared = contents.find(&content).cloned().unwrap_or_else(|| ours.clone());
         shared.describe(&mut entry.core);
-        let record = self.record(entry, &shared.name)?;
-        if shared.name != *name {
-            self.sync_shared(entry)?;
-        }
-        contents.refer(content, shared.clone());
-        let replaced = self.store.index.put(&entry.key, &record);
-        if replaced.is_err() {
-            contents.release(&content, &shared.name);
-        } else if shared.name != *name {
+        let is_shared = shared.name != *name;
+        let record = self.record(entry, &shared.name).and_then(|record| match is_shared {
+            true => self.sync_shared(entry).map(|()| record),
+            false => Ok(record),
+        });
+        // No record names ours, whatever comes of the commit.
+        if is_shared || record.is_err() {
             self.store.discard(name);
         }
-        replaced
+        let record = record?;
+        contents.refer(content, shared);
+        // After an error the record may be in: then this one too many is counted, and the blob stays.
+        self.store.index.put(&entry.key, &record).inspect_err(|_| self.doubt(&entry.key, &record))
+    }
+
+    /// After an error of the index a record may be in it or not: its blob stays until that is known. Where entries share
+    /// it, that is at the next opening.
+    fn doubt(&self, key: &IndexKey, record: &Record) {
+        let shares = record.entry().is_ok_and(|entry| entry.details.content.is_some());
+        match shares {
+            true => self.store.index.doubt_blobs(),
+            false => self.store.doubt_blob_of(key, Some(record)),
+        }
     }
 
     fn record(&self, entry: &Entry, name: &BlobName) -> Result<Record> {
@@ -237,7 +250,10 @@ impl Engine {
         if gone.peek().is_none() {
             return self.store.after_change();
         }
-        self.store.flush()?;
+        if let Err(error) = self.store.flush() {
+            gone.for_each(|(key, record)| self.doubt(key, record));
+            return Err(error);
+        }
         gone.for_each(|(key, record)| self.release(key, record));
         Ok(())
     }

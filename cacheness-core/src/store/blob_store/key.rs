@@ -31,7 +31,7 @@ pub(super) fn index_key(key: &str) -> Result<IndexKey> {
 }
 
 /// An identity as a key: hex digits.
-pub(super) fn of_content(content: &Identity) -> String {
+pub(in crate::store) fn of_content(content: &Identity) -> String {
     content.iter().fold(String::with_capacity(2 * IDENTITY_LEN), |mut text, byte| {
         for digit in [byte >> 4, byte & 15] {
             text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));

@@ -50,12 +50,14 @@ pub struct VerifyReport {
     pub missing: Vec<String>,
     /// Blobs that no entry refers to: left by a crash between two steps.
     pub unreferenced: Vec<BlobName>,
+    /// Entries that were lost since the store was opened, because the index was damaged.
+    pub lost: u64,
 }
 
 impl VerifyReport {
     /// Whether every entry is as it was put. A blob that nothing refers to harms nobody.
     pub fn is_whole(&self) -> bool {
-        self.damaged.is_empty() && self.missing.is_empty()
+        self.damaged.is_empty() && self.missing.is_empty() && self.lost == 0
     }
 }
 
@@ -142,6 +144,7 @@ impl Engine {
         report.damaged.sort();
         report.missing.sort();
         report.unreferenced = self.unreferenced()?;
+        report.lost = self.store().index.totals().lost;
         // An index that was replaced may have lost records: what they named is taken up at the next opening.
         if repair == Repair::Yes && self.store().index.replacements() == 0 {
             report.unreferenced.iter().try_for_each(|name| self.remove_unreferenced(name))?;

@@ -40,7 +40,7 @@ fn garbage(vfs: &SimVfs) {
 
 fn reconciled(vfs: &SimVfs, health: Health) -> Result<MemoryIndex> {
     let index = MemoryIndex::default();
-    reconcile(&index, &files(vfs), health, Rules::unsigned(&Limits::DEFAULT)).map(|_| index)
+    reconcile(&index, &files(vfs), health, None, Rules::unsigned(&Limits::DEFAULT)).map(|_| index)
 }
 
 /// Lets each file operation of a reconciliation fail, one after the other, and looks at what comes of it.
@@ -55,7 +55,7 @@ fn with_each_call_failing(
         fill(&vfs);
         let (index, blobs) = (MemoryIndex::default(), files(&vfs));
         vfs.fail_at(call, Fault::Errno(errno), Repeat::Once);
-        let done = reconcile(&index, &blobs, health, Rules::unsigned(&Limits::DEFAULT));
+        let done = reconcile(&index, &blobs, health, None, Rules::unsigned(&Limits::DEFAULT));
         if !vfs.clear_faults() {
             assert!(call > 2, "only {call} operations");
             return;

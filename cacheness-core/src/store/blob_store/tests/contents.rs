@@ -200,3 +200,51 @@ fn of_two_puts_of_one_content_at_a_time_one_file_stays() {
     f.store.delete("a").unwrap();
     assert!(f.blobs().is_empty());
 }
+
+/// The contents of a file that is flipped at one place after the other.
+fn each_flip(file: &Path, flips: usize, mut look: impl FnMut(usize)) {
+    let whole = fs::read(file).unwrap();
+    for step in 0..flips {
+        let mut flipped = whole.clone();
+        flipped[(whole.len() * step / flips + 13 * step) % whole.len()] ^= 1 << (step % 8);
+        fs::write(file, flipped).unwrap();
+        look(step);
+    }
+    fs::write(file, whole).unwrap();
+}
+
+#[test]
+fn after_one_flipped_bit_no_replaced_value_and_no_removed_key_comes_back_though_others_share_the_content() {
+    for shares in [true, false] {
+        let settings = |builder: BlobStoreBuilder| builder.content_addressable(shares);
+        let f = fixture_with(settings);
+        let (x, y) = (noise(2000), noise(2100));
+        for n in 0..10 {
+            ["a", "b", "c"].iter().for_each(|key| drop(f.store.put_with(&x, format!("{key}{n}")).unwrap()));
+            f.store.put_with(&y, format!("d{n}")).unwrap();
+        }
+        for n in 0..10 {
+            f.store.put_with(&y, format!("a{n}")).unwrap();
+            assert!(f.store.delete(&format!("c{n}")).unwrap());
+        }
+        f.store.close().unwrap();
+        let (mut there, mut lost) = (0, 0);
+        each_flip(&f.dir.path().join("index/db"), 24, |step| {
+            let copy = tempfile::tempdir().unwrap();
+            copy_dir(f.dir.path(), copy.path());
+            let store = settings(BlobStore::builder().dir(copy.path())).open().unwrap();
+            for n in 0..10 {
+                for (key, right) in [("a", &y), ("b", &x), ("d", &y)] {
+                    let found = store.get::<Vec<u8>>(&format!("{key}{n}")).unwrap();
+                    assert!(found.is_none() || found.as_ref() == Some(right), "{key}{n} at step {step}, {shares}");
+                    there += u64::from(found.is_some());
+                }
+                assert_eq!(store.get::<Vec<u8>>(&format!("c{n}")).unwrap(), None, "step {step}, {shares}");
+                assert_eq!(store.get_metadata(&format!("c{n}")).unwrap(), None, "step {step}, {shares}");
+            }
+            lost += store.verify(Repair::No).unwrap().lost;
+        });
+        assert_eq!(there + lost, 24 * 30, "what is lost is told");
+        assert!(lost <= if shares { 24 } else { 0 }, "{lost} entries lost, {shares}");
+    }
+}

@@ -86,3 +86,18 @@ fn write(store: &BlobStore, key: &str, bytes: &[u8]) -> Result<Entry> {
 fn inner(error: std::io::Error) -> crate::CacheError {
     error.into_inner().unwrap().downcast_ref::<crate::CacheError>().unwrap().clone()
 }
+
+/// Copies a closed store.
+fn copy_dir(from: &Path, to: &Path) {
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        match item.file_type().unwrap().is_dir() {
+            true => {
+                fs::create_dir_all(&target).unwrap();
+                copy_dir(&item.path(), &target);
+            }
+            false => drop(fs::copy(item.path(), target).unwrap()),
+        }
+    }
+}

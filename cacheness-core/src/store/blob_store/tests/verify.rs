@@ -54,6 +54,7 @@ fn damaged() -> (Fixture, VerifyReport) {
     fs::create_dir_all(&shard).unwrap();
     fs::copy(&cut, shard.join(format!("{name}.blob"))).unwrap();
     let report = VerifyReport {
+        lost: 0,
         checked: 303,
         damaged: vec!["cut".to_owned(), "flipped".to_owned()],
         missing: vec!["gone".to_owned()],

@@ -1,0 +1,49 @@
+//! How many records there are, how many bytes they and their values take, and how many damage has cost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::{Record, Totals};
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn of(totals: Totals) -> Self {
+        let counts = Self::default();
+        counts.replace_by(totals);
+        counts
+    }
+
+    pub(super) fn put(&self, previous: Option<&Record>, record: &Record) {
+        if let Some(previous) = previous {
+            self.removed(previous);
+        }
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(record.footprint(), Ordering::Relaxed);
+    }
+
+    pub(super) fn removed(&self, record: &Record) {
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(record.footprint(), Ordering::Relaxed);
+    }
+
+    pub(super) fn lose(&self, entries: u64) {
+        self.lost.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        // Two threads may be between their additions and subtractions: never show less than nothing.
+        let shown = |counter: &AtomicU64| counter.load(Ordering::Relaxed).cast_signed().max(0).unsigned_abs();
+        Totals { entries: shown(&self.entries), bytes: shown(&self.bytes), lost: shown(&self.lost) }
+    }
+
+    /// Counts what another database holds. What was lost before stays lost.
+    pub(super) fn replace_by(&self, totals: Totals) {
+        self.entries.store(totals.entries, Ordering::Relaxed);
+        self.bytes.store(totals.bytes, Ordering::Relaxed);
+    }
+}

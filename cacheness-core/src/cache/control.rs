@@ -142,8 +142,8 @@ impl Cache {
     /// # }
     /// ```
     ///
-    /// The time to live is kept in the index. Should the index be lost to damage, a value that lies in a file is taken up
-    /// again with the one it was put with.
+    /// The time to live is kept in the index. If damage of the index costs the entry, it is a miss; if the index is gone
+    /// altogether, a value that lies in a file is taken up again with the time to live it was put with.
     ///
     /// # Errors
     /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be

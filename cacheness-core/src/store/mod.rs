@@ -263,7 +263,11 @@ impl Store {
         match &outcome {
             Ok(Outcome::Done(_)) => {}
             Ok(Outcome::Overtaken) => self.discard(&name),
-            Err(_) => self.doubt_blob_of(&entry.key, Some(&record)),
+            Err(_) => {
+                self.doubt_blob_of(&entry.key, Some(&record));
+                // The blob of a record that it may have replaced is not known here.
+                self.index.doubt_blobs();
+            }
         }
         outcome
     }

@@ -233,10 +233,10 @@ impl Engine {
     /// After an error of the index a record may be in it or not: its blob stays until that is known. Where entries share
     /// it, that is at the next opening.
     fn doubt(&self, key: &IndexKey, record: &Record) {
-        let shares = record.entry().is_ok_and(|entry| entry.details.content.is_some());
-        match shares {
-            true => self.store.index.doubt_blobs(),
-            false => self.store.doubt_blob_of(key, Some(record)),
+        // The blob of a record that it may have replaced is not known here.
+        self.store.index.doubt_blobs();
+        if record.entry().is_ok_and(|entry| entry.details.content.is_none()) {
+            self.store.doubt_blob_of(key, Some(record));
         }
     }
 

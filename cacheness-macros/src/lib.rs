@@ -43,7 +43,12 @@ use crate::parse::Flavor;
 /// | `for_api` | results live six hours |
 ///
 /// What a function returns must be `serde::Serialize` and `DeserializeOwned` (the `T` of `Result<T, E>` and `Option<T>`)
-/// unless a handler is given, and its arguments `CacheKey` or `Serialize`. A `Path` stands for the content of the file or directory.
+/// unless a handler is given, and its arguments `CacheKey` or `Serialize`. A `Path` stands for the content of the file or
+/// directory, also inside of other arguments; a result during whose computation that changed is not stored.
+///
+/// **What `Serialize` does not show does not count**: fields with `#[serde(skip)]` or `with`, variants of untagged enums
+/// inside of other types. Derive `CacheKey` (or `Hash`) for types that have some. In a generic function only the bounds
+/// of its parameters are known. See `serialize_key` for what else serde hides.
 ///
 /// The value of a `handler` is what is stored: the `T` of a `Result<T, E>`. With `call = name` the expression is a static, a
 /// constant or a `&'static` reference.
@@ -87,8 +92,9 @@ fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream) -> TokenSt
 
 /// Makes a type part of keys: its path, the names of its fields and variants, and the values of its fields.
 ///
-/// Every field has to implement `CacheKey` itself. Two helper attributes:
+/// Every field has to implement `CacheKey` itself. Three helper attributes:
 /// - `#[cache_key(skip)]` on a field leaves it out of the key (a connection, a secret, something derived from others);
+/// - `#[cache_key(serde)]` on a field of another crate's type takes it as `serde::Serialize` shows it;
 /// - `#[cache_key(crate = path)]` on the type says where `cacheness` is, if it was renamed or is re-exported.
 ///
 /// Renaming or moving a type, or renaming a field, makes new keys: earlier results are computed again. Type parameters

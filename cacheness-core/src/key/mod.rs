@@ -11,6 +11,7 @@
 //!           | FUNCTION blob option option (argument value*)*  made from a function and its arguments
 //!           | PARAMS number (blob blob)*                    names, and identities of the values alone
 //!           followed, if it mentions paths, by CONTENTS content*
+//!           | value HASHED (0 blob | 1 digest)              with what the value told a hasher
 //! argument  = ARGUMENT | NAMED_ARGUMENT blob
 //! value     = scalar tag, bytes in little-endian order
 //!           | STR blob | C_STR blob | OS_STR blob
@@ -19,6 +20,7 @@
 //!           | SEQUENCE number value* | ARRAY .. | TUPLE ..
 //!           | SET number value*                             sorted by their encoding
 //!           | MAP number (value value)*                     sorted by their encoding
+//!           | ORDERED_MAP (1 value value)* 0                in the order of their owner
 //!           | UNIT_STRUCT blob number | TUPLE_STRUCT blob number value* | STRUCT blob number (blob value)*
 //!           | UNIT_VARIANT blob blob number | TUPLE_VARIANT .. | STRUCT_VARIANT ..
 //!           | PATH number | PATH_HERE content | ..
@@ -33,6 +35,7 @@
 mod collection;
 mod collections;
 mod content;
+mod hashed;
 mod identity;
 mod noted;
 mod params;

@@ -1,6 +1,10 @@
 //! Keys of types that only implement [`Serialize`].
 
+mod names;
+
+use std::any::type_name;
 use std::fmt::{self, Display};
+use std::path::Path;
 
 use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
 
@@ -9,13 +13,21 @@ use super::writer::Frame;
 use super::{CacheKey, KeyFields, KeyWriter, tag};
 use crate::error::{CacheError, ErrorKind};
 
-/// Writes a value as its `Serialize` implementation describes it: with names of types, fields and variants, every
-/// integer width by itself, and maps sorted.
+/// Writes a value as its `Serialize` implementation describes it: with names of types, fields and variants, and every
+/// integer width by itself.
 ///
-/// What `Serialize` does not tell cannot be part of the key. So prefer to derive [`CacheKey`] for types
-/// that contain one of these:
-/// - a `HashSet`: serde sees a sequence in an order that changes with every process, so that nothing is ever found;
-/// - a path: serde sees its text, and the key does not follow what lies there;
+/// Some types are known by their names, wherever `Serialize` passes them on as they are (as a field, in a list, an option, a
+/// newtype or a pointer): a `HashMap`, `HashSet`, `BTreeMap` or `BTreeSet` of the standard library counts without an order,
+/// and a [`Path`](std::path::Path) by its content. Any other map counts in its order, so that an `IndexMap` is its order too.
+///
+/// What `Serialize` does not tell cannot be part of the key. Derive [`CacheKey`] for types that contain one of these:
+/// - what is left out or written in another form: fields with `#[serde(skip)]`, `skip_serializing_if` or `with`, the variant
+///   of an untagged enum. The arguments of cached functions also count by their `Hash`, if they implement it, and an enum
+///   that is itself the argument by its variant;
+/// - a `HashMap` or `HashSet` under `#[serde(flatten)]`, `#[serde(transparent)]` or `with`: its order counts and changes
+///   with every process, so that nothing is ever found;
+/// - a path under `#[serde(transparent)]`, `with` or in an untagged variant: it counts by its text, and the key does not
+///   follow what lies there;
 /// - types of one name in two modules, or an array and a tuple of one type: serde sees no difference.
 ///
 /// A failing implementation is kept by the writer as an error of kind `Serialization`.
@@ -29,7 +41,7 @@ use crate::error::{CacheError, ErrorKind};
 /// # Ok::<(), cacheness_core::CacheError>(())
 /// ```
 pub fn serialize_key<T: Serialize + ?Sized>(value: &T, writer: &mut KeyWriter) {
-    if let Err(Stop::Refused(message)) = value.serialize(Encoder(writer)) {
+    if let Err(Stop::Refused(message)) = value.serialize(Encoder::of::<T>(writer)) {
         let message = format!("a value cannot be serialized into a key: {message}");
         writer.fail(CacheError::new(ErrorKind::Serialization, message));
     }
@@ -87,38 +99,46 @@ fn go_on(writer: &KeyWriter) -> Result<(), Stop> {
     if writer.failed() { Err(Stop::Failed) } else { Ok(()) }
 }
 
-struct Encoder<'w>(&'w mut KeyWriter);
+struct Encoder<'w> {
+    writer: &'w mut KeyWriter,
+    /// Of the type that is serialised.
+    type_name: &'static str,
+}
 
 impl<'w> Encoder<'w> {
+    fn of<T: ?Sized>(writer: &'w mut KeyWriter) -> Self {
+        Self { writer, type_name: type_name::<T>() }
+    }
+
     fn value(self, write: impl FnOnce(&mut KeyWriter)) -> Result<(), Stop> {
-        write(self.0);
-        go_on(self.0)
+        write(self.writer);
+        go_on(self.writer)
     }
 
     /// The one value inside another.
     fn inner<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
-        let frame = self.0.open();
-        go_on(self.0)?;
-        value.serialize(Encoder(self.0))?;
-        self.0.close(frame, 1);
-        go_on(self.0)
+        let frame = self.writer.open();
+        go_on(self.writer)?;
+        value.serialize(Encoder::of::<T>(self.writer))?;
+        self.writer.close(frame, 1);
+        go_on(self.writer)
     }
 
     fn parts(self, count: u64) -> Result<Parts<'w>, Stop> {
-        let frame = self.0.open();
-        go_on(self.0)?;
-        Ok(Parts { writer: self.0, frame, count })
+        let frame = self.writer.open();
+        go_on(self.writer)?;
+        Ok(Parts { writer: self.writer, frame, count })
     }
 
     fn record(self, name: &str, variant: Option<&str>, fields: KeyFields) -> Result<Parts<'w>, Stop> {
-        let count = self.0.record_head(name, variant, fields);
+        let count = self.writer.record_head(name, variant, fields);
         self.parts(count)
     }
 
     fn elements(self) -> Result<Elements<'w>, Stop> {
-        let collection = self.0.collect();
-        go_on(self.0)?;
-        Ok(Elements { writer: self.0, collection })
+        let collection = self.writer.collect();
+        go_on(self.writer)?;
+        Ok(Elements { writer: self.writer, collection })
     }
 }
 
@@ -137,7 +157,7 @@ impl<'w> Serializer for Encoder<'w> {
     type SerializeTuple = Parts<'w>;
     type SerializeTupleStruct = Parts<'w>;
     type SerializeTupleVariant = Parts<'w>;
-    type SerializeMap = Elements<'w>;
+    type SerializeMap = Entries<'w>;
     type SerializeStruct = Parts<'w>;
     type SerializeStructVariant = Parts<'w>;
 
@@ -156,8 +176,15 @@ impl<'w> Serializer for Encoder<'w> {
         serialize_f32(f32) => write_f32;
         serialize_f64(f64) => write_f64;
         serialize_char(char) => write_char;
-        serialize_str(&str) => write_str;
         serialize_bytes(&[u8]) => write_bytes;
+    }
+
+    fn serialize_str(self, text: &str) -> Result<(), Stop> {
+        if names::is_path(self.type_name) {
+            self.value(|writer| writer.write_path(Path::new(text)))
+        } else {
+            self.value(|writer| writer.write_str(text))
+        }
     }
 
     fn serialize_unit(self) -> Result<(), Stop> {
@@ -169,7 +196,7 @@ impl<'w> Serializer for Encoder<'w> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
-        self.0.value(&[tag::SOME]);
+        self.writer.value(&[tag::SOME]);
         self.inner(value)
     }
 
@@ -182,7 +209,7 @@ impl<'w> Serializer for Encoder<'w> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Stop> {
-        self.0.record_head(name, None, KeyFields::Positional(1));
+        self.writer.record_head(name, None, KeyFields::Positional(1));
         self.inner(value)
     }
 
@@ -193,20 +220,23 @@ impl<'w> Serializer for Encoder<'w> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Stop> {
-        self.0.record_head(name, Some(variant), KeyFields::Positional(1));
+        self.writer.record_head(name, Some(variant), KeyFields::Positional(1));
         self.inner(value)
     }
 
     fn serialize_seq(self, count: Option<usize>) -> Result<Sequence<'w>, Stop> {
+        if names::is_unordered_set(self.type_name) {
+            return Ok(Sequence::Set(self.elements()?));
+        }
         let Some(count) = count else { return Ok(Sequence::OfUnknownLength(self.elements()?)) };
-        self.0.value(&[tag::SEQUENCE]);
-        self.0.number(count as u64);
+        self.writer.value(&[tag::SEQUENCE]);
+        self.writer.number(count as u64);
         Ok(Sequence::OfKnownLength(self.parts(count as u64)?))
     }
 
     fn serialize_tuple(self, count: usize) -> Result<Parts<'w>, Stop> {
-        self.0.value(&[tag::TUPLE]);
-        self.0.number(count as u64);
+        self.writer.value(&[tag::TUPLE]);
+        self.writer.number(count as u64);
         self.parts(count as u64)
     }
 
@@ -224,8 +254,12 @@ impl<'w> Serializer for Encoder<'w> {
         self.record(name, Some(variant), KeyFields::Positional(count))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Elements<'w>, Stop> {
-        self.elements()
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'w>, Stop> {
+        if names::is_unordered_map(self.type_name) {
+            return Ok(Entries::Unordered(self.elements()?));
+        }
+        self.writer.value(&[tag::ORDERED_MAP]);
+        Ok(Entries::Ordered(self.parts(0)?))
     }
 
     fn serialize_struct(self, name: &'static str, count: usize) -> Result<Parts<'w>, Stop> {
@@ -256,7 +290,7 @@ struct Parts<'w> {
 
 impl Parts<'_> {
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        value.serialize(Encoder(self.writer))
+        value.serialize(Encoder::of::<T>(self.writer))
     }
 
     fn named<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Stop> {
@@ -278,7 +312,7 @@ struct Elements<'w> {
 
 impl Elements<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        value.serialize(Encoder(self.writer))?;
+        value.serialize(Encoder::of::<T>(self.writer))?;
         self.writer.end_element(&mut self.collection);
         Ok(())
     }
@@ -287,6 +321,7 @@ impl Elements<'_> {
 enum Sequence<'w> {
     OfKnownLength(Parts<'w>),
     OfUnknownLength(Elements<'w>),
+    Set(Elements<'w>),
 }
 
 impl SerializeSeq for Sequence<'_> {
@@ -296,7 +331,7 @@ impl SerializeSeq for Sequence<'_> {
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
         match self {
             Self::OfKnownLength(parts) => parts.part(value),
-            Self::OfUnknownLength(elements) => elements.element(value),
+            Self::OfUnknownLength(elements) | Self::Set(elements) => elements.element(value),
         }
     }
 
@@ -307,25 +342,53 @@ impl SerializeSeq for Sequence<'_> {
                 writer.close_listed(tag::SEQUENCE, collection);
                 go_on(writer)
             }
+            Self::Set(Elements { writer, collection }) => {
+                writer.close_sorted(tag::SET, 1, collection);
+                go_on(writer)
+            }
         }
     }
 }
 
-impl SerializeMap for Elements<'_> {
+enum Entries<'w> {
+    /// `count` is that of the values so far.
+    Ordered(Parts<'w>),
+    Unordered(Elements<'w>),
+}
+
+impl SerializeMap for Entries<'_> {
     type Ok = ();
     type Error = Stop;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Stop> {
-        key.serialize(Encoder(self.writer))
+        match self {
+            Self::Ordered(parts) => {
+                parts.count += 2;
+                parts.writer.append(&[1]);
+                parts.part(key)
+            }
+            Self::Unordered(elements) => key.serialize(Encoder::of::<T>(elements.writer)),
+        }
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        self.element(value)
+        match self {
+            Self::Ordered(parts) => parts.part(value),
+            Self::Unordered(elements) => elements.element(value),
+        }
     }
 
     fn end(self) -> Result<(), Stop> {
-        self.writer.close_sorted(tag::MAP, 2, self.collection);
-        go_on(self.writer)
+        match self {
+            Self::Ordered(parts) => {
+                parts.writer.append(&[0]);
+                parts.end()
+            }
+            Self::Unordered(Elements { writer, collection }) => {
+                writer.close_sorted(tag::MAP, 2, collection);
+                go_on(writer)
+            }
+        }
     }
 }
 

@@ -57,6 +57,8 @@ tags! {
     TUPLE = 0x54,
     SET = 0x55,
     MAP = 0x56,
+    // A map whose order counts: each entry behind a one, and a zero at the end.
+    ORDERED_MAP = 0x57,
 
     UNIT_STRUCT = 0x60,
     TUPLE_STRUCT = 0x61,
@@ -89,6 +91,8 @@ tags! {
     NAMED_ARGUMENT = 0xf2,
     PARAMS = 0xf3,
     CONTENTS = 0xf4,
+    // Behind a value: what it told a hasher.
+    HASHED = 0xf5,
 }
 
 #[cfg(test)]

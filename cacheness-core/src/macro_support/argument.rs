@@ -3,8 +3,14 @@
 //! Which trait encodes an argument is decided by method lookup: a type of this module derefs to the next, less wished
 //! for one, and a method whose `impl` does not apply is passed over. So a type that implements both traits is taken by
 //! `CacheKey`, and one that implements neither is one error.
+//!
+//! `Serialize` may leave something out that the body can see. So where a type implements `Hash` beside it, what that tells
+//! counts as well, and where not, at least the variant of an enum. In a generic function only the bounds are known, whatever
+//! its parameters stand for.
 
 use std::any::type_name;
+use std::hash::Hash;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use serde::Serialize;
@@ -80,9 +86,21 @@ impl Writer {
 
 /// An argument, to be encoded by `CacheKey`.
 #[derive(Debug)]
-pub struct Arg<'a, T: ?Sized>(BySerialize<'a, T>);
+pub struct Arg<'a, T: ?Sized>(ByHash<'a, T>);
 
-/// An argument, to be encoded by `Serialize`.
+/// An argument, to be encoded by `Serialize` and `Hash`.
+#[derive(Debug)]
+pub struct ByHash<'a, T: ?Sized>(ByVariantBehind<'a, T>);
+
+/// A reference, to be encoded by `Serialize` and the variant of what it points to.
+#[derive(Debug)]
+pub struct ByVariantBehind<'a, T: ?Sized>(ByVariant<'a, T>);
+
+/// An argument, to be encoded by `Serialize` and its variant.
+#[derive(Debug)]
+pub struct ByVariant<'a, T: ?Sized>(BySerialize<'a, T>);
+
+/// An argument without a size, to be encoded by `Serialize`.
 #[derive(Debug)]
 pub struct BySerialize<'a, T: ?Sized>(ByNothing<'a, T>);
 
@@ -92,20 +110,50 @@ pub struct ByNothing<'a, T: ?Sized>(&'a T);
 
 /// An argument to be encoded.
 pub fn arg<T: ?Sized>(value: &T) -> Arg<'_, T> {
-    Arg(BySerialize(ByNothing(value)))
+    Arg(ByHash(ByVariantBehind(ByVariant(BySerialize(ByNothing(value))))))
+}
+
+/// Several values as one argument, each written by what its own type implements.
+pub fn tuple(w: &mut KeyWriter, count: usize, encode: impl FnOnce(&mut KeyWriter)) {
+    w.tuple(count, encode);
 }
 
 impl<T: CacheKey + ?Sized> Arg<'_, T> {
     /// Writes the argument.
     pub fn encode(&self, w: &mut KeyWriter) {
-        self.0.0.0.encode(w);
+        self.value().encode(w);
+    }
+}
+
+impl<T: Serialize + Hash + ?Sized> ByHash<'_, T> {
+    /// Writes the argument.
+    pub fn encode(&self, w: &mut KeyWriter) {
+        serialize_key(self.value(), w);
+        w.append_hashed(self.value());
+    }
+}
+
+impl<T: Serialize> ByVariantBehind<'_, &T> {
+    /// Writes the argument.
+    pub fn encode(&self, w: &mut KeyWriter) {
+        let value: &T = self.value();
+        serialize_key(value, w);
+        w.append_variant(value);
+    }
+}
+
+impl<T: Serialize> ByVariant<'_, T> {
+    /// Writes the argument.
+    pub fn encode(&self, w: &mut KeyWriter) {
+        serialize_key(self.value(), w);
+        w.append_variant(self.value());
     }
 }
 
 impl<T: Serialize + ?Sized> BySerialize<'_, T> {
     /// Writes the argument.
     pub fn encode(&self, w: &mut KeyWriter) {
-        serialize_key(self.0.0, w);
+        serialize_key(self.value(), w);
     }
 }
 
@@ -119,21 +167,25 @@ impl<T: ?Sized> ByNothing<'_, T> {
     }
 }
 
-impl<'a, T: ?Sized> Deref for Arg<'a, T> {
-    type Target = BySerialize<'a, T>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
+impl<T: ?Sized> ByNothing<'_, T> {
+    fn value(&self) -> &T {
+        self.0
     }
 }
 
-impl<'a, T: ?Sized> Deref for BySerialize<'a, T> {
-    type Target = ByNothing<'a, T>;
+macro_rules! else_by {
+    ($($by:ident => $next:ident)+) => {
+        $(impl<'a, T: ?Sized> Deref for $by<'a, T> {
+            type Target = $next<'a, T>;
 
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        })+
+    };
 }
+
+else_by!(Arg => ByHash ByHash => ByVariantBehind ByVariantBehind => ByVariant ByVariant => BySerialize BySerialize => ByNothing);
 
 /// An argument that can be part of a key.
 #[diagnostic::on_unimplemented(
@@ -147,33 +199,35 @@ impl<T: CacheKey + ?Sized> KeyArgument for T {}
 
 /// An argument that may be its type's default.
 #[derive(Debug)]
-pub struct MaybeDefault<'a, T: ?Sized>(&'a T, NoDefault);
+pub struct MaybeDefault<'a, T: ?Sized>(&'a T, NoDefault<T>);
 
 /// An argument whose type has no default, or no way to compare with it.
 #[derive(Debug)]
-pub struct NoDefault;
+pub struct NoDefault<T: ?Sized>(PhantomData<T>);
 
-/// An argument that is left out when it equals the default of its type.
+/// An argument that is left out when it is the default of its type.
 pub fn unless_default<T: ?Sized>(value: &T) -> MaybeDefault<'_, T> {
-    MaybeDefault(value, NoDefault)
+    MaybeDefault(value, NoDefault(PhantomData))
 }
 
 impl<T: Default + PartialEq> MaybeDefault<'_, T> {
-    /// Whether the argument is its type's default.
-    pub fn is_default(&self) -> bool {
-        *self.0 == T::default()
+    /// Whether the argument is its type's default: equal to it, and also the same in a key, as `-0.0` is not.
+    pub fn is_default(&self, encode: impl Fn(&T, &mut KeyWriter)) -> bool {
+        let default = T::default();
+        *self.0 == default && KeyWriter::is_same_by_text(|w| encode(self.0, w), |w| encode(&default, w))
     }
 }
 
-impl NoDefault {
+impl<T: ?Sized> NoDefault<T> {
     /// Nothing can be told: `false`.
-    pub fn is_default(&self) -> bool {
+    pub fn is_default(&self, encode: impl Fn(&T, &mut KeyWriter)) -> bool {
+        let _ = encode;
         false
     }
 }
 
 impl<T: ?Sized> Deref for MaybeDefault<'_, T> {
-    type Target = NoDefault;
+    type Target = NoDefault<T>;
 
     fn deref(&self) -> &Self::Target {
         &self.1

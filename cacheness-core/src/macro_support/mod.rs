@@ -16,7 +16,7 @@ mod returns;
 mod scope;
 mod site;
 
-pub use argument::{Captures, Writer, arg, begin, begin_beside, unless_default};
+pub use argument::{Captures, Writer, arg, begin, begin_beside, tuple, unless_default};
 pub use bound::{BoundCall, Later, Now, bind, bind_async};
 pub use call::Call;
 pub use extras::Extras;

@@ -66,23 +66,37 @@ fn check_variant(variant: &Variant, errors: &mut Errors) {
 
 fn check_fields<'a>(fields: impl Iterator<Item = &'a Field>, errors: &mut Errors) {
     for field in fields {
-        errors.keep(is_skipped(field));
+        errors.keep(Counts::of(field));
     }
 }
 
-/// Whether a field is left out of the key.
-pub(super) fn is_skipped(field: &Field) -> Result<bool> {
-    let mut skipped = false;
-    read(&field.attrs, |meta| {
-        if !meta.path.is_ident("skip") {
-            return Err(meta.error("unknown option of a field, expected `skip`"));
-        }
-        if std::mem::replace(&mut skipped, true) {
-            return Err(meta.error("`skip` is given twice"));
-        }
-        Ok(())
-    })?;
-    Ok(skipped)
+/// How a field counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    ByCacheKey,
+    BySerialize,
+    Not,
+}
+
+impl Counts {
+    pub(super) fn of(field: &Field) -> Result<Self> {
+        let mut counts = Self::ByCacheKey;
+        read(&field.attrs, |meta| {
+            let (name, said) = if meta.path.is_ident("skip") {
+                ("skip", Self::Not)
+            } else if meta.path.is_ident("serde") {
+                ("serde", Self::BySerialize)
+            } else {
+                return Err(meta.error("unknown option of a field, expected `skip` or `serde`"));
+            };
+            match std::mem::replace(&mut counts, said) {
+                Self::ByCacheKey => Ok(()),
+                before if before == said => Err(meta.error(format!("`{name}` is given twice"))),
+                _ => Err(meta.error("a field that is skipped is not serialised: choose `skip` or `serde`")),
+            }
+        })?;
+        Ok(counts)
+    }
 }
 
 fn root(attributes: &[Attribute]) -> Result<Option<Path>> {

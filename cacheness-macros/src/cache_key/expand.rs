@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, Field, Fields, Ident, Index, Member, Result, Type};
 
-use super::attributes::{Options, is_skipped};
+use super::attributes::{Counts, Options};
 use super::bounds;
 
 /// `impl CacheKey` for the type.
@@ -45,7 +45,7 @@ struct Target<'a> {
 struct Shape<'a> {
     variant: Option<&'a Ident>,
     kind: Kind,
-    fields: Vec<(Member, &'a Field)>,
+    fields: Vec<(Member, &'a Field, Counts)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,16 +75,18 @@ impl<'a> Shape<'a> {
         };
         let mut counted = Vec::new();
         for (index, field) in fields.iter().enumerate() {
-            if !is_skipped(field)? {
+            let counts = Counts::of(field)?;
+            if counts != Counts::Not {
                 let member = field.ident.clone().map_or_else(|| Member::Unnamed(Index::from(index)), Member::Named);
-                counted.push((member, field));
+                counted.push((member, field, counts));
             }
         }
         Ok(Self { variant, kind, fields: counted })
     }
 
+    /// Of the fields that have to implement `CacheKey`.
     fn types(&self) -> impl Iterator<Item = &'a Type> + '_ {
-        self.fields.iter().map(|(_, field)| &field.ty)
+        self.fields.iter().filter(|(_, _, counts)| *counts == Counts::ByCacheKey).map(|(_, field, _)| &field.ty)
     }
 
     /// The arm of the match that writes this shape.
@@ -92,7 +94,7 @@ impl<'a> Shape<'a> {
         let Target { root, writer, name, .. } = target;
         let variant = self.variant.map(|variant| quote!(::#variant));
         let variant_name = option(self.variant.map(|variant| variant.unraw().to_string()));
-        let members = self.fields.iter().map(|(member, _)| member);
+        let members = self.fields.iter().map(|(member, ..)| member);
         let bindings: Vec<Ident> =
             (0..self.fields.len()).map(|i| format_ident!("__field_{i}", span = Span::mixed_site())).collect();
         let key_fields = self.key_fields(target);
@@ -120,7 +122,11 @@ impl<'a> Shape<'a> {
 
     /// Statements that write the fields, and the const parameters after them: no field need contain those.
     fn writes(&self, target: &Target<'_>, bindings: &[Ident]) -> Vec<TokenStream> {
-        let fields = self.fields.iter().zip(bindings).map(|((member, _), value)| (member_name(member), quote!(#value)));
+        let root = target.root;
+        let fields = self.fields.iter().zip(bindings).map(|((member, _, counts), value)| match counts {
+            Counts::BySerialize => (member_name(member), quote!(&#root::SerdeKey(#value))),
+            Counts::ByCacheKey | Counts::Not => (member_name(member), quote!(#value)),
+        });
         let constants = target.constants.iter().map(|constant| (constant.unraw().to_string(), quote!(&#constant)));
         let Target { root, writer, .. } = target;
         let write = |(name, value): (String, TokenStream)| match self.kind {

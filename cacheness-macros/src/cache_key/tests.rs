@@ -30,6 +30,14 @@ fn a_skipped_field_is_not_named() {
 }
 
 #[test]
+fn a_serialised_field_needs_no_cache_key() {
+    let text = expanded(quote! { struct S<T> { #[cache_key(serde)] foreign: T } });
+    assert!(text.contains("SerdeKey (__field_0)") && !text.contains("where"), "{text}");
+    let found = errors(quote! { struct S { #[cache_key(skip, serde)] a: u8 } });
+    assert_eq!(found, ["a field that is skipped is not serialised: choose `skip` or `serde`"]);
+}
+
+#[test]
 fn another_crate_can_stand_for_cacheness() {
     let text = expanded(quote! { #[cache_key(crate = crate::engine)] struct S<T>(T); });
     assert!(text.contains("crate :: engine :: CacheKey for S") && !text.contains("cacheness"), "{text}");
@@ -58,7 +66,7 @@ fn mistakes_in_attributes_are_told_together() {
         found,
         [
             "unknown option of a type, expected `crate = path` (`skip` belongs on a field)",
-            "unknown option of a field, expected `skip`",
+            "unknown option of a field, expected `skip` or `serde`",
             "`skip` is given twice",
         ]
     );

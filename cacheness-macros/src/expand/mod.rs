@@ -186,14 +186,26 @@ impl Expansion<'_> {
         }
         let name = argument.name.clone().unwrap_or_else(|| at.to_string());
         quote_spanned! {span=> #(#cfgs)* {
-            if !#p::unless_default(&#ident).is_default() { #p::arg(&#ident).encode(w.named(#name)); }
+            if !#p::unless_default(&#ident).is_default(|value, w| #p::arg(value).encode(w)) {
+                #p::arg(&#ident).encode(w.named(#name));
+            }
         }}
     }
 
     fn encode_expr(&self, expr: &Expr) -> TokenStream {
         let span = self.at(expr.span());
         let p = self.p(span);
-        quote_spanned!(span=> #p::arg(&(#expr)).encode(w.argument());)
+        match bare(expr) {
+            // By its parts: no tuple implements more than all of them do.
+            Expr::Tuple(tuple) if tuple.elems.len() > 1 && tuple.attrs.is_empty() => {
+                let (values, count) = (tuple.elems.iter(), tuple.elems.len());
+                let names: Vec<_> = (0..count).map(|n| format_ident!("part_{n}", span = self.site)).collect();
+                quote_spanned! {span=> match (#(&(#values),)*) {
+                    (#(#names,)*) => #p::tuple(w.argument(), #count, |w| { #(#p::arg(#names).encode(w);)* }),
+                }}
+            }
+            _ => quote_spanned!(span=> #p::arg(&(#expr)).encode(w.argument());),
+        }
     }
 
     /// The constant part of the options.

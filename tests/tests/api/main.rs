@@ -4,6 +4,7 @@
 mod attributes;
 mod custom_metadata;
 mod defects;
+mod differential_keys;
 mod handlers;
 mod memory;
 mod reference;

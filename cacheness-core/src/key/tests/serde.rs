@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use super::super::SerdeKey;
+use super::super::{SerdeKey, ToKey};
 use super::{Key, key};
 
 fn serde_key(value: impl Serialize) -> Key {
@@ -124,15 +124,82 @@ fn a_list_of_unknown_length_is_the_list() {
     assert_eq!(serde_key((Unsized(&items), 1)), serde_key((&items, 1)));
 }
 
+/// A map that keeps its order, and may not know how many entries it has.
+struct InOrder(Option<usize>, Vec<(&'static str, u8)>);
+
+impl Serialize for InOrder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(self.0)?;
+        self.1.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+        map.end()
+    }
+}
+
 #[test]
-fn a_map_inside_a_flattened_struct_is_sorted() {
-    struct Flattened(Vec<(&'static str, u8)>);
-    impl Serialize for Flattened {
+fn a_map_of_an_unknown_type_counts_in_its_order() {
+    let map = |entries: &[(&'static str, u8)]| InOrder(Some(entries.len()), entries.to_vec());
+    let all = [
+        serde_key(map(&[("a", 1), ("b", 2)])),
+        serde_key(map(&[("b", 2), ("a", 1)])),
+        serde_key(map(&[("a", 1)])),
+        serde_key(map(&[])),
+        serde_key([map(&[("a", 1)]), map(&[("b", 2)])]),
+        serde_key([map(&[("a", 1), ("b", 2)]), map(&[])]),
+        serde_key([map(&[]), map(&[("a", 1), ("b", 2)])]),
+        serde_key(BTreeMap::from([("a", 1_u8), ("b", 2)])),
+    ];
+    assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+    assert_eq!(serde_key(InOrder(None, vec![("a", 1), ("b", 2)])), all[0], "a length that is not told does not matter");
+}
+
+#[test]
+fn sets_count_without_their_order_and_lists_with_it() {
+    let forwards: HashSet<u32> = (0..100).collect();
+    let backwards: HashSet<u32> = (0..100).rev().collect();
+    assert_eq!(serde_key(&forwards), serde_key(&backwards));
+    assert_eq!(serde_key(&forwards), key(&forwards));
+    assert_eq!(serde_key(std::collections::BTreeSet::from_iter(&forwards)), key(&forwards));
+    assert_ne!(serde_key(vec![1, 2]), serde_key(vec![2, 1]));
+}
+
+#[test]
+fn a_map_whose_values_are_not_written_is_refused() {
+    struct KeysAlone;
+    impl Serialize for KeysAlone {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut map = serializer.serialize_map(None)?;
-            self.0.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+            let mut map = serializer.serialize_map(Some(1))?;
+            map.serialize_key("a")?;
             map.end()
         }
     }
-    assert_eq!(serde_key(Flattened(vec![("a", 1), ("b", 2)])), serde_key(Flattened(vec![("b", 2), ("a", 1)])));
+    assert!(SerdeKey(KeysAlone).to_key().unwrap_err().is_serialization());
+}
+
+#[test]
+fn a_path_counts_by_its_content_where_serde_hands_it_over() {
+    #[derive(Serialize)]
+    struct Job {
+        input: std::path::PathBuf,
+        count: u8,
+    }
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    struct Hidden(std::path::PathBuf);
+
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    [&one, &other].iter().for_each(|path| std::fs::write(path, "same").unwrap());
+    let keys = |path: &std::path::Path| {
+        [
+            serde_key(Job { input: path.to_owned(), count: 1 }),
+            serde_key([Some(path)]),
+            serde_key(HashMap::from([(path, 1)])),
+        ]
+    };
+    assert_eq!(serde_key(&one), key(&one));
+    assert_eq!(keys(&one), keys(&other));
+    let before = keys(&one);
+    std::fs::write(&one, "changed").unwrap();
+    keys(&one).iter().zip(&before).for_each(|(now, before)| assert_ne!(now, before));
+    assert_ne!(serde_key(Hidden(one)), serde_key(Hidden(other)), "by its text, where the type is not seen");
 }

@@ -123,6 +123,20 @@ impl KeyWriter {
         self.nested(count, encode);
     }
 
+    /// Values of several types as one.
+    pub(crate) fn tuple(&mut self, count: usize, encode: impl FnOnce(&mut Self)) {
+        self.counted(tag::TUPLE, count, encode);
+    }
+
+    /// Whether two values are written alike, where paths count by their text.
+    pub(crate) fn is_same_by_text(one: impl FnOnce(&mut Self), other: impl FnOnce(&mut Self)) -> bool {
+        let mut writers = [(); 2].map(|()| Self::new().with_path_content(false));
+        one(&mut writers[0]);
+        other(&mut writers[1]);
+        let [one, other] = writers.map(Self::into_key);
+        matches!((one, other), (Ok(one), Ok(other)) if one == other)
+    }
+
     /// A tag, a number, and so many values.
     #[inline]
     pub(in crate::key) fn counted(&mut self, tag: u8, count: usize, encode: impl FnOnce(&mut Self)) {

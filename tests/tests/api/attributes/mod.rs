@@ -14,6 +14,7 @@ mod options;
 mod paths;
 mod results;
 mod runs;
+mod serialized;
 mod stale;
 mod tags;
 

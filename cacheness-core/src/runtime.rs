@@ -1,52 +1,170 @@
-//! Where blocking work of async callers runs.
+//! Where blocking work of async callers runs: threads of our own, since those of the runtime that polls may all be
+//! waiting for this very work.
+//!
+//! Work is never refused and never waits for a thread that cannot come: if no thread is idle and none can be started (a
+//! limit on processes, say), the work runs on the caller's thread.
 
-use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
 
-use once_cell::sync::OnceCell;
-use tokio::runtime::{Builder, Handle, Runtime};
+/// Beyond this many threads, work queues. More than disks can serve at once, and what tokio allows.
+const MAX_THREADS: usize = 512;
+/// An idle thread ends after this long.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Runs `work` on the blocking pool of a small tokio runtime of our own: that of the runtime that polls may be full of
-/// threads that wait for this very work. A panic of `work` passes through.
-///
-/// Where no thread can be had (a runtime that is shutting down) the work runs on the caller's.
+/// Runs `work` on another thread. A panic of `work` passes through. Once it has begun, `work` runs to its end, also if the
+/// future is dropped.
 pub(crate) async fn blocking<R, F>(work: F) -> R
 where
     R: Send + 'static,
     F: FnOnce() -> R + Send + 'static,
 {
-    let Some(handle) = handle() else { return work() };
-    // Shared, so that a pool which drops the task without running it does not take the work along.
-    let slot = Arc::new(Mutex::new(Some(work)));
-    let pooled = Arc::clone(&slot);
-    match handle.spawn_blocking(move || take(&pooled).map(|work| work())).await {
-        Ok(Some(result)) => result,
-        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-        Ok(None) | Err(_) => match take(&slot) {
-            Some(work) => work(),
-            None => resume_unwind(Box::new("the work was taken by a pool that gave nothing back")),
-        },
+    let outcome = Arc::new(Mutex::new(Outcome { result: None, waker: None }));
+    let told = Arc::clone(&outcome);
+    let job = Box::new(move || {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        let waker = {
+            let mut outcome = lock(&told);
+            outcome.result = Some(result);
+            outcome.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    });
+    static POOL: Pool =
+        Pool::new(MAX_THREADS, || thread::Builder::new().name("cacheness".to_owned()).spawn(|| POOL.serve()).is_ok());
+    if let Err(job) = POOL.take(job) {
+        job();
+    }
+    Pending(outcome).await.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Lets other tasks have their turn.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Outcome<R> {
+    result: Option<thread::Result<R>>,
+    waker: Option<Waker>,
+}
+
+/// The result of work, when it is there.
+struct Pending<R>(Arc<Mutex<Outcome<R>>>);
+
+impl<R> Future for Pending<R> {
+    type Output = thread::Result<R>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker().clone();
+        let mut outcome = lock(&self.0);
+        let replaced = match outcome.result.take() {
+            Some(result) => return Poll::Ready(result),
+            None => outcome.waker.replace(waker),
+        };
+        drop(outcome);
+        drop(replaced);
+        Poll::Pending
     }
 }
 
-fn take<W>(slot: &Mutex<Option<W>>) -> Option<W> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+struct Pool {
+    state: Mutex<State>,
+    queued: Condvar,
+    max_threads: usize,
+    /// Starts a thread that [serves](Self::serve); `false` if there is none to be had.
+    start: fn() -> bool,
 }
 
-fn handle() -> Option<Handle> {
-    own_runtime().map(|runtime| runtime.handle().clone()).or_else(|| Handle::try_current().ok())
+struct State {
+    queue: VecDeque<Job>,
+    threads: usize,
+    /// Threads that wait for work. Below `max_threads`, each queued job has one of its own, or one that is starting.
+    idle: usize,
 }
 
-fn own_runtime() -> Option<&'static Runtime> {
-    static OWN: OnceCell<Runtime> = OnceCell::new();
-    OWN.get_or_try_init(|| Builder::new_current_thread().thread_name("cacheness").build()).ok()
+impl Pool {
+    const fn new(max_threads: usize, start: fn() -> bool) -> Self {
+        let state = State { queue: VecDeque::new(), threads: 0, idle: 0 };
+        Self { state: Mutex::new(state), queued: Condvar::new(), max_threads, start }
+    }
+
+    /// Sees to it that a thread runs the job.
+    ///
+    /// # Errors
+    /// The job, if none can be had.
+    fn take(&self, job: Job) -> Result<(), Job> {
+        let mut state = lock(&self.state);
+        if state.idle <= state.queue.len() && state.threads < self.max_threads {
+            // Counted before it runs, so that callers at the same time do not start too many.
+            state.threads += 1;
+            drop(state);
+            let started = (self.start)();
+            state = lock(&self.state);
+            if !started {
+                state.threads -= 1;
+                return Err(job);
+            }
+        }
+        state.queue.push_back(job);
+        drop(state);
+        self.queued.notify_one();
+        Ok(())
+    }
+
+    /// Runs jobs until there have been none for a while.
+    fn serve(&self) {
+        while let Some(job) = self.next() {
+            // The job catches panics of the work itself; what is left are wakers.
+            let _ = catch_unwind(AssertUnwindSafe(job));
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        state.idle += 1;
+        let (mut state, _) = self
+            .queued
+            .wait_timeout_while(state, KEEP_ALIVE, |state| state.queue.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        state.idle -= 1;
+        let job = state.queue.pop_front();
+        if job.is_none() {
+            state.threads -= 1;
+        }
+        job
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::sync::mpsc::channel;
+    use std::task::Wake;
     use std::thread::{self, Thread};
+
+    use tokio::runtime::Builder;
 
     use super::*;
 
@@ -84,12 +202,58 @@ mod tests {
 
     #[test]
     fn work_is_done_also_when_every_blocking_thread_of_the_runtime_waits_for_it() {
-        let (done, waited) = std::sync::mpsc::channel();
+        let (done, waited) = channel();
         let full = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();
         let handle = full.handle().clone();
         full.spawn_blocking(move || done.send(handle.block_on(blocking(|| 7))));
-        let result = waited.recv_timeout(std::time::Duration::from_secs(5));
+        let result = waited.recv_timeout(Duration::from_secs(5));
         full.shutdown_background();
         assert_eq!(result, Ok(7));
+    }
+
+    #[test]
+    fn work_inside_of_work_and_many_at_once_are_all_done() {
+        let outer: Vec<_> = (0..100u64)
+            .map(|n| thread::spawn(move || block_on(blocking(move || block_on(blocking(move || n))))))
+            .collect();
+        assert_eq!(outer.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>(), 4950);
+    }
+
+    #[test]
+    fn work_goes_back_to_the_caller_if_no_thread_is_idle_and_none_can_be_started() {
+        static NONE: Pool = Pool::new(4, || false);
+        let (done, told) = channel();
+        let refused = NONE.take(Box::new(move || done.send(7).unwrap()));
+        refused.map_or_else(|job| job(), |()| panic!("nobody would ever run it"));
+        assert_eq!((told.recv(), lock(&NONE.state).threads), (Ok(7), 0));
+    }
+
+    #[test]
+    fn work_that_a_busy_pool_cannot_take_is_not_left_in_its_queue() {
+        static ONE: Pool = Pool::new(4, || {
+            let first = lock(&ONE.state).threads == 1;
+            first && thread::Builder::new().spawn(|| ONE.serve()).is_ok()
+        });
+        let ((release, held), (begun, begins)) = (channel::<()>(), channel());
+        let busy = Box::new(move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+        });
+        assert!(ONE.take(busy).is_ok());
+        begins.recv().unwrap();
+        assert!(ONE.take(Box::new(|| ())).is_err(), "its only thread may be waiting for this very work");
+        release.send(()).unwrap();
+    }
+
+    #[test]
+    fn at_the_limit_work_queues() {
+        static ONE: Pool = Pool::new(1, || thread::Builder::new().spawn(|| ONE.serve()).is_ok());
+        let (done, told) = channel();
+        for n in 0..100 {
+            let done = done.clone();
+            assert!(ONE.take(Box::new(move || done.send(n).unwrap())).is_ok());
+        }
+        assert_eq!((0..100).map(|_| told.recv().unwrap()).sum::<i32>(), 4950);
+        assert_eq!(lock(&ONE.state).threads, 1);
     }
 }

@@ -85,6 +85,8 @@ fn main() {
         Some("long-key") => limited(),
         Some("configuration") => configuration(),
         Some("read-twice") => read_twice(number(1), number(2)),
+        Some("without-threads") => without_threads(),
+        Some("out-of-threads") => out_of_threads(),
         other => panic!("there is no story {other:?}"),
     }
 }
@@ -131,6 +133,57 @@ fn hold_on(cache: Cache) -> String {
     cache.put(&value_of(0), "key").expect("there is room");
     std::thread::sleep(Duration::from_millis(300));
     "open".to_owned()
+}
+
+#[cached]
+async fn counted_later(n: u64) -> Vec<u8> {
+    eprintln!("body {n}");
+    value_of(n)
+}
+
+/// Calls what would like to have a thread: functions and futures of them, values large enough for two, a blob store.
+fn without_threads() {
+    for n in 0..30 {
+        assert_eq!(counted(n), value_of(n));
+        assert_eq!(block_on(counted_later(n)), value_of(n));
+    }
+    let large = vec![7u8; 20 << 20];
+    let cache = cacheness::AsyncCache::in_memory();
+    block_on(cache.put(&large, "large")).expect("memory needs no thread");
+    assert_eq!(block_on(cache.get("large")).expect("memory needs no thread"), Some(large));
+    println!("done");
+}
+
+/// The same in a process that had its threads when the cache was opened, and gets no more.
+fn out_of_threads() {
+    default_cache().expect("the directory is ours");
+    let (_held, hold) = std::sync::mpsc::channel::<()>();
+    let hold = std::sync::Mutex::new(hold);
+    let hold: &'static _ = Box::leak(Box::new(hold));
+    let waits = || drop(hold.lock().map(|hold| hold.recv()));
+    let start = || std::thread::Builder::new().stack_size(64 << 10).spawn(waits);
+    let started = (0..10_000).take_while(|_| start().is_ok()).count();
+    eprintln!("{started} threads");
+    without_threads();
+    default_cache().expect("the directory is ours").flush().expect("there is room");
+}
+
+/// Runs a future on this thread, without a runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::task::Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(result) => return result,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
 }
 
 /// Tells the bytes that 200 puts write into a cache of few entries, and into one of many.

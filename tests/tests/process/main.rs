@@ -8,5 +8,6 @@ mod ends;
 mod functions;
 mod kills;
 mod neighbours;
+mod threads;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");

@@ -9,14 +9,14 @@ use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
 use crate::handler::{Encoded, Handler, Shareable, Storable};
 use crate::key::{Key, PendingKey, ToKey};
-use crate::runtime::blocking;
+use crate::runtime::{blocking, yield_now};
 
 /// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
 async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {
     let Encoded { bytes, payload_format, type_fingerprint, shape, handler } = encoded;
     let mut copying = bytes.copying();
     while copying.step() {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     Encoded { bytes: copying.finish(), payload_format, type_fingerprint, shape, handler }
 }

@@ -59,6 +59,7 @@ impl SledIndex {
     /// [`Metadata`](ErrorKind::Metadata) or [`Storage`](ErrorKind::Storage) if the directory cannot be written.
     /// Damage is not an error.
     pub(crate) fn open(options: SledOptions) -> Result<(Self, Health)> {
+        check_threads()?;
         let root = options.root.clone();
         let index = index_dir(&root);
         let (marker, interrupted) = (Marker::read(&root), rebuilding(&root).exists());
@@ -351,6 +352,17 @@ impl Trees {
     fn may_stay(&self, record: &Record) -> bool {
         record.is_believed() || self.signing.keeps_distrusted()
     }
+}
+
+/// sled leaves its writes to threads of its own; where it gets none, it waits for them for ever.
+fn check_threads() -> Result<()> {
+    let started = std::thread::Builder::new().name("cacheness-check".to_owned()).spawn(|| ());
+    let thread = started.map_err(|error| {
+        CacheError::caused_by(ErrorKind::Storage, "cannot start a thread, which an index on disk needs", error)
+    })?;
+    // It does nothing that could panic.
+    let _ = thread.join();
+    Ok(())
 }
 
 pub(super) fn storage(path: &Path, doing: &str, error: std::io::Error) -> CacheError {

@@ -5,7 +5,7 @@ use quote::ToTokens;
 use syn::{Attribute, Safety, Type};
 
 use crate::errors::Errors;
-use crate::parse::{Flavor, Function, Options, nearest};
+use crate::parse::{Flavor, Function, Options, ShareErrors, nearest};
 use crate::shape::{Argument, Kind, Shape};
 
 /// Reports what of the options and the function cannot work.
@@ -118,6 +118,12 @@ fn together(flavor: Flavor, options: &Options, function: &Function, shape: &Shap
     if let (Some(stale), true) = (options.serves_stale(), options.cache_err) {
         errors
             .on(stale, "`stale_on_error` answers in place of an `Err`, and `cache_err` stores it: remove one of them");
+    }
+    if options.single_flight.as_ref().is_some_and(|on| !on.value)
+        && let Some(ShareErrors::Switch(share)) = options.share_errors.as_ref()
+        && share.value
+    {
+        errors.on(share, "with `single_flight = false` no call waits for another one: remove one of them");
     }
     let Some(call) = &options.call else { return };
     if call.name == function.sig.ident {

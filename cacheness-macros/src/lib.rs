@@ -35,6 +35,7 @@ use crate::parse::Flavor;
 /// | `stale_on_error` | an expired result is returned when the function returns `Err`; see below |
 /// | `ignore_errors = false` | errors of the cache are returned; the function returns a `Result` whose error is `From<CacheError>` |
 /// | `single_flight = false` | concurrent calls with one key all run the body |
+/// | `share_errors`, `false`, a function | what those get who waited for a call that failed; see below |
 /// | `memory = false` | results do not stay in memory: each call reads them from the cache. Results that are not `Clone + Send + Sync` never stay |
 /// | `handler = expr` | this `Handler` writes and reads results, whatever is registered; they need not be serde's then, and do not stay in memory |
 /// | `call = name` | adds a function `name` that returns the bound call, with `key`, `is_cached`, `peek`, `invalidate`, `refresh`, `uncached` |
@@ -52,6 +53,25 @@ use crate::parse::Flavor;
 ///
 /// The value of a `handler` is what is stored: the `T` of a `Result<T, E>`. With `call = name` the expression is a static, a
 /// constant or a `&'static` reference.
+///
+/// Of concurrent calls with one key, one runs the body and the others wait for it. What they get then:
+/// - the stored result;
+/// - a result that is not stored (an `Err`, `None`, one that fails the `condition` or cannot be written), cloned, if it is
+///   `Clone + Send + Sync`; of a `Result` it is enough that the error is. Else, and with `share_errors = false`, they run
+///   the body themselves, side by side. With `share_errors` alone that is a compile error: an error that cannot be cloned
+///   is then copied as its text, if it is `Display` and `From<SharedError>`, as `anyhow::Error` and
+///   `Box<dyn Error + Send + Sync>` are. A function says how to copy any other: `share_errors = |e| io::Error::from(e.kind())`;
+/// - nothing from a body that panicked: they run it themselves at once, side by side. Where the call that runs the body is
+///   cancelled, one of those who wait runs it, and the others wait on.
+///
+/// No call waits for ever, since a body may depend on a call that waits for it. A call inside the body itself runs it at
+/// once, and so does one that can be seen to wait for itself: through nested cached calls of other threads and tasks, on the
+/// thread that has to poll the running call, or in the task that keeps it in a `select!` without polling it. Everybody else
+/// waits for a time, then runs the body beside the first one: the first of those who wait after 3 seconds
+/// (`single_flight_wait_ms` of the configuration) or four times as long as the body usually takes, whichever is longer,
+/// but at most after a hundred times `single_flight_wait_ms`; the next two after twice that time, the next four after four
+/// times that, and so on. If the running call is a future that was woken and has not been polled since, this begins with 100
+/// milliseconds or `single_flight_wait_ms`, whichever is shorter. The first run that ends decides for all.
 ///
 /// With `stale_on_error` the body runs at every call after the result has expired, and only an `Err` of it is replaced:
 /// by the expired result, as long as that is in the cache, that is until it is cleaned up, evicted or removed. Concurrent

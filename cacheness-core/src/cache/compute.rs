@@ -1,21 +1,36 @@
 //! A value from the cache, or made once.
 
+use std::sync::Arc;
+
 use super::means::Means;
 use super::recall::Look;
 use super::{Cache, PutOptions};
 use crate::error::{CacheError, Result};
-use crate::flight::{Boarding, Landing};
+use crate::flight::{Boarding, Landing, Lead, Shared};
 use crate::handler::Shareable;
 use crate::key::{Key, ToKey};
 
 pub(super) const READING: &str = "read a value that can be made anew";
 pub(super) const STORING: &str = "store a value that was made";
 
+/// How a flight lands whose value is not stored, but shared with those who wait.
+pub(super) fn unstored<T: Shareable>(value: &T, lead: Option<&Lead<Key>>) -> Landing {
+    let awaited = lead.is_some_and(Lead::is_awaited);
+    Landing::NotStored(awaited.then(|| Arc::new(value.clone()) as Shared))
+}
+
+/// The value that another call made and could not store. Under one key there may be values of several types.
+pub(super) fn taken<T: Shareable>(landing: &Landing) -> Option<T> {
+    let Landing::NotStored(Some(shared)) = landing else { return None };
+    shared.downcast_ref::<T>().cloned()
+}
+
 /// Values from the cache, or made once.
 impl Cache {
     /// The value under a key; if there is none, the one that `make` makes, which is stored. Concurrent calls with one
-    /// key make it once, the others wait for it. No lock is held while `make` runs; if it panics, one of those who wait
-    /// makes the value.
+    /// key make it once, the others wait for it, though [not for
+    /// ever](crate::CacheConfig::single_flight_wait_ms). A value that cannot be stored is cloned for those who wait. No
+    /// lock is held while `make` runs; if it panics, those who wait make the value themselves.
     ///
     /// If a file or directory in the key changes while `make` runs, its value is returned and not stored.
     ///
@@ -39,7 +54,7 @@ impl Cache {
     }
 
     /// [`get_or_insert_with`](Self::get_or_insert_with) with options for the new entry, and for a `make` that may fail:
-    /// then nothing is stored, and its error is returned.
+    /// then nothing is stored, and its error is returned. Those who waited then run their own `make`, side by side.
     ///
     /// # Errors
     /// Those of `make`; else as [`get_or_insert_with`](Self::get_or_insert_with).
@@ -54,18 +69,18 @@ impl Cache {
         if let Some(value) = self.value_or_report(self.recall(&key, None, Means::kept(), Look::First)) {
             return Ok(value);
         }
-        match self.flights().board(&key) {
-            Boarding::Alone => self.make(&key, options, make).0,
+        match self.flights().board(&key, None) {
+            Boarding::Alone | Boarding::Landed(Landing::Panicked) => self.make(&key, options, make, None).0,
             Boarding::Lead(lead) => {
                 let (value, landing) = lead.run(|| match self.again(&key) {
                     Some(value) => (Ok(value), Landing::Stored),
-                    None => self.make(&key, options, make),
+                    None => self.make(&key, options, make, Some(&lead)),
                 });
                 lead.land(landing);
                 value
             }
             Boarding::Landed(Landing::Stored) => self.again(&key).map_or_else(make, Ok),
-            Boarding::Landed(Landing::NotStored | Landing::Stale) => make(),
+            Boarding::Landed(landing) => taken(&landing).map_or_else(make, Ok),
         }
     }
 
@@ -78,24 +93,31 @@ impl Cache {
         key: &Key,
         options: PutOptions,
         make: impl FnOnce() -> Result<T, E>,
+        lead: Option<&Lead<Key>>,
     ) -> (Result<T, E>, Landing) {
         let value = match make() {
             Ok(value) => value,
-            Err(error) => return (Err(error), Landing::NotStored),
+            Err(error) => return (Err(error), Landing::NotStored(None)),
         };
-        if !self.is_current(key, STORING) {
-            return (Ok(value), Landing::NotStored);
+        // The value of another leader is the newer one, as this one began before.
+        if lead.is_some_and(Lead::is_stored) {
+            return (Ok(value), Landing::Stored);
         }
-        let landing = self.landing_of(self.retain(key, &value, options, Means::kept()));
+        if !self.is_current(key, STORING) {
+            let landing = unstored(&value, lead);
+            return (Ok(value), landing);
+        }
+        let landing = self.landing_of(self.retain(key, &value, options, Means::kept()), &value, lead);
         (Ok(value), landing)
     }
 
-    pub(super) fn landing_of(&self, stored: Result<()>) -> Landing {
+    /// How a flight lands whose value is stored, or else shared with those who wait.
+    pub(super) fn landing_of<T: Shareable>(&self, stored: Result<()>, value: &T, lead: Option<&Lead<Key>>) -> Landing {
         match stored {
             Ok(()) => Landing::Stored,
             Err(error) => {
                 self.report(STORING, &error);
-                Landing::NotStored
+                unstored(value, lead)
             }
         }
     }

@@ -48,7 +48,7 @@ impl Engine {
         Self {
             store,
             tells_of_memory: config.metadata.memory_cache_stats,
-            flights: Flights::new(),
+            flights: Flights::new(config.single_flight_wait()),
             counters: Counters::default(),
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),

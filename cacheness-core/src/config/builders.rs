@@ -262,6 +262,13 @@ impl CacheConfig {
         self
     }
 
+    /// Sets how long a call waits at least for another one that runs the same body, in whole milliseconds.
+    #[must_use]
+    pub fn with_single_flight_wait(mut self, wait: Duration) -> Self {
+        self.single_flight_wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
     /// Sets when a put is safe from a power cut.
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
@@ -320,6 +327,7 @@ mod tests {
             .with_handler_priority(["messagepack"])
             .with_disabled_handlers(["csv"])
             .with_durability(Durability::Immediate)
+            .with_single_flight_wait(Duration::from_millis(13))
             .with_limits(limits);
         let expected = CacheConfig {
             storage: CacheStorageConfig {
@@ -366,6 +374,7 @@ mod tests {
             },
             durability: Durability::Immediate,
             limits,
+            single_flight_wait_ms: 13,
             default_ttl_seconds: Some(1.5),
         };
         assert_eq!(config, expected);

@@ -59,7 +59,7 @@ const BYTES_PER_MB: u64 = 1024 * 1024;
 /// config.validate()?;
 /// # Ok::<(), cacheness_core::CacheError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheConfig {
@@ -81,9 +81,35 @@ pub struct CacheConfig {
     pub durability: Durability,
     /// The largest keys, values and headers accepted.
     pub limits: Limits,
+    /// How long a call waits at least for another one that runs the same body before it runs the body itself, in
+    /// milliseconds from 1 to 86400000. Default 3000.
+    ///
+    /// The first of those who wait does so for four times as long as the body usually takes, if that is longer, up to a
+    /// hundred times this; the next two wait twice as long as the first, the next four four times, and so on. The first
+    /// run that ends is the result of all. So a body that depends on a call which waits for it, through threads, locks
+    /// or channels, ends all the same.
+    pub single_flight_wait_ms: u64,
     /// How long an entry stays valid if the put does not say, in seconds, from a millionth of one to 100,000 years.
     /// Default none: entries do not expire.
     pub default_ttl_seconds: Option<f64>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            storage: CacheStorageConfig::default(),
+            metadata: CacheMetadataConfig::default(),
+            blob: CacheBlobConfig::default(),
+            compression: CompressionConfig::default(),
+            serialization: SerializationConfig::default(),
+            handlers: HandlerConfig::default(),
+            security: SecurityConfig::default(),
+            durability: Durability::default(),
+            limits: Limits::default(),
+            single_flight_wait_ms: 3000,
+            default_ttl_seconds: None,
+        }
+    }
 }
 
 impl CacheConfig {
@@ -138,6 +164,11 @@ impl CacheConfig {
     /// How long a put waits at most before it is written to the disk.
     pub fn flush_interval(&self) -> Duration {
         Duration::from_millis(self.storage.flush_interval_ms)
+    }
+
+    /// How long a call waits at least for another one that runs the same body.
+    pub fn single_flight_wait(&self) -> Duration {
+        Duration::from_millis(self.single_flight_wait_ms)
     }
 
     /// Name of the backend of values: the configured one, or the one that goes with the index.
@@ -207,7 +238,7 @@ mod tests {
         assert_eq!(config.page_cache_bytes(), 512 * 1_048_576);
         assert_eq!((config.compression.codec, config.compression.threshold_bytes), (Codec::Lz4, 1024));
         assert_eq!((config.durability, config.limits), (Durability::Interval, Limits::DEFAULT));
-        assert_eq!(config.default_ttl(), None);
+        assert_eq!((config.default_ttl(), config.single_flight_wait()), (None, Duration::from_secs(3)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ const SHORTEST_TTL_SECONDS: f64 = 1e-6;
 /// What a reader of a header accepts, whatever the limits.
 const LARGEST_HEADER_BYTES: u64 = 16 << 20;
 const FLUSH_INTERVAL_MS: RangeInclusive<u64> = 1..=60_000;
+const SINGLE_FLIGHT_WAIT_MS: RangeInclusive<u64> = 1..=86_400_000;
 const LARGEST_INLINE_BYTES: u64 = 64 * 1024;
 const PAGE_CACHE_MB: RangeInclusive<u64> = 16..=16_384;
 const MEMORY_CACHE_MB: RangeInclusive<u64> = 1..=1_048_576;
@@ -43,6 +44,7 @@ impl CacheConfig {
         self.check_handlers(&mut faults);
         self.check_security(&mut faults);
         self.check_limits(&mut faults);
+        self.check_wait(&mut faults);
         self.check_ttl(&mut faults);
         faults.into_result("configuration")
     }
@@ -67,6 +69,13 @@ impl CacheConfig {
             interval,
             "must be from 1 to 60000; durability `immediate` needs no waiting at all",
         );
+    }
+
+    fn check_wait(&self, faults: &mut Faults) {
+        let wait = self.single_flight_wait_ms;
+        let rule = "must be from 1 to 86400000 (a day); a function whose calls are not to wait at all has the option \
+                    `single_flight = false`";
+        faults.unless(SINGLE_FLIGHT_WAIT_MS.contains(&wait), "single_flight_wait_ms", wait, rule);
     }
 
     fn check_metadata(&self, faults: &mut Faults) {
@@ -247,6 +256,7 @@ mod tests {
             .with_numbers_level(6)
             .with_max_collection_depth(0)
             .with_limits(Limits { max_key_bytes: 0, max_value_bytes: 0, max_header_bytes: 0 })
+            .with_single_flight_wait(Duration::ZERO)
             .with_ttl(Duration::ZERO);
         let message = message(&config);
         for fault in [
@@ -263,11 +273,12 @@ mod tests {
             "limits.max_key_bytes is 0:",
             "limits.max_value_bytes is 0:",
             "limits.max_header_bytes is 0:",
+            "single_flight_wait_ms is 0:",
             "default_ttl_seconds is 0.0:",
         ] {
             assert!(message.contains(fault), "{fault} is missing in {message}");
         }
-        assert_eq!(message.matches("; ").count(), 13 + 2, "a fault more or fewer in {message}");
+        assert_eq!(message.matches("; ").count(), 14 + 3, "a fault more or fewer in {message}");
     }
 
     #[test]
@@ -312,6 +323,7 @@ mod tests {
             .with_inline_bytes(0)
             .with_page_cache_mb(16)
             .with_flush_interval(Duration::from_millis(1))
+            .with_single_flight_wait(Duration::from_millis(1))
             .with_ttl(Duration::from_micros(1))
             .with_max_collection_depth(1)
             .with_limits(Limits { max_key_bytes: 1, max_value_bytes: 1, max_header_bytes: 1 });
@@ -321,6 +333,7 @@ mod tests {
             .with_inline_bytes(65_536)
             .with_page_cache_mb(16_384)
             .with_flush_interval(Duration::from_secs(60))
+            .with_single_flight_wait(Duration::from_secs(86_400))
             .with_ttl(LONGEST)
             .with_max_collection_depth(128)
             .with_limits(Limits {

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::AccessError;
+use std::time::Duration;
 
+use super::Landing;
+use super::pulse::Pulse;
 use super::state::State;
 
 /// Takes a lock. Nothing that can panic runs under the locks of this room but `Eq` and `Hash` of the key, which leave
@@ -18,16 +21,31 @@ pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Flight {
     /// Never used again in this process.
     pub(super) id: u64,
-    pub(super) state: Mutex<State<Waker>>,
+    pub(super) state: Mutex<State<Waker, Landing>>,
     /// The thread that polled the leading future last; `NO_THREAD` if a thread leads.
     polled_by: AtomicU64,
+    /// Whether the leading future is polled; nothing if a thread leads. Of several leaders, the last one.
+    pulse: Mutex<Option<Arc<Pulse>>>,
 }
 
 impl Flight {
     pub(super) fn led() -> Arc<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        Arc::new(Self { id, state: Mutex::new(State::led()), polled_by: AtomicU64::new(NO_THREAD) })
+        Arc::new(Self {
+            id,
+            state: Mutex::new(State::led()),
+            polled_by: AtomicU64::new(NO_THREAD),
+            pulse: Mutex::default(),
+        })
+    }
+
+    pub(super) fn pulse(&self) -> Option<Arc<Pulse>> {
+        lock(&self.pulse).clone()
+    }
+
+    pub(super) fn has_pulse(&self, pulse: Option<Arc<Pulse>>) {
+        let _former = std::mem::replace(&mut *lock(&self.pulse), pulse);
     }
 
     /// Whether the leader is a future that this thread polled last: if this thread sleeps, it may never be polled again.
@@ -40,13 +58,34 @@ impl Flight {
 pub(super) struct Leg {
     pub(super) flight: Arc<Flight>,
     pub(super) inside: Option<Arc<Leg>>,
+    /// How long its body has waited for other flights, in microseconds.
+    waited: AtomicU64,
 }
 
 impl Leg {
     /// A flight the caller leads from now on, inside the body that is running now.
     pub(super) fn begin(flight: Arc<Flight>) -> Arc<Self> {
         flight.polled_by.store(NO_THREAD, Ordering::Relaxed);
-        Arc::new(Self { flight, inside: innermost().ok().flatten() })
+        flight.has_pulse(None);
+        Arc::new(Self { flight, inside: innermost().ok().flatten(), waited: AtomicU64::new(0) })
+    }
+
+    /// Whether its body runs inside a body of this flight, or is one.
+    pub(super) fn is_inside(&self, flight: u64) -> bool {
+        let mut legs = std::iter::successors(Some(self), |leg| leg.inside.as_deref());
+        legs.any(|leg| leg.flight.id == flight)
+    }
+
+    /// The body has waited, and so have those around it.
+    pub(super) fn has_waited(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        for leg in std::iter::successors(Some(self), |leg| leg.inside.as_deref()) {
+            leg.waited.fetch_add(micros, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited.load(Ordering::Relaxed))
     }
 
     /// Runs a body, or polls it once, as led by this leg.

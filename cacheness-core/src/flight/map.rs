@@ -2,10 +2,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::board::{Board, Seat};
+use super::board::Board;
 use super::context::{Flight, Leg, lock};
 use super::hashed::{AsItIs, Hashed};
+use super::patience::Usual;
 use super::state::{Answer, Waiter};
 use super::{Boarding, FlightKey, Landing, Lead};
 
@@ -21,33 +23,48 @@ type Shard<K> = HashMap<Hashed<K>, Arc<Flight>, BuildHasherDefault<AsItIs>>;
 pub(crate) struct Flights<K> {
     shards: [Mutex<Shard<K>>; SHARDS],
     hasher: RandomState,
+    /// How long a caller waits at least before it runs the body itself.
+    least_wait: Duration,
+    /// Of bodies that have no measure of their own.
+    usual: Usual,
 }
 
 /// What the map has for a caller.
 pub(super) enum Found {
     Lead(Arc<Flight>),
     Landed(Landing),
-    Seat(Seat),
+    /// The caller is aboard, with so many before it.
+    Seat {
+        flight: Arc<Flight>,
+        ahead: usize,
+    },
 }
 
 impl<K: FlightKey> Flights<K> {
-    /// No flights.
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() })
+    /// No flights. Callers wait this long at least before they run a body themselves.
+    pub(crate) fn new(least_wait: Duration) -> Arc<Self> {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Arc::new(Self { shards, hasher: RandomState::new(), least_wait, usual: Usual::default() })
     }
 
-    /// Takes part in the flight of a key; sleeps while another caller leads it.
-    pub(crate) fn board(self: &Arc<Self>, key: &K) -> Boarding<K> {
-        self.board_as(Waiter::Thread, key.clone()).block()
+    /// Takes part in the flight of a key; sleeps while another caller leads it. `usual` is of the body to be run; without
+    /// it, all such bodies share one.
+    pub(crate) fn board(self: &Arc<Self>, key: &K, usual: Option<&Usual>) -> Boarding<K> {
+        self.board_as(Waiter::Thread, key.clone(), usual).block()
     }
 
     /// The same as a future, on any executor. It may be dropped at any time.
-    pub(crate) fn board_async(self: &Arc<Self>, key: K) -> Board<K> {
-        self.board_as(Waiter::Task, key)
+    pub(crate) fn board_async(self: &Arc<Self>, key: K, usual: Option<&Usual>) -> Board<K> {
+        self.board_as(Waiter::Task, key, usual)
     }
 
-    fn board_as(self: &Arc<Self>, waiter: Waiter, key: K) -> Board<K> {
-        Board::new(Arc::clone(self), Hashed::new(key, &self.hasher), waiter)
+    fn board_as(self: &Arc<Self>, waiter: Waiter, key: K, usual: Option<&Usual>) -> Board<K> {
+        let usual = usual.unwrap_or(&self.usual).clone();
+        Board::new(Arc::clone(self), Hashed::new(key, &self.hasher), waiter, usual)
+    }
+
+    pub(super) fn least_wait(&self) -> Duration {
+        self.least_wait
     }
 
     #[cfg(test)]
@@ -67,23 +84,26 @@ impl<K: FlightKey> Flights<K> {
         let mut state = lock(&flight.state);
         match state.ask() {
             Answer::Landed(landing) => return Found::Landed(landing),
-            Answer::TakeOver => {
+            Answer::Lead => {
                 drop(state);
                 return Found::Lead(flight);
             }
-            Answer::Wait => state.board(),
+            Answer::Wait => {}
         }
+        let ahead = state.board();
         drop(state);
-        Found::Seat(Seat::new(flight))
+        Found::Seat { flight, ahead }
     }
 
     /// The lead of a flight whose state says that the caller leads it.
-    pub(super) fn lead(self: &Arc<Self>, key: Hashed<K>, flight: Arc<Flight>) -> Lead<K> {
-        Lead::new(Arc::clone(self), key, Leg::begin(flight))
+    pub(super) fn lead(self: &Arc<Self>, key: Hashed<K>, flight: Arc<Flight>, usual: Usual) -> Lead<K> {
+        Lead::new(Arc::clone(self), key, Leg::begin(flight), usual)
     }
 
     pub(super) fn land(&self, key: &Hashed<K>, flight: &Arc<Flight>, landing: Landing) {
-        let waiters = lock(&flight.state).land(landing);
+        let landed = lock(&flight.state).land(landing);
+        // Where another leader was first, the flight is gone already.
+        let Ok(waiters) = landed else { return };
         self.remove_if(key, flight, |_| true);
         waiters.into_iter().for_each(|waiter| waiter.wake());
     }

@@ -4,23 +4,19 @@
 //! [land](Lead::land)), use what a leader has [landed](Boarding::Landed), or run the body [alone](Boarding::Alone).
 //! Threads and tasks board the same flights and wait in one list; a task needs nothing of its executor but wakers.
 //!
-//! - A leader that is dropped without landing (its body panicked, its future was cancelled) abandons the flight: one of
-//!   the waiters leads next, and the others wait on.
+//! - A leader that is dropped without landing (its future was cancelled) abandons the flight: one of the waiters leads
+//!   next, and the others wait on. If its body panicked, all who wait go on at once, side by side.
 //! - No lock is held while a body runs, nor while a waker is woken, cloned or dropped.
 //! - A wait that could never end is not begun. While a body runs, its flight is noted for the thread or the poll that
 //!   runs it (`context`), and what such callers wait for is kept in one graph of the process (`graph`). Whoever would
-//!   close a circle runs alone: a call of a key inside its own body, two bodies that call each other's keys, longer
-//!   circles, also across caches and between threads and tasks.
-//!
-//! What this cannot see, and who has to take care:
-//!
-//! - A thread or a task that a body starts and then waits for does not inherit the body's flights: if it calls the same
-//!   key, it waits for the body, and the body for it.
-//! - A future that leads and is neither polled nor dropped holds up its waiters, as a task that sleeps with a lock does:
-//!   for one, awaiting a second call of the key beside it in the same task.
-//! - A thread that waits blocks the executor it belongs to. If it polled the leader last itself, it runs alone instead;
-//!   it does not know of a leader that other tasks of this executor keep waiting.
+//!   close a circle leads as well: two bodies that call each other's keys, longer circles, also across caches and between
+//!   threads and tasks. A call of a key inside its own body runs alone. A caller leads as well, too, if it is a thread
+//!   that polled the leading future last itself, or finds that a leading future was woken and is not polled (`pulse`).
+//! - No wait is without end (`patience`), since a body may depend on those who wait for it in ways that nobody sees: by a
+//!   thread that it starts and joins, a pool whose threads all wait, a channel, a lock. Who has waited long enough leads
+//!   as well, beside the first leader, and whoever lands first lands for all.
 
+mod alarm;
 mod board;
 mod carried;
 mod context;
@@ -28,6 +24,8 @@ mod graph;
 mod hashed;
 mod lead;
 mod map;
+mod patience;
+mod pulse;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -35,23 +33,31 @@ mod tests;
 pub(crate) use carried::carried;
 pub(crate) use lead::Lead;
 pub(crate) use map::Flights;
+pub(crate) use patience::Usual;
 
+use std::any::Any;
 use std::hash::Hash;
+use std::sync::Arc;
 
 /// What a flight needs of its key.
 pub(crate) trait FlightKey: Eq + Hash + Clone + Send + Sync + 'static {}
 
 impl<K: Eq + Hash + Clone + Send + Sync + 'static> FlightKey for K {}
 
+/// A result that was not stored, for those who waited for it.
+pub type Shared = Arc<dyn Any + Send + Sync>;
+
 /// How a flight ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Landing {
     /// The value is in the cache now.
     Stored,
-    /// There is a value, but not in the cache: each caller has to make its own.
-    NotStored,
+    /// There is a result, but not in the cache: each caller has to make its own if there is none to be shared.
+    NotStored(Option<Shared>),
     /// The body failed, and an expired value that is still in the cache stands in for its result.
     Stale,
+    /// The body panicked: each caller has to run it.
+    Panicked,
 }
 
 /// What a caller has to do.
@@ -60,6 +66,6 @@ pub(crate) enum Boarding<K: FlightKey> {
     Lead(Lead<K>),
     /// Another caller has run it in the meantime.
     Landed(Landing),
-    /// Run the body and wait for nobody: waiting would never end.
+    /// Run the body and wait for nobody: the call is made by a body of this flight.
     Alone,
 }

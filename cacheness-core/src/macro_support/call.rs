@@ -8,10 +8,11 @@ use super::function::Function;
 use super::memory::Memory;
 use super::mode::{self, Mode};
 use super::returns::{Failing, Plan, Strategy};
+use super::sharing::Shares;
 use super::site::Site;
 use crate::cache::{Look, Means, PutOptions};
 use crate::default::{self, Current, current, report_without_cache};
-use crate::flight::{Boarding, Landing};
+use crate::flight::{Boarding, Landing, Lead};
 use crate::key::{Key, KeyWriter};
 use crate::{Cache, CacheError, Result, default_cache};
 
@@ -135,7 +136,7 @@ impl<'c> Call<'c> {
             Err(error) => return plan.refusal(&error).unwrap_or_else(body),
         };
         if mode == Mode::Refresh {
-            return ready.for_long().compute(plan, body).0;
+            return ready.for_long().compute(plan, body, None).0;
         }
         match ready.recall::<R, S>(look) {
             Ok(Some(result)) => result,
@@ -226,32 +227,43 @@ impl<'c, T: 'static> Ready<'c, T> {
         plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> R,
     ) -> R {
+        let shares = plan.shares;
         match self.board() {
-            Boarding::Alone => self.compute(plan, body).0,
+            Boarding::Alone => self.compute(plan, body, None).0,
             Boarding::Lead(lead) => {
-                // All that may call this function again happens inside the lead, also conditions and `Serialize`.
+                // All that may call this function again happens inside the lead, also conditions, `Serialize` and `Clone`.
                 let (result, landing) = lead.run(|| match self.recall_again::<R, S>() {
                     Ok(Some(result)) => (result, Landing::Stored),
-                    Ok(None) | Err(_) => self.compute(plan, body),
+                    Ok(None) | Err(_) => {
+                        let (result, landing) = self.compute(plan, body, Some(&lead));
+                        let landing = shared(landing, &result, shares, &lead);
+                        (result, landing)
+                    }
                 });
                 lead.land(landing);
                 result
             }
-            Boarding::Landed(landing) => {
-                self.after_landing::<R, S>(landing).unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body))
-            }
+            // What panicked said nothing about the result, so one that comes now is stored.
+            Boarding::Landed(Landing::Panicked) => self.compute(plan, body, None).0,
+            Boarding::Landed(landing) => self
+                .after_landing::<R, S>(landing, shares)
+                .unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body)),
         }
     }
 
     fn board(&self) -> Boarding<Key> {
-        if self.order.site.single_flight { self.cache.flights().board(&self.key) } else { Boarding::Alone }
+        if self.order.site.single_flight {
+            self.cache.flights().board(&self.key, Some(&self.order.function.usual))
+        } else {
+            Boarding::Alone
+        }
     }
 
-    fn after_landing<R, S: Strategy<R, Stored = T>>(&self, landing: Landing) -> Option<R> {
+    fn after_landing<R, S: Strategy<R, Stored = T>>(&self, landing: Landing, shares: Option<Shares<R>>) -> Option<R> {
         match landing {
             Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
             Landing::Stale => self.recall_stale::<R, S>(),
-            Landing::NotStored => None,
+            landing => taken(&landing, shares),
         }
     }
 
@@ -273,7 +285,7 @@ impl<'c, T: 'static> Ready<'c, T> {
     fn excuse<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
         match (self.mode == Mode::Usual).then(|| self.recall_stale::<R, S>()).flatten() {
             Some(result) => (result, Landing::Stale),
-            None => (F::result_of(failure), Landing::NotStored),
+            None => (F::result_of(failure), Landing::NotStored(None)),
         }
     }
 
@@ -287,25 +299,30 @@ impl<'c, T: 'static> Ready<'c, T> {
         body()
     }
 
-    /// Runs the body and stores what there is to store.
+    /// Runs the body and stores what there is to store, unless another leader of the flight has: its value is the newer
+    /// one, as this run began before.
     fn compute<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         &self,
         plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> R,
+        lead: Option<&Lead<Key>>,
     ) -> (R, Landing) {
         let result = self.only_run(body);
         let on_error = plan.on_error;
         let value = match next::<R, S, C, F>(result, plan) {
             Ok(Next::Store(value)) => value,
             Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
-            Err(result) => return (result, Landing::NotStored),
+            Err(result) => return (result, Landing::NotStored(None)),
         };
+        if lead.is_some_and(Lead::is_stored) {
+            return (S::rebuild(value), Landing::Stored);
+        }
         if !self.cache.is_current(&self.key, WRITING) {
-            return (S::rebuild(value), Landing::NotStored);
+            return (S::rebuild(value), Landing::NotStored(None));
         }
         match self.cache.retain(&self.key, &value, self.put_options(), self.means) {
             Ok(()) => (S::rebuild(value), Landing::Stored),
-            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
+            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),
         }
     }
 
@@ -335,6 +352,20 @@ impl<'c, T: 'static> Ready<'c, T> {
             ..PutOptions::default()
         }
     }
+}
+
+/// The landing, with a copy of a result that is not stored for those who wait.
+pub(super) fn shared<R>(landing: Landing, result: &R, shares: Option<Shares<R>>, lead: &Lead<Key>) -> Landing {
+    match (landing, shares) {
+        (Landing::NotStored(None), Some(shares)) if lead.is_awaited() => Landing::NotStored(shares.give(result)),
+        (landing, _) => landing,
+    }
+}
+
+/// A copy of the result of another call, if it was shared.
+pub(super) fn taken<R>(landing: &Landing, shares: Option<Shares<R>>) -> Option<R> {
+    let Landing::NotStored(Some(shared)) = landing else { return None };
+    shares?.take(shared)
 }
 
 /// What is to be done before a result is told.

@@ -3,13 +3,14 @@
 //! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
-use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, WRITING, next};
+use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, WRITING, next, shared, taken};
 use super::memory::Memory;
 use super::mode::{self, Mode};
 use super::returns::{Failing, Plan, Strategy};
+use super::sharing::Shares;
 use crate::cache::{Look, Means};
 use crate::default::{current, report_without_cache};
-use crate::flight::{Boarding, Landing};
+use crate::flight::{Boarding, Landing, Lead};
 use crate::key::{Key, PendingKey};
 use crate::{Cache, Result, default_cache, runtime};
 
@@ -95,23 +96,26 @@ impl<T: 'static> Ready<'_, T> {
         plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
+        let shares = plan.shares;
         match self.board_async().await {
-            Boarding::Alone => self.compute_async(plan, body).await.0,
+            Boarding::Alone | Boarding::Landed(Landing::Panicked) => self.compute_async(plan, body, None).await.0,
             Boarding::Lead(lead) => {
-                // All that may call this function again happens inside the lead, also conditions and `Serialize`.
+                // All that may call this function again happens inside the lead, also conditions, `Serialize` and `Clone`.
                 let (result, landing) = lead
                     .run_async(async {
                         if let Some(result) = self.recall_again_async::<R, S>().await {
                             return (result, Landing::Stored);
                         }
-                        self.compute_async(plan, body).await
+                        let (result, landing) = self.compute_async(plan, body, Some(&lead)).await;
+                        let landing = shared(landing, &result, shares, &lead);
+                        (result, landing)
                     })
                     .await;
                 lead.land(landing);
                 result
             }
             Boarding::Landed(landing) => {
-                if let Some(result) = self.after_landing_async::<R, S>(landing).await {
+                if let Some(result) = self.after_landing_async::<R, S>(landing, shares).await {
                     return result;
                 }
                 self.only_answer_async::<R, S, F, B>(plan.failing, body).await
@@ -119,17 +123,21 @@ impl<T: 'static> Ready<'_, T> {
         }
     }
 
-    async fn after_landing_async<R, S: Strategy<R, Stored = T>>(&self, landing: Landing) -> Option<R> {
+    async fn after_landing_async<R, S: Strategy<R, Stored = T>>(
+        &self,
+        landing: Landing,
+        shares: Option<Shares<R>>,
+    ) -> Option<R> {
         match landing {
             Landing::Stored => self.recall_again_async::<R, S>().await,
             Landing::Stale => self.recall_stale_async::<R, S>().await,
-            Landing::NotStored => None,
+            landing => taken(&landing, shares),
         }
     }
 
     async fn board_async(&self) -> Boarding<Key> {
         if self.mode == Mode::Usual && self.order.site.single_flight {
-            self.cache.flights().board_async(self.key.clone()).await
+            self.cache.flights().board_async(self.key.clone(), Some(&self.order.function.usual)).await
         } else {
             Boarding::Alone
         }
@@ -153,7 +161,7 @@ impl<T: 'static> Ready<'_, T> {
         {
             return (result, Landing::Stale);
         }
-        (F::result_of(failure), Landing::NotStored)
+        (F::result_of(failure), Landing::NotStored(None))
     }
 
     async fn only_answer_async<R, S: Strategy<R, Stored = T>, F: Failing<R>, B: Future<Output = R>>(
@@ -185,25 +193,29 @@ impl<T: 'static> Ready<'_, T> {
         &self,
         plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> B,
+        lead: Option<&Lead<Key>>,
     ) -> (R, Landing) {
         let result = self.only_run_async(body).await;
         let on_error = plan.on_error;
         let next = match next::<R, S, C, F>(result, plan) {
             Ok(next) => next,
-            Err(result) => return (result, Landing::NotStored),
+            Err(result) => return (result, Landing::NotStored(None)),
         };
         let value = match next {
             Next::Store(value) => value,
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
+        if lead.is_some_and(Lead::is_stored) {
+            return (S::rebuild(value), Landing::Stored);
+        }
         if !self.cache.is_current_async(&self.key, WRITING).await {
-            return (S::rebuild(value), Landing::NotStored);
+            return (S::rebuild(value), Landing::NotStored(None));
         }
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
         let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), self.means)).await;
         match stored {
             Ok(()) => (S::rebuild(value), Landing::Stored),
-            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored),
+            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),
         }
     }
 }

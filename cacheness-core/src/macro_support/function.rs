@@ -12,6 +12,7 @@ use super::scope;
 use super::site::Site;
 use crate::cache::WeakCache;
 use crate::counter::Counter;
+use crate::flight::Usual;
 use crate::{Cache, Entry, Result, default_cache};
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.
@@ -23,6 +24,8 @@ pub(super) struct Function {
     pub(super) hits: Counter,
     pub(super) misses: Counter,
     pub(super) stale: Counter,
+    /// How long its body takes.
+    pub(super) usual: Usual,
     last_cache: LastCache,
 }
 
@@ -74,6 +77,7 @@ impl Function {
             hits: Counter::default(),
             misses: Counter::default(),
             stale: Counter::default(),
+            usual: Usual::default(),
             last_cache: LastCache::default(),
         }
     }

@@ -14,6 +14,7 @@ mod memory;
 mod mode;
 mod returns;
 mod scope;
+mod sharing;
 mod site;
 
 pub use argument::{Captures, Writer, arg, begin, begin_beside, tuple, unless_default};
@@ -24,6 +25,7 @@ pub use function::{FunctionHandle, FunctionInfo, function};
 pub use memory::Memory;
 pub use mode::{bypass, bypass_async, refresh, refresh_async};
 pub use returns::{Choice, Failing, Plan, Returns, output};
+pub use sharing::{Sharable, Shared, SharedError, Shares};
 pub use site::{Place, Site};
 
 pub use crate::Cache;

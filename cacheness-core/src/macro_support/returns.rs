@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use super::memory::{By, Kept, Memory, Passing, Unkept};
+use super::sharing::Shares;
 use crate::CacheError;
 use crate::cache::Means;
 use crate::handler::{Handler, Shareable};
@@ -93,6 +94,8 @@ pub struct Plan<R, S, M, C = fn(&R) -> bool, F = Told> {
     pub(super) condition: C,
     pub(super) on_error: Option<fn(CacheError) -> R>,
     pub(super) failing: F,
+    /// How results that are not stored are given to those who waited.
+    pub(super) shares: Option<Shares<R>>,
     /// By what means values are stored.
     memory: M,
     chosen: PhantomData<fn() -> S>,
@@ -106,15 +109,15 @@ impl<R, S, M, C, F> fmt::Debug for Plan<R, S, M, C, F> {
 
 impl<R, S, M> Plan<R, S, M> {
     fn new(memory: M) -> Self {
-        Self { condition: |_| true, on_error: None, failing: Told, memory, chosen: PhantomData }
+        Self { condition: |_| true, on_error: None, failing: Told, shares: None, memory, chosen: PhantomData }
     }
 }
 
 impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     /// Stores only results that meet the condition.
     pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, M, D, F> {
-        let Self { on_error, failing, memory, .. } = self;
-        Plan { condition, on_error, failing, memory, chosen: PhantomData }
+        let Self { on_error, failing, shares, memory, .. } = self;
+        Plan { condition, on_error, failing, shares, memory, chosen: PhantomData }
     }
 
     /// Answers with an expired value where the function fails.
@@ -122,8 +125,8 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     where
         R: MayFail,
     {
-        let Self { condition, on_error, memory, .. } = self;
-        Plan { condition, on_error, failing: Excused(R::has_failed), memory, chosen: PhantomData }
+        let Self { condition, on_error, shares, memory, .. } = self;
+        Plan { condition, on_error, failing: Excused(R::has_failed), shares, memory, chosen: PhantomData }
     }
 
     /// Returns errors of the cache to the caller.
@@ -133,6 +136,12 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
         R: FromCacheError,
     {
         Self { on_error: Some(R::from_cache_error), ..self }
+    }
+
+    /// Gives results that are not stored to those who waited.
+    #[must_use]
+    pub fn shared(self, shares: Option<Shares<R>>) -> Self {
+        Self { shares, ..self }
     }
 
     /// By what means results are stored.
@@ -146,8 +155,8 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
 
     /// The rest of the plan.
     pub(super) fn rest(self) -> Plan<R, S, (), C, F> {
-        let Self { condition, on_error, failing, .. } = self;
-        Plan { condition, on_error, failing, memory: (), chosen: PhantomData }
+        let Self { condition, on_error, failing, shares, .. } = self;
+        Plan { condition, on_error, failing, shares, memory: (), chosen: PhantomData }
     }
 
     /// The result that an error of the cache becomes, if the caller is to see it.

@@ -16,7 +16,7 @@ use syn::{Expr, ExprLit, FnArg, Lit};
 use crate::check;
 use crate::errors::Errors;
 use crate::fallback;
-use crate::parse::{Flavor, Function, Options, Ttl, Version, bare};
+use crate::parse::{Flavor, Function, Options, ShareErrors, Ttl, Version, bare};
 use crate::shape::{Argument, BoxedBody, Kind, Shape};
 
 const FOR_API_TTL_MICROS: u64 = 6 * 3600 * 1_000_000;
@@ -296,6 +296,9 @@ impl Expansion<'_> {
         let (choice, p) = (Ident::new(choice, span), self.p(span));
         let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice());
         plan.extend(self.means(span));
+        if runs {
+            plan.extend(self.shares(shape, span));
+        }
         if options.is_strict() {
             plan.extend(quote_spanned!(span=> .strict()));
         }
@@ -306,6 +309,27 @@ impl Expansion<'_> {
             plan.extend(quote_spanned!(self.at(condition.span())=> .only_if(#condition)));
         }
         plan
+    }
+
+    /// What those get who waited for a result that is not stored.
+    fn shares(&self, shape: &Shape, output: Span) -> TokenStream {
+        let (ty, p) = (&shape.output.ty, self.p(output));
+        let how = match &self.options.share_errors {
+            Some(ShareErrors::By(copy)) => {
+                let span = self.at(copy.span());
+                let p = self.p(span);
+                let of = quote_spanned!(span=> #p::Shares::<#ty>);
+                let shares = quote_spanned! {span=>
+                    #of::by(|result| #of::give_error(result, #copy), |shared| #of::take_error(shared, #copy))
+                };
+                return quote_spanned!(output=> .shared(::core::option::Option::Some(#shares)));
+            }
+            Some(ShareErrors::Switch(share)) if share.value => "always",
+            Some(ShareErrors::Switch(_)) => return TokenStream::new(),
+            None => "if_possible",
+        };
+        let how = Ident::new(how, output);
+        quote_spanned!(output=> .shared(#p::Sharable::<#ty>::new().#how()))
     }
 
     /// By what means results are stored.

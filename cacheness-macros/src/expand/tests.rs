@@ -67,6 +67,7 @@ const WRITTEN: &[(&str, &str)] = &[
     ("cache_err", "cache_err = true"),
     ("ignore_errors", "ignore_errors = false"),
     ("single_flight", "single_flight = false"),
+    ("share_errors", "share_errors = false"),
     ("stale_on_error", "stale_on_error"),
     ("memory", "memory = false"),
     ("handler", "handler = H"),

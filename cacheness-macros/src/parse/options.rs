@@ -39,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) cache_err: bool,
     pub(crate) ignore_errors: Option<LitBool>,
     pub(crate) single_flight: Option<LitBool>,
+    pub(crate) share_errors: Option<ShareErrors>,
     pub(crate) memory: Option<LitBool>,
     pub(crate) handler: Option<Expr>,
     pub(crate) call: Option<CallName>,
@@ -48,6 +49,14 @@ pub(crate) struct Options {
 pub(crate) enum Ttl {
     Micros(u64),
     Expr(Expr),
+}
+
+/// What those who waited for a call get when its result is not stored.
+pub(crate) enum ShareErrors {
+    /// A copy, or a compile error; or they run the body.
+    Switch(LitBool),
+    /// A copy of the error by this function.
+    By(Box<Expr>),
 }
 
 pub(crate) enum Version {
@@ -108,6 +117,7 @@ const OPTIONS: &[Spec] = options! {
     "cache_err" as "cache_err = true" => cache_err = |name, given| switch(name, given)?.value,
     "ignore_errors" as "ignore_errors = false" => ignore_errors = |name, given| Some(switch(name, given)?),
     "single_flight" as "single_flight = false" => single_flight = |name, given| Some(switch(name, given)?),
+    "share_errors" as "share_errors`, `share_errors = false` or `share_errors = |error| .." => share_errors = |name, given| Some(read_share_errors(name, given)?),
     "stale_on_error" as "stale_on_error = true" => stale_on_error = |name, given| Some(switch(name, given)?),
     "memory" as "memory = false" => memory = |name, given| Some(switch(name, given)?),
     "handler" as "handler = HANDLER" => handler = |name, given| Some(value(name, given)?),
@@ -269,6 +279,14 @@ fn switch(name: &Ident, given: Given) -> Result<LitBool> {
             _ => Err(Error::new_spanned(expr, format!("`{name}` is `true` or `false`"))),
         },
         Given::List(_) => Err(written_wrong(name)),
+    }
+}
+
+/// A switch, or how to copy an error.
+fn read_share_errors(name: &Ident, given: Given) -> Result<ShareErrors> {
+    match given {
+        Given::Value(expr) if !matches!(bare(&expr), Expr::Lit(_)) => Ok(ShareErrors::By(Box::new(expr))),
+        given => switch(name, given).map(ShareErrors::Switch),
     }
 }
 

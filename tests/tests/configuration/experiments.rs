@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use cacheness::{Cache, CacheConfig, PutOptions, Result, params};
@@ -268,4 +270,29 @@ pub(super) fn what_writes(_: &Path, config: &CacheConfig) -> String {
     cache.put(&1, "key").unwrap();
     let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
     entry.handler_used().to_owned()
+}
+
+/// The body waits, though not for ever, for another call that waits for it.
+pub(super) fn runs_of_a_body_that_waits_for_its_waiter(_: &Path, config: &CacheConfig) -> String {
+    let (cache, runs) = (open(config), AtomicUsize::new(0));
+    let (cache, runs) = (&cache, &runs);
+    let (ran, other_ran) = channel();
+    std::thread::scope(|threads| {
+        let other = move || {
+            cache.get_or_insert_with("key", move || {
+                runs.fetch_add(1, Ordering::SeqCst);
+                ran.send(()).unwrap();
+                1
+            })
+        };
+        let patience = Duration::from_secs(if config.single_flight_wait_ms < 1000 { 60 } else { 1 });
+        let made = cache.get_or_insert_with("key", move || {
+            runs.fetch_add(1, Ordering::SeqCst);
+            threads.spawn(other);
+            let _ = other_ran.recv_timeout(patience);
+            1
+        });
+        assert_eq!(made.unwrap(), 1);
+    });
+    format!("{} runs", runs.load(Ordering::SeqCst))
 }

@@ -4,6 +4,7 @@
 
 mod map;
 mod steps;
+mod waits;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,10 +1,11 @@
 //! A value from the cache, or made once by a future.
 
 use super::AsyncCache;
-use crate::cache::compute::STORING;
+
+use crate::cache::compute::{STORING, taken, unstored};
 use crate::cache::{Cache, Look, Means, PutOptions};
 use crate::error::{CacheError, Result};
-use crate::flight::{Boarding, Landing};
+use crate::flight::{Boarding, Landing, Lead};
 use crate::handler::Shareable;
 use crate::key::{Key, ToKey};
 
@@ -64,13 +65,13 @@ async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
     options: PutOptions,
     make: impl FnOnce() -> F,
 ) -> Result<T, E> {
-    match cache.flights().board_async(key.clone()).await {
-        Boarding::Alone => store(cache, key, options, make).await.0,
+    match cache.flights().board_async(key.clone(), None).await {
+        Boarding::Alone | Boarding::Landed(Landing::Panicked) => store(cache, key, options, make, None).await.0,
         Boarding::Lead(lead) => {
             let leading = async {
                 match again(cache, key).await {
                     Some(value) => (Ok(value), Landing::Stored),
-                    None => store(cache, key, options, make).await,
+                    None => store(cache, key, options, make, Some(&lead)).await,
                 }
             };
             let (value, landing) = lead.run_async(leading).await;
@@ -81,7 +82,10 @@ async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
             Some(value) => Ok(value),
             None => make().await,
         },
-        Boarding::Landed(Landing::NotStored | Landing::Stale) => make().await,
+        Boarding::Landed(landing) => match taken(&landing) {
+            Some(value) => Ok(value),
+            None => make().await,
+        },
     }
 }
 
@@ -94,14 +98,20 @@ async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
     key: &Key,
     options: PutOptions,
     make: impl FnOnce() -> F,
+    lead: Option<&Lead<Key>>,
 ) -> (Result<T, E>, Landing) {
     let value = match make().await {
         Ok(value) => value,
-        Err(error) => return (Err(error), Landing::NotStored),
+        Err(error) => return (Err(error), Landing::NotStored(None)),
     };
+    if lead.is_some_and(Lead::is_stored) {
+        return (Ok(value), Landing::Stored);
+    }
     if !cache.is_current_async(key, STORING).await {
-        return (Ok(value), Landing::NotStored);
+        let landing = unstored(&value, lead);
+        return (Ok(value), landing);
     }
     let (value, stored) = cache.retain_async(key, value, options, Means::kept()).await;
-    (Ok(value), cache.landing_of(stored))
+    let landing = cache.landing_of(stored, &value, lead);
+    (Ok(value), landing)
 }

@@ -36,7 +36,7 @@ fn threads_that_ask_for_one_key_make_its_value_once() {
 }
 
 #[test]
-fn when_the_one_who_makes_it_panics_another_one_does() {
+fn when_the_one_who_makes_it_panics_the_others_do() {
     let cache = Cache::in_memory();
     let calls = AtomicU32::new(0);
     let make = || match calls.fetch_add(1, Ordering::Relaxed) {
@@ -46,7 +46,7 @@ fn when_the_one_who_makes_it_panics_another_one_does() {
     let values = herd(&cache, make);
     assert_eq!(values.iter().filter(|value| value.is_err()).count(), 1);
     assert!(values.into_iter().flatten().all(|value| value == 7));
-    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    assert!(calls.load(Ordering::Relaxed) > 1);
     assert_eq!(cache.flights().in_flight(), 0);
 }
 

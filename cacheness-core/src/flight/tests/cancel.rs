@@ -189,7 +189,7 @@ fn a_body_that_panics_at_any_await_leaves_nothing_behind() {
 fn a_lead_may_end_on_another_thread_than_it_began() {
     within_ten_seconds(|| {
         let office = Office::new();
-        let Boarding::Lead(lead) = office.flights.board(&1) else { panic!("nobody else leads") };
+        let Boarding::Lead(lead) = office.flights.board(&1, None) else { panic!("nobody else leads") };
         std::thread::spawn(move || lead.run(|| ())).join().unwrap();
         assert_eq!(office.flights.in_flight(), 0, "dropped there without landing");
     });
@@ -201,8 +201,8 @@ fn the_futures_are_send_and_small() {
         size_of_val(&future)
     }
     let office = Office::new();
-    assert!(send(office.flights.board_async(1)) <= 128);
-    let Boarding::Lead(lead) = office.flights.board(&1) else { panic!("nobody else leads") };
+    assert!(send(office.flights.board_async(1, None)) <= 128);
+    let Boarding::Lead(lead) = office.flights.board(&1, None) else { panic!("nobody else leads") };
     let large_body = async {
         let buffer = [0u8; 4096];
         tokio::task::yield_now().await;
@@ -222,8 +222,8 @@ fn a_future_that_is_polled_by_nobody_in_particular_is_woken() {
     let (office, flag) = (Office::new(), Arc::new(Flag(AtomicUsize::new(0))));
     let waker = Waker::from(Arc::clone(&flag));
     let mut cx = Context::from_waker(&waker);
-    let Boarding::Lead(lead) = office.flights.board(&1) else { panic!("nobody else leads") };
-    let mut follower = pin!(office.flights.board_async(1));
+    let Boarding::Lead(lead) = office.flights.board(&1, None) else { panic!("nobody else leads") };
+    let mut follower = pin!(office.flights.board_async(1, None));
     assert!(follower.as_mut().poll(&mut cx).is_pending());
     assert_eq!(flag.0.load(Ordering::SeqCst), 0);
     lead.land(Landing::Stored);

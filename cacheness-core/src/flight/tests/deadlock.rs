@@ -164,11 +164,11 @@ fn a_body_cancelled_while_it_waits_takes_its_wait_out_of_the_graph() {
     alone_with_the_graph(|| {
         current_thread().block_on(async {
             let office = Office::new();
-            let Boarding::Lead(lead) = office.flights.board(&2) else { panic!("nobody else leads") };
+            let Boarding::Lead(lead) = office.flights.board(&2, None) else { panic!("nobody else leads") };
             let nested = office.call_async(1, office.call_async(2, async {}));
             assert!(tokio::time::timeout(Duration::from_millis(5), nested).await.is_err());
             assert_eq!((waits(), office.flights.in_flight()), (0, 1));
-            lead.land(Landing::NotStored);
+            lead.land(Landing::NotStored(None));
         });
     });
 }
@@ -183,7 +183,7 @@ fn a_wait_belongs_to_the_body_that_polls_it_now() {
     alone_with_the_graph(|| {
         current_thread().block_on(async {
             let office = Office::new();
-            let Boarding::Lead(lead) = office.flights.board(&2) else { panic!("nobody else leads") };
+            let Boarding::Lead(lead) = office.flights.board(&2, None) else { panic!("nobody else leads") };
             let mut moved = Box::pin(office.call_async(2, async {}));
             poll(&mut moved).await;
             assert_eq!(waits(), 0, "no body waits");
@@ -191,7 +191,7 @@ fn a_wait_belongs_to_the_body_that_polls_it_now() {
             assert_eq!(waits(), 1, "the body of 1 waited when it was polled last");
             poll(&mut moved).await;
             assert_eq!(waits(), 0, "no body waits any more");
-            lead.land(Landing::NotStored);
+            lead.land(Landing::NotStored(None));
             moved.await;
         });
     });

@@ -152,11 +152,11 @@ fn a_body_that_always_panics_keeps_nobody_waiting() {
 fn a_value_that_was_not_stored_is_made_by_each_caller() {
     within_ten_seconds(|| {
         let office = Office::new();
-        let Boarding::Lead(lead) = office.flights.board(&1) else { panic!("nobody else leads") };
+        let Boarding::Lead(lead) = office.flights.board(&1, None) else { panic!("nobody else leads") };
         scope(|threads| {
             let others: Vec<_> = (0..4).map(|_| threads.spawn(|| office.call(1, || ()))).collect();
             sleep(PAUSE);
-            lead.land(Landing::NotStored);
+            lead.land(Landing::NotStored(None));
             others.into_iter().for_each(|other| other.join().unwrap());
         });
         assert_eq!(office.computes(), 4);
@@ -167,7 +167,7 @@ fn a_value_that_was_not_stored_is_made_by_each_caller() {
 fn a_thread_that_waits_leaves_the_park_token_of_the_program_alone() {
     within_ten_seconds(|| {
         let office = Office::new();
-        let Boarding::Lead(lead) = office.flights.board(&1) else { panic!("nobody else leads") };
+        let Boarding::Lead(lead) = office.flights.board(&1, None) else { panic!("nobody else leads") };
         scope(|threads| {
             let waiter = threads.spawn(|| {
                 office.call(1, || ());

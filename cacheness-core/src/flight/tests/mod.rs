@@ -34,6 +34,9 @@ fn multi_thread() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap()
 }
 
+/// Longer than any test: what ends has not waited for its patience to end.
+const UNHEARD_OF: Duration = Duration::from_secs(86_400);
+
 /// A cache that keeps no values, only which keys have one.
 struct Office {
     flights: Arc<Flights<u32>>,
@@ -43,7 +46,11 @@ struct Office {
 
 impl Office {
     fn new() -> Arc<Self> {
-        Arc::new(Self { flights: Flights::new(), stored: Mutex::default(), computes: AtomicUsize::new(0) })
+        Self::patient(UNHEARD_OF)
+    }
+
+    fn patient(least_wait: Duration) -> Arc<Self> {
+        Arc::new(Self { flights: Flights::new(least_wait), stored: Mutex::default(), computes: AtomicUsize::new(0) })
     }
 
     fn computes(&self) -> usize {
@@ -63,7 +70,7 @@ impl Office {
     }
 
     fn call(&self, key: u32, body: impl FnOnce()) {
-        match self.flights.board(&key) {
+        match self.flights.board(&key, None) {
             Boarding::Lead(lead) => {
                 if !self.has(key) {
                     self.count();
@@ -73,7 +80,7 @@ impl Office {
                 lead.land(Landing::Stored);
             }
             Boarding::Landed(Landing::Stored | Landing::Stale) => assert!(self.has(key)),
-            Boarding::Landed(Landing::NotStored) | Boarding::Alone => {
+            Boarding::Landed(Landing::NotStored(_) | Landing::Panicked) | Boarding::Alone => {
                 self.count();
                 body();
             }
@@ -81,7 +88,7 @@ impl Office {
     }
 
     async fn call_async(&self, key: u32, body: impl Future<Output = ()>) {
-        match self.flights.board_async(key).await {
+        match self.flights.board_async(key, None).await {
             Boarding::Lead(lead) => {
                 if !self.has(key) {
                     self.count();
@@ -91,7 +98,7 @@ impl Office {
                 lead.land(Landing::Stored);
             }
             Boarding::Landed(Landing::Stored | Landing::Stale) => assert!(self.has(key)),
-            Boarding::Landed(Landing::NotStored) | Boarding::Alone => {
+            Boarding::Landed(Landing::NotStored(_) | Landing::Panicked) | Boarding::Alone => {
                 self.count();
                 body.await;
             }

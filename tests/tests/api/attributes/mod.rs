@@ -15,7 +15,9 @@ mod paths;
 mod results;
 mod runs;
 mod serialized;
+mod shared;
 mod stale;
 mod tags;
+mod waits;
 
 pub(crate) use runs::{Runs, block_on, in_memory_by_default};

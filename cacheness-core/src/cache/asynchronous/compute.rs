@@ -1,7 +1,6 @@
 //! A value from the cache, or made once by a future.
 
 use super::AsyncCache;
-
 use crate::cache::compute::{STORING, taken, unstored};
 use crate::cache::{Cache, Look, Means, PutOptions};
 use crate::error::{CacheError, Result};

@@ -3,6 +3,7 @@
 mod cancel;
 mod deadlock;
 mod herd;
+mod patience;
 
 use std::collections::HashSet;
 use std::panic::resume_unwind;

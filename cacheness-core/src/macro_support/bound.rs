@@ -80,14 +80,16 @@ impl<R, B> BoundCall<R, B> {
         let recall = move |cache: &Cache, key: &Key, ttl: Option<Duration>| {
             Ok(cache.recall(key, ttl, means, Look::First)?.map(S::rebuild))
         };
-        let resolve: Box<dyn FnOnce() -> Result<Key> + Send> = Box::new(move || key.resolve());
-        Self {
-            key: LazyLock::new(resolve),
-            cache: call.cache.cloned(),
-            ttl: call.order.ttl,
-            recall: Box::new(recall),
-            body,
-        }
+        let cache = call.cache.cloned();
+        let used = cache.clone();
+        let resolve: Box<dyn FnOnce() -> Result<Key> + Send> = Box::new(move || {
+            // Whether a file counts by its content, and when it is read again, is up to the cache.
+            match key.needs_io().then(|| used.map_or_else(default_cache, Ok)) {
+                Some(Ok(used)) => key.within(&used.key_rules()).resolve(),
+                Some(Err(_)) | None => key.resolve(),
+            }
+        });
+        Self { key: LazyLock::new(resolve), cache, ttl: call.order.ttl, recall: Box::new(recall), body }
     }
 
     /// The key of the call. The first use reads the files among the arguments.

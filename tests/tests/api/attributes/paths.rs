@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use cacheness::{AsyncCache, Cache, cached, params};
+use cacheness::{AsyncCache, Cache, CacheConfig, cached, params};
 
 use super::{Runs, block_on, in_memory_by_default};
 
@@ -163,4 +163,20 @@ fn a_cache_inside_of_the_argument_does_not_change_the_key() {
     fs::write(&file, "new").unwrap();
     lines(&cache, dir.path(), 0);
     assert_eq!(RUNS.so_far(), 6);
+}
+
+#[test]
+fn a_bound_call_keys_paths_as_its_cache_does() {
+    #[cached(cache = cache, skip(cache), call = length_call)]
+    fn length(cache: &Cache, path: &Path) -> usize {
+        fs::read(path).unwrap().len()
+    }
+
+    let (_dir, file) = place();
+    let by_text = Cache::new(CacheConfig::in_memory().with_hashed_path_content(false)).unwrap();
+    assert_eq!(length(&by_text, &file), 3);
+    fs::write(&file, "longer").unwrap();
+    assert!(length_call(&by_text, &file).is_cached().unwrap(), "it counts by its text");
+    assert!(length_call(&by_text, &file).invalidate().unwrap());
+    assert_eq!(length(&by_text, &file), 6);
 }

@@ -24,8 +24,8 @@ use crate::error::{CacheError, ErrorKind};
 /// - what is left out or written in another form: fields with `#[serde(skip)]`, `skip_serializing_if` or `with`, the variant
 ///   of an untagged enum. The arguments of cached functions also count by their `Hash`, if they implement it, and an enum
 ///   that is itself the argument by its variant;
-/// - a `HashMap` or `HashSet` under `#[serde(flatten)]`, `#[serde(transparent)]` or `with`: its order counts and changes
-///   with every process, so that nothing is ever found;
+/// - a `HashMap` or `HashSet` under `#[serde(flatten)]`, `#[serde(transparent)]` or `with`, or in an untagged variant: its
+///   order counts and changes with every process, so that nothing is ever found;
 /// - a path under `#[serde(transparent)]`, `with` or in an untagged variant: it counts by its text, and the key does not
 ///   follow what lies there;
 /// - types of one name in two modules, or an array and a tuple of one type: serde sees no difference.

@@ -75,7 +75,8 @@ impl Serialize for Value {
             Self::List(value) => value.serialize(serializer),
             Self::Pair(value) => value.serialize(serializer),
             Self::Set(value) => serializer.serialize_newtype_struct("Set", value),
-            Self::Map(value) => value.iter().collect::<HashMap<_, _>>().serialize(serializer),
+            // Handed over, so that its type is seen.
+            Self::Map(value) => serializer.serialize_newtype_struct("Map", &value.iter().collect::<HashMap<_, _>>()),
             Self::Record(name, fields) => serializer.serialize_newtype_struct("Record", &(name, fields)),
             Self::Variant(name, fields) => serializer.serialize_newtype_variant("Value", 0, "Variant", &(name, fields)),
         }

@@ -40,8 +40,9 @@ pub fn set_default_cache(cache: Cache) -> Option<Cache> {
 /// The cache that attributes use when they name none: the one of [`set_default_cache`], else one that is opened now as
 /// the environment says, in `./cache` if it says nothing.
 ///
-/// A directory that is in use by another process, cannot be written or is not safe to use costs a warning, and the
-/// default cache is then in memory.
+/// A directory that is in use by another process, cannot be written, is not safe to use or belongs to something else costs
+/// a warning, and the default cache is then in memory. One that this process has open already is used as it is open, with a
+/// warning where the environment says something else.
 ///
 /// # Errors
 /// [`Config`](crate::ErrorKind::Config) if an environment variable is not valid; it is read again at the next call.
@@ -128,13 +129,12 @@ fn open_from_environment() -> Result<Cache> {
     if CacheConfig::disabled_by_env()? {
         return Ok(Cache::disabled());
     }
-    match Cache::new(CacheConfig::from_env()?) {
-        Err(error) if !error.is_config() => {
-            report_without_cache("open the default cache, results are kept in memory only", &error);
-            Ok(Cache::in_memory())
-        }
-        opened => opened,
-    }
+    let config = CacheConfig::from_env()?;
+    config.validate()?;
+    Ok(Cache::new_or_joined(config).unwrap_or_else(|error| {
+        report_without_cache("open the default cache, results are kept in memory only", &error);
+        Cache::in_memory()
+    }))
 }
 
 /// Warns of an error that is kept from the caller where no cache could be had.

@@ -1,6 +1,7 @@
 //! Blobs as files: `blobs/ab/<name>.blob`, spread over 256 directories by the first two digits of their names.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{BlobBackend, BlobName, BlobRead, BlobWrite};
 use crate::vfs::publish::publish;
 use crate::vfs::read::{read_start, read_whole};
-use crate::vfs::root::{BLOBS, prepare_root};
+use crate::vfs::root::BLOBS;
 use crate::vfs::{DirEntry, FileKind, Vfs, io_kind, storage_error};
 use crate::{Durability, Result};
 
@@ -39,10 +40,26 @@ impl Deref for FilesystemBlobs {
     }
 }
 
+/// Makes the directories of a cache again, where somebody emptied it while it was in use.
+pub(crate) struct Restore(Box<dyn Fn() -> Result<()> + Send + Sync>);
+
+impl Restore {
+    pub(crate) fn by(restore: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
+        Self(Box::new(restore))
+    }
+}
+
+impl fmt::Debug for Restore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Restore")
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Files {
     vfs: Arc<dyn Vfs>,
     root: PathBuf,
+    restore: Restore,
     shards: Shards,
     quarantine: Quarantine,
     /// Blobs that are written and not synced.
@@ -54,16 +71,24 @@ pub(crate) struct Files {
 }
 
 impl FilesystemBlobs {
-    /// Opens the blobs of a cache directory, making it when it is missing.
-    ///
-    /// # Errors
-    /// `Storage`, as [`prepare_root`].
+    /// Opens the blobs of a new cache directory.
+    #[cfg(test)]
     pub(crate) fn open(vfs: Arc<dyn Vfs>, root: &Path) -> Result<Self> {
-        let root = prepare_root(&*vfs, root)?;
+        let root = crate::vfs::root::prepare_root(&*vfs, root)?;
+        let restore = {
+            let (vfs, root) = (Arc::clone(&vfs), root.clone());
+            Restore::by(move || crate::vfs::root::prepare_root(&*vfs, &root).map(drop))
+        };
+        Ok(Self::new(vfs, &root, restore))
+    }
+
+    /// The blobs of a prepared cache directory.
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, root: &Path, restore: Restore) -> Self {
+        let root = root.to_path_buf();
         let shards = Shards::new(root.join(BLOBS));
         let quarantine = Quarantine::new(&root);
         let (unsynced, failed, syncing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Files { vfs, root, shards, quarantine, unsynced, failed, syncing })))
+        Self(Arc::new(Files { vfs, root, restore, shards, quarantine, unsynced, failed, syncing }))
     }
 }
 
@@ -116,7 +141,7 @@ impl Files {
         match step() {
             Err(error) if io_kind(&error) == Some(io::ErrorKind::NotFound) => {
                 self.shards.forget();
-                prepare_root(&*self.vfs, &self.root)?;
+                (self.restore.0)()?;
                 step()
             }
             done => done,

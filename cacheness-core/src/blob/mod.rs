@@ -12,7 +12,7 @@ mod filesystem;
 mod memory;
 
 use crate::blob_name::BlobName;
-pub(crate) use filesystem::FilesystemBlobs;
+pub(crate) use filesystem::{FilesystemBlobs, Restore};
 pub use memory::MemoryBlobs;
 
 /// A place for blobs.

@@ -135,7 +135,7 @@ impl Cache {
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put(&1u8, "one")?;
-    /// assert_eq!(cache.remaining_ttl("one")?, Some(Duration::MAX));
+    /// assert_eq!(cache.remaining_ttl("one")?, None);
     /// assert!(cache.touch_with_ttl("one", Duration::from_secs(60))?);
     /// assert!(cache.remaining_ttl("one")? <= Some(Duration::from_secs(60)));
     /// # Ok(())

@@ -8,7 +8,7 @@ use super::means::Way;
 use super::stats::{Counters, Stats};
 use super::{evict, registry};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{CacheConfig, SecurityConfig};
+use crate::config::{self, CacheConfig};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
@@ -36,7 +36,8 @@ pub(super) struct Engine {
     handlers: Handlers,
     custom: Custom,
     clock: Arc<dyn Clock>,
-    security: SecurityConfig,
+    /// What it was opened with.
+    config: CacheConfig,
     /// Open handles; the last one to leave closes the store.
     users: AtomicUsize,
     /// The process that opened it.
@@ -55,7 +56,7 @@ impl Engine {
             handlers: Handlers::new(&config.handlers),
             custom: Custom::default(),
             clock,
-            security: config.security.clone(),
+            config: config.clone(),
             users: AtomicUsize::new(1),
             process: std::process::id(),
         }
@@ -65,9 +66,9 @@ impl Engine {
         Self::new(Store::in_memory(config), config, clock)
     }
 
-    /// What it was opened to believe.
-    pub(super) fn security(&self) -> &SecurityConfig {
-        &self.security
+    /// What it was opened with, and what of it all handles share.
+    pub(super) fn config(&self) -> &CacheConfig {
+        &self.config
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -124,8 +125,8 @@ impl Engine {
             return Ok(());
         }
         let closed = self.store.close();
-        if let Some(root) = self.store.root() {
-            registry::closed(root);
+        if let Some(id) = self.store.id() {
+            registry::closed(id);
         }
         closed
     }
@@ -262,12 +263,13 @@ impl Engine {
     /// A time to live has an end that can be told, and is longer than none at all.
     pub(super) fn check_ttl(&self, ttl: Option<Duration>) -> Result<()> {
         let Some(ttl) = ttl else { return Ok(()) };
-        if ttl >= SHORTEST_TTL && self.clock.now().after(ttl) < Timestamp::MAX {
+        // Whatever is taken today is taken tomorrow, too.
+        if (SHORTEST_TTL..=config::LONGEST).contains(&ttl) {
             return Ok(());
         }
         let message = format!(
-            "a ttl of {ttl:?} is none that can be kept: it takes at least a microsecond and at most some 290,000 years; \
-             leave it out for an entry that never expires"
+            "a ttl of {ttl:?} is none that can be kept: it takes at least a microsecond and at most 100,000 years; leave it \
+             out for an entry that never expires"
         );
         Err(CacheError::new(ErrorKind::Config, message))
     }
@@ -342,9 +344,9 @@ impl Engine {
         self.judge(&entry.core, None) == Verdict::Expired
     }
 
-    /// How long an entry is fresh yet.
-    pub(super) fn remaining(&self, core: &Core) -> Duration {
-        core.expires_at.map_or(Duration::MAX, |end| end.since(self.clock.now()))
+    /// How long an entry is fresh yet; `None` if for ever.
+    pub(super) fn remaining(&self, core: &Core) -> Option<Duration> {
+        core.expires_at.map(|end| end.since(self.clock.now()))
     }
 
     /// Stores the bytes of another entry as they are. The caller has claimed what is unique, and makes room.

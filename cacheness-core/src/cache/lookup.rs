@@ -86,14 +86,15 @@ impl Cache {
         Ok(newest)
     }
 
-    /// How long the value of a key lives yet; [`Duration::MAX`] if for ever, `None` if there is none.
+    /// How long the value of a key lives yet, in a form that [`PutOptions::ttl`](crate::PutOptions::ttl) takes. `None` if it
+    /// never expires, and if there is none; [`exists`](Self::exists) tells these apart.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     pub fn remaining_ttl(&self, key: impl ToKey) -> Result<Option<Duration>> {
         let engine = self.engine()?;
         let found = engine.fresh(&self.index_key(key)?, None)?;
-        Ok(found.map(|found| engine.remaining(&found.core)))
+        Ok(found.and_then(|found| engine.remaining(&found.core)))
     }
 
     /// The entries, newest first, read while they are asked for.

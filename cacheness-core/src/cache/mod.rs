@@ -35,6 +35,7 @@ use crate::key::{Key, KeyRules, KeyWriter, ToKey};
 use crate::value::Value;
 
 use engine::Engine;
+use registry::Difference;
 
 pub use asynchronous::{AsyncCache, AsyncEntries, AsyncQuery};
 pub use custom::{Found, Query};
@@ -111,9 +112,11 @@ impl Cache {
     /// Opens the cache that the configuration describes.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) with every fault of the configuration; [`Locked`](ErrorKind::Locked) if another
+    /// [`Config`](ErrorKind::Config) with every fault of the configuration, if this process has the directory open with other
+    /// values of what handles share, or if the directory is a blob store's or of another release; [`Locked`](ErrorKind::Locked) if another
     /// process has the directory open; [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
-    /// owned by another user, or may be written by others, or if the signing key cannot be had; [`Metadata`](ErrorKind::Metadata)
+    /// owned by another user, may be written by others, or holds something of others under a name that the cache would
+    /// use, or if the signing key cannot be had; [`Metadata`](ErrorKind::Metadata)
     /// if the index cannot be opened.
     ///
     /// ```
@@ -129,12 +132,18 @@ impl Cache {
     /// # }
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
-        Self::new_with(config, Arc::new(SystemClock))
+        Self::new_with(config, Arc::new(SystemClock), Difference::Refused)
     }
 
-    fn new_with(config: CacheConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+    /// [`new`](Self::new) for the default cache: where the directory is open with other settings, those stay, with a warning.
+    pub(crate) fn new_or_joined(config: CacheConfig) -> Result<Self> {
+        Self::new_with(config, Arc::new(SystemClock), Difference::Told)
+    }
+
+    fn new_with(config: CacheConfig, clock: Arc<dyn Clock>, difference: Difference) -> Result<Self> {
         config.validate()?;
-        let engine = registry::open(&config, clock)?;
+        let engine = registry::open(&config, clock, difference)?;
+        let config = config.sharing(engine.config());
         let cache = Self::over(engine, config);
         if cache.0.config.storage.cleanup_on_init {
             cache.cleanup_expired()?;
@@ -142,12 +151,12 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Opens the cache in a directory, with the default configuration.
+    /// Opens the cache in a directory: as it is open in this process already, or else with the default configuration.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
-        Self::new(CacheConfig::new(dir.as_ref()))
+        Self::new_with(CacheConfig::new(dir.as_ref()), Arc::new(SystemClock), Difference::Taken)
     }
 
     /// A cache that lives and dies with the process.
@@ -176,7 +185,7 @@ impl Cache {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_clock_in(config: CacheConfig, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::new_with(config, clock)
+        Self::new_with(config, clock, Difference::Refused)
     }
 
     /// A cache that stores nothing.
@@ -211,7 +220,8 @@ impl Cache {
         self.0.engine.store().root()
     }
 
-    /// The configuration this handle was opened with.
+    /// The configuration of this handle, as it is in force. What handles of one directory share - limits, compression,
+    /// durability and all else but the time to live, key rules and `cleanup_on_init` - is as the first of them said.
     pub fn config(&self) -> &CacheConfig {
         &self.0.config
     }

@@ -1,7 +1,6 @@
-//! The directories that this process has open: opening one again gives the same engine.
+//! The directories that this process has open, whatever their paths: opening one again gives the same engine.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use once_cell::sync::Lazy;
@@ -12,6 +11,8 @@ use crate::config::CacheConfig;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::exit::{self, Openings};
 use crate::store::{self, Store};
+use crate::vfs::DirId;
+use crate::warn::emit;
 
 static OPEN: Lazy<Registry> = Lazy::new(Registry::default);
 
@@ -19,7 +20,7 @@ static OPENINGS: Openings = Openings { has_open, close_all };
 
 #[derive(Default)]
 struct Registry {
-    slots: Mutex<HashMap<PathBuf, Slot>>,
+    slots: Mutex<HashMap<DirId, Slot>>,
     changed: Condvar,
 }
 
@@ -31,49 +32,77 @@ enum Slot {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DirId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn free(&self, root: &Path) {
-        self.lock().remove(root);
+    fn free(&self, id: &DirId) {
+        self.lock().remove(id);
         self.changed.notify_all();
     }
 }
 
+/// What becomes of a configuration whose [shared](CacheConfig::differences) fields are not those that a directory is open
+/// with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// It is an error.
+    Refused,
+    /// What is in force holds, with a warning.
+    Told,
+    /// What is in force holds: nothing else was asked for.
+    Taken,
+}
+
 /// The engine of the configured directory: one that is open, or a new one.
-pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>) -> Result<Arc<Engine>> {
+pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Difference) -> Result<Arc<Engine>> {
     if config.is_in_memory() {
         return Ok(Arc::new(Engine::in_memory(config, clock)));
     }
-    let root = store::prepare(&config.storage.cache_dir)?;
-    if let Some(engine) = join_or_claim(&root) {
-        return believing_alike(engine, config);
+    let home = store::prepare(&config.storage.cache_dir)?;
+    if let Some(engine) = join_or_claim(home.id()) {
+        return agreeing(engine, config, difference);
     }
     // From here on the slot is ours; it is freed if opening fails or panics.
-    let claim = Claim(&root);
-    let engine = Arc::new(Engine::new(Store::open(&root, config)?, config, clock));
-    OPEN.lock().insert(root.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
+    let id = home.id().clone();
+    let claim = Claim(&id);
+    let engine = Arc::new(Engine::new(Store::open(home, config)?, config, clock));
+    OPEN.lock().insert(id.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
     std::mem::forget(claim);
     OPEN.changed.notify_all();
     exit::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 
-/// An engine that is open already, unless it believes other entries than it is opened to believe here.
-fn believing_alike(engine: Arc<Engine>, config: &CacheConfig) -> Result<Arc<Engine>> {
-    if *engine.security() == config.security {
+/// An engine that is open already, unless it was opened to believe other entries, or otherwise than it is to be here.
+fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -> Result<Arc<Engine>> {
+    let place = config.storage.cache_dir.display();
+    if engine.config().security != config.security {
+        engine.leave()?;
+        let message = format!(
+            "{place} is open in this process with other settings for signatures: open it with the same `security`, or \
+             close it first"
+        );
+        return Err(CacheError::new(ErrorKind::Config, message));
+    }
+    let differences = config.differences(engine.config());
+    if differences.is_empty() || difference == Difference::Taken {
+        return Ok(engine);
+    }
+    let differences = differences.join(", ");
+    if difference == Difference::Told {
+        emit(&format!("cacheness: {place} is open in this process already, and stays as it is: {differences}"));
         return Ok(engine);
     }
     engine.leave()?;
     let message = format!(
-        "{} is open in this process with other settings for signatures: open it with the same `security`, or close it first",
-        config.storage.cache_dir.display()
+        "{place} is open in this process already, with another configuration: {differences}. Open it with the same values, \
+         or by `open`, which takes those in force, or close it first"
     );
     Err(CacheError::new(ErrorKind::Config, message))
 }
 
-struct Claim<'a>(&'a Path);
+struct Claim<'a>(&'a DirId);
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
@@ -82,12 +111,12 @@ impl Drop for Claim<'_> {
 }
 
 /// Joins the open engine of a directory, waits for one that is being opened or closed, or claims the free slot (`None`).
-fn join_or_claim(root: &Path) -> Option<Arc<Engine>> {
+fn join_or_claim(id: &DirId) -> Option<Arc<Engine>> {
     let mut slots = OPEN.lock();
     loop {
-        match slots.get(root) {
+        match slots.get(id) {
             None => {
-                slots.insert(root.to_path_buf(), Slot::Opening);
+                slots.insert(id.clone(), Slot::Opening);
                 return None;
             }
             Some(Slot::Open { engine, .. }) => {
@@ -102,8 +131,8 @@ fn join_or_claim(root: &Path) -> Option<Arc<Engine>> {
 }
 
 /// Says that an engine has let go of its directory.
-pub(super) fn closed(root: &Path) {
-    OPEN.free(root);
+pub(super) fn closed(id: &DirId) {
+    OPEN.free(id);
 }
 
 /// Closes every engine that this process opened. A forked child has inherited the table, not the engines' threads: it

@@ -6,7 +6,7 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// Points in time are kept in microseconds: anything shorter would be no time at all.
 const SHORTEST: Duration = Duration::from_micros(1);
 /// Points in time are kept in 64 bits of microseconds, 292,000 years around 1970.
-pub(super) const LONGEST: Duration = Duration::from_secs(100_000 * 36_525 * 864);
+pub(crate) const LONGEST: Duration = Duration::from_secs(100_000 * 36_525 * 864);
 const FORMS: &str =
     "write a number of seconds, or numbers with the units d, h, m, s, ms, us, largest first, like 24h, 1h30m or 1.5s";
 

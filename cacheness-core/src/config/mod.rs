@@ -14,6 +14,7 @@ mod presets;
 #[cfg(feature = "config-files")]
 mod report;
 mod security;
+mod shared;
 mod validate;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use durability::Durability;
+pub(crate) use duration::LONGEST;
 pub use handlers::HandlerConfig;
 pub(crate) use handlers::{BINCODE, MESSAGEPACK, check_handler_name, is_built_in};
 pub(crate) use memory::MemoryBounds;

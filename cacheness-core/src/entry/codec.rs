@@ -18,7 +18,8 @@
 //! | … | the key |
 //! | … | the details, by bincode |
 //!
-//! Whoever stores these bytes covers them with a checksum.
+//! Whoever stores these bytes covers them with a checksum. The first three are the same in every layout to come, so that an
+//! entry of a newer release has its place in the orders and can expire and be evicted.
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::{Core, Details, Entry, IndexKey};
 use crate::clock::Timestamp;
 use crate::compress::StoredCodec;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::secret::Distrust;
 
 const VERSION: u8 = 1;
 const NEVER: i64 = i64::MAX;
@@ -180,6 +182,27 @@ fn damaged(what: &str) -> CacheError {
     CacheError::new(ErrorKind::Integrity, format!("an entry is damaged: {what}"))
 }
 
+/// When an entry was created and when it expires, in whatever layout: each begins with its version and these two.
+///
+/// # Errors
+/// [`Integrity`](ErrorKind::Integrity) if the bytes are too few.
+pub(crate) fn decode_times(bytes: &[u8]) -> Result<(Timestamp, Option<Timestamp>)> {
+    let mut reader = Reader(bytes);
+    reader.u8()?;
+    reader.times()
+}
+
+/// Whether an entry that is whole was written by a newer release: its layout is not known here, or what its value is
+/// compressed by.
+#[inline]
+pub(crate) fn is_newer(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        Some(&VERSION) => bytes.get(CODEC_AT).is_some_and(|codec| StoredCodec::try_from(*codec).is_err()),
+        Some(version) => *version > VERSION,
+        None => false,
+    }
+}
+
 fn stored_codec(number: u8) -> Result<StoredCodec> {
     StoredCodec::try_from(number)
         .map_err(|error| CacheError::caused_by(ErrorKind::Integrity, "an entry's codec is not known", error))
@@ -212,15 +235,24 @@ impl<'a> Reader<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
+    fn times(&mut self) -> Result<(Timestamp, Option<Timestamp>)> {
+        let created_at = Timestamp::from_micros(self.i64()?);
+        Ok((created_at, Some(self.i64()?).filter(|at| *at != NEVER).map(Timestamp::from_micros)))
+    }
+
     /// The part of fixed size, with the lengths of key and details.
     fn core(&mut self) -> Result<(Core, usize, usize)> {
+        if is_newer(self.0) {
+            return Err(Distrust::Newer.of("an entry"));
+        }
         match self.u8()? {
             VERSION => {}
             other => return Err(damaged(&format!("its layout has version {other}, this program knows {VERSION}"))),
         }
+        let (created_at, expires_at) = self.times()?;
         let core = Core {
-            created_at: Timestamp::from_micros(self.i64()?),
-            expires_at: Some(self.i64()?).filter(|at| *at != NEVER).map(Timestamp::from_micros),
+            created_at,
+            expires_at,
             ttl: Some(self.u64()?).filter(|ttl| *ttl != NO_TTL).map(Duration::from_micros),
             type_fingerprint: self.u64()?,
             shape: self.u64()?,

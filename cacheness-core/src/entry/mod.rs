@@ -17,7 +17,9 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::value::{Metadata, Value};
 
-pub(crate) use codec::{Names, decode, decode_core, decode_key, decode_names, encode, may_begin};
+pub(crate) use codec::{
+    Names, decode, decode_core, decode_key, decode_names, decode_times, encode, is_newer, may_begin,
+};
 pub(crate) use key::IndexKey;
 
 /// What the index knows about one value of a cache: when it was stored, how large it is, how it is encoded, and what

@@ -29,8 +29,8 @@ pub(crate) enum HeaderRead<'a> {
 /// Opens a whole blob.
 ///
 /// # Errors
-/// `Integrity` when a part is damaged, missing or too much, naming it; also when the format version is another, or when
-/// signatures are asked for and one is not there or not valid.
+/// `Integrity` when a part is damaged, missing or too much, naming it; also when signatures are asked for and one is not
+/// there or not valid. `Config` when a newer release wrote it, by [`Distrust::Newer`].
 /// `Limit` when the blob is whole and over the limits.
 pub(crate) fn open<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Result<Opened<'a>> {
     open_by(bytes, rules, true)
@@ -158,6 +158,8 @@ impl Head<'_> {
 /// Where the parts of a header are, by what the fixed part says.
 struct Layout {
     is_signed: bool,
+    /// Of a newer release. Whatever its version, a blob begins with the fixed part, a header and their checksum.
+    is_newer: bool,
     /// Where the header with its checksum and signature ends.
     header_end: u64,
 }
@@ -168,9 +170,8 @@ impl Layout {
             return Err(damaged("does not begin as a blob does"));
         }
         let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if version != PLAIN && version != SIGNED {
-            let known = format!("this version of cacheness reads {PLAIN} and {SIGNED}");
-            return Err(damaged(&format!("has format version {version}, and {known}")));
+        if version < PLAIN {
+            return Err(damaged(&format!("has format version {version}, and the first one is {PLAIN}")));
         }
         let len = u64::from(u32::from_le_bytes([bytes[10], bytes[11], bytes[12], bytes[13]]));
         // It may have been written within wider limits.
@@ -180,7 +181,8 @@ impl Layout {
         }
         let is_signed = version == SIGNED;
         let signature_len = if is_signed { SIGNATURE_LEN } else { 0 };
-        Ok(Self { is_signed, header_end: len + (FIXED_LEN + CHECKSUM_LEN + signature_len) as u64 })
+        let is_newer = version > SIGNED;
+        Ok(Self { is_signed, is_newer, header_end: len + (FIXED_LEN + CHECKSUM_LEN + signature_len) as u64 })
     }
 }
 
@@ -200,6 +202,9 @@ fn check_header<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Result<Head<'a>> {
     let checksum = checksum(covered);
     if read_u64(found) != checksum {
         return Err(damaged("has a damaged header"));
+    }
+    if layout.is_newer {
+        return Err(Distrust::Newer.of("a blob"));
     }
     let believed = rules.signing.check(Purpose::Header, &[covered], signature.as_ref());
     believed.map_err(|distrust: Distrust| distrust.of("a blob"))?;

@@ -144,11 +144,18 @@ fn the_error_names_the_damaged_part() {
 }
 
 #[test]
-fn another_format_version_is_told_apart_from_damage() {
+fn a_newer_format_version_is_told_apart_from_damage_by_the_checksum_of_the_header() {
     let mut bytes = sample();
     bytes[8..10].copy_from_slice(&513u16.to_le_bytes());
-    let error = damage(open(&bytes, RULES), "version");
-    assert!(error.to_string().contains("format version 513") && error.to_string().contains("reads 1 and 2"), "{error}");
+    damage(open(&bytes, RULES), "header");
+    let sum = checksum(&bytes[..68]);
+    bytes[68..76].copy_from_slice(&sum.to_le_bytes());
+    for error in [open(&bytes, RULES).unwrap_err(), open_header(&bytes, RULES).unwrap_err()] {
+        assert_eq!(Distrust::behind(&error), Some(Distrust::Newer));
+        assert!(error.is_config() && error.to_string().contains("newer release"), "{error}");
+    }
+    bytes[8..10].copy_from_slice(&0u16.to_le_bytes());
+    damage(open(&bytes, RULES), "version");
 }
 
 #[test]

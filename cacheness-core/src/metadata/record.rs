@@ -8,12 +8,16 @@
 //! | … | the value's stored bytes, or the blob's name in 32 hex digits |
 //! | 8 | checksum of the index key and all bytes before, little endian |
 //!
+//! Every layout begins with its version, behind the signature if there is one, and ends with this checksum: so a record of a
+//! newer release is told from a damaged one. It is kept, and nothing of it is taken.
+//!
 //! The checksum covers the key too, so a record that turns up under another key is damaged, not found. So does the
 //! signature, which is checked before anything is decoded.
 
 use std::fmt;
 
 use crate::blob_name::BlobName;
+use crate::clock::Timestamp;
 use crate::digest;
 use crate::entry::{self, Core, Entry, IndexKey, Names};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -92,6 +96,9 @@ impl Record {
         let mut record = Self { bytes, distrust: None };
         if record.sealed().is_none_or(|(covered, sum)| checksum(key, covered) != sum) {
             return Err(CacheError::new(ErrorKind::Integrity, format!("the index record of {key} is damaged")));
+        }
+        if entry::is_newer(record.body()) && record.times().is_ok() {
+            return Ok(record.distrusted(Distrust::Newer));
         }
         if signing.is_on() {
             let (signature, len) = (record.signature(), key_len(key));
@@ -187,6 +194,11 @@ impl Record {
         self.parts().1
     }
 
+    /// When the entry was created and when it expires, also of one of a newer release.
+    pub(crate) fn times(&self) -> Result<(Timestamp, Option<Timestamp>)> {
+        entry::decode_times(self.body())
+    }
+
     pub(crate) fn core(&self) -> Result<Core> {
         entry::decode_core(self.body()).map(|(core, _)| core)
     }
@@ -261,7 +273,6 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::entry::{Details, sample};
     use crate::key::ToKey;
     use crate::secret::SigningKey;
@@ -330,6 +341,39 @@ pub(super) mod tests {
                 "cut at {len}"
             );
         }
+    }
+
+    /// The bytes of a record with a byte of its entry changed, whole in themselves.
+    pub(in crate::metadata) fn changed(key: &IndexKey, record: &Record, at: usize, byte: u8) -> Vec<u8> {
+        let mut bytes = record.as_bytes()[..record.as_bytes().len() - CHECKSUM_LEN].to_vec();
+        bytes[at] = byte;
+        let sum = checksum(key, &bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_whole_record_of_a_newer_layout_is_told_from_a_damaged_one_and_nothing_but_its_times_is_taken() {
+        const CODEC_AT: usize = 42;
+        let (key, record) = record_of("k", 10, Some(20));
+        for (at, byte) in [(0, 2), (0, 200), (CODEC_AT, 250)] {
+            let bytes = changed(&key, &record, at, byte);
+            let newer = Record::from_stored(&key, bytes.clone(), Signing::off()).unwrap();
+            assert_eq!(newer.distrust(), Some(Distrust::Newer));
+            assert_eq!(newer.times().unwrap(), (Timestamp::from_micros(10), Some(Timestamp::from_micros(30))));
+            assert_eq!((newer.blob(), newer.footprint()), (None, bytes.len() as u64));
+            assert_eq!(Distrust::behind(&newer.core().unwrap_err()), Some(Distrust::Newer));
+        }
+        let older = changed(&key, &record, 0, 0);
+        assert!(Record::from_stored(&key, older, Signing::off()).unwrap().core().unwrap_err().is_integrity());
+    }
+
+    #[test]
+    fn a_signed_record_of_a_newer_layout_is_not_believed_and_stays() {
+        let ours = signing(1);
+        let (key, record) = signed_by(&ours);
+        let newer = Record::from_stored(&key, changed(&key, &record, 1 + SIGNATURE_LEN, 2), &ours).unwrap();
+        assert!(newer.distrust() == Some(Distrust::Newer) && ours.keeps(Distrust::Newer));
     }
 
     fn signing(byte: u8) -> Signing {

@@ -120,9 +120,9 @@ impl Signing {
         !self.keys.is_empty()
     }
 
-    /// Whether what has no valid signature stays where it is, though it is not believed.
-    pub(crate) fn keeps_distrusted(&self) -> bool {
-        self.keeps_distrusted
+    /// Whether what is not believed stays where it is all the same.
+    pub(crate) fn keeps(&self, distrusted: Distrust) -> bool {
+        self.keeps_distrusted || distrusted == Distrust::Newer
     }
 
     /// The key that signs.
@@ -197,6 +197,9 @@ pub(crate) enum Distrust {
     Unsigned,
     OtherKey(KeyId),
     Forged,
+    /// A newer release wrote them, in a layout that is not known here. They stay, whatever else is said of those that are not
+    /// believed.
+    Newer,
 }
 
 impl fmt::Display for Distrust {
@@ -208,6 +211,7 @@ impl fmt::Display for Distrust {
                 write!(f, "it is signed with the key {id}, which is not at hand (security.previous_key_files)")
             }
             Self::Forged => f.write_str("its signature is not valid"),
+            Self::Newer => f.write_str("a newer release of cacheness wrote it: use that to read it"),
         }
     }
 }
@@ -217,6 +221,9 @@ impl Error for Distrust {}
 impl Distrust {
     /// The error that says so of something.
     pub(crate) fn of(self, what: impl fmt::Display) -> CacheError {
+        if self == Self::Newer {
+            return CacheError::caused_by(ErrorKind::Config, format!("{what} cannot be read: {self}"), self);
+        }
         CacheError::caused_by(ErrorKind::Integrity, format!("{what} is not believed: {self}"), self)
     }
 

@@ -11,7 +11,7 @@ use crate::handler::Raw;
 use crate::key::ToKey;
 
 fn open(config: &CacheConfig) -> Result<Store> {
-    Store::open(&prepare(&config.storage.cache_dir)?, config)
+    Store::open(prepare(&config.storage.cache_dir)?, config)
 }
 
 fn key_of(key: &str) -> IndexKey {

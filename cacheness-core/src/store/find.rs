@@ -45,7 +45,7 @@ impl Store {
             return Err(error);
         }
         log::debug!("{error}");
-        if !self.settings.signing.keeps_distrusted() {
+        if !self.settings.signing.keeps(distrust) {
             self.remove_expected(key, record)?;
         }
         Ok(None)

@@ -5,18 +5,36 @@ use std::path::Path;
 use crate::blob_name::BlobName;
 use crate::config::Durability;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::handshake::{FILE_NAME, MAX_LEN, body_of, format_of, text_of};
-use crate::vfs::Vfs;
-use crate::vfs::publish::publish;
+use crate::handshake::{self, MAX_LEN, body_of, format_of};
+use crate::vfs::publish::{STAGING, publish, publish_new};
 use crate::vfs::read::read_whole;
-use crate::vfs::root::BLOBS;
+use crate::vfs::root::{BLOBS, QUARANTINE, make_rooms};
+use crate::vfs::{Vfs, storage_error};
 
-/// The format that this release writes. A directory of a newer one is refused; there is no older one.
-const FORMAT: u32 = 1;
+/// The format that this release reads and writes. A change of what lies in a directory is a new number; see
+/// `tests/golden`. Format 1 was that of the time before the first release.
+const FORMAT: u32 = 2;
+/// The same once more, so that no single damage makes a directory nobody's.
+const COPY_NAME: &str = "cacheness.toml.copy";
+/// What else lies in a directory of ours: with these names nothing is ours without a manifest.
+const NAMES: [&str; 10] = [
+    COPY_NAME,
+    "index",
+    "index.clean",
+    "index.orders",
+    "index.rebuilding",
+    "index.used",
+    "lock",
+    BLOBS,
+    QUARANTINE,
+    STAGING,
+];
 /// Begins the line that tells the key.
 const SIGNER: &str = "signed_with = \"";
 /// In place of that line where it was lost: without it, the second opening would find a directory that was never signed.
 const SIGNER_LOST: &str = "signed_with = \"\"";
+
+pub(super) use crate::handshake::FILE_NAME;
 
 /// Who a directory belongs to. One does not open that of the other: a cache removes entries when it is full or when they
 /// are old, a store never does.
@@ -43,59 +61,183 @@ impl Kind {
     }
 }
 
-/// Checks the handshake of a directory, and writes it into a new one. A damaged one is written anew: what it would have
-/// told is also in every record and every blob, but for the key that they are signed with.
+/// Makes sure that a directory is ours before anything in it is touched: it says so itself, or it has nothing of the names
+/// that we use and is told to be ours now, before anything else. Nothing is changed where it is refused.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) if a newer release wrote the directory, or it is one of the other kind.
-pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Manifest> {
-    let text = read(vfs, root);
+/// [`Storage`](ErrorKind::Storage) if there is something in the way that is not known to be ours;
+/// [`Config`](ErrorKind::Config) if another release wrote the directory, or it is one of the other kind.
+pub(super) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
+    match find(vfs, root)? {
+        Found::Whole(text) => check(root, &text, kind),
+        // Somebody says that it is ours, and was asked to; see `refuse`.
+        Found::Empty => Ok(()),
+        Found::Other => refuse(root, FILE_NAME, "is not a manifest of cacheness, or is a damaged one"),
+        Found::Missing => {
+            let taken = names_in_the_way(vfs, root)?;
+            if !taken.is_empty() {
+                return refuse(root, &taken.join(", "), "is there without a manifest `cacheness.toml`");
+            }
+            match publish_new(vfs, &root.join(FILE_NAME), sealed(&new_body(kind)).as_bytes())? {
+                true => Ok(()),
+                // Another process was first.
+                false => claim_again(vfs, root, kind),
+            }
+        }
+    }
+}
+
+fn claim_again(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
+    match find(vfs, root)? {
+        Found::Whole(text) => check(root, &text, kind),
+        _ => refuse(root, FILE_NAME, "appeared while the directory was opened"),
+    }
+}
+
+fn refuse<R>(root: &Path, what: &str, why: &str) -> Result<R> {
+    let message = format!(
+        "{} is not known to be a directory of cacheness: {what} {why}. Name another directory. If it is one of cacheness \
+         that has lost its manifest, write an empty file {FILE_NAME} into it and open it again",
+        root.display()
+    );
+    Err(CacheError::new(ErrorKind::Storage, message))
+}
+
+/// Whether a directory with this manifest may be opened as one of this kind.
+fn check(root: &Path, text: &str, kind: Kind) -> Result<()> {
     let refused = |why: String| Err(CacheError::new(ErrorKind::Config, format!("{} {why}", root.display())));
-    match text.as_deref().and_then(body_of).and_then(|body| Some((format_of(body)?, kind_of(body)))) {
-        Some((format, _)) if format > FORMAT => refused(format!(
-            "has format {format}, this release of cacheness reads up to {FORMAT}: use the newer release or another \
+    let body = body_of(text).unwrap_or_default();
+    match (format_of(body), kind_of(body)) {
+        (Some(format), _) if format > FORMAT => refused(format!(
+            "has format {format}, this release of cacheness reads format {FORMAT}: use the newer release or another \
              directory"
         )),
-        Some((_, found)) if found != kind.name() => {
+        (Some(FORMAT), found) if found == kind.name() => Ok(()),
+        (Some(FORMAT), found) => {
             refused(format!("is the directory of a {found}, not of a {}: name another directory", kind.name()))
         }
-        Some(_) => Ok(if is_signer_lost(text.as_deref()) { Manifest::Lost } else { Manifest::Known }),
-        None if text.is_some() || has_contents(vfs, root) => {
+        (older, _) => refused(format!(
+            "has format {}, from before the first release, and this release of cacheness reads format {FORMAT}: remove the \
+             directory or name another",
+            older.map_or_else(|| "none".to_owned(), |format| format.to_string())
+        )),
+    }
+}
+
+/// Reads the manifest of a directory that was [claimed](claim) and is locked, and puts right what of it is damaged.
+///
+/// # Errors
+/// As [`claim`].
+pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Manifest> {
+    match find(vfs, root)? {
+        Found::Whole(text) => {
+            check(root, &text, kind)?;
+            restore(vfs, root, &text)?;
+            Ok(if is_signer_lost(&text) { Manifest::Lost } else { Manifest::Known })
+        }
+        Found::Empty => {
             write(vfs, root, &format!("{}{SIGNER_LOST}\n", new_body(kind)))?;
             Ok(Manifest::Lost)
         }
-        None => write(vfs, root, &new_body(kind)).map(|()| Manifest::New),
+        Found::Missing | Found::Other => refuse(root, FILE_NAME, "changed while the directory was opened"),
     }
 }
 
 /// What a directory said of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manifest {
-    /// It is new.
-    New,
-    /// It has a manifest.
     Known,
     /// It had one: what it said of keys is not known any more. So it stays until a key is noted again.
     Lost,
 }
 
-/// Whether somebody has used the directory before. What can not be listed counts as used.
-fn has_contents(vfs: &dyn Vfs, root: &Path) -> bool {
-    let has_any = |name: &str| match vfs.list(&root.join(name)) {
-        Ok(found) => !found.is_empty(),
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+/// What stands in the place of the manifest.
+enum Found {
+    /// A whole one, there or in the copy.
+    Whole(String),
+    Empty,
+    /// Something else.
+    Other,
+    Missing,
+}
+
+fn find(vfs: &dyn Vfs, root: &Path) -> Result<Found> {
+    let first = look(vfs, &root.join(FILE_NAME));
+    if let Ok(Found::Whole(_)) = first {
+        return first;
+    }
+    match look(vfs, &root.join(COPY_NAME)) {
+        Ok(Found::Whole(text)) => Ok(Found::Whole(text)),
+        _ => first,
+    }
+}
+
+fn look(vfs: &dyn Vfs, path: &Path) -> Result<Found> {
+    let bytes = match read_whole(vfs, path, MAX_LEN) {
+        Ok(None) => return Ok(Found::Missing),
+        Ok(Some(bytes)) => bytes,
+        Err(error) if error.is_storage() => return Err(error),
+        Err(_) => return Ok(Found::Other),
     };
-    has_any("index") || has_any(BLOBS)
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) if body_of(&text).and_then(format_of).is_some() => Found::Whole(text),
+        Ok(text) if text.trim().is_empty() => Found::Empty,
+        _ => Found::Other,
+    })
+}
+
+/// Names in a directory that the cache would use.
+fn names_in_the_way(vfs: &dyn Vfs, root: &Path) -> Result<Vec<String>> {
+    let entries = vfs.list(root).map_err(|error| storage_error("list", root, error))?;
+    let names = entries.into_iter().filter_map(|entry| entry.name.into_string().ok());
+    let mut taken: Vec<_> = names.filter(|name| NAMES.contains(&name.as_str())).collect();
+    taken.sort();
+    Ok(taken)
+}
+
+/// What a directory says of itself, to be [put back](restore) later.
+///
+/// # Errors
+/// As [`claim`].
+pub(super) fn text_of(vfs: &dyn Vfs, root: &Path) -> Result<String> {
+    match find(vfs, root)? {
+        Found::Whole(text) => Ok(text),
+        _ => refuse(root, FILE_NAME, "changed while the directory was opened"),
+    }
+}
+
+/// Whether a directory is still the one that had this manifest. One without any is: it was emptied.
+pub(super) fn is_still(vfs: &dyn Vfs, root: &Path, text: &str) -> bool {
+    match find(vfs, root) {
+        Ok(Found::Whole(found)) => body_of(&found).and_then(id_of) == body_of(text).and_then(id_of),
+        Ok(Found::Missing) => names_in_the_way(vfs, root).is_ok_and(|taken| taken.is_empty()),
+        Ok(Found::Empty | Found::Other) | Err(_) => false,
+    }
+}
+
+/// Writes manifest and copy where they do not say this.
+///
+/// # Errors
+/// [`Storage`](ErrorKind::Storage).
+pub(super) fn restore(vfs: &dyn Vfs, root: &Path, text: &str) -> Result<()> {
+    for name in [FILE_NAME, COPY_NAME] {
+        let path = root.join(name);
+        if !matches!(look(vfs, &path), Ok(Found::Whole(found)) if found == text) {
+            make_rooms(vfs, root)?;
+            publish(vfs, root, &path, &[text.as_bytes()], Durability::Immediate)?;
+        }
+    }
+    Ok(())
 }
 
 /// The key that the directory was last signed with, by its id; `None` if it was not signed yet.
 pub(super) fn signed_with(vfs: &dyn Vfs, root: &Path) -> Option<String> {
-    let text = read(vfs, root)?;
+    let text = text_of(vfs, root).ok()?;
     body_of(&text)?.lines().find_map(signer_of).filter(|signer| !signer.is_empty()).map(str::to_owned)
 }
 
-fn is_signer_lost(text: Option<&str>) -> bool {
-    text.and_then(body_of).is_some_and(|body| body.lines().any(|line| line == SIGNER_LOST))
+fn is_signer_lost(text: &str) -> bool {
+    body_of(text).is_some_and(|body| body.lines().any(|line| line == SIGNER_LOST))
 }
 
 /// Notes the key that the directory is signed with from now on. A key that is lost later is then not replaced in silence.
@@ -106,14 +248,10 @@ pub(super) fn note_signer(vfs: &dyn Vfs, root: &Path, kind: Kind, key_id: &str) 
     if signed_with(vfs, root).is_some_and(|noted| noted == key_id) {
         return Ok(());
     }
-    let text = read(vfs, root);
+    let text = text_of(vfs, root).ok();
     let body = text.as_deref().and_then(body_of).map_or_else(|| new_body(kind), str::to_owned);
     let rest: String = body.lines().filter(|line| signer_of(line).is_none()).map(|line| format!("{line}\n")).collect();
     write(vfs, root, &format!("{rest}{SIGNER}{key_id}\"\n"))
-}
-
-fn read(vfs: &dyn Vfs, root: &Path) -> Option<String> {
-    String::from_utf8(read_whole(vfs, &root.join(FILE_NAME), MAX_LEN).ok()??).ok()
 }
 
 fn new_body(kind: Kind) -> String {
@@ -122,12 +260,19 @@ fn new_body(kind: Kind) -> String {
 }
 
 fn write(vfs: &dyn Vfs, root: &Path, body: &str) -> Result<()> {
-    let text = text_of(body);
-    publish(vfs, root, &root.join(FILE_NAME), &[text.as_bytes()], Durability::Immediate)
+    restore(vfs, root, &sealed(body))
+}
+
+fn sealed(body: &str) -> String {
+    handshake::text_of(body)
 }
 
 fn signer_of(line: &str) -> Option<&str> {
     line.strip_prefix(SIGNER)?.strip_suffix('"')
+}
+
+fn id_of(body: &str) -> Option<&str> {
+    body.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'))
 }
 
 /// A manifest without a kind is that of a cache.
@@ -137,83 +282,4 @@ fn kind_of(body: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::vfs::RealVfs;
-    use crate::vfs::root::prepare_root;
-
-    fn with_format(format: u32) -> String {
-        text_of(&format!("format = {format}\n"))
-    }
-
-    #[test]
-    fn a_newer_format_is_refused_and_a_damaged_manifest_is_written_anew() {
-        let root = tempfile::tempdir().unwrap();
-        let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
-        prepare_root(&vfs, &dir).unwrap();
-        let path = root.path().join(FILE_NAME);
-        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::New);
-        let first = fs::read_to_string(&path).unwrap();
-        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Known);
-        assert_eq!(fs::read_to_string(&path).unwrap(), first, "the id stays");
-
-        fs::write(&path, first.replace("format = 1", "format = 9")).unwrap();
-        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Lost);
-        let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(body_of(&text).and_then(format_of), Some(1), "a changed digit is damage");
-
-        fs::write(&path, with_format(FORMAT + 1)).unwrap();
-        let error = shake_hands(&vfs, &dir, Kind::Cache).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("newer release"), "{error}");
-    }
-
-    #[test]
-    fn that_a_note_of_the_key_was_lost_is_known_until_a_key_is_noted_again() {
-        let root = tempfile::tempdir().unwrap();
-        let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
-        prepare_root(&vfs, &dir).unwrap();
-        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
-        note_signer(&vfs, &dir, Kind::Cache, "0123456789abcdef").unwrap();
-        fs::write(root.path().join(FILE_NAME), "torn").unwrap();
-        for _ in 0..3 {
-            assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Lost);
-            assert_eq!(signed_with(&vfs, &dir), None);
-        }
-        note_signer(&vfs, &dir, Kind::Cache, "fedcba9876543210").unwrap();
-        assert_eq!(shake_hands(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Known);
-        assert_eq!(signed_with(&vfs, &dir).as_deref(), Some("fedcba9876543210"));
-    }
-
-    #[test]
-    fn the_key_that_signs_is_noted_beside_what_was_said_before() {
-        let root = tempfile::tempdir().unwrap();
-        let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
-        prepare_root(&vfs, &dir).unwrap();
-        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
-        assert_eq!(signed_with(&vfs, &dir), None);
-        let text = || fs::read_to_string(root.path().join(FILE_NAME)).unwrap();
-        let id = text().lines().find(|line| line.starts_with("id = ")).unwrap().to_owned();
-        for key in ["0123456789abcdef", "fedcba9876543210"] {
-            note_signer(&vfs, &dir, Kind::Cache, key).unwrap();
-            assert_eq!(signed_with(&vfs, &dir).as_deref(), Some(key));
-            shake_hands(&vfs, &dir, Kind::Cache).unwrap();
-            assert!(text().contains(&id) && text().matches("signed_with").count() == 1, "{}", text());
-        }
-    }
-
-    #[test]
-    fn a_directory_of_one_kind_is_refused_to_the_other_and_stays_as_it_is() {
-        let root = tempfile::tempdir().unwrap();
-        let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
-        prepare_root(&vfs, &dir).unwrap();
-        shake_hands(&vfs, &dir, Kind::BlobStore).unwrap();
-        let error = shake_hands(&vfs, &dir, Kind::Cache).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("directory of a blob store"), "{error}");
-        shake_hands(&vfs, &dir, Kind::BlobStore).unwrap();
-        fs::write(root.path().join(FILE_NAME), with_format(FORMAT)).unwrap();
-        shake_hands(&vfs, &dir, Kind::Cache).unwrap();
-        assert!(shake_hands(&vfs, &dir, Kind::BlobStore).is_err(), "without a kind it is a cache's");
-    }
-}
+mod tests;

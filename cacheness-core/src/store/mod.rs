@@ -12,8 +12,11 @@ mod find;
 #[cfg(test)]
 mod flush_tests;
 mod flusher;
+mod home;
 mod keys;
 mod manifest;
+#[cfg(test)]
+mod newer_tests;
 mod open;
 mod opened;
 mod pieces;
@@ -23,7 +26,7 @@ mod retired;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::blob::BlobBackend;
@@ -40,18 +43,21 @@ use crate::metadata::{MetadataBackend, Payload, Record, WithColumns};
 use crate::parts::Parts;
 use crate::policy;
 use crate::secret::Signing;
+use crate::vfs::DirId;
 
 use flusher::Flusher;
 use opened::Opened;
 use retired::Retired;
 
 pub(crate) use find::Found;
-pub(crate) use open::prepare;
+pub(crate) use home::{Home, prepare};
 
 /// Index and blobs of one cache directory, or of one cache in memory.
 #[derive(Debug)]
 pub(crate) struct Store {
-    root: Option<PathBuf>,
+    home: Option<Home>,
+    /// What the directory says of itself.
+    manifest: String,
     index: Arc<dyn MetadataBackend>,
     columns: Arc<WithColumns>,
     memory: Option<Arc<Tier>>,
@@ -108,7 +114,27 @@ enum Outcome {
 
 impl Store {
     pub(crate) fn root(&self) -> Option<&Path> {
-        self.root.as_deref()
+        self.home.as_ref().map(Home::root)
+    }
+
+    /// Tells the directory from all others.
+    pub(crate) fn id(&self) -> Option<&DirId> {
+        self.home.as_ref().map(Home::id)
+    }
+
+    /// Whether the directory is still the one that was opened.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) if it is not.
+    fn check_home(&self) -> Result<()> {
+        self.home.as_ref().map_or(Ok(()), |home| home.check_is_still(&self.manifest))
+    }
+
+    /// [`check_home`](Self::check_home), and says whose a directory is that was emptied.
+    fn restore_home(&self) -> Result<()> {
+        let Some(home) = &self.home else { return Ok(()) };
+        home.check_is_still(&self.manifest)?;
+        manifest::restore(&*home.vfs(), home.root(), &self.manifest)
     }
 
     pub(crate) fn index(&self) -> &dyn MetadataBackend {
@@ -376,12 +402,15 @@ impl Store {
     /// Brings everything to the disk and lets go of the directory. Later calls fail with [`Closed`](ErrorKind::Closed).
     pub(crate) fn close(&self) -> Result<()> {
         self.flusher.iter().for_each(Flusher::stop);
-        if self.retired.has_doubts() && (self.flush().is_err() || self.retired.has_doubts()) {
-            self.index.doubt_blobs();
-        }
-        let closed = self.retired.after(&*self.index, &*self.blobs, || {
-            let synced = self.blobs.sync();
-            synced.and(self.index.close())
+        // The index writes what it knows beside it: not into the directory of others.
+        let closed = self.restore_home().and_then(|()| {
+            if self.retired.has_doubts() && (self.flush().is_err() || self.retired.has_doubts()) {
+                self.index.doubt_blobs();
+            }
+            self.retired.after(&*self.index, &*self.blobs, || {
+                let synced = self.blobs.sync();
+                synced.and(self.index.close())
+            })
         });
         self.lock.release();
         closed

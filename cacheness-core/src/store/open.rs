@@ -1,14 +1,15 @@
 //! Opening a cache directory: lock, handshake, index, recovery.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::coherent::Coherent;
+use super::home::Home;
 use super::manifest::Kind;
 use super::recover::Reconciled;
 use super::retired::Retired;
 use super::{Flusher, Settings, Store, keys, manifest, recover};
-use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs};
+use crate::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
 use crate::config::{CacheConfig, Durability};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
@@ -16,10 +17,10 @@ use crate::memory::Tier;
 use crate::metadata::sled::{Health, SledIndex, SledOptions};
 use crate::metadata::{MemoryIndex, MetadataBackend, WithColumns};
 use crate::secret::Signing;
+use crate::vfs::Lock;
 use crate::vfs::lock::lock_root;
-use crate::vfs::publish::empty_staging;
-use crate::vfs::root::prepare_root;
-use crate::vfs::{Lock, RealVfs, Vfs};
+use crate::vfs::publish::remove_left_over;
+use crate::vfs::root::make_rooms;
 
 /// The lock of the directory, until it is released or the store is gone.
 #[derive(Debug, Default)]
@@ -33,14 +34,6 @@ impl HeldLock {
     pub(super) fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-}
-
-/// Makes a cache directory where it is missing, checks that it is safe to use, and returns its path without links.
-///
-/// # Errors
-/// [`Storage`](crate::ErrorKind::Storage) if it cannot be made or must not be used.
-pub(crate) fn prepare(dir: &Path) -> Result<PathBuf> {
-    prepare_root(&RealVfs::new(), dir)
 }
 
 impl Settings {
@@ -67,21 +60,19 @@ fn keeps_files_alone(config: &CacheConfig) -> bool {
 
 /// The index of a directory, in agreement with its blobs.
 fn open_index(
-    root: &Path,
+    home: &Home,
     blobs: &FilesystemBlobs,
     config: &CacheConfig,
     signing: &Arc<Signing>,
 ) -> Result<Arc<dyn MetadataBackend>> {
     let rules = Rules { limits: &config.limits, signing };
     if keeps_files_alone(config) {
-        return index_of_files(root, blobs, rules);
+        return index_of_files(home.root(), blobs, rules);
     }
-    let options = SledOptions {
-        root: root.to_path_buf(),
-        page_cache_bytes: config.page_cache_bytes(),
-        signing: Arc::clone(signing),
-    };
-    let (index, health) = SledIndex::open(options)?;
+    let way = home.way();
+    let options =
+        SledOptions { root: way.clone(), page_cache_bytes: config.page_cache_bytes(), signing: Arc::clone(signing) };
+    let (index, health) = SledIndex::open(options).map_err(|error| named_by(home.root(), &way, error))?;
     // What is not believed may have been lost with the index: with its key at hand it will be taken up.
     let proof = index.take_proof();
     let reconciled = recover::reconcile(&index, blobs, health, proof.as_ref(), rules)?;
@@ -98,6 +89,12 @@ fn open_index(
     Ok(Arc::new(index))
 }
 
+/// An error by the path that the user knows.
+fn named_by(root: &Path, way: &Path, error: CacheError) -> CacheError {
+    let message = error.to_string().replace(&*way.to_string_lossy(), &root.to_string_lossy());
+    CacheError::caused_by(error.kind(), message, error)
+}
+
 /// An index in memory of what the files say. A directory that has an index is refused: values may lie in that alone.
 fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Result<Arc<dyn MetadataBackend>> {
     if SledIndex::is_at(root) {
@@ -112,6 +109,16 @@ fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Res
         recover::note_distrusted(&index, blobs, rules)?;
     }
     Ok(Arc::new(index))
+}
+
+/// Makes a directory that was emptied while it was in use one of ours again: what is made in it would be nobody's else.
+fn restore(home: &Home, manifest: &str) -> Restore {
+    let (home, manifest) = (home.clone(), manifest.to_owned());
+    Restore::by(move || {
+        home.check_is_still(&manifest)?;
+        make_rooms(&*home.vfs(), home.root())?;
+        manifest::restore(&*home.vfs(), home.root(), &manifest)
+    })
 }
 
 /// An index with what stands before it.
@@ -135,24 +142,21 @@ fn before(index: Arc<dyn MetadataBackend>, config: &CacheConfig) -> Fronted {
 }
 
 impl Store {
-    /// Opens a [prepared](prepare) directory for this process alone.
+    /// Opens a [prepared](super::prepare) directory for this process alone.
     ///
     /// # Errors
-    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if a newer
-    /// release wrote it, or another kind of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
+    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if another kind
+    /// of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
-    pub(crate) fn open(root: &Path, config: &CacheConfig) -> Result<Self> {
-        Self::open_as(Kind::Cache, root, config)
-    }
-
-    pub(super) fn open_as(kind: Kind, root: &Path, config: &CacheConfig) -> Result<Self> {
-        let vfs: Arc<dyn Vfs> = Arc::new(RealVfs::new());
+    pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {
+        let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
         let lock = lock_root(&*vfs, root)?;
-        empty_staging(&*vfs, root)?;
+        remove_left_over(&*vfs, root, &[manifest::FILE_NAME])?;
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
-        let blobs = FilesystemBlobs::open(vfs, root)?;
-        let Fronted { index, columns, memory } = before(open_index(root, &blobs, config, &signing)?, config);
+        let manifest = manifest::text_of(&*vfs, root)?;
+        let blobs = FilesystemBlobs::new(vfs, root, restore(&home, &manifest));
+        let Fronted { index, columns, memory } = before(open_index(&home, &blobs, config, &signing)?, config);
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
         let retired = Arc::<Retired>::default();
         let flusher = match config.durability {
@@ -163,7 +167,8 @@ impl Store {
             }
         };
         Ok(Self {
-            root: Some(root.to_path_buf()),
+            home: Some(home),
+            manifest,
             index,
             columns,
             memory,
@@ -184,7 +189,8 @@ impl Store {
     pub(crate) fn of_parts(index: Arc<dyn MetadataBackend>, blobs: Arc<dyn BlobBackend>, config: &CacheConfig) -> Self {
         let Fronted { index, columns, memory } = before(index, config);
         Self {
-            root: None,
+            home: None,
+            manifest: String::new(),
             index,
             columns,
             memory,

@@ -54,7 +54,7 @@ impl Store {
                 Ok(Some(value)) => return Ok(Some(value)),
                 Ok(None) => {}
                 // It may be believed again with another key.
-                Err(error) if Distrust::is_behind(&error) && self.settings.signing.keeps_distrusted() => {
+                Err(error) if Distrust::behind(&error).is_some_and(|why| self.settings.signing.keeps(why)) => {
                     log::debug!("a value is not returned: {error}");
                     return Ok(None);
                 }

@@ -41,8 +41,9 @@ pub(super) fn reconcile(
         drop_without_blob(index, &unknown)?;
     }
     // A look at all records is dear, and many caches have no blobs.
-    if !unknown.is_empty() {
-        forget_referenced(index, &mut unknown)?;
+    if !unknown.is_empty() && forget_referenced(index, &mut unknown)? && health == Health::Unclean {
+        // Any of them may be that of a record which cannot be read here.
+        return Ok(reconciled);
     }
     for name in unknown {
         let use_of = match health {
@@ -69,7 +70,7 @@ pub(super) fn reconcile(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reconciled {
     Whole,
-    /// But for those that may be believed with another key.
+    /// But for those that may be believed with another key, or read by a newer release.
     WithoutDistrusted,
 }
 
@@ -80,7 +81,7 @@ enum UseOf {
     None,
     /// It is no whole blob, or cannot be read.
     Damaged,
-    /// It may be believed with another key, and stays.
+    /// It may be believed with another key, or read by a newer release, and stays.
     Distrusted,
 }
 
@@ -89,22 +90,24 @@ fn left_over(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> UseO
     if may_be_believed_later(blobs, name, rules) { UseOf::Distrusted } else { UseOf::None }
 }
 
-/// Whether a blob stays, though it is not believed, because it may be with another key.
+/// Whether a blob stays, though it is not believed, because it may be with another key or by a newer release.
 pub(super) fn may_be_believed_later(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> bool {
-    let distrusted = || entry_of(blobs, name, rules).is_err_and(|error| Distrust::is_behind(&error));
-    rules.signing.keeps_distrusted() && distrusted()
+    let why = entry_of(blobs, name, rules).err().and_then(|error| Distrust::behind(&error));
+    why.is_some_and(|why| rules.signing.keeps(why))
 }
 
-fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>) -> Result<()> {
-    let mut after: Option<IndexKey> = None;
+/// Leaves those that no record names; says whether there are records of a newer release, which may name any.
+fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>) -> Result<bool> {
+    let (mut after, mut has_newer): (Option<IndexKey>, _) = (None, false);
     loop {
         let page = index.scan(after.as_ref(), PAGE)?;
+        has_newer |= page.iter().any(|(_, record)| record.distrust() == Some(Distrust::Newer));
         for name in page.iter().filter_map(|(_, record)| record.blob()) {
             names.remove(&name);
         }
         match page.into_iter().next_back() {
             Some((last, _)) => after = Some(last),
-            None => return Ok(()),
+            None => return Ok(has_newer),
         }
     }
 }
@@ -146,13 +149,17 @@ fn take_up(
 ) -> Result<UseOf> {
     let (entry, signer) = match entry_of(blobs, name, rules) {
         Err(error) if Distrust::is_behind(&error) => {
-            return Ok(if rules.signing.keeps_distrusted() { UseOf::Distrusted } else { UseOf::Damaged });
+            let stays = Distrust::behind(&error).is_some_and(|why| rules.signing.keeps(why));
+            return Ok(if stays { UseOf::Distrusted } else { UseOf::Damaged });
         }
         Ok(Some(found)) => found,
         Ok(None) => return Ok(UseOf::Damaged),
         Err(error) if is_of_the_medium(&error) => return Ok(UseOf::Damaged),
         Err(error) => return Err(error),
     };
+    if index.get(&entry.key)?.is_some_and(|record| record.distrust() == Some(Distrust::Newer)) {
+        return Ok(UseOf::Distrusted);
+    }
     if !is_current(&entry, proof) {
         // What others share may be the value of one that is lost.
         return Ok(if entry.details.content.is_some() { UseOf::Damaged } else { UseOf::None });
@@ -199,6 +206,9 @@ pub(super) fn note_distrusted(index: &dyn MetadataBackend, blobs: &dyn BlobBacke
         let Some(distrust) = entry_of(blobs, &name, rules).err().and_then(|error| Distrust::behind(&error)) else {
             continue;
         };
+        if distrust == Distrust::Newer {
+            continue;
+        }
         if let Some((header, _)) = entry_of(blobs, &name, unsigned)? {
             let entry = Entry { details: Details::default(), ..header };
             let record = Record::new(&entry, &Payload::Blob(name), u64::MAX, &Signing::OFF)?;
@@ -221,7 +231,11 @@ fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Resul
         match format::open_header(&start, rules) {
             Err(error) if Distrust::is_behind(&error) => return Err(error),
             Ok(HeaderRead::Whole(header, signer)) => {
-                let entry = whole(blobs, name, rules, entry::decode(header).ok())?;
+                let decoded = match entry::decode(header) {
+                    Err(error) if Distrust::is_behind(&error) => return Err(error),
+                    decoded => decoded.ok(),
+                };
+                let entry = whole(blobs, name, rules, decoded)?;
                 return Ok(entry.map(|entry| (entry, signer)));
             }
             Ok(HeaderRead::Needs(bytes)) if bytes > start.len() as u64 && start.len() as u64 == wanted => {

@@ -11,13 +11,13 @@ use crate::key::ToKey;
 use crate::metadata::sled::{SledIndex, SledOptions};
 use crate::metadata::{Call, Watched};
 
-fn config(dir: &Path) -> CacheConfig {
+pub(super) fn config(dir: &Path) -> CacheConfig {
     CacheConfig::new(dir).with_inline_bytes(100)
 }
 
 fn open(dir: &Path) -> Store {
     let root = prepare(dir).unwrap();
-    Store::open(&root, &config(dir)).unwrap()
+    Store::open(root.clone(), &config(dir)).unwrap()
 }
 
 fn key_of(key: &str) -> IndexKey {
@@ -153,7 +153,7 @@ fn two_blobs_that_changed_places_are_misses() {
 fn a_damaged_record_is_absent_in_a_cache_and_an_error_of_a_blob_store_where_it_stays() {
     for (kind, absent) in [(Kind::Cache, true), (Kind::BlobStore, false)] {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open_as(kind, &prepare(dir.path()).unwrap(), &config(dir.path())).unwrap();
+        let mut store = Store::open(super::Home::prepare(kind, dir.path()).unwrap(), &config(dir.path())).unwrap();
         store.index = Arc::new(Watched::new(|call| match call {
             Call::Read => Err(CacheError::new(ErrorKind::Integrity, "the record is damaged")),
             _ => Ok(()),
@@ -183,9 +183,9 @@ fn a_second_store_on_the_directory_is_refused_until_the_first_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let root = prepare(dir.path()).unwrap();
-    assert!(Store::open(&root, &config(dir.path())).unwrap_err().is_locked());
+    assert!(Store::open(root.clone(), &config(dir.path())).unwrap_err().is_locked());
     store.close().unwrap();
-    assert!(Store::open(&root, &config(dir.path())).is_ok());
+    assert!(Store::open(root.clone(), &config(dir.path())).is_ok());
 }
 
 /// The program ended while the blobs were being taken up again.
@@ -211,10 +211,13 @@ fn a_recovery_that_was_interrupted_is_done_again() {
 fn a_small_value_costs_one_write_of_the_index_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let (index, values) = (tempfile::tempdir().unwrap(), config(dir.path()));
-    let options =
-        SledOptions { root: prepare(index.path()).unwrap(), page_cache_bytes: 16 << 20, signing: Default::default() };
+    let options = SledOptions {
+        root: prepare(index.path()).unwrap().root().to_path_buf(),
+        page_cache_bytes: 16 << 20,
+        signing: Default::default(),
+    };
     let (index, _) = SledIndex::open(options).unwrap();
-    let (index, mut store) = (Arc::new(index), Store::open(&prepare(dir.path()).unwrap(), &values).unwrap());
+    let (index, mut store) = (Arc::new(index), Store::open(prepare(dir.path()).unwrap(), &values).unwrap());
     store.index = Arc::clone(&index) as Arc<dyn MetadataBackend>;
     let mut writes = index.watch();
     // Different ones: sled writes nothing where nothing changes.

@@ -17,9 +17,14 @@ const LOCK_FILE: &str = "lock";
 pub(crate) fn lock_root(vfs: &dyn Vfs, root: &Path) -> Result<Box<dyn Lock>> {
     let path = root.join(LOCK_FILE);
     vfs.lock(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => CacheError::caused_by(ErrorKind::Locked, held(root), error),
+        io::ErrorKind::WouldBlock => locked(root, error),
         _ => storage_error("lock", &path, error),
     })
+}
+
+/// The error of a cache directory that another process uses.
+pub(crate) fn locked(root: &Path, error: io::Error) -> CacheError {
+    CacheError::caused_by(ErrorKind::Locked, held(root), error)
 }
 
 fn held(root: &Path) -> String {

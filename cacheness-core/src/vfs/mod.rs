@@ -51,6 +51,15 @@ pub trait Vfs: Debug + Send + Sync {
     /// `AlreadyExists` when anything has that name, also a dangling link.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
 
+    /// Whether the process that created a file, this one or another, has it open still. `false` where nothing tells.
+    ///
+    /// # Errors
+    /// As [`Vfs::open`].
+    fn is_being_written(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
+
     /// Makes the bytes of a closed file survive a power cut. Its name is the matter of [`Vfs::sync_dir`].
     ///
     /// # Errors
@@ -163,6 +172,16 @@ pub struct DirEntry {
     pub kind: FileKind,
 }
 
+/// Tells a directory from all others, as long as it is held open.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(unix, allow(dead_code, reason = "other systems tell directories apart by their paths"))]
+pub(crate) enum DirId {
+    /// Device and inode.
+    Inode(u64, u64),
+    /// The path without links, where there are no inodes.
+    Path(PathBuf),
+}
+
 /// What is known about a file without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
@@ -192,6 +211,17 @@ pub(crate) fn user() -> Option<u32> {
 #[cfg(not(unix))]
 pub(crate) fn user() -> Option<u32> {
     None
+}
+
+/// The largest file that this process may write (`ulimit -f`), in bytes. One byte more would end it by a signal.
+#[cfg(unix)]
+pub(crate) fn largest_file() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn largest_file() -> u64 {
+    u64::MAX
 }
 
 /// What [`Vfs::open`] says of anything but a regular file.

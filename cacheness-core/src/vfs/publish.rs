@@ -1,14 +1,14 @@
 //! The one way a file appears: written under a name of its own in `staging/`, made durable, then renamed into place.
 //!
 //! Whoever looks at the target sees nothing, the old file or the whole new one. What a crash leaves behind is a file in
-//! `staging/`, and [`empty_staging`] removes it at the next open.
+//! `staging/`, and [`remove_left_over`] removes it at the next open.
 
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::unique::{is_unique_name, unique_name};
-use super::{FileKind, Vfs, WriteFile, storage_error};
+use super::{DirEntry, FileKind, Vfs, WriteFile, storage_error};
 use crate::{Durability, Result};
 
 /// Where files are written before they appear, below the cache directory.
@@ -40,6 +40,31 @@ pub(crate) fn publish(
     staged.commit(target, durability)
 }
 
+/// Writes a file that nothing has the name of yet, durable, by way of a file beside it: nothing else need be there. Says
+/// whether it was written; if something has the name already, that stays.
+///
+/// # Errors
+/// `Storage`.
+pub(crate) fn publish_new(vfs: &dyn Vfs, target: &Path, bytes: &[u8]) -> Result<bool> {
+    let mut beside = target.as_os_str().to_owned();
+    beside.push(format!(".{}{SUFFIX}", unique_name()));
+    let mut staged = Staged::create_at(vfs, PathBuf::from(beside))?;
+    staged.write(bytes)?;
+    staged.on_file("sync", |file| file.sync())?;
+    match vfs.rename_new(&staged.path, target) {
+        Ok(()) => staged.committed = true,
+        // Either something has the name, or another process took the file beside it for one that was left over.
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+            return Ok(false);
+        }
+        // Not all file systems give a file a second name.
+        Err(_) => return staged.commit(target, Durability::Immediate).map(|()| true),
+    }
+    let dir = target.parent().unwrap_or(target);
+    vfs.sync_dir(dir).map_err(|error| storage_error("sync", dir, error))?;
+    Ok(true)
+}
+
 /// A file being written, by way of a file system that it borrows or shares. Dropped without [`commit`](Self::commit), it
 /// is removed.
 #[derive(Debug)]
@@ -54,7 +79,10 @@ pub(crate) struct Staged<V: Deref<Target: Vfs>> {
 impl<V: Deref<Target: Vfs>> Staged<V> {
     /// Begins a file in the `staging/` of a cache directory.
     pub(crate) fn create(vfs: V, root: &Path) -> Result<Self> {
-        let path = root.join(STAGING).join(unique_name() + SUFFIX);
+        Self::create_at(vfs, root.join(STAGING).join(unique_name() + SUFFIX))
+    }
+
+    fn create_at(vfs: V, path: PathBuf) -> Result<Self> {
         let file = vfs.create_new(&path).map_err(|error| storage_error("create", &path, error))?;
         Ok(Self { vfs, path, file: Some(file), committed: false })
     }
@@ -98,23 +126,29 @@ impl<V: Deref<Target: Vfs>> Drop for Staged<V> {
     }
 }
 
-/// Removes what earlier processes left in `staging/`, and returns how many files that were. Files of others stay.
-///
-/// The caller holds the lock of the directory: nobody is writing one of these.
+/// Removes what earlier processes left in `staging/`, and beside files that were [new](publish_new); returns how many files
+/// that were. Files of others stay, and those that another process is writing.
 ///
 /// # Errors
 /// `Storage`.
-pub(crate) fn empty_staging(vfs: &dyn Vfs, root: &Path) -> Result<u64> {
-    let staging = root.join(STAGING);
-    let entries = vfs.list(&staging).map_err(|error| storage_error("list", &staging, error))?;
+pub(crate) fn remove_left_over(vfs: &dyn Vfs, root: &Path, new: &[&str]) -> Result<u64> {
+    let staged = |name: &str| name.strip_suffix(SUFFIX).is_some_and(is_unique_name);
+    let beside =
+        |name: &str| new.iter().any(|new| name.strip_prefix(new).and_then(|n| n.strip_prefix('.')).is_some_and(staged));
+    Ok(remove_ours(vfs, &root.join(STAGING), staged)? + remove_ours(vfs, root, beside)?)
+}
+
+fn remove_ours(vfs: &dyn Vfs, dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<u64> {
+    let entries = vfs.list(dir).map_err(|error| storage_error("list", dir, error))?;
+    let ours = |entry: &&DirEntry| entry.kind == FileKind::File && entry.name.to_str().is_some_and(&is_ours);
     let mut removed = 0;
-    for entry in entries.iter().filter(|entry| entry.kind == FileKind::File) {
-        let name = entry.name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-        if name.is_some_and(is_unique_name) {
-            let path = staging.join(&entry.name);
-            vfs.remove(&path).map_err(|error| storage_error("remove", &path, error))?;
-            removed += 1;
+    for entry in entries.iter().filter(ours) {
+        let path = dir.join(&entry.name);
+        if vfs.is_being_written(&path).unwrap_or(true) {
+            continue;
         }
+        vfs.remove(&path).map_err(|error| storage_error("remove", &path, error))?;
+        removed += 1;
     }
     Ok(removed)
 }
@@ -172,7 +206,7 @@ mod tests {
         let foreign = ["notes.part", "0123.part", &unique_name()];
         foreign.iter().for_each(|name| drop(vfs.create_new(&staging.join(name)).unwrap()));
         vfs.make_dir(&staging.join(unique_name() + SUFFIX)).unwrap();
-        assert_eq!(empty_staging(&vfs, &root).unwrap(), 1);
+        assert_eq!(remove_left_over(&vfs, &root, &[]).unwrap(), 1);
         assert_eq!(vfs.list(&staging).unwrap().len(), foreign.len() + 1);
     }
 }

@@ -1,30 +1,82 @@
 //! The file system of the operating system.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[cfg(not(unix))]
 use super::sys_portable as sys;
 #[cfg(unix)]
 use super::sys_unix as sys;
-use super::{DirEntry, Lock, Metadata, Owner, ReadFile, Vfs, WriteFile, not_regular};
+use super::{DirEntry, DirId, Lock, Metadata, Owner, ReadFile, Vfs, WriteFile, largest_file, not_regular};
+
+/// How often a lock file may be replaced while it is being locked.
+const LOCK_ATTEMPTS: usize = 8;
 
 /// The file system of the operating system.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RealVfs {
     sys: sys::Sys,
+    home: Option<Arc<sys::Home>>,
 }
+
+#[cfg(unix)]
+type At<'a> = sys::At<'a>;
+#[cfg(not(unix))]
+type At<'a> = &'a Path;
 
 impl RealVfs {
     /// With the strictest way of refusing links that this system offers.
     pub fn new() -> Self {
-        Self { sys: sys::Sys::strictest() }
+        Self { sys: sys::Sys::strictest(), home: None }
+    }
+
+    /// Holds a directory: whatever lies below its path is found in this directory from now on, also after it was moved
+    /// and another one has its path, where the system can do that.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(crate) fn at_home(root: &Path) -> io::Result<Self> {
+        let sys = sys::Sys::strictest();
+        Ok(Self { sys, home: Some(Arc::new(sys::Home::open(sys, root)?)) })
+    }
+
+    /// Tells the directory that is held from all others.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(crate) fn home_id(&self) -> io::Result<DirId> {
+        self.home.as_ref().ok_or(io::ErrorKind::NotFound)?.identity()
+    }
+
+    /// The way to the directory that is held, for code that only knows paths: it stays right when that is moved. None
+    /// where the system has no such way.
+    pub(crate) fn way_home(&self) -> Option<PathBuf> {
+        self.home.as_ref()?.way()
     }
 
     #[cfg(all(test, unix))]
     pub(super) fn with(sys: sys::Sys) -> Self {
-        Self { sys }
+        Self { sys, home: None }
+    }
+
+    fn at<'a>(&'a self, path: &'a Path) -> At<'a> {
+        match &self.home {
+            Some(home) => home.at(path),
+            None => sys::At::path(path),
+        }
+    }
+
+    /// Locks the directory of a lock file, where directories can be locked: unlike the file, nobody can put another one in
+    /// its place while it is in use.
+    fn lock_parent(&self, path: &Path) -> io::Result<Option<File>> {
+        let Ok(dir) = self.sys.open_parent(self.at(path)) else { return Ok(None) };
+        match dir.try_lock() {
+            Ok(()) => Ok(Some(dir)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(_)) => Ok(None),
+        }
     }
 }
 
@@ -36,47 +88,55 @@ impl Default for RealVfs {
 
 impl Vfs for RealVfs {
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
-        let file = self.sys.open(path)?;
+        let file = self.sys.open(self.at(path))?;
         regular(&file)?;
         Ok(Box::new(file))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        Ok(Box::new(self.sys.create_new(path)?))
+        let file = self.sys.create_new(self.at(path))?;
+        // Tells others that it is being written, until it is closed. Where files cannot be locked, nothing does.
+        let _ = file.try_lock();
+        Ok(Box::new(NewFile { file, len: 0, largest: largest_file() }))
+    }
+
+    fn is_being_written(&self, path: &Path) -> io::Result<bool> {
+        let file = self.sys.open(self.at(path))?;
+        Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        let file = self.sys.open_to_sync(path)?;
+        let file = self.sys.open_to_sync(self.at(path))?;
         regular(&file)?;
         file.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.sys.rename(from, to)
+        self.sys.rename(self.at(from), self.at(to))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.sys.rename_new(from, to)
+        self.sys.rename_new(self.at(from), self.at(to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.sys.remove(path)
+        self.sys.remove(self.at(path))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        self.sys.make_dir(path)
+        self.sys.make_dir(self.at(path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.sys.sync_dir(path)
+        self.sys.sync_dir(self.at(path))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.sys.list(path)
+        self.sys.list(self.at(path))
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.sys.metadata(path)
+        self.sys.metadata(self.at(path))
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
@@ -84,13 +144,21 @@ impl Vfs for RealVfs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = self.sys.open_lock(path)?;
-        regular(&file)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        let dir = self.lock_parent(path)?;
+        for _ in 0..LOCK_ATTEMPTS {
+            let file = self.sys.open_lock(self.at(path))?;
+            regular(&file)?;
+            match file.try_lock() {
+                // A lock on a file that was removed meanwhile keeps nobody out.
+                Ok(()) if self.sys.is_at(&file, self.at(path)).unwrap_or(false) => {
+                    return Ok(Box::new(Locked { _file: file, _dir: dir }));
+                }
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
+        Err(io::Error::other("the lock file is replaced again and again"))
     }
 }
 
@@ -109,11 +177,42 @@ impl ReadFile for File {
     }
 }
 
-impl WriteFile for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_all()
+/// A file that is written from its beginning to its end.
+#[derive(Debug)]
+struct NewFile {
+    file: File,
+    len: u64,
+    /// Growing past this would end the process by a signal.
+    largest: u64,
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.largest - self.len).unwrap_or(usize::MAX);
+        if room == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let written = self.file.write(&bytes[..bytes.len().min(room)])?;
+        self.len += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
-/// Closing the file releases its lock; so does the end of the process, however it ends.
-impl Lock for File {}
+impl WriteFile for NewFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+/// Closing the files releases their locks; so does the end of the process, however it ends.
+#[derive(Debug)]
+struct Locked {
+    _file: File,
+    _dir: Option<File>,
+}
+
+impl Lock for Locked {}

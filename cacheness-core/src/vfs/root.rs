@@ -15,22 +15,38 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 /// Permission bits that let anyone but the owner change a directory.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
-/// Makes the cache directory and what belongs in it, and returns its path without any link in it: the one to use from
-/// here on. Directories are made for the owner alone; what exists is checked and left as it is.
+/// Makes the cache directory where it is missing, and returns its path without any link in it: the one to use from here
+/// on. It is made for the owner alone; one that exists is checked and left as it is.
 ///
 /// # Errors
 /// `Storage` when the directory cannot be made, is none, belongs to another user or can be written to by one.
-pub(crate) fn prepare_root(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
+pub(crate) fn find_root(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path).map_err(|error| storage_error("find", path, error))?;
     let root = make_with_parents(vfs, &absolute)?;
     check(vfs, &root)?;
+    Ok(root)
+}
+
+/// Makes what belongs in a cache directory, as [`find_root`] makes that itself. The caller knows that it is one.
+///
+/// # Errors
+/// As [`find_root`].
+pub(crate) fn make_rooms(vfs: &dyn Vfs, root: &Path) -> Result<()> {
     for name in [BLOBS, STAGING, QUARANTINE] {
         let dir = root.join(name);
         if make_dir(vfs, &dir)? {
-            vfs.sync_dir(&root).map_err(|error| storage_error("sync", &root, error))?;
+            vfs.sync_dir(root).map_err(|error| storage_error("sync", root, error))?;
         }
         check(vfs, &dir)?;
     }
+    Ok(())
+}
+
+/// Makes a cache directory with what belongs in it.
+#[cfg(test)]
+pub(crate) fn prepare_root(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
+    let root = find_root(vfs, path)?;
+    make_rooms(vfs, &root)?;
     Ok(root)
 }
 
@@ -63,7 +79,9 @@ fn make_dir(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
     }
 }
 
-fn check(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+/// # Errors
+/// `Storage` when no cache may live there.
+pub(crate) fn check(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     let metadata = vfs.metadata(dir).map_err(|error| storage_error("examine", dir, error))?;
     match refusal(&metadata, user()) {
         None => Ok(()),

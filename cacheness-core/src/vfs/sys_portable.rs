@@ -4,13 +4,50 @@
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{DirEntry, FileKind, Metadata, not_regular};
 
 /// The only way there is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sys;
+
+/// A path as it is: there is no handle to begin at.
+#[cfg(not(unix))]
+pub(super) struct At;
+
+#[cfg(not(unix))]
+impl At {
+    pub(super) fn path(path: &Path) -> &Path {
+        path
+    }
+}
+
+/// A directory by its path.
+#[derive(Debug)]
+#[cfg_attr(unix, allow(dead_code, reason = "the tests of Unix compile this file, too"))]
+pub(super) struct Home {
+    root: PathBuf,
+}
+
+#[cfg_attr(unix, allow(dead_code, reason = "the tests of Unix compile this file, too"))]
+impl Home {
+    pub(super) fn open(_: Sys, root: &Path) -> io::Result<Self> {
+        Ok(Self { root: root.to_path_buf() })
+    }
+
+    pub(super) fn at<'a>(&'a self, path: &'a Path) -> &'a Path {
+        path
+    }
+
+    pub(super) fn identity(&self) -> io::Result<super::DirId> {
+        Ok(super::DirId::Path(self.root.clone()))
+    }
+
+    pub(super) fn way(&self) -> Option<PathBuf> {
+        None
+    }
+}
 
 impl Sys {
     pub(super) fn strictest() -> Self {
@@ -36,6 +73,18 @@ impl Sys {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path),
         }
+    }
+
+    /// Directories cannot be locked here.
+    #[cfg_attr(unix, allow(dead_code, reason = "the tests of Unix compile this file, too"))]
+    pub(super) fn open_parent(self, _: &Path) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// A file that is open cannot be replaced here.
+    #[cfg_attr(unix, allow(dead_code, reason = "the tests of Unix compile this file, too"))]
+    pub(super) fn is_at(self, _: &File, path: &Path) -> io::Result<bool> {
+        Ok(path.exists())
     }
 
     pub(super) fn rename(self, from: &Path, to: &Path) -> io::Result<()> {

@@ -16,6 +16,7 @@ fn main() {
     let number = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(0);
     match arguments.first().map(String::as_str) {
         Some("stream") => stream(number),
+        Some("stream-in-two-parts") => stream_in_two_parts(),
         Some("put-until-killed") => put_until_killed(),
         Some("put-and-exit") => {
             let store = BlobStore::builder().dir(dir()).durability(Durability::Interval).open().expect("it is ours");
@@ -51,6 +52,19 @@ fn put_until_killed() {
         }
         writeln!(out, "{n}").expect("the reader listens");
     }
+}
+
+/// Writes half of a stream, says so, and the rest when it is told to.
+fn stream_in_two_parts() {
+    let store = BlobStore::open(dir()).expect("it is ours");
+    let mut writer = store.writer("stream").expect("there is room");
+    writer.write_all(&[1; 100_000]).expect("there is room");
+    println!("half");
+    std::io::stdin().read_line(&mut String::new()).expect("the test goes on");
+    writer.write_all(&[2; 100_000]).expect("there is room");
+    writer.commit().expect("there is room");
+    store.close().expect("there is room");
+    println!("whole");
 }
 
 /// Numbers that fill a buffer, going on where the last one ended.

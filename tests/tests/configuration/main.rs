@@ -6,6 +6,7 @@ mod documentation;
 mod effects;
 mod experiments;
 mod precedence;
+mod shared;
 
 use std::path::Path;
 

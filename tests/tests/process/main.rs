@@ -4,6 +4,7 @@ mod aborting;
 mod bad_places;
 mod blobs;
 mod defects;
+mod directories;
 mod ends;
 mod functions;
 mod kills;

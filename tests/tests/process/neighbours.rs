@@ -7,11 +7,16 @@ use cacheness_tests::{bodies, errors_of, probe, run, warnings};
 
 use crate::PROBE;
 
-struct Holder(Child);
+pub(crate) struct Holder(Child);
 
 impl Holder {
     fn of(dir: &Path) -> Self {
-        let mut child = probe(PROBE, dir, &["hold"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self::by(PROBE, dir)
+    }
+
+    /// One that is another program.
+    pub(crate) fn by(program: &str, dir: &Path) -> Self {
+        let mut child = probe(program, dir, &["hold"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("open"), "{line}");

@@ -75,7 +75,8 @@ impl AsyncCache {
     /// # Errors
     /// As [`Cache::new`].
     pub async fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        Self::new(CacheConfig::new(dir)).await
+        let dir = dir.into();
+        blocking(move || Cache::open(dir)).await.map(Self)
     }
 
     /// As [`Cache::for_api`].

@@ -18,7 +18,7 @@ async fn every_method_has_a_future_that_does_the_same() {
     assert!(cache.exists("large").await.unwrap());
     assert!(cache.get_metadata("large", Expired::Skip).await.unwrap().is_some());
     assert_eq!(cache.get_entry(&key.to_string()).await.unwrap().unwrap().cache_key(), key.to_string());
-    assert_eq!(cache.remaining_ttl("large").await.unwrap(), Some(Duration::MAX));
+    assert_eq!(cache.remaining_ttl("large").await.unwrap(), None);
     assert_eq!((cache.len().await.unwrap(), cache.is_empty().await.unwrap()), (2, false));
     assert!(cache.update_data(&2u8, params! { n: 1 }).await.unwrap());
     assert_eq!(cache.get::<u8>(params! { n: 1 }).await.unwrap(), Some(2));

@@ -13,6 +13,7 @@ mod open;
 mod orders;
 mod pending;
 mod proof;
+mod room;
 mod rows;
 mod salvage;
 mod saved;
@@ -34,6 +35,7 @@ use self::counts::Counts;
 use self::orders::{Facts, Orders, Tables};
 use self::pending::Pending;
 use self::proof::Known;
+use self::room::{Change, Room};
 use self::shield::shielded;
 use self::uses::Uses;
 use self::walk::ByUse;
@@ -64,6 +66,7 @@ pub(crate) struct SledOptions {
 pub(crate) struct SledIndex {
     options: SledOptions,
     slot: RwLock<Slot>,
+    room: Room,
     last_reopening: Mutex<Option<Instant>>,
     orders: Orders,
     uses: Uses,
@@ -129,7 +132,8 @@ impl SledIndex {
     }
 
     /// Changes the record of a key, and notes what follows from it while nobody can close or replace the database.
-    fn change<R>(&self, key: &IndexKey, step: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R> {
+    fn change<R>(&self, kind: Change, key: &IndexKey, step: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R> {
+        self.room.check(kind, &self.options.root)?;
         if self.pending.is_full() {
             self.flush()?;
         }
@@ -251,7 +255,7 @@ impl MetadataBackend for SledIndex {
 
     fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
         let facts = Facts::of(record)?;
-        self.change(key, |trees| {
+        self.change(Change::More, key, |trees| {
             let previous = trees.entries.insert(key.as_bytes(), record.as_bytes())?;
             let previous = previous.and_then(|bytes| trees.record(key, &bytes).ok());
             self.note_put(key, previous.as_ref(), record, &facts);
@@ -261,7 +265,7 @@ impl MetadataBackend for SledIndex {
 
     fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
         let facts = Facts::of(record)?;
-        self.change(key, |trees| {
+        self.change(Change::More, key, |trees| {
             let swapped = trees.entries.compare_and_swap(key.as_bytes(), None::<&[u8]>, Some(record.as_bytes()))?;
             if swapped.is_ok() {
                 self.note_put(key, None, record, &facts);
@@ -271,7 +275,7 @@ impl MetadataBackend for SledIndex {
     }
 
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
-        self.change(key, |trees| {
+        self.change(Change::Less, key, |trees| {
             let removed = trees.entries.remove(key.as_bytes())?;
             let removed = removed.and_then(|bytes| trees.record(key, &bytes).ok());
             match &removed {
@@ -284,7 +288,7 @@ impl MetadataBackend for SledIndex {
     }
 
     fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
-        self.change(key, |trees| {
+        self.change(Change::Less, key, |trees| {
             let swapped = trees.entries.compare_and_swap(key.as_bytes(), Some(expected.as_bytes()), None::<&[u8]>)?;
             if swapped.is_ok() {
                 self.note_removal(key, expected);
@@ -295,7 +299,7 @@ impl MetadataBackend for SledIndex {
 
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
         let facts = Facts::of(record)?;
-        self.change(key, |trees| {
+        self.change(Change::More, key, |trees| {
             let (before, after) = (Some(expected.as_bytes()), Some(record.as_bytes()));
             let swapped = trees.entries.compare_and_swap(key.as_bytes(), before, after)?;
             if swapped.is_ok() {

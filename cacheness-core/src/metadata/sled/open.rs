@@ -13,16 +13,21 @@ use super::marker::Marker;
 use super::orders::{Gathering, Orders, Tables};
 use super::pending::Pending;
 use super::proof::{Known, Proof};
+use super::room::Room;
 use super::saved;
 use super::shield::shielded;
 use super::uses::Uses;
 use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::metadata::{Record, Totals};
+use crate::vfs::lock::locked;
 use crate::warn::emit;
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long another process may keep an opening waiting.
+const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(100);
 
 const BETWEEN_REOPENINGS: Duration = Duration::from_secs(2);
 
@@ -62,6 +67,11 @@ impl SledIndex {
         check_threads()?;
         let root = options.root.clone();
         let index = index_dir(&root);
+        // Before anything is touched: somebody uses it who has lost the lock of the directory.
+        if !is_released_within(&index, PATIENCE_WITH_OTHERS) {
+            return Err(locked(&root, std::io::ErrorKind::WouldBlock.into()));
+        }
+        let room = Room::of_process(&index)?;
         let (marker, interrupted) = (Marker::read(&root), rebuilding(&root).exists());
         let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
         Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
@@ -87,15 +97,16 @@ impl SledIndex {
         };
         saved::remove(&root);
         let health = if interrupted { Health::Damaged } else { health };
-        Ok((Self::over(contents, known, options), health))
+        Ok((Self::over(contents, known, options, room), health))
     }
 
-    fn over(contents: Contents, known: Known, options: SledOptions) -> Self {
+    fn over(contents: Contents, known: Known, options: SledOptions, room: Room) -> Self {
         let Contents { trees, totals, tables } = contents;
         let uses = Uses::read(&options.root, tables.by_creation.iter().map(|(_, hash)| hash));
         Self {
             options,
             slot: RwLock::new(Slot { trees: Some(trees), generation: 0, closed: false }),
+            room,
             last_reopening: Mutex::new(None),
             orders: Orders::of(tables.place(&uses)),
             uses,
@@ -274,13 +285,19 @@ impl SledIndex {
 /// Waits until the last thread of a closed sled has let go of its file: until then the file may still change, and the
 /// lock on it is not free.
 fn wait_until_released(index: &Path) {
+    is_released_within(index, PATIENCE);
+}
+
+/// Whether nobody has the file of a sled open, after some time at most.
+fn is_released_within(index: &Path, patience: Duration) -> bool {
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        match File::open(index.join("db")).map(|file| file.try_lock()) {
-            Ok(Err(TryLockError::WouldBlock)) => thread::sleep(Duration::from_millis(1)),
-            _ => return,
+    while let Ok(Err(TryLockError::WouldBlock)) = File::open(index.join("db")).map(|file| file.try_lock()) {
+        if start.elapsed() >= patience {
+            return false;
         }
+        thread::sleep(Duration::from_millis(1));
     }
+    true
 }
 
 fn damaged(contents: Contents) -> (Contents, Health) {
@@ -350,7 +367,7 @@ impl Trees {
 
     /// Whether a record is kept when all are looked at.
     fn may_stay(&self, record: &Record) -> bool {
-        record.is_believed() || self.signing.keeps_distrusted()
+        record.distrust().is_none_or(|why| self.signing.keeps(why))
     }
 }
 

@@ -22,7 +22,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::rows::{Row, Rows};
 use super::uses::Uses;
 use crate::clock::Timestamp;
-use crate::entry::Core;
 use crate::error::Result;
 use crate::metadata::{Group, Record};
 
@@ -54,7 +53,7 @@ impl Facts {
     /// One that is not believed can expire and be evicted, and belongs to no group.
     pub(super) fn of(record: &Record) -> Result<Self> {
         if !record.is_believed() {
-            let Core { created_at, expires_at, .. } = record.core()?;
+            let (created_at, expires_at) = record.times()?;
             return Ok(Self { created_at, expires_at, groups: Vec::new(), mark: record.mark() });
         }
         let (core, names) = record.core_and_names()?;

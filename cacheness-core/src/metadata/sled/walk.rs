@@ -20,7 +20,7 @@ type Records = Vec<(IndexKey, Record)>;
 const SMALLEST_STEP: usize = 16;
 
 pub(super) fn expired(trees: &Trees, orders: &Orders, now: Timestamp, limit: usize) -> sled::Result<Records> {
-    let due = |record: &Record| record.core().is_ok_and(|core| core.expires_at.is_some_and(|at| at <= now));
+    let due = |record: &Record| record.times().is_ok_and(|(_, expires_at)| expires_at.is_some_and(|at| at <= now));
     let (mut found, mut start) = (Vec::new(), Bound::Unbounded);
     while found.len() < limit {
         let end = Bound::Included((now, u64::MAX));
@@ -78,7 +78,7 @@ impl ByUse {
         let (at, hash) = row;
         let mut records = SledIndex::records_of_hash(trees, hash)?;
         // One that was created later has a later row of its own.
-        records.retain(|(_, record)| record.core().is_ok_and(|core| core.created_at <= at));
+        records.retain(|(_, record)| record.times().is_ok_and(|(created_at, _)| created_at <= at));
         if records.is_empty() {
             orders.lock().by_access.drop_row(row);
         }

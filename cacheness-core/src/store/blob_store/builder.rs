@@ -10,7 +10,7 @@ use crate::config::{CacheConfig, Durability, SecurityConfig};
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::store::manifest::Kind;
-use crate::store::{Store, prepare};
+use crate::store::{Home, Store};
 
 /// How a [`BlobStore`] is opened: made by [`BlobStore::builder`].
 ///
@@ -106,19 +106,19 @@ impl BlobStoreBuilder {
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level, a limit is 0, or the
-    /// directory is a cache's;
+    /// directory is a cache's or of another release;
     /// [`Locked`](crate::ErrorKind::Locked) if the store is open already, in this process or another;
-    /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, or
-    /// may be written by others.
+    /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, may
+    /// be written by others, or holds something of others under a name that the store would use.
     pub fn open(self) -> Result<BlobStore> {
         self.config.validate()?;
         let contents = self.content_addressable;
         if self.config.is_in_memory() {
             return Ok(self.in_memory());
         }
-        let root = prepare(&self.config.storage.cache_dir)?;
-        let store = || Store::open_as(Kind::BlobStore, &root, &self.config);
-        registry::open(&root, || Engine::open(store()?, contents)).map(BlobStore::over)
+        let home = Home::prepare(Kind::BlobStore, &self.config.storage.cache_dir)?;
+        let store = || Store::open(home.clone(), &self.config);
+        registry::open(&home, || Engine::open(store()?, contents)).map(BlobStore::over)
     }
 
     /// Opens a store in memory, whatever the backend is.

@@ -19,6 +19,7 @@ use crate::digest::Identity;
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::metadata::{Payload, Record};
+use crate::secret::Distrust;
 use crate::store::Store;
 use crate::store::opened::Opened;
 use crate::value::Metadata;
@@ -193,7 +194,7 @@ impl Engine {
             None => Ok(false),
         });
         match checked {
-            Err(error) if error.is_integrity() => Ok(false),
+            Err(error) if error.is_integrity() || Distrust::is_behind(&error) => Ok(false),
             checked => checked,
         }
     }
@@ -335,8 +336,8 @@ impl Engine {
             return Ok(());
         }
         let closed = self.store.close();
-        if let Some(root) = self.store.root() {
-            registry::closed(root);
+        if let Some(id) = self.store.id() {
+            registry::closed(id);
         }
         closed
     }

@@ -16,7 +16,7 @@ const SHOWN: usize = 40;
 ///
 /// # Errors
 /// [`Config`](ErrorKind::Config) if the key is empty, [`Limit`](ErrorKind::Limit) if it is too long.
-pub(super) fn index_key(key: &str) -> Result<IndexKey> {
+pub(in crate::store) fn index_key(key: &str) -> Result<IndexKey> {
     if key.is_empty() {
         let message = "the key is empty: name the entry, or leave the key out to have one made";
         return Err(CacheError::new(ErrorKind::Config, message));

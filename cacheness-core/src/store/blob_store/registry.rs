@@ -1,7 +1,6 @@
-//! The directories in which this process has a blob store open.
+//! The directories in which this process has a blob store open, whatever their paths.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use once_cell::sync::Lazy;
@@ -9,8 +8,10 @@ use once_cell::sync::Lazy;
 use super::engine::Engine;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::exit::{self, Openings};
+use crate::store::Home;
+use crate::vfs::DirId;
 
-static OPEN: Lazy<Mutex<HashMap<PathBuf, Slot>>> = Lazy::new(Mutex::default);
+static OPEN: Lazy<Mutex<HashMap<DirId, Slot>>> = Lazy::new(Mutex::default);
 static OPENINGS: Openings = Openings { has_open, close_all };
 
 struct Slot {
@@ -20,7 +21,7 @@ struct Slot {
     process: u32,
 }
 
-fn open_stores() -> MutexGuard<'static, HashMap<PathBuf, Slot>> {
+fn open_stores() -> MutexGuard<'static, HashMap<DirId, Slot>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -28,30 +29,30 @@ fn open_stores() -> MutexGuard<'static, HashMap<PathBuf, Slot>> {
 ///
 /// # Errors
 /// [`Locked`](ErrorKind::Locked) if it has; what `open` says.
-pub(super) fn open(root: &Path, open: impl FnOnce() -> Result<Engine>) -> Result<Arc<Engine>> {
-    let claim = Claim::of(root)?;
+pub(super) fn open(home: &Home, open: impl FnOnce() -> Result<Engine>) -> Result<Arc<Engine>> {
+    let claim = Claim::of(home)?;
     let engine = Arc::new(open()?);
-    open_stores().insert(root.to_path_buf(), Slot { engine: Arc::downgrade(&engine), process: std::process::id() });
+    open_stores().insert(home.id().clone(), Slot { engine: Arc::downgrade(&engine), process: std::process::id() });
     std::mem::forget(claim);
     exit::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 
 /// Frees the directory if opening fails or panics.
-struct Claim<'a>(&'a Path);
+struct Claim<'a>(&'a DirId);
 
 impl<'a> Claim<'a> {
-    fn of(root: &'a Path) -> Result<Self> {
+    fn of(home: &'a Home) -> Result<Self> {
         let (mut open, process) = (open_stores(), std::process::id());
-        if open.get(root).is_some_and(|slot| slot.process == process) {
+        if open.get(home.id()).is_some_and(|slot| slot.process == process) {
             let message = format!(
                 "this process has the blob store in {} open already: clone its handle, or close it first",
-                root.display()
+                home.root().display()
             );
             return Err(CacheError::new(ErrorKind::Locked, message));
         }
-        open.insert(root.to_path_buf(), Slot { engine: Weak::new(), process });
-        Ok(Self(root))
+        open.insert(home.id().clone(), Slot { engine: Weak::new(), process });
+        Ok(Self(home.id()))
     }
 }
 
@@ -62,8 +63,8 @@ impl Drop for Claim<'_> {
 }
 
 /// Says that a store has let go of its directory.
-pub(super) fn closed(root: &Path) {
-    open_stores().remove(root);
+pub(super) fn closed(id: &DirId) {
+    open_stores().remove(id);
 }
 
 fn close_all() {

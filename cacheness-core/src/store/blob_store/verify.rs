@@ -48,6 +48,9 @@ pub struct VerifyReport {
     pub damaged: Vec<String>,
     /// Keys of entries whose blob is gone, in order.
     pub missing: Vec<String>,
+    /// Keys of entries that a newer release wrote in a way that is not known here, in order; of one whose record is such, its
+    /// name in listings. They stay, and so does every blob that one of them may need.
+    pub newer: Vec<String>,
     /// Blobs that no entry refers to: left by a crash between two steps.
     pub unreferenced: Vec<BlobName>,
     /// Entries that were lost since the store was opened, because the index was damaged.
@@ -134,19 +137,28 @@ impl Engine {
     }
 
     pub(super) fn verify(&self, repair: Repair) -> Result<VerifyReport> {
+        if repair == Repair::Yes {
+            self.store().check_home()?;
+        }
         let (mut report, mut seen) = (VerifyReport::default(), Seen::new());
         self.each_page(|page| {
             page.iter().try_for_each(|(key, record)| match record.distrust() {
                 None => self.verify_entry(key, repair, &mut seen, &mut report),
-                Some(_) => self.report_distrusted(key, record, repair, &mut report),
+                Some(Distrust::Newer) => {
+                    report.checked += 1;
+                    report.newer.push(key.to_string());
+                    Ok(())
+                }
+                Some(why) => self.report_distrusted(key, (record, why), repair, &mut report),
             })
         })?;
         report.damaged.sort();
         report.missing.sort();
+        report.newer.sort();
         report.unreferenced = self.unreferenced()?;
         report.lost = self.store().index.totals().lost;
         // An index that was replaced may have lost records: what they named is taken up at the next opening.
-        if repair == Repair::Yes && self.store().index.replacements() == 0 {
+        if repair == Repair::Yes && self.store().index.replacements() == 0 && report.newer.is_empty() {
             report.unreferenced.iter().try_for_each(|name| self.remove_unreferenced(name))?;
         }
         Ok(report)
@@ -155,13 +167,13 @@ impl Engine {
     fn report_distrusted(
         &self,
         key: &IndexKey,
-        record: &Record,
+        (record, why): (&Record, Distrust),
         repair: Repair,
         report: &mut VerifyReport,
     ) -> Result<()> {
         report.checked += 1;
         report.damaged.push(key.to_string());
-        let removes = repair == Repair::Yes && !self.store().settings.signing.keeps_distrusted();
+        let removes = repair == Repair::Yes && !self.store().settings.signing.keeps(why);
         if removes && self.store().index.remove_expected(key, record)? {
             self.settle(std::iter::once((key, record)))?;
         }
@@ -169,19 +181,33 @@ impl Engine {
     }
 
     fn verify_entry(&self, key: &IndexKey, repair: Repair, seen: &mut Seen, report: &mut VerifyReport) -> Result<()> {
-        let Some((record, found)) = self.examined(key, seen)? else { return Ok(()) };
+        let (record, found) = match self.examined(key, seen) {
+            Err(error) if Distrust::behind(&error) == Some(Distrust::Newer) => {
+                report.checked += 1;
+                report.newer.push(self.name_of(key)?);
+                return Ok(());
+            }
+            examined => match examined? {
+                Some(examined) => examined,
+                None => return Ok(()),
+            },
+        };
         report.checked += 1;
         if found.valid {
             return Ok(());
         }
         let entry = record.entry()?;
-        let name = entry.name().map_or_else(|| entry.cache_key(), str::to_owned);
+        let name = name_of(&entry);
         let keys = if found.actual_hash.is_some() { &mut report.damaged } else { &mut report.missing };
         keys.push(name);
         match repair {
             Repair::Yes if !self.may_be_believed_later(&record) => self.drop_damaged(key, &record, &entry),
             _ => Ok(()),
         }
+    }
+
+    fn name_of(&self, key: &IndexKey) -> Result<String> {
+        Ok(self.entry(key)?.map_or_else(|| key.to_string(), |entry| name_of(&entry)))
     }
 
     /// The record goes first, so that a crash leaves a blob that nothing refers to.
@@ -235,4 +261,9 @@ impl Engine {
         let contents = self.contents();
         if contents.refers_to(name) { Ok(()) } else { self.store().blobs.remove(name).map(drop) }
     }
+}
+
+/// The key of an entry, or its name in listings.
+fn name_of(entry: &Entry) -> String {
+    entry.name().map_or_else(|| entry.cache_key(), str::to_owned)
 }

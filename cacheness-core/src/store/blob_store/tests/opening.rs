@@ -53,7 +53,7 @@ fn after_close_every_call_says_closed_and_closing_again_is_nothing() {
 fn a_cache_does_not_take_the_directory_of_a_store_nor_a_store_that_of_a_cache() {
     let f = fixture();
     f.store.put_with(&1u8, "k").unwrap();
-    assert!(Cache::open(f.dir.path()).unwrap_err().is_locked());
+    assert!(Cache::open(f.dir.path()).unwrap_err().is_config(), "said before it is locked");
     f.store.close().unwrap();
     for _ in 0..2 {
         let error = Cache::open(f.dir.path()).unwrap_err();

@@ -55,6 +55,7 @@ fn damaged() -> (Fixture, VerifyReport) {
     fs::copy(&cut, shard.join(format!("{name}.blob"))).unwrap();
     let report = VerifyReport {
         lost: 0,
+        newer: vec![],
         checked: 303,
         damaged: vec!["cut".to_owned(), "flipped".to_owned()],
         missing: vec!["gone".to_owned()],

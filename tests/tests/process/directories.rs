@@ -1,0 +1,314 @@
+//! Directories that are not what they seem: of somebody else, without their lock file, replaced while they are in use.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cacheness::{BlobStore, Cache, CacheConfig, Repair};
+use cacheness_tests::{bodies, copy_dir, errors_of, files_below, probe, run, skip, value_of, warnings};
+
+use crate::PROBE;
+use crate::neighbours::Holder;
+
+const BLOBS: &str = env!("CARGO_BIN_EXE_blobs");
+
+/// Every file below a directory, with its bytes.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files_below(dir).unwrap().into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
+}
+
+/// A directory of another program, which keeps its data under names that a cache uses, too.
+fn of_another_program() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["index/db", "index/conf", "staging/00112233445566778899aabbccddeeff.part", "notes.txt"] {
+        let file = dir.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "somebody else's").unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_directory_of_another_program_is_refused_by_name_and_no_byte_of_it_changes() {
+    let dir = of_another_program();
+    let before = contents(dir.path());
+    for error in [Cache::open(dir.path()).unwrap_err(), BlobStore::open(dir.path()).unwrap_err()] {
+        let message = error.to_string();
+        assert!(
+            error.is_storage() && message.contains("index, staging") && message.contains("Name another"),
+            "{message}"
+        );
+    }
+    let output = run(PROBE, dir.path(), &["call", "20"]);
+    assert!(output.status.success(), "{}", errors_of(&output));
+    let warnings = warnings(&output);
+    assert_eq!((bodies(&output), warnings.len()), (20, 1), "{warnings:?}");
+    assert!(warnings[0].contains("not known to be a directory of cacheness"), "{warnings:?}");
+    assert_eq!(contents(dir.path()), before);
+}
+
+#[test]
+fn a_directory_with_other_files_beside_becomes_a_cache_and_keeps_them() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(".gitignore"), "*").unwrap();
+    Cache::open(dir.path()).unwrap().put(&1u8, "one").unwrap();
+    assert_eq!(Cache::open(dir.path()).unwrap().get::<u8>("one").unwrap(), Some(1));
+    assert_eq!(fs::read(dir.path().join(".gitignore")).unwrap(), b"*");
+}
+
+#[test]
+fn the_default_cache_in_a_directory_of_a_blob_store_goes_on_in_memory_and_the_store_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    BlobStore::open(dir.path()).unwrap().put_with(&7u8, "seven").unwrap();
+    let before = contents(dir.path());
+    let output = run(PROBE, dir.path(), &["call", "20"]);
+    let warnings = warnings(&output);
+    assert!(output.status.success() && warnings.len() == 1, "{}", errors_of(&output));
+    assert!(warnings[0].contains("directory of a blob store"), "{warnings:?}");
+    assert_eq!(contents(dir.path()), before);
+}
+
+#[test]
+fn a_directory_whose_lock_file_was_removed_stays_that_of_the_process_which_has_it() {
+    let bound = Duration::from_secs(3);
+    for (program, open) in [
+        (PROBE, (|dir: &Path| Cache::open(dir).map(drop)) as fn(&Path) -> cacheness::Result<()>),
+        (BLOBS, |dir| BlobStore::open(dir).map(drop)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let holder = Holder::by(program, dir.path());
+        fs::remove_file(dir.path().join("lock")).unwrap();
+        let start = Instant::now();
+        let error = open(dir.path()).unwrap_err();
+        assert!(error.is_locked() && start.elapsed() < bound, "{error:?} after {:?}", start.elapsed());
+        let start = Instant::now();
+        let second = run(PROBE, dir.path(), &["call", "5"]);
+        let warnings = warnings(&second);
+        assert_eq!((bodies(&second), warnings.len()), (5, 1), "{warnings:?}");
+        assert!(start.elapsed() < bound, "{:?}", start.elapsed());
+        drop(holder);
+        open(dir.path()).expect("a killed process leaves no lock");
+    }
+}
+
+#[test]
+fn of_processes_that_open_a_new_directory_at_once_one_has_it_and_all_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("new");
+    let start = || probe(PROBE, &place, &["call", "3"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let all: Vec<_> = (0..6).map(|_| start()).collect();
+    for child in all {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", errors_of(&output));
+        let warnings = warnings(&output);
+        assert!(warnings.iter().all(|warning| warning.contains("another process")), "{warnings:?}");
+    }
+    Cache::open(&place).unwrap();
+}
+
+#[test]
+fn a_stream_that_another_process_is_writing_outlives_an_attempt_to_open_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = probe(BLOBS, dir.path(), &["stream-in-two-parts"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "half");
+    for _ in 0..2 {
+        assert!(BlobStore::open(dir.path()).unwrap_err().is_locked());
+        fs::remove_file(dir.path().join("lock")).unwrap();
+    }
+    child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
+    assert_eq!(said.next().unwrap().unwrap(), "whole");
+    assert!(child.wait().unwrap().success());
+    let stream = BlobStore::open(dir.path()).unwrap().get::<Vec<u8>>("stream").unwrap();
+    assert!(stream.is_some_and(|bytes| bytes.len() == 200_000));
+}
+
+/// A place for a directory that others take, and the three ways in which they do.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("place")
+    }
+
+    fn moved(&self) -> PathBuf {
+        self.0.path().join("moved")
+    }
+
+    /// Another directory with values of its own, to be put there.
+    fn other(&self, fill: impl Fn(&Path)) -> PathBuf {
+        let other = self.0.path().join("other");
+        fill(&other);
+        other
+    }
+}
+
+fn filled_cache(dir: &Path) {
+    let cache = Cache::open(dir).unwrap();
+    (100..110).for_each(|n| drop(cache.put(&value_of(n), n).unwrap()));
+    cache.close().unwrap();
+}
+
+fn filled_store(dir: &Path) {
+    let store = BlobStore::open(dir).unwrap();
+    (100..110).for_each(|n| drop(store.put_with(&value_of(n), n.to_string()).unwrap()));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_cache_whose_directory_was_moved_goes_on_in_it_and_leaves_the_one_in_its_place_alone() {
+    let place = Place::new();
+    let other = place.other(filled_cache);
+    let cache = Cache::new(CacheConfig::new(place.path()).with_inline_bytes(16)).unwrap();
+    cache.put(&value_of(1), "before").unwrap();
+    fs::rename(place.path(), place.moved()).unwrap();
+    fs::rename(&other, place.path()).unwrap();
+    let before = contents(&place.path());
+    cache.put(&value_of(2), "after").unwrap();
+    cache.flush().unwrap();
+    assert_eq!(cache.get::<Vec<u8>>("before").unwrap(), Some(value_of(1)));
+    assert_eq!(contents(&place.path()), before);
+    let second = Cache::open(place.path()).unwrap();
+    assert_eq!(second.get::<Vec<u8>>(105u64).unwrap(), Some(value_of(105)), "the path means the other one now");
+    assert_eq!(second.get::<Vec<u8>>("before").unwrap(), None);
+    second.close().unwrap();
+    let before = contents(&place.path());
+    cache.close().unwrap();
+    assert_eq!(contents(&place.path()), before);
+    let moved = Cache::open(place.moved()).unwrap();
+    assert_eq!(moved.get::<Vec<u8>>("after").unwrap(), Some(value_of(2)), "nothing is lost");
+}
+
+#[test]
+fn a_store_whose_directory_was_replaced_repairs_its_own_and_never_the_other() {
+    let place = Place::new();
+    let other = place.other(filled_store);
+    let store = BlobStore::open(place.path()).unwrap();
+    store.put_with(&value_of(1), "mine").unwrap();
+    fs::rename(place.path(), place.moved()).unwrap();
+    copy_dir(&other, &place.path()).unwrap();
+    let before = contents(&place.path());
+    assert!(store.verify(Repair::Yes).unwrap().is_whole());
+    store.put_with(&value_of(2), "later").unwrap();
+    store.close().unwrap();
+    assert_eq!(contents(&place.path()), before);
+    let theirs = BlobStore::open(place.path()).unwrap();
+    assert_eq!((theirs.len().unwrap(), theirs.verify(Repair::Yes).unwrap().is_whole()), (10, true));
+    let mine = BlobStore::open(place.moved()).unwrap();
+    assert_eq!(mine.get::<Vec<u8>>("later").unwrap(), Some(value_of(2)));
+}
+
+#[test]
+fn a_store_whose_files_were_replaced_in_place_refuses_to_repair_and_to_mark_what_is_not_its_own() {
+    let place = Place::new();
+    let other = place.other(filled_store);
+    let store = BlobStore::open(place.path()).unwrap();
+    store.put_with(&value_of(1), "mine").unwrap();
+    for item in fs::read_dir(place.path()).unwrap().map(|item| item.unwrap().path()) {
+        if item.is_dir() { fs::remove_dir_all(item).unwrap() } else { fs::remove_file(item).unwrap() }
+    }
+    copy_dir(&other, &place.path()).unwrap();
+    let before = contents(&place.path());
+    let error = store.verify(Repair::Yes).unwrap_err();
+    assert!(error.is_storage() && error.to_string().contains("was replaced"), "{error}");
+    assert!(store.close().unwrap_err().to_string().contains("was replaced"));
+    assert_eq!(contents(&place.path()), before);
+    assert_eq!(BlobStore::open(place.path()).unwrap().len().unwrap(), 10);
+}
+
+#[test]
+fn a_directory_that_was_removed_while_it_was_in_use_is_made_anew_by_the_next_opening() {
+    let place = Place::new();
+    let cache = Cache::new(CacheConfig::new(place.path()).with_inline_bytes(16)).unwrap();
+    cache.put(&value_of(1), "gone").unwrap();
+    fs::remove_dir_all(place.path()).unwrap();
+    assert!(cache.put(&value_of(2), "nowhere").unwrap_err().is_storage());
+    let second = Cache::open(place.path()).unwrap();
+    second.put(&value_of(3), "anew").unwrap();
+    let _ = cache.close();
+    second.close().unwrap();
+    let third = Cache::open(place.path()).unwrap();
+    assert_eq!(third.get::<Vec<u8>>("anew").unwrap(), Some(value_of(3)));
+    assert_eq!(third.get::<Vec<u8>>("gone").unwrap(), None);
+}
+
+#[test]
+fn a_directory_that_was_emptied_while_it_was_in_use_is_still_a_cache_afterwards() {
+    let place = Place::new();
+    let cache = Cache::new(CacheConfig::new(place.path()).with_inline_bytes(16)).unwrap();
+    cache.put(&value_of(1), "gone").unwrap();
+    for item in fs::read_dir(place.path()).unwrap().map(|item| item.unwrap().path()) {
+        if item.is_dir() { fs::remove_dir_all(item).unwrap() } else { fs::remove_file(item).unwrap() }
+    }
+    cache.put(&value_of(2), "later").unwrap();
+    assert!(place.path().join("cacheness.toml").exists(), "a kill from here on leaves a directory that is ours");
+    let _ = cache.close();
+    let again = Cache::open(place.path()).unwrap();
+    again.put(&value_of(3), "anew").unwrap();
+    assert_eq!(again.get::<Vec<u8>>("anew").unwrap(), Some(value_of(3)));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_is_turned_to_another_directory_changes_nothing_for_who_has_the_first_one_open() {
+    let place = Place::new();
+    let [one, two, link] = ["one", "two", "link"].map(|name| place.0.path().join(name));
+    fs::create_dir(&one).unwrap();
+    std::os::unix::fs::symlink(&one, &link).unwrap();
+    let first = Cache::open(&link).unwrap();
+    first.put(&1u8, "number").unwrap();
+    fs::remove_file(&link).unwrap();
+    fs::create_dir(&two).unwrap();
+    std::os::unix::fs::symlink(&two, &link).unwrap();
+    let second = Cache::open(&link).unwrap();
+    second.put(&2u8, "number").unwrap();
+    first.close().unwrap();
+    second.close().unwrap();
+    for (dir, number) in [(one, 1), (two, 2)] {
+        assert_eq!(Cache::open(dir).unwrap().get::<u8>("number").unwrap(), Some(number));
+    }
+}
+
+/// Runs a story in a shell that limits the size of files to so many blocks of 512 bytes.
+fn with_limited_files(blocks: u64, dir: &Path, story: &str) -> std::process::Output {
+    let script = format!("ulimit -f {blocks}; exec {PROBE} {story}");
+    probe("sh", dir, &["-c", &script]).output().unwrap()
+}
+
+#[test]
+fn a_limit_for_the_size_of_files_costs_the_cache_and_never_ends_the_program() {
+    for blocks in [0, 1, 100, 2048, 16_384] {
+        let dir = tempfile::tempdir().unwrap();
+        let output = with_limited_files(blocks, &dir.path().join("cache"), "call 300");
+        assert!(output.status.success(), "{blocks} blocks: {:?}, {}", output.status, errors_of(&output));
+        let warnings = warnings(&output);
+        assert_eq!((bodies(&output), warnings.len()), (300, 1), "{blocks} blocks: {warnings:?}");
+        assert!(warnings[0].contains("ulimit -f") || warnings[0].contains("File too large"), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_cache_that_grows_up_to_the_limit_for_the_size_of_files_ends_in_order_and_keeps_what_it_has() {
+    if Command::new("sh").args(["-c", "ulimit -f 70000"]).output().is_ok_and(|output| !output.status.success()) {
+        skip("the limit for the size of files is lower already");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // 35 MB: room for the index and some 19 MB of values in it.
+    let output = with_limited_files(70_000, dir.path(), "read-twice 60000 1000");
+    assert!(!output.status.success(), "it is told that there is no room");
+    assert!(output.status.code().is_some(), "and not ended by a signal: {:?}", output.status);
+    assert!(errors_of(&output).contains("ulimit -f"), "{}", errors_of(&output));
+    let cache = Cache::open(dir.path()).unwrap();
+    assert!(cache.get_stats().unwrap().entries > 1000);
+}

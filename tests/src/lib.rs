@@ -86,6 +86,18 @@ pub fn only_for_owner(file: &Path) {
     }
 }
 
+/// Takes the right to write to a directory from everybody but its owner, and gives it to who runs this.
+///
+/// # Panics
+/// If there is no such directory.
+pub fn only_for_owner_dir(dir: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).expect("the directory is there");
+    }
+}
+
 /// Copies a directory with everything in it.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use crate::vfs::{Vfs, storage_error};
 
 /// The format that this release reads and writes. A change of what lies in a directory is a new number; see
 /// `tests/golden`. Format 1 was that of the time before the first release.
-const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 2;
 /// The same once more, so that no single damage makes a directory nobody's.
 const COPY_NAME: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
@@ -255,12 +255,22 @@ pub(super) fn note_signer(vfs: &dyn Vfs, root: &Path, kind: Kind, key_id: &str) 
 }
 
 fn new_body(kind: Kind) -> String {
-    let (kind, id) = (kind.name(), BlobName::unique());
+    body_with(kind, &BlobName::unique())
+}
+
+fn body_with(kind: Kind, id: &BlobName) -> String {
+    let kind = kind.name();
     format!("# A directory of cacheness.\nformat = {FORMAT}\nkind = \"{kind}\"\nid = \"{id}\"\n")
 }
 
 fn write(vfs: &dyn Vfs, root: &Path, body: &str) -> Result<()> {
     restore(vfs, root, &sealed(body))
+}
+
+/// A manifest with this id and no key.
+#[cfg(test)]
+pub(super) fn with_id(kind: Kind, id: &BlobName) -> String {
+    sealed(&body_with(kind, id))
 }
 
 fn sealed(body: &str) -> String {

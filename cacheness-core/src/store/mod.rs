@@ -12,6 +12,8 @@ mod find;
 #[cfg(test)]
 mod flush_tests;
 mod flusher;
+#[cfg(test)]
+mod golden_tests;
 mod home;
 mod keys;
 mod manifest;

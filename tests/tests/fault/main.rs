@@ -1,8 +1,10 @@
-//! Damage of every kind to a closed cache directory: the right value or a miss, and nothing else.
+//! Damage of every kind to a closed cache directory, and directories of earlier releases: the right value or a miss, and
+//! nothing else.
 
 mod cut;
 mod flips;
 mod forgeries;
+mod golden;
 mod keys;
 
 use std::path::Path;

@@ -156,7 +156,11 @@ fn a_flipped_bit_in_the_version_of_a_blob_is_damage_and_nothing_newer() -> Resul
     let open = || Store::open(prepare(dir.path())?, &config(dir.path()));
     let store = open()?;
     let key = IndexKey::of(&"k".to_key()?);
-    store.put(entry::Entry { key: key.clone(), ..sample::entry("k") }, vec![7; 9000], u64::MAX)?;
+    store.put(
+        entry::Entry { key: key.clone(), ..sample::entry("k") },
+        (0..9000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>(),
+        u64::MAX,
+    )?;
     let mut found = store.find(&key)?.unwrap();
     let name = found.record.blob().unwrap();
     let path = dir.path().join("blobs").join(&name.as_str()[..2]).join(format!("{name}.blob"));

@@ -54,7 +54,7 @@ pub(super) fn reconcile(
             reconciled = Reconciled::WithoutDistrusted;
         }
         let done = match use_of {
-            UseOf::TakenUp | UseOf::Distrusted => Ok(()),
+            UseOf::TakenUp | UseOf::Distrusted | UseOf::Unknown => Ok(()),
             UseOf::None => blobs.remove(&name).map(drop),
             UseOf::Damaged => blobs.quarantine(&name),
         };
@@ -83,17 +83,28 @@ enum UseOf {
     Damaged,
     /// It may be believed with another key, or read by a newer release, and stays.
     Distrusted,
+    /// It cannot be read now.
+    Unknown,
 }
 
 /// What becomes of a blob without a record where all records are known.
 fn left_over(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> UseOf {
-    if may_be_believed_later(blobs, name, rules) { UseOf::Distrusted } else { UseOf::None }
+    match entry_of(blobs, name, rules) {
+        Err(error) if stays(&error, rules) => UseOf::Distrusted,
+        // Whose it is can be told at the next opening, perhaps.
+        Err(error) if error.is_storage() && !is_of_the_medium(&error) => UseOf::Unknown,
+        _ => UseOf::None,
+    }
 }
 
 /// Whether a blob stays, though it is not believed, because it may be with another key or by a newer release.
 pub(super) fn may_be_believed_later(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> bool {
-    let why = entry_of(blobs, name, rules).err().and_then(|error| Distrust::behind(&error));
-    why.is_some_and(|why| rules.signing.keeps(why))
+    entry_of(blobs, name, rules).is_err_and(|error| stays(&error, rules))
+}
+
+/// Whether what is not believed for this reason stays.
+fn stays(error: &CacheError, rules: Rules<'_>) -> bool {
+    Distrust::behind(error).is_some_and(|why| rules.signing.keeps(why))
 }
 
 /// Leaves those that no record names; says whether there are records of a newer release, which may name any.
@@ -149,8 +160,7 @@ fn take_up(
 ) -> Result<UseOf> {
     let (entry, signer) = match entry_of(blobs, name, rules) {
         Err(error) if Distrust::is_behind(&error) => {
-            let stays = Distrust::behind(&error).is_some_and(|why| rules.signing.keeps(why));
-            return Ok(if stays { UseOf::Distrusted } else { UseOf::Damaged });
+            return Ok(if stays(&error, rules) { UseOf::Distrusted } else { UseOf::Damaged });
         }
         Ok(Some(found)) => found,
         Ok(None) => return Ok(UseOf::Damaged),

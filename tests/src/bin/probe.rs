@@ -84,6 +84,7 @@ fn main() {
         Some("unserialisable") => (0..3).for_each(|n| assert_eq!(unserialisable(n).0, n)),
         Some("long-key") => limited(),
         Some("configuration") => configuration(),
+        Some("open-with-another-limit") => open_with_another_limit(),
         Some("read-twice") => read_twice(number(1), number(2)),
         Some("without-threads") => without_threads(),
         Some("out-of-threads") => out_of_threads(),
@@ -218,6 +219,14 @@ fn limited() {
     for _ in 0..3 {
         assert_eq!(with_a_long_key(&"x".repeat(2000)), 2000);
     }
+}
+
+/// Opens the directory of the default cache with a limit of its own, before that is opened.
+fn open_with_another_limit() {
+    let config = CacheConfig::from_env().expect("the environment is in order");
+    let _first = Cache::new(config.with_max_size_mb(100)).expect("the directory is ours");
+    (0..3).for_each(|n| assert_eq!(counted(n), value_of(n)));
+    println!("{}", default_cache().expect("it is open").config().max_bytes());
 }
 
 /// Tells how the default cache is configured.

@@ -33,7 +33,7 @@ struct Run {
     accuracy: f64,
 }
 
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Reading {
     Nothing,
     Number(i64),
@@ -41,7 +41,7 @@ enum Reading {
 }
 
 /// Serde cannot tell its variants apart without looking at them, so that it is stored in another format.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Loose {
     Number(u8),

@@ -152,7 +152,7 @@ fn look(cache: &Cache, key: Key, map: &Map) {
         assert_eq!(cache.get_entry(&entry.cache_key()).expect("entry").as_ref(), Some(&entry));
     }
     let left = cache.remaining_ttl(key).expect("remaining").map(|left| left.as_micros());
-    assert_eq!(left, map.fresh(key).map(|entry| map.remaining(entry)), "{key:?}");
+    assert_eq!(left, map.fresh(key).and_then(|entry| map.remaining(entry)), "{key:?}");
 }
 
 fn list(cache: &Cache, map: &Map) {

@@ -36,8 +36,8 @@ impl Map {
         self.entries.get(&key).filter(|entry| self.is_fresh(entry))
     }
 
-    pub(crate) fn remaining(&self, entry: &Entry) -> u128 {
-        entry.ends.map_or(std::time::Duration::MAX.as_micros(), |end| (end - self.now) as u128)
+    pub(crate) fn remaining(&self, entry: &Entry) -> Option<u128> {
+        entry.ends.map(|end| (end - self.now) as u128)
     }
 
     pub(crate) fn put(&mut self, key: Key, value: Value, ttl: Option<u64>, tag: u8) {

@@ -193,6 +193,11 @@ fn the_time_that_is_left_is_told() {
     assert_eq!(cache.remaining_ttl("short").unwrap(), Some(seconds(6)));
     assert_eq!(cache.remaining_ttl("forever").unwrap(), None, "it never expires");
     assert_eq!(cache.remaining_ttl("nothing").unwrap(), None);
+    for key in ["short", "forever"] {
+        let options = PutOptions { ttl: cache.remaining_ttl(key).unwrap(), ..PutOptions::new() };
+        cache.put_with(&1u8, "copied", options).unwrap();
+        assert_eq!(cache.remaining_ttl("copied").unwrap(), cache.remaining_ttl(key).unwrap(), "{key}");
+    }
     clock.advance(seconds(6));
     assert_eq!(cache.remaining_ttl("short").unwrap(), None);
 }

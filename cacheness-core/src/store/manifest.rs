@@ -132,7 +132,10 @@ pub(super) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Mani
     match find(vfs, root)? {
         Found::Whole(text) => {
             check(root, &text, kind)?;
-            restore(vfs, root, &text)?;
+            // One of them is whole: that the other cannot be mended is no reason not to open.
+            if let Err(error) = restore(vfs, root, &text) {
+                log::debug!("a manifest stays damaged: {error}");
+            }
             Ok(if is_signer_lost(&text) { Manifest::Lost } else { Manifest::Known })
         }
         Found::Empty => {

@@ -56,6 +56,20 @@ mod tests {
         is_exclusive_until_dropped(&RealVfs::new(), &dir.path().canonicalize().unwrap());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_lock_whose_file_was_removed_or_replaced_is_still_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let guard = lock_root(&RealVfs::new(), &root).unwrap();
+        std::fs::remove_file(root.join(LOCK_FILE)).unwrap();
+        assert!(lock_root(&RealVfs::new(), &root).unwrap_err().is_locked());
+        std::fs::write(root.join(LOCK_FILE), "").unwrap();
+        assert!(lock_root(&RealVfs::new(), &root).unwrap_err().is_locked());
+        drop(guard);
+        lock_root(&RealVfs::new(), &root).unwrap();
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_link_in_the_place_of_the_lock_file_is_refused() {

@@ -199,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_being_written_is_not_taken_for_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (vfs, root) = (crate::vfs::RealVfs::new(), dir.path().canonicalize().unwrap());
+        prepare_root(&vfs, &root).unwrap();
+        let mut staged = Staged::create(&vfs, &root).unwrap();
+        staged.write(b"half").unwrap();
+        assert_eq!(remove_left_over(&vfs, &root, &[]).unwrap(), 0);
+        staged.commit(&root.join("file"), Durability::Immediate).unwrap();
+        let left = root.join(STAGING).join(unique_name() + SUFFIX);
+        std::fs::write(&left, "of a process that is gone").unwrap();
+        assert_eq!(remove_left_over(&vfs, &root, &[]).unwrap(), 1);
+    }
+
+    #[test]
     fn staging_is_emptied_of_our_own_files_only() {
         let (vfs, root) = prepared();
         let staging = root.join(STAGING);

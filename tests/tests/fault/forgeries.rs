@@ -142,9 +142,7 @@ fn nothing_that_was_written_without_the_key_is_returned_or_decoded() {
             fs::remove_dir_all(dir.join("index")).unwrap();
             fs::remove_file(dir.join("index.clean")).unwrap();
         }),
-        ("the note that the directory is signed removed", 4, |dir| {
-            fs::remove_file(dir.join("cacheness.toml")).unwrap()
-        }),
+        ("the note that the directory is signed removed", 4, lose_the_manifest),
     ];
     for (attack, left, change) in attacks {
         for invalid in [InvalidEntries::Keep, InvalidEntries::Remove] {
@@ -409,6 +407,12 @@ fn counters_stay_right_among_entries_that_are_not_believed() {
     }
 }
 
+/// Makes a directory say nothing of itself but that it is one of cacheness.
+fn lose_the_manifest(dir: &Path) {
+    fs::remove_file(dir.join("cacheness.toml.copy")).unwrap();
+    fs::write(dir.join("cacheness.toml"), "").unwrap();
+}
+
 #[test]
 fn an_entry_of_a_blob_store_is_none_of_a_cache() {
     let [store_dir, cache_dir] = [scratch(), scratch()];
@@ -417,7 +421,7 @@ fn an_entry_of_a_blob_store_is_none_of_a_cache() {
     store.put_with(&"from a store".to_owned(), BlobOptions::key("answer")).unwrap();
     store.close().unwrap();
     cacheness_tests::copy_dir(store_dir.path(), cache_dir.path()).unwrap();
-    fs::remove_file(cache_dir.path().join("cacheness.toml")).unwrap();
+    lose_the_manifest(cache_dir.path());
     let cache = Cache::new(signed(cache_dir.path())).unwrap();
     assert_eq!(cache.get::<String>("answer").unwrap(), None);
 }

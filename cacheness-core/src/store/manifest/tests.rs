@@ -185,3 +185,17 @@ fn a_directory_of_one_kind_is_refused_to_the_other_and_stays_as_it_is() {
     shake_hands(&vfs, &dir, Kind::Cache).unwrap();
     assert!(shake_hands(&vfs, &dir, Kind::BlobStore).is_err(), "without a kind it is a cache's");
 }
+
+#[test]
+fn every_name_that_a_cache_uses_is_one_that_may_be_in_the_way() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = crate::Cache::open(root.path()).unwrap();
+    cache.put(&1u8, "one").unwrap();
+    cache.get::<u8>("one").unwrap();
+    cache.flush().unwrap();
+    let names = || fs::read_dir(root.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+    let mut used: Vec<_> = names().collect();
+    cache.close().unwrap();
+    used.extend(names());
+    assert!(used.iter().all(|name| name == FILE_NAME || NAMES.contains(&name.as_str())), "{used:?}");
+}

@@ -57,6 +57,7 @@ impl CacheConfig {
             durability,
             limits: Limits { max_key_bytes: _, max_value_bytes, max_header_bytes },
             default_ttl_seconds: _,
+            single_flight_wait_ms,
         } = self;
         let numbers = self.number_compression();
         vec![
@@ -83,6 +84,7 @@ impl CacheConfig {
             ("durability", format!("{durability:?}")),
             ("limits.max_value_bytes", format!("{max_value_bytes}")),
             ("limits.max_header_bytes", format!("{max_header_bytes}")),
+            ("single_flight_wait_ms", format!("{single_flight_wait_ms}")),
         ]
     }
 }

@@ -94,6 +94,15 @@ fn every_pair_of_options_means_the_same_in_both_orders() {
 }
 
 #[test]
+fn errors_are_not_to_be_shared_where_no_call_waits() {
+    let item = "fn f(n: u64) -> Result<u64, E> { Ok(n) }";
+    assert!(expansion("share_errors, single_flight = false", item).contains("compile_error"));
+    assert!(!expansion("share_errors", item).contains("compile_error"));
+    assert!(!expansion("share_errors = |e| e.clone()", item).contains("compile_error"));
+    assert!(expansion("share_errors = 3", item).contains("compile_error"));
+}
+
+#[test]
 fn every_option_is_in_the_table_of_the_docs() {
     let docs = include_str!("../lib.rs");
     let rows: Vec<_> = docs.lines().filter(|line| line.starts_with("/// | `")).collect();

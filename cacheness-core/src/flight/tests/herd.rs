@@ -89,7 +89,7 @@ fn different_keys_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn a_panic_of_the_leading_thread_goes_to_its_caller_alone_and_another_leads() {
+fn a_panic_of_the_leading_thread_goes_to_its_caller_alone_and_those_who_wait_run_the_body_themselves() {
     within_ten_seconds(|| {
         let (office, first, gate) = (Office::new(), AtomicUsize::new(0), Barrier::new(32));
         let body = || {
@@ -107,12 +107,13 @@ fn a_panic_of_the_leading_thread_goes_to_its_caller_alone_and_another_leads() {
                 });
             }
         });
-        assert_eq!((office.computes(), panics.into_inner()), (2, 1));
+        assert!(office.computes() > 1);
+        assert_eq!(panics.into_inner(), 1);
     });
 }
 
 #[test]
-fn a_panic_of_the_leading_task_goes_to_its_caller_alone_and_another_leads() {
+fn a_panic_of_the_leading_task_goes_to_its_caller_alone_and_those_who_wait_run_the_body_themselves() {
     within_ten_seconds(|| {
         multi_thread().block_on(async {
             let (office, first) = (Office::new(), Arc::new(AtomicUsize::new(0)));
@@ -128,7 +129,8 @@ fn a_panic_of_the_leading_task_goes_to_its_caller_alone_and_another_leads() {
             for task in tasks {
                 panics += usize::from(task.await.is_err());
             }
-            assert_eq!((office.computes(), panics), (2, 1));
+            assert!(office.computes() > 1);
+            assert_eq!(panics, 1);
         });
     });
 }

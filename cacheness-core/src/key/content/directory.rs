@@ -2,15 +2,22 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, Metadata};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{io, iter};
 
 use super::{Content, file, ours, special, unreadable};
 use crate::digest::{Identity, IdentityHasher};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::VerifyPaths;
+use crate::parallel;
 
 /// Deepest nesting of directories: a bound on the stack.
 const MAX_DEPTH: usize = 128;
+
+/// From so many entries on two threads look at them.
+const MANY_ENTRIES: usize = 1000;
+/// From so many directories on two threads walk them.
+const MANY_DIRECTORIES: usize = 16;
 
 struct Item {
     name: OsString,
@@ -37,10 +44,17 @@ fn inner(path: &Path, depth: usize, verify: VerifyPaths) -> Result<Option<Identi
 }
 
 fn items(path: &Path) -> Result<Vec<Item>> {
-    let mut items = Vec::new();
-    for entry in fs::read_dir(path).map_err(|error| unreadable(path, error))? {
-        items.push(item(path, entry.map_err(|error| unreadable(path, error))?)?);
-    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(|error| unreadable(path, error))?;
+    let mut items = if entries.len() >= MANY_ENTRIES {
+        let parts: Vec<Vec<DirEntry>> =
+            iter::from_fn(|| (!entries.is_empty()).then(|| entries.split_off(entries.len().saturating_sub(100))))
+                .collect();
+        let look = |(): &mut (), part: Vec<DirEntry>| part.into_iter().map(|entry| item(path, entry)).collect();
+        parallel::each(parts, true, || (), look)?.into_iter().flat_map(|part: Vec<Item>| part).collect()
+    } else {
+        entries.into_iter().map(|entry| item(path, entry)).collect::<Result<Vec<_>>>()?
+    };
     items.sort_unstable_by(|a, b| a.name.as_encoded_bytes().cmp(b.name.as_encoded_bytes()));
     Ok(items)
 }
@@ -55,35 +69,56 @@ fn item(directory: &Path, entry: DirEntry) -> Result<Item> {
 }
 
 fn listing(path: &Path, items: &[Item], depth: usize, verify: VerifyPaths) -> Result<Identity> {
+    let directories = items.iter().filter(|item| item.found.is_dir()).count();
+    let both = depth == 0 && directories >= MANY_DIRECTORIES;
+    let contents = parallel::each(
+        items,
+        both,
+        || path.join("entry"),
+        |entry, Item { name, found }| {
+            entry.set_file_name(name);
+            content(entry, found, depth, verify)
+        },
+    )?;
     let mut listing = IdentityHasher::new();
-    let mut entry = path.join("entry");
-    for Item { name, found } in items {
-        entry.set_file_name(name);
-        let content = if found.is_symlink() {
-            append_link(&mut listing, name.as_encoded_bytes(), &entry)?;
-            continue;
-        } else if found.is_dir() {
-            let Some(digest) = inner(&entry, depth + 1, verify)? else { continue };
-            Content::Directory(digest)
-        } else if found.is_file() {
-            Content::File(file::digest(&entry, found, verify)?)
-        } else {
-            return Err(special(&entry));
-        };
-        listing.update(&[content.kind()]);
-        append_sized(&mut listing, name.as_encoded_bytes());
-        listing.update(content.digest());
+    for (Item { name, .. }, content) in items.iter().zip(contents) {
+        let name = name.as_encoded_bytes();
+        match content {
+            Inside::Content(content) => {
+                listing.update(&[content.kind()]);
+                append_sized(&mut listing, name);
+                listing.update(content.digest());
+            }
+            Inside::Link(target) => {
+                listing.update(&[Content::LINK]);
+                append_sized(&mut listing, name);
+                append_sized(&mut listing, target.as_os_str().as_encoded_bytes());
+            }
+            Inside::LeftOut => {}
+        }
     }
     Ok(listing.finish())
 }
 
-/// A link in a directory counts by the text of its target: what it leads to may lie outside, or above.
-fn append_link(listing: &mut IdentityHasher, name: &[u8], path: &Path) -> Result<()> {
-    let target = fs::read_link(path).map_err(|error| unreadable(path, error))?;
-    listing.update(&[Content::LINK]);
-    append_sized(listing, name);
-    append_sized(listing, target.as_os_str().as_encoded_bytes());
-    Ok(())
+/// What an entry of a directory counts by.
+enum Inside {
+    Content(Content),
+    /// The text of its target: what it leads to may lie outside, or above.
+    Link(PathBuf),
+    LeftOut,
+}
+
+fn content(entry: &Path, found: &Metadata, depth: usize, verify: VerifyPaths) -> Result<Inside> {
+    if found.is_symlink() {
+        fs::read_link(entry).map(Inside::Link).map_err(|error| unreadable(entry, error))
+    } else if found.is_dir() {
+        let digest = inner(entry, depth + 1, verify)?;
+        Ok(digest.map_or(Inside::LeftOut, |digest| Inside::Content(Content::Directory(digest))))
+    } else if found.is_file() {
+        file::digest(entry, found, verify).map(|digest| Inside::Content(Content::File(digest)))
+    } else {
+        Err(special(entry))
+    }
 }
 
 fn append_sized(listing: &mut IdentityHasher, bytes: &[u8]) {

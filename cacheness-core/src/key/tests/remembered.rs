@@ -203,3 +203,30 @@ fn a_large_file_has_the_digest_of_its_bytes() {
     let expected = crate::digest::hex(&crate::digest::identity(&bytes));
     assert_eq!(crate::hash_file_path(&file).unwrap(), expected);
 }
+
+#[test]
+fn a_large_tree_has_one_key_however_many_threads_walk_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = |name: &str, top: &str| {
+        let tree = dir.path().join(name);
+        for sub in 0..20 {
+            fs::create_dir_all(tree.join(format!("{top}{sub}"))).unwrap();
+            fs::write(tree.join(format!("{top}{sub}/file")), sub.to_string()).unwrap();
+        }
+        fs::create_dir_all(tree.join(format!("{top}0/flat"))).unwrap();
+        (0..1200).for_each(|n| fs::write(tree.join(format!("{top}0/flat/{n}")), n.to_string()).unwrap());
+        tree
+    };
+    let (wide, same) = (tree("wide", ""), tree("same", ""));
+    let deep = tree("deep", "inside/");
+    assert_eq!(key(&wide), key(&same));
+    assert_eq!(key(&wide), key(deep.join("inside")), "walked from the top");
+    let inside = key(&deep);
+    fs::write(wide.join("0/flat/700"), "changed").unwrap();
+    fs::write(deep.join("inside/0/flat/700"), "changed").unwrap();
+    assert_ne!(key(&wide), key(&same));
+    assert_ne!(key(&deep), inside);
+    fs::remove_file(same.join("19/file")).unwrap();
+    fs::write(same.join("0/flat/700"), "changed").unwrap();
+    assert_ne!(key(&wide), key(&same));
+}

@@ -3,6 +3,7 @@
 //! This module is there with the feature `testing`, which is not meant for a program's own build.
 
 pub use crate::blob::conformance::blob_backend as check_blob_backend;
+pub use crate::handler::store_unproven;
 pub use crate::vfs::{
     DirEntry, Fault, FileKind, Lie, Lock, Metadata, Owner, ReadFile, RealVfs, Repeat, SimVfs, Vfs, WriteFile,
 };

@@ -1,5 +1,7 @@
 //! Shared parts of the tests.
 
+pub mod values;
+
 /// The programs in the README compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

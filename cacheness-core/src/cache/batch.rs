@@ -60,7 +60,8 @@ impl Cache {
         let engine = self.engine()?;
         let mut encoded = Vec::new();
         for (key, value) in items {
-            encoded.push((self.key(key)?, engine.encode(value, options.handler.as_deref(), Way::chosen())?));
+            let key = self.key(key)?;
+            encoded.push((key, engine.encode(value, options.handler.as_deref(), Way::chosen())?.encoded));
         }
         self.retain_all::<T>(encoded, options)
     }

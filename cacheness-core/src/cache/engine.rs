@@ -12,7 +12,7 @@ use crate::config::{self, CacheConfig};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::flight::Flights;
-use crate::handler::{self, Encoded, Handlers, Raw};
+use crate::handler::{self, Encoded, Handlers, Proven, Raw};
 use crate::key::Key;
 use crate::metadata::Record;
 use crate::policy::{self, Verdict};
@@ -230,7 +230,7 @@ impl Engine {
         value: &'v T,
         wanted: Option<&str>,
         way: Way<'_, T>,
-    ) -> Result<Encoded<'v>> {
+    ) -> Result<Proven<'v, T>> {
         way.write(&self.handlers, value, wanted, self.store.limits())
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use super::shared::Shared;
 use crate::entry::Core;
 use crate::error::Result;
-use crate::handler::{self, Encoded, Handler, Handlers, Raw, Shareable, Storable};
+use crate::handler::{self, ByNothing, Evidence, Handler, Handlers, Proven, Raw, Shareable, Storable};
 use crate::limits::Limits;
 use crate::store::Found;
 
@@ -24,25 +24,35 @@ pub(super) enum Way<'h, T> {
     By(&'h dyn Handler<Value = T>),
 }
 
-type Write<T> = for<'v> fn(&Handlers, &'v T, Option<&str>, &Limits) -> Result<Encoded<'v>>;
+type Write<T> = for<'v> fn(&Handlers, &'v T, Option<&str>, &Limits) -> Result<Proven<'v, T>>;
 type Read<T> = fn(&Handlers, Raw, &Found, &Limits) -> Result<T>;
 
 impl<T: Shareable> Means<'_, T> {
     /// Values stay in memory.
     pub const fn kept() -> Self {
-        Self { shared: Some(Shared::new()), way: Way::chosen() }
+        Self::kept_by::<ByNothing>()
+    }
+
+    /// Values stay in memory, and are stored on this evidence.
+    pub const fn kept_by<E: Evidence<T> + 'static>() -> Self {
+        Self { shared: Some(Shared::by::<E>()), way: Way::chosen_by::<E>() }
     }
 
     /// Values could stay in memory, and do not.
-    pub const fn passing() -> Self {
-        Self { shared: Some(Shared::passing()), way: Way::chosen() }
+    pub const fn passing_by<E: Evidence<T> + 'static>() -> Self {
+        Self { shared: Some(Shared::passing_by::<E>()), way: Way::chosen_by::<E>() }
     }
 }
 
 impl<T: Storable> Means<'_, T> {
     /// Values cannot stay in memory.
     pub const fn stored() -> Self {
-        Self { shared: None, way: Way::chosen() }
+        Self::stored_by::<ByNothing>()
+    }
+
+    /// Values cannot stay in memory, and are stored on this evidence.
+    pub const fn stored_by<E: Evidence<T>>() -> Self {
+        Self { shared: None, way: Way::chosen_by::<E>() }
     }
 }
 
@@ -60,7 +70,12 @@ impl<'h, T> Means<'h, T> {
 
 impl<T: Storable> Way<'_, T> {
     pub(super) const fn chosen() -> Self {
-        Self::Chosen { write: Handlers::write::<T>, read: read_chosen::<T> }
+        Self::chosen_by::<ByNothing>()
+    }
+
+    /// What is written must be the same on this evidence when it is read back.
+    pub(super) const fn chosen_by<E: Evidence<T>>() -> Self {
+        Self::Chosen { write: Handlers::write::<T, E>, read: read_chosen::<T> }
     }
 }
 
@@ -77,14 +92,14 @@ impl<T: 'static> Way<'_, T> {
         value: &'v T,
         wanted: Option<&str>,
         limits: &Limits,
-    ) -> Result<Encoded<'v>> {
+    ) -> Result<Proven<'v, T>> {
         match self {
             Self::Chosen { write, .. } => write(handlers, value, wanted, limits),
             Self::By(handler) => {
                 if let Some(wanted) = wanted {
                     handler::check_is_named(*handler, wanted)?;
                 }
-                handler::write_by(*handler, value, limits)
+                handler::write_by(*handler, value, limits).map(Proven::unseen)
             }
         }
     }

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::{Cache, PutOptions};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
-use crate::handler::Encoded;
+use crate::handler::{Encoded, Proven};
 use crate::key::Key;
 use crate::runtime::blocking;
 use crate::store::Found;
@@ -141,12 +141,12 @@ impl Cache {
         if self.0.disabled {
             return Ok(());
         }
-        let encoded = engine.encode(value, options.handler.as_deref(), way)?;
+        let Proven { encoded, back } = engine.encode(value, options.handler.as_deref(), way)?;
         // From before the put, which is the one change that may come between.
         let ticket = engine.ticket(key, shared);
         let core = self.retain_encoded(key, std::any::type_name::<T>(), encoded, options)?;
         if let (Some((ticket, shared)), Some(core)) = (ticket, core) {
-            engine.keep(key, value, &core, (ticket.after_own_change(), shared));
+            engine.keep_stored(key, value, back, &core, (ticket.after_own_change(), shared));
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Cache {
                 Some(shared) => shared.write_on_pool(cache, key, value, options).await,
                 None => {
                     let encode = |engine: &Arc<Engine>| engine.encode(&value, options.handler.as_deref(), way);
-                    let encoded = cache.engine().and_then(encode).map(Encoded::into_owned);
+                    let encoded = cache.engine().and_then(encode).map(|proven| proven.encoded.into_owned());
                     let data_type = std::any::type_name::<T>();
                     let write = move || cache.retain_encoded(&key, data_type, encoded?, options);
                     let stored = blocking(write).await.map(drop);

@@ -13,9 +13,9 @@ use super::{Cache, PutOptions};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::flight;
-use crate::handler::Shareable;
+use crate::handler::{Back, ByNothing, Evidence, Shareable};
 use crate::key::Key;
-use crate::memory::{Keep, Ticket};
+use crate::memory::{Keep, Ticket, Tier};
 use crate::runtime::blocking;
 use crate::store::Found;
 
@@ -38,12 +38,17 @@ pub(super) type Keeping<T> = (Ticket, Shared<T>);
 impl<T: Shareable> Shared<T> {
     /// For any type that can be cloned and shared: values stay in memory.
     pub(super) const fn new() -> Self {
-        Self { keep: Keep::cloned(), stays: true, read: read_on_pool::<T>, write: write_on_pool::<T> }
+        Self::by::<ByNothing>()
+    }
+
+    /// [`new`](Self::new), for values that are stored on this evidence.
+    pub(super) const fn by<E: Evidence<T> + 'static>() -> Self {
+        Self { keep: Keep::cloned(), stays: true, read: read_on_pool::<T>, write: write_on_pool::<T, E> }
     }
 
     /// Values do not stay in memory.
-    pub(super) const fn passing() -> Self {
-        Self { stays: false, ..Self::new() }
+    pub(super) const fn passing_by<E: Evidence<T> + 'static>() -> Self {
+        Self { stays: false, ..Self::by::<E>() }
     }
 }
 
@@ -87,7 +92,7 @@ fn read_on_pool<T: Shareable>(
     })))
 }
 
-fn write_on_pool<T: Shareable>(
+fn write_on_pool<T: Shareable, E: Evidence<T> + 'static>(
     cache: Cache,
     key: Key,
     value: T,
@@ -95,7 +100,7 @@ fn write_on_pool<T: Shareable>(
     shared: Shared<T>,
 ) -> BoxFuture<(T, Result<()>)> {
     Box::pin(blocking(flight::carried(move || {
-        let stored = cache.retain(&key, &value, options, Means { shared: Some(shared), way: Way::chosen() });
+        let stored = cache.retain(&key, &value, options, Means { shared: Some(shared), way: Way::chosen_by::<E>() });
         (value, stored)
     })))
 }
@@ -162,9 +167,22 @@ impl Engine {
     pub(super) fn keep<T>(&self, key: &Key, value: &T, core: &Core, (ticket, shared): Keeping<T>) {
         let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
         if let Some(copy) = shared.keep.copy(value) {
-            let tell = |key: &Key, at| self.store().index().accessed(&IndexKey::of(key), at);
-            memory.keep(key, (ticket, shared.keep), copy, core, self.now(), tell);
+            self.keep_owned(memory, key, copy, core, (ticket, shared));
         }
+    }
+
+    /// Keeps what was stored in memory: the value as it was read back, so that memory and disk give the same; else a copy.
+    pub(super) fn keep_stored<T>(&self, key: &Key, value: &T, back: Back<T>, core: &Core, keeping: Keeping<T>) {
+        let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
+        match back.take() {
+            Some(back) => self.keep_owned(memory, key, back, core, keeping),
+            None => self.keep(key, value, core, keeping),
+        }
+    }
+
+    fn keep_owned<T>(&self, memory: &Tier, key: &Key, value: T, core: &Core, (ticket, shared): Keeping<T>) {
+        let tell = |key: &Key, at| self.store().index().accessed(&IndexKey::of(key), at);
+        memory.keep(key, (ticket, shared.keep), value, core, self.now(), tell);
     }
 
     pub(super) fn count(&self, look: Look, hit: bool) {

@@ -119,7 +119,7 @@ impl Cache {
     /// As [`put`](Self::put). The old value is then still there.
     pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<bool> {
         let (engine, key) = (self.engine()?, self.index_key(key)?);
-        let encoded = engine.encode(value, None, Way::chosen())?;
+        let encoded = engine.encode(value, None, Way::chosen())?.encoded;
         engine.update(&key, std::any::type_name::<T>(), &encoded)
     }
 

@@ -2,9 +2,11 @@
 
 use std::any::type_name;
 
-use super::codec::{Encoded, encode, encode_as};
+use super::codec::encode_as;
+use super::evidence::Evidence;
 use super::formats::Formats;
 use super::payload::{BY_HANDLER, PayloadFormat};
+use super::proof::Proven;
 use super::registry::{GLOBAL, HandlerInfo, Known, Registry};
 use super::stream::{read_by, takes, write_by};
 use super::{Handler, Raw, Storable, decode_raw};
@@ -74,24 +76,24 @@ impl Handlers {
     /// Writes a value by the handler of this name, or by the first that takes it.
     ///
     /// # Errors
-    /// As [`encode`]; `Handler` if the chosen one fails; `Config` if there is none of this name for `T`.
-    pub(crate) fn write<'v, T: Storable>(
+    /// As [`encode`](super::encode); `Handler` if the chosen one fails; `Config` if there is none of this name for `T`.
+    pub(crate) fn write<'v, T: Storable, E: Evidence<T>>(
         &self,
         value: &'v T,
         wanted: Option<&str>,
         limits: &Limits,
-    ) -> Result<Encoded<'v>> {
+    ) -> Result<Proven<'v, T>> {
         let nothing_to_choose = !self.own.has_any() && !GLOBAL.has_any() && self.formats == Formats::DEFAULT;
         if nothing_to_choose && wanted.is_none() {
-            return encode(value, limits);
+            return encode_as(value, E::COMPARE, Formats::DEFAULT, limits);
         }
         let choice = match wanted {
             Some(name) => self.named(name, value)?,
             None => self.first_that_takes(value)?,
         };
         match choice {
-            Choice::BuiltIn(formats) => encode_as(value, formats, limits),
-            Choice::Registered(Known { handler, .. }) => write_by(&*handler, value, limits),
+            Choice::BuiltIn(formats) => encode_as(value, E::COMPARE, formats, limits),
+            Choice::Registered(Known { handler, .. }) => write_by(&*handler, value, limits).map(Proven::unseen),
         }
     }
 

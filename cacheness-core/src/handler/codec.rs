@@ -3,13 +3,15 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::formats::Formats;
+use super::evidence::Compare;
+use super::faithful::is_faithful;
+use super::formats::{Formats, lost};
 use super::guard::SPARE_ELEMENTS;
 use super::payload::{PayloadFormat, Written, read, write};
 use super::plain::{self, Numbers};
-use super::proven::{Plan, failed, plan, succeeded};
-use super::shape::{Trace, trace};
-use super::{Storable, type_fingerprint};
+use super::proof::{Expected, Proven};
+use super::shape::{SHAPE, Trace, trace, trace_with_tags, variant};
+use super::{Storable, tags, type_fingerprint};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::parts::Parts;
@@ -41,14 +43,14 @@ pub(crate) enum Raw {
     Numbers(Numbers),
 }
 
-/// Writes a value.
+/// Writes a value, which is looked at as far as serde shows it.
 ///
 /// # Errors
 ///
 /// `Serialization` if the type refuses, panics, nests too deep or does not read back what it wrote; `Limit` if the value
 /// is longer than `limits` allow.
 pub(crate) fn encode<'v, T: Storable>(value: &'v T, limits: &Limits) -> Result<Encoded<'v>> {
-    encode_as(value, Formats::DEFAULT, limits)
+    encode_as(value, None, Formats::DEFAULT, limits).map(|proven| proven.encoded)
 }
 
 /// [`encode`] in the first of these formats that gives the value back.
@@ -56,22 +58,27 @@ pub(crate) fn encode<'v, T: Storable>(value: &'v T, limits: &Limits) -> Result<E
 /// # Errors
 ///
 /// As [`encode`].
-pub(super) fn encode_as<'v, T: Storable>(value: &'v T, formats: Formats, limits: &Limits) -> Result<Encoded<'v>> {
+pub(super) fn encode_as<'v, T: Storable>(
+    value: &'v T,
+    compare: Option<Compare<T>>,
+    formats: Formats,
+    limits: &Limits,
+) -> Result<Proven<'v, T>> {
     shielded::<T, _>("Serialize", || {
-        if formats.first() == PayloadFormat::Bincode
+        let first = formats.first();
+        if first == PayloadFormat::Bincode
             && let Some(shape) = plain::shape(value)
         {
             check_size::<T>(shape.size, limits)?;
             if let Some(bytes) = plain::write(value) {
-                return Ok(encoded::<T>(bytes, PayloadFormat::Bincode, shape));
+                return Ok(Proven::unseen(encoded::<T>(bytes, PayloadFormat::Bincode, shape.hash)));
             }
         }
-        let shape = trace::<false>(value).map_err(|cause| unwritable::<T>(cause))?;
-        match plan::<T>(&shape, formats) {
-            Plan::Write(format) => put_down(value, shape, format, limits),
-            Plan::Prove(format) => prove(value, shape, (format, formats), limits),
-            Plan::Refuse(refusal) => Err(refusal),
+        let shape = trace::<SHAPE>(value).map_err(unwritable::<T>)?;
+        if first == PayloadFormat::Bincode && is_faithful::<T>() {
+            return put_down(value, shape, first, limits).map(Proven::unseen);
         }
+        prove(&Expected::of(value, compare)?, value, shape, formats, limits)
     })
 }
 
@@ -116,7 +123,7 @@ pub(super) fn decode<T: Storable>(
         {
             return Ok(value);
         }
-        let value: T = read(bytes, format).map_err(|cause| unreadable::<T>(cause))?;
+        let value: T = read(bytes, format).map_err(unreadable::<T>)?;
         if fingerprint(&value, format)? == shape {
             Ok(value)
         } else {
@@ -127,11 +134,14 @@ pub(super) fn decode<T: Storable>(
 
 /// What is compared to know that a read value is the written one.
 fn fingerprint<T: Storable>(value: &T, format: PayloadFormat) -> Result<u64> {
-    let trace = match format {
-        PayloadFormat::Bincode => trace::<false>(value),
-        PayloadFormat::MessagePack => trace::<true>(value),
+    let hash = match format {
+        PayloadFormat::Bincode => trace::<SHAPE>(value).map_err(unwritable::<T>)?.hash,
+        PayloadFormat::MessagePack | PayloadFormat::Readable => {
+            let (trace, tags) = trace_with_tags(value).map_err(unwritable::<T>)?;
+            trace.hash.wrapping_add(tags::names(value, tags, format))
+        }
     };
-    Ok(trace.map_err(|cause| unwritable::<T>(cause))?.hash)
+    Ok(hash.wrapping_add(variant(value)))
 }
 
 fn put_down<T: Storable>(value: &T, shape: Trace, format: PayloadFormat, limits: &Limits) -> Result<Encoded<'static>> {
@@ -139,9 +149,10 @@ fn put_down<T: Storable>(value: &T, shape: Trace, format: PayloadFormat, limits:
         PayloadFormat::Bincode => shape.size,
         // Nothing is shorter than a ninth of its bincode: a length of eight bytes becomes one.
         PayloadFormat::MessagePack => shape.size / 9,
+        PayloadFormat::Readable => 0,
     };
     check_size::<T>(expected, limits)?;
-    let written = write(value, format, expected, limits.max_value_bytes).map_err(|cause| unwritable::<T>(cause))?;
+    let written = write(value, format, expected, limits.max_value_bytes).map_err(unwritable::<T>)?;
     let bytes = match written {
         Written::Bytes(bytes) => bytes,
         Written::TooLong(length) => return Err(too_large::<T>(length, limits)),
@@ -150,87 +161,70 @@ fn put_down<T: Storable>(value: &T, shape: Trace, format: PayloadFormat, limits:
         let message = format!("`{}` has {} elements without contents", type_name::<T>(), shape.elements);
         return Err(CacheError::new(ErrorKind::Limit, format!("{message}, the limit is {SPARE_ELEMENTS}")));
     }
-    let trace = if format == PayloadFormat::Bincode { shape } else { contents(value)? };
-    Ok(encoded::<T>(bytes, format, trace))
+    let shape = match format {
+        PayloadFormat::Bincode => shape.hash.wrapping_add(variant(value)),
+        PayloadFormat::MessagePack | PayloadFormat::Readable => fingerprint(value, format)?,
+    };
+    Ok(encoded::<T>(bytes, format, shape))
 }
 
-fn contents<T: Storable>(value: &T) -> Result<Trace> {
-    trace::<true>(value).map_err(|cause| unwritable::<T>(cause))
-}
-
-fn encoded<'v, T: Storable>(bytes: impl Into<Parts<'v>>, format: PayloadFormat, trace: Trace) -> Encoded<'v> {
+fn encoded<'v, T: Storable>(bytes: impl Into<Parts<'v>>, format: PayloadFormat, shape: u64) -> Encoded<'v> {
     Encoded {
         bytes: bytes.into(),
         payload_format: format.id(),
         type_fingerprint: type_fingerprint::<T>(),
-        shape: trace.hash,
+        shape,
         handler: None,
     }
 }
 
 /// Writes a value in the first format that gives it back.
 fn prove<T: Storable>(
+    expected: &Expected<'_, T>,
     value: &T,
     shape: Trace,
-    (planned, formats): (PayloadFormat, Formats),
+    formats: Formats,
     limits: &Limits,
-) -> Result<Encoded<'static>> {
-    let contents = contents(value)?;
-    let attempt = |format| {
-        let encoded = put_down(value, shape, format, limits)?;
-        read_back::<T>(encoded, format, contents).map(|encoded| (encoded, format))
-    };
-    let mut outcome = attempt(planned);
-    let too_large = outcome.as_ref().err().filter(|error| error.is_limit()).cloned();
-    if outcome.is_err()
-        && let Some(other) = formats.after(planned)
-    {
-        outcome = attempt(other);
-    }
-    match (outcome, too_large) {
-        (Ok((encoded, format)), None) => {
-            succeeded::<T>(&shape, planned, format);
-            Ok(encoded)
+) -> Result<Proven<'static, T>> {
+    let (mut losers, mut refusals, mut too_large) = (Vec::new(), Vec::new(), None);
+    for format in formats.for_value::<T>(shape.needs_names) {
+        let attempt = put_down(value, shape, format, limits).and_then(|encoded| expected.prove(encoded, format));
+        match attempt {
+            Ok(proven) => {
+                lost::<T>(&losers);
+                return Ok(proven);
+            }
+            // It may fit into another format, which says nothing about this one.
+            Err(error) if error.is_limit() => too_large = too_large.or(Some(error)),
+            Err(error) => {
+                losers.push(format);
+                refusals.push((format.id(), error));
+            }
         }
-        // It fits into the other format, which says nothing about this one.
-        (Ok((encoded, _)), Some(_)) => Ok(encoded),
-        (Err(_), Some(too_large)) => Err(too_large),
-        (Err(error), None) if error.is_limit() => Err(error),
-        (Err(cause), None) => Err(refuse::<T>(cause, formats)),
+    }
+    // The more a format tells, the better the reason that it gives.
+    match (too_large, refusals.into_iter().max_by_key(|(format, _)| *format)) {
+        (Some(too_large), _) => Err(too_large),
+        (None, Some((_, cause))) => Err(refuse::<T>(cause, formats)),
+        (None, None) => Err(error::<T>("has no format to be written in")),
     }
 }
 
 fn refuse<T: Storable>(cause: CacheError, formats: Formats) -> CacheError {
     let message = format!("`{}` does not read back what it wrote{}: {cause}", type_name::<T>(), formats.told());
-    let refusal = CacheError::caused_by(ErrorKind::Serialization, message, cause);
-    // That it failed in one format says nothing about the other.
-    if formats == Formats::DEFAULT {
-        failed::<T>(&refusal);
-    }
-    refusal
-}
-
-fn read_back<T: Storable>(
-    encoded: Encoded<'static>,
-    format: PayloadFormat,
-    contents: Trace,
-) -> Result<Encoded<'static>> {
-    shielded::<T, _>("Deserialize", || {
-        let value: T = read(&encoded.bytes.contiguous(), format).map_err(|cause| unreadable::<T>(cause))?;
-        let same = self::contents(&value)?.hash == contents.hash;
-        if same { Ok(encoded) } else { Err(error::<T>("became another value")) }
-    })
+    CacheError::caused_by(ErrorKind::Serialization, message, cause)
 }
 
 /// Turns a panic of the type's own code into an error. What the code left half done is dropped with the value.
-fn shielded<T, R>(what: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(super) fn shielded<T, R>(what: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let says = panic_message(&*panic);
         Err(error::<T>(&format!("panicked in `{what}`: {says}")))
     })
 }
 
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
@@ -245,15 +239,15 @@ fn too_large<T>(size: u64, limits: &Limits) -> CacheError {
     CacheError::new(ErrorKind::Limit, message)
 }
 
-fn error<T>(what: &str) -> CacheError {
+pub(super) fn error<T>(what: &str) -> CacheError {
     CacheError::new(ErrorKind::Serialization, format!("`{}` {what}", type_name::<T>()))
 }
 
-fn unwritable<T>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
+pub(super) fn unwritable<T>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
     caused::<T>("cannot be written", cause.into())
 }
 
-fn unreadable<T>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
+pub(super) fn unreadable<T>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
     caused::<T>("cannot be read back", cause.into())
 }
 

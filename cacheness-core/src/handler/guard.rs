@@ -15,6 +15,8 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use super::shape::Tag;
+
 /// How deep values may nest, where each struct, sequence, map, tuple, enum variant, newtype and `Some` is a level.
 pub(super) const MAX_DEPTH: u32 = 256;
 
@@ -22,14 +24,21 @@ pub(super) const MAX_DEPTH: u32 = 256;
 pub(super) const SPARE_ELEMENTS: u64 = 1 << 20;
 
 /// What is left to be read.
-pub(super) struct Bounds {
+pub(super) struct Bounds<'s> {
     input: usize,
     elements: Cell<u64>,
+    spoiler: Option<&'s Spoiler>,
 }
 
-impl Bounds {
+impl<'s> Bounds<'s> {
     pub(super) fn of(input: &[u8]) -> Self {
-        Self { input: input.len(), elements: Cell::new((input.len() as u64).saturating_add(SPARE_ELEMENTS)) }
+        let elements = Cell::new((input.len() as u64).saturating_add(SPARE_ELEMENTS));
+        Self { input: input.len(), elements, spoiler: None }
+    }
+
+    /// One tag is read as another.
+    pub(super) fn spoilt(self, spoiler: &'s Spoiler) -> Self {
+        Self { spoiler: Some(spoiler), ..self }
     }
 
     fn take_elements<E: Error>(&self, count: usize) -> Result<(), E> {
@@ -44,14 +53,39 @@ impl Bounds {
     }
 }
 
+/// A name that no variant has.
+pub(super) const SPOILT: &str = "a variant that no type has";
+
+/// Replaces the first tag of its kind by [`SPOILT`].
+pub(super) struct Spoiler {
+    tag: Tag,
+    /// The text that was read last: in front of a tag, the name of its field.
+    last: Cell<u64>,
+    is_done: Cell<bool>,
+}
+
+impl Spoiler {
+    pub(super) fn of(tag: Tag) -> Self {
+        Self { tag, last: Cell::new(0), is_done: Cell::new(false) }
+    }
+
+    #[cold]
+    fn spoils(&self, text: &str) -> bool {
+        let text = Tag::mark_of(text);
+        let is_it = !self.is_done.get() && self.tag.is(self.last.replace(text), text);
+        self.is_done.set(self.is_done.get() || is_it);
+        is_it
+    }
+}
+
 /// A seed that reads a `T` within bounds.
 pub(super) struct Bounded<'b, T> {
-    bounds: &'b Bounds,
+    bounds: &'b Bounds<'b>,
     value: PhantomData<T>,
 }
 
 impl<'b, T> Bounded<'b, T> {
-    pub(super) fn by(bounds: &'b Bounds) -> Self {
+    pub(super) fn by(bounds: &'b Bounds<'b>) -> Self {
         Self { bounds, value: PhantomData }
     }
 }
@@ -66,11 +100,16 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Bounded<'_, T> {
 
 #[derive(Clone, Copy)]
 struct Place<'b> {
-    bounds: &'b Bounds,
+    bounds: &'b Bounds<'b>,
     depth: u32,
 }
 
 impl Place<'_> {
+    #[inline]
+    fn spoils(self, text: &str) -> bool {
+        self.bounds.spoiler.is_some_and(|spoiler| spoiler.spoils(text))
+    }
+
     fn inner<E: Error>(self) -> Result<Self, E> {
         if self.depth < MAX_DEPTH {
             Ok(Self { depth: self.depth + 1, ..self })
@@ -193,12 +232,24 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, V> {
         visit_f32 f32;
         visit_f64 f64;
         visit_char char;
-        visit_str &str;
-        visit_borrowed_str &'de str;
-        visit_string String;
         visit_bytes &[u8];
         visit_borrowed_bytes &'de [u8];
         visit_byte_buf Vec<u8>;
+    }
+
+    #[inline]
+    fn visit_str<E: Error>(self, value: &str) -> Result<V::Value, E> {
+        self.inner.visit_str(if self.at.spoils(value) { SPOILT } else { value })
+    }
+
+    #[inline]
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<V::Value, E> {
+        self.inner.visit_borrowed_str(if self.at.spoils(value) { SPOILT } else { value })
+    }
+
+    #[inline]
+    fn visit_string<E: Error>(self, value: String) -> Result<V::Value, E> {
+        self.inner.visit_string(if self.at.spoils(&value) { SPOILT.to_owned() } else { value })
     }
 
     #[inline]

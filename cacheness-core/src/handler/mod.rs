@@ -6,11 +6,11 @@
 //! values it consists of), and what is read must have the same shape again. A struct whose fields were swapped, renamed
 //! or retyped between two builds is an error, never another value.
 //!
-//! Some types cannot be read back from bincode (untagged enums, `flatten`, `skip_serializing_if`, `serde_json::Value`).
-//! That is found out when a value is written (`proven`): it is read back and compared, for the first value of a type and
-//! for later ones that contain something new, say, another variant. Such types are written as MessagePack with named
-//! fields instead; there the fingerprint covers the contents as well, since a name that is not found may be left out or
-//! replaced by a default.
+//! Some values cannot be read back from bincode (untagged enums, `flatten`, `skip_serializing_if`, `serde_json::Value`).
+//! So each value is read back and compared before it is stored (`proof`), but for types of plain numbers and texts
+//! (`faithful`). What does not come back as it was is written as MessagePack with named fields instead, and then as
+//! MessagePack as to a reader of texts; if neither gives it back, it is refused. With names the fingerprint covers the
+//! contents as well, since a name that is not found may be left out or replaced by a default.
 //!
 //! Bytes are not trusted. Whatever they say, reading takes memory in proportion to their length, ends soon, does not
 //! nest too deep for the stack (`guard`), and a panic of the type's own code is an error.
@@ -19,23 +19,30 @@ mod by_file;
 mod chosen;
 mod codec;
 mod custom;
+mod evidence;
+mod faithful;
 mod formats;
 mod guard;
 mod payload;
 mod plain;
-mod proven;
+mod proof;
 mod registry;
 mod shape;
 mod stream;
+mod tags;
 #[cfg(test)]
 mod tests;
 
 pub use by_file::{ByFile, FileHandler};
 pub(crate) use chosen::Handlers;
-pub(crate) use codec::{Encoded, Raw, decode_raw, encode};
+pub(crate) use codec::{Encoded, Raw, decode_raw, encode, panic_message};
 pub use custom::{Handler, HandlerError};
+pub use evidence::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence};
 pub(crate) use payload::{PLAIN_BYTES, PayloadFormat};
 pub(crate) use plain::{Kind, LENGTH, Numbers, numbers_in, width_of_numbers};
+#[cfg(feature = "testing")]
+pub use proof::store_unproven;
+pub(crate) use proof::{Back, Proven};
 pub use registry::{HandlerInfo, list_handlers, register_handler, unregister_handler};
 pub(crate) use stream::{check_is_named, is_written_by, name_of, read_by, write_by};
 

@@ -1,4 +1,4 @@
-//! The two formats values are written in, and no policy.
+//! The formats values are written in, and no policy.
 
 use std::error::Error;
 use std::io;
@@ -6,10 +6,12 @@ use std::io;
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
+use rmp_serde::config::SerializerConfig;
+use rmp_serde::decode::ReadSlice;
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed};
 
-use super::guard::{Bounded, Bounds};
+use super::guard::{Bounded, Bounds, Spoiler};
 use crate::config;
 use crate::entry::Entry;
 
@@ -27,6 +29,8 @@ pub(crate) enum PayloadFormat {
     Bincode = 1,
     /// MessagePack, structs as maps with their fields' names.
     MessagePack = 2,
+    /// MessagePack as to a reader of texts: addresses and the like are the texts that self-describing types ask for.
+    Readable = 5,
 }
 
 impl PayloadFormat {
@@ -40,6 +44,7 @@ impl PayloadFormat {
         match id {
             1 => Some(Self::Bincode),
             2 => Some(Self::MessagePack),
+            5 => Some(Self::Readable),
             _ => None,
         }
     }
@@ -47,7 +52,7 @@ impl PayloadFormat {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Bincode => config::BINCODE,
-            Self::MessagePack => config::MESSAGEPACK,
+            Self::MessagePack | Self::Readable => config::MESSAGEPACK,
         }
     }
 
@@ -90,6 +95,10 @@ pub(super) fn write<T: Serialize>(
     match format {
         PayloadFormat::Bincode => bincode::serde::encode_into_writer(value, &mut sink, BINCODE)?,
         PayloadFormat::MessagePack => rmp_serde::encode::write_named(&mut sink, value)?,
+        PayloadFormat::Readable => {
+            let mut writer = rmp_serde::Serializer::new(&mut sink).with_struct_map().with_human_readable();
+            value.serialize(&mut writer)?;
+        }
     }
     Ok(sink.too_long.map_or(Written::Bytes(sink.bytes), Written::TooLong))
 }
@@ -102,20 +111,39 @@ pub(super) enum Written {
 
 /// Reads a value, all bytes of it.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], format: PayloadFormat) -> Result<T, Cause> {
-    let bounds = Bounds::of(bytes);
+    read_within(bytes, format, &Bounds::of(bytes))
+}
+
+/// [`read`] with one tag spoilt.
+pub(super) fn read_spoilt<T: DeserializeOwned>(
+    bytes: &[u8],
+    format: PayloadFormat,
+    spoiler: &Spoiler,
+) -> Result<T, Cause> {
+    read_within(bytes, format, &Bounds::of(bytes).spoilt(spoiler))
+}
+
+fn read_within<T: DeserializeOwned>(bytes: &[u8], format: PayloadFormat, bounds: &Bounds<'_>) -> Result<T, Cause> {
     match format {
-        PayloadFormat::Bincode => read_bincode(bytes, &bounds),
-        PayloadFormat::MessagePack => read_message_pack(bytes, &bounds),
+        PayloadFormat::Bincode => read_bincode(bytes, bounds),
+        PayloadFormat::MessagePack => read_message_pack(rmp_serde::Deserializer::from_read_ref(bytes), bounds),
+        PayloadFormat::Readable => {
+            read_message_pack(rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable(), bounds)
+        }
     }
 }
 
-fn read_bincode<T: DeserializeOwned>(bytes: &[u8], bounds: &Bounds) -> Result<T, Cause> {
+fn read_bincode<T: DeserializeOwned>(bytes: &[u8], bounds: &Bounds<'_>) -> Result<T, Cause> {
     let (value, length) = bincode::serde::seed_decode_from_slice(Bounded::by(bounds), bytes, BINCODE)?;
     if length == bytes.len() { Ok(value) } else { Err("more bytes follow".into()) }
 }
 
-fn read_message_pack<T: DeserializeOwned>(bytes: &[u8], bounds: &Bounds) -> Result<T, Cause> {
-    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+fn read_message_pack<'de, T, R, C>(mut reader: rmp_serde::Deserializer<R, C>, bounds: &Bounds<'_>) -> Result<T, Cause>
+where
+    T: DeserializeOwned,
+    R: ReadSlice<'de>,
+    C: SerializerConfig,
+{
     let value = Bounded::by(bounds).deserialize(&mut reader)?;
     // The reader does not tell how far it came, but there is only one error if it came to the end.
     match bool::deserialize(&mut reader) {

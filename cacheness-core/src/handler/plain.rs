@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use bytemuck::Pod;
 use serde::Serialize;
 
-use super::shape::{Trace, trace, trace_of_repeated};
+use super::shape::{SHAPE, Trace, trace, trace_of_repeated};
 use super::{PayloadFormat, type_fingerprint};
 use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -144,7 +144,7 @@ fn same<T: 'static, N: 'static>(value: N) -> Option<T> {
 }
 
 fn shape_of<N: Number>(len: u64) -> Option<Trace> {
-    Some(trace_of_repeated(trace::<false>(&N::default()).ok()?, len))
+    Some(trace_of_repeated(trace::<SHAPE>(&N::default()).ok()?, len))
 }
 
 const AS_IN_MEMORY: bool = cfg!(target_endian = "little");

@@ -12,13 +12,16 @@ use std::any::type_name;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 
 use super::call::Call;
 use super::claim::Claim;
 use super::site::Site;
+use crate::handler::panic_message;
 use crate::key::{CacheKey, KeyWriter, PendingKey, serialize_key};
+use crate::{CacheError, ErrorKind};
 
 /// Writes the key of one call.
 pub struct Writer {
@@ -120,16 +123,19 @@ pub fn tuple(w: &mut KeyWriter, count: usize, encode: impl FnOnce(&mut KeyWriter
 
 impl<T: CacheKey + ?Sized> Arg<'_, T> {
     /// Writes the argument.
+    #[inline]
     pub fn encode(&self, w: &mut KeyWriter) {
-        self.value().encode(w);
+        shielded::<T>("CacheKey", w, |w| self.value().encode(w));
     }
 }
 
 impl<T: Serialize + Hash + ?Sized> ByHash<'_, T> {
     /// Writes the argument.
     pub fn encode(&self, w: &mut KeyWriter) {
-        serialize_key(self.value(), w);
-        w.append_hashed(self.value());
+        shielded::<T>("Serialize` or `Hash", w, |w| {
+            serialize_key(self.value(), w);
+            w.append_hashed(self.value());
+        });
     }
 }
 
@@ -137,24 +143,43 @@ impl<T: Serialize> ByVariantBehind<'_, &T> {
     /// Writes the argument.
     pub fn encode(&self, w: &mut KeyWriter) {
         let value: &T = self.value();
-        serialize_key(value, w);
-        w.append_variant(value);
+        shielded::<T>("Serialize", w, |w| {
+            serialize_key(value, w);
+            w.append_variant(value);
+        });
     }
 }
 
 impl<T: Serialize> ByVariant<'_, T> {
     /// Writes the argument.
     pub fn encode(&self, w: &mut KeyWriter) {
-        serialize_key(self.value(), w);
-        w.append_variant(self.value());
+        shielded::<T>("Serialize", w, |w| {
+            serialize_key(self.value(), w);
+            w.append_variant(self.value());
+        });
     }
 }
 
 impl<T: Serialize + ?Sized> BySerialize<'_, T> {
     /// Writes the argument.
     pub fn encode(&self, w: &mut KeyWriter) {
-        serialize_key(self.value(), w);
+        shielded::<T>("Serialize", w, |w| serialize_key(self.value(), w));
     }
+}
+
+/// Turns a panic of the type's own code into an error of the key: the function has not run yet, and still can.
+#[inline]
+fn shielded<T: ?Sized>(what: &str, w: &mut KeyWriter, encode: impl FnOnce(&mut KeyWriter)) {
+    // What was written until then is never used: the key has failed.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| encode(w))) {
+        w.fail(panicked::<T>(what, panic_message(&*panic)));
+    }
+}
+
+#[cold]
+fn panicked<T: ?Sized>(what: &str, says: &str) -> CacheError {
+    let message = format!("an argument of type `{}` panicked in `{what}`: {says}", type_name::<T>());
+    CacheError::new(ErrorKind::Serialization, message)
 }
 
 impl<T: ?Sized> ByNothing<'_, T> {
@@ -211,10 +236,14 @@ pub fn unless_default<T: ?Sized>(value: &T) -> MaybeDefault<'_, T> {
 }
 
 impl<T: Default + PartialEq> MaybeDefault<'_, T> {
-    /// Whether the argument is its type's default: equal to it, and also the same in a key, as `-0.0` is not.
+    /// Whether the argument is its type's default: equal to it, and also the same in a key, as `-0.0` is not. One that
+    /// panics when asked is taken for another value, which is only a longer key.
     pub fn is_default(&self, encode: impl Fn(&T, &mut KeyWriter)) -> bool {
-        let default = T::default();
-        *self.0 == default && KeyWriter::is_same_by_text(|w| encode(self.0, w), |w| encode(&default, w))
+        let is_default = || {
+            let default = T::default();
+            *self.0 == default && KeyWriter::is_same_by_text(|w| encode(self.0, w), |w| encode(&default, w))
+        };
+        catch_unwind(AssertUnwindSafe(is_default)).unwrap_or(false)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Whether results stay in memory, and who writes them: decided by their type and by the attribute.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use crate::cache::Means;
-use crate::handler::{Handler, Shareable, Storable};
+use crate::handler::{Evidence, Handler, Shareable, Storable};
 
 /// Whether values of a type stay in memory, and who writes them.
 pub trait Memory<T>: Copy {
@@ -13,17 +14,17 @@ pub trait Memory<T>: Copy {
         Self: 'm;
 }
 
-/// They stay.
-#[derive(Clone, Copy, Debug)]
-pub struct Kept;
+/// They stay, and are stored on the evidence `E`.
+#[derive(Debug)]
+pub struct Kept<E>(PhantomData<E>);
 
 /// They could, and do not.
-#[derive(Clone, Copy, Debug)]
-pub struct Passing;
+#[derive(Debug)]
+pub struct Passing<E>(PhantomData<E>);
 
 /// They cannot.
-#[derive(Clone, Copy, Debug)]
-pub struct Unkept;
+#[derive(Debug)]
+pub struct Unkept<E>(PhantomData<E>);
 
 /// A given handler writes them, and they do not stay.
 pub struct By<'h, T>(&'h dyn Handler<Value = T>);
@@ -34,23 +35,52 @@ impl<'h, T> By<'h, T> {
     }
 }
 
-impl<T: Shareable> Memory<T> for Kept {
-    fn means<'m>(self) -> Means<'m, T> {
-        Means::kept()
+impl<T: Shareable, E: Evidence<T> + 'static> Memory<T> for Kept<E> {
+    fn means<'m>(self) -> Means<'m, T>
+    where
+        Self: 'm,
+    {
+        Means::kept_by::<E>()
     }
 }
 
-impl<T: Shareable> Memory<T> for Passing {
-    fn means<'m>(self) -> Means<'m, T> {
-        Means::passing()
+impl<T: Shareable, E: Evidence<T> + 'static> Memory<T> for Passing<E> {
+    fn means<'m>(self) -> Means<'m, T>
+    where
+        Self: 'm,
+    {
+        Means::passing_by::<E>()
     }
 }
 
-impl<T: Storable> Memory<T> for Unkept {
-    fn means<'m>(self) -> Means<'m, T> {
-        Means::stored()
+impl<T: Storable, E: Evidence<T> + 'static> Memory<T> for Unkept<E> {
+    fn means<'m>(self) -> Means<'m, T>
+    where
+        Self: 'm,
+    {
+        Means::stored_by::<E>()
     }
 }
+
+macro_rules! markers {
+    ($($memory:ident)*) => {$(
+        impl<E> $memory<E> {
+            pub(super) fn new() -> Self {
+                Self(PhantomData)
+            }
+        }
+
+        impl<E> Clone for $memory<E> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<E> Copy for $memory<E> {}
+    )*};
+}
+
+markers! { Kept Passing Unkept }
 
 impl<'h, T> Memory<T> for By<'h, T> {
     fn means<'m>(self) -> Means<'m, T>

@@ -24,9 +24,10 @@ pub use extras::Extras;
 pub use function::{FunctionHandle, FunctionInfo, function};
 pub use memory::Memory;
 pub use mode::{bypass, bypass_async, refresh, refresh_async};
-pub use returns::{Choice, Failing, Plan, Returns, output};
+pub use returns::{Choice, Compared, Failing, Plan, Returns, output};
 pub use sharing::{Sharable, Shared, SharedError, Shares};
 pub use site::{Place, Site};
 
 pub use crate::Cache;
 pub use crate::cache::Means;
+pub use crate::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence};

@@ -9,7 +9,7 @@ use super::memory::{By, Kept, Memory, Passing, Unkept};
 use super::sharing::Shares;
 use crate::CacheError;
 use crate::cache::Means;
-use crate::handler::{Handler, Shareable};
+use crate::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Handler, Shareable};
 
 /// The way between a result and what is stored of it.
 pub trait Strategy<R> {
@@ -165,9 +165,17 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     }
 }
 
-/// What is stored of a result. Whether it can stay in memory is decided by its type, as everything here.
+/// What is stored of a result. Which traits compare it with what is read back is decided by its type, as everything here.
 #[derive(Debug)]
-pub struct Choice<R, S>(AnyChoice<R, S>);
+pub struct Choice<R, S>(EqChoice<R, S>);
+
+/// A choice for a type without `Debug`.
+#[derive(Debug)]
+pub struct EqChoice<R, S>(DebugChoice<R, S>);
+
+/// A choice for a type without `PartialEq`.
+#[derive(Debug)]
+pub struct DebugChoice<R, S>(AnyChoice<R, S>);
 
 /// A choice whatever the type of the stored part is.
 #[derive(Debug)]
@@ -175,34 +183,85 @@ pub struct AnyChoice<R, S>(PhantomData<fn(R, S)>);
 
 impl<R, S> Choice<R, S> {
     fn new() -> Self {
-        Self(AnyChoice(PhantomData))
+        Self(EqChoice(DebugChoice(AnyChoice(PhantomData))))
     }
 }
 
 impl<R, S: Strategy<R>> Choice<R, S>
 where
+    S::Stored: PartialEq + fmt::Debug,
+{
+    /// Compares by both.
+    pub fn compared(&self) -> Compared<R, S, ByEqOrDebug> {
+        Compared::new()
+    }
+}
+
+impl<R, S: Strategy<R>> EqChoice<R, S>
+where
+    S::Stored: PartialEq,
+{
+    /// Compares by `PartialEq`.
+    pub fn compared(&self) -> Compared<R, S, ByEq> {
+        Compared::new()
+    }
+}
+
+impl<R, S: Strategy<R>> DebugChoice<R, S>
+where
+    S::Stored: fmt::Debug,
+{
+    /// Compares by `Debug`.
+    pub fn compared(&self) -> Compared<R, S, ByDebug> {
+        Compared::new()
+    }
+}
+
+/// A choice on evidence `E`. Whether what is stored can stay in memory is decided by its type.
+#[derive(Debug)]
+pub struct Compared<R, S, E>(AnyCompared<R, S, E>);
+
+/// A choice on evidence whatever the type of the stored part is.
+#[derive(Debug)]
+pub struct AnyCompared<R, S, E>(PhantomData<fn(R, S, E)>);
+
+impl<R, S, E> Compared<R, S, E> {
+    fn new() -> Self {
+        Self(AnyCompared(PhantomData))
+    }
+}
+
+impl<R, S: Strategy<R>, E> Compared<R, S, E>
+where
     S::Stored: Shareable,
 {
     /// Keeps what is stored in memory, too.
-    pub fn kept(&self) -> Plan<R, S, Kept> {
-        Plan::new(Kept)
+    pub fn kept(&self) -> Plan<R, S, Kept<E>> {
+        Plan::new(Kept::new())
     }
 
     /// Keeps nothing in memory.
-    pub fn unkept(&self) -> Plan<R, S, Passing> {
-        Plan::new(Passing)
+    pub fn unkept(&self) -> Plan<R, S, Passing<E>> {
+        Plan::new(Passing::new())
+    }
+}
+
+impl<R, S, E> AnyCompared<R, S, E> {
+    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says later.
+    pub fn kept(&self) -> Plan<R, S, Unkept<E>> {
+        Plan::new(Unkept::new())
+    }
+
+    /// The same.
+    pub fn unkept(&self) -> Plan<R, S, Unkept<E>> {
+        Plan::new(Unkept::new())
     }
 }
 
 impl<R, S> AnyChoice<R, S> {
-    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says later.
-    pub fn kept(&self) -> Plan<R, S, Unkept> {
-        Plan::new(Unkept)
-    }
-
-    /// The same.
-    pub fn unkept(&self) -> Plan<R, S, Unkept> {
-        Plan::new(Unkept)
+    /// Compares by what serde shows.
+    pub fn compared(&self) -> Compared<R, S, ByNothing> {
+        Compared::new()
     }
 
     /// A handler writes and reads what is stored; nothing is kept in memory.
@@ -214,12 +273,23 @@ impl<R, S> AnyChoice<R, S> {
     }
 }
 
-impl<R, S> Deref for Choice<R, S> {
-    type Target = AnyChoice<R, S>;
+macro_rules! next_choice {
+    ($($choice:ident<$($param:ident),*> then $next:ident;)*) => {$(
+        impl<$($param),*> Deref for $choice<$($param),*> {
+            type Target = $next<$($param),*>;
 
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+    )*};
+}
+
+next_choice! {
+    Choice<R, S> then EqChoice;
+    EqChoice<R, S> then DebugChoice;
+    DebugChoice<R, S> then AnyChoice;
+    Compared<R, S, E> then AnyCompared;
 }
 
 /// A result that an error of the cache can become.

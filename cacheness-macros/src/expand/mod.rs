@@ -339,7 +339,7 @@ impl Expansion<'_> {
         }
         let kept = if self.options.memory.as_ref().is_some_and(|on| !on.value) { "unkept" } else { "kept" };
         let kept = Ident::new(kept, output);
-        quote_spanned!(output=> .#kept())
+        quote_spanned!(output=> .compared().#kept())
     }
 
     /// The path of the private module at a place: an error that names it points there.

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use cacheness::{Cache, CacheConfig, cached, default_cache, set_default_cache};
-use cacheness_tests::value_of;
+use cacheness_tests::{value_of, values};
 
 static IN_A_STATIC: OnceLock<Cache> = OnceLock::new();
 
@@ -81,6 +81,9 @@ fn main() {
         Some("put-until-killed") => put_until_killed(),
         Some("hold") => hold(),
         Some("key-of-a-file") => println!("{}", by_content(Path::new(&arguments[1]))),
+        Some("compare-values") => values::compare(0..number(1), false),
+        Some("compare-values-twice") => values::compare(0..number(1), true),
+        Some("compare-values-unproven") => values::compare_unproven(0..number(1)),
         Some("unserialisable") => (0..3).for_each(|n| assert_eq!(unserialisable(n).0, n)),
         Some("long-key") => limited(),
         Some("configuration") => configuration(),

@@ -5,6 +5,7 @@ mod bad_places;
 mod blobs;
 mod defects;
 mod directories;
+mod differential;
 mod ends;
 mod functions;
 mod kills;

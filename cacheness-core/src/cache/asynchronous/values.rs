@@ -68,7 +68,7 @@ impl AsyncCache {
     }
 
     fn encode<'v, T: 'static>(&self, value: &'v T, options: &PutOptions, way: Way<'_, T>) -> Result<Encoded<'v>> {
-        self.0.engine()?.encode(value, options.handler.as_deref(), way)
+        Ok(self.0.engine()?.encode(value, options.handler.as_deref(), way)?.encoded)
     }
 
     fn put_encoded<T>(

@@ -1,7 +1,7 @@
 use serde::{Serialize, ser};
 
 use super::tracer::Tracer;
-use super::{INDEX, Kind, LENGTH, NEEDS_NAMES, Trace, Untraceable, mix, name};
+use super::{INDEX, Kind, LENGTH, Tag, Trace, Untraceable, journal, mix, name, tag, with_type};
 
 /// What an element adds to an unordered sum.
 const fn element(hash: u64) -> u64 {
@@ -9,7 +9,7 @@ const fn element(hash: u64) -> u64 {
 }
 
 /// A value that consists of several others, seen so far. `trace.hash` is an ordered digest, `sum` an unordered one.
-pub(super) struct Compound<const CONTENTS: bool> {
+pub(super) struct Compound<const VIEW: u8> {
     trace: Trace,
     sum: u64,
     count: u64,
@@ -17,23 +17,22 @@ pub(super) struct Compound<const CONTENTS: bool> {
     depth: u32,
 }
 
-impl<const CONTENTS: bool> Compound<CONTENTS> {
+impl<const VIEW: u8> Compound<VIEW> {
     /// `depth` is that of its parts.
     pub(super) fn new(depth: u32, kind: Kind, hash: u64, size: u64) -> Self {
-        let trace = Trace { hash: mix(kind as u64, hash), size, elements: 0, marks: 1 << kind as u32 };
+        journal::note::<VIEW>(kind, hash);
+        let trace = Trace { hash: mix(kind as u64, hash), size, ..Trace::default() };
         Self { trace, sum: 0, count: 0, key: 0, depth }
     }
 
     pub(super) fn of_length(depth: u32, kind: Kind, len: Option<usize>) -> Self {
         let mut compound = Self::new(depth, kind, 0, LENGTH);
-        compound.trace.marks |= if len.is_none() { NEEDS_NAMES } else { 0 };
+        compound.trace.needs_names = len.is_none();
         compound
     }
 
     pub(super) fn of_variant(depth: u32, kind: Kind, hash: u64) -> Self {
-        let mut compound = Self::new(depth, kind, hash, INDEX);
-        compound.trace.marks |= Trace::variant_mark(hash);
-        compound
+        Self::new(depth, kind, hash, INDEX)
     }
 
     pub(super) fn of_repeated(each: Trace, len: u64) -> Trace {
@@ -42,26 +41,43 @@ impl<const CONTENTS: bool> Compound<CONTENTS> {
         vector.sum = element(each.hash).wrapping_mul(len);
         vector.trace.size += each.size * len;
         vector.trace.elements += len;
-        vector.trace.marks |= if len > 0 { each.marks } else { 0 };
         vector.unordered()
     }
 
     /// Traces a part, and counts all of it but its hash.
     #[inline]
-    fn part(&mut self, value: &(impl Serialize + ?Sized)) -> Result<u64, Untraceable> {
-        let part = value.serialize(Tracer::<CONTENTS>::at(self.depth))?;
+    fn part<T: Serialize + ?Sized>(&mut self, label: &str, value: &T) -> Result<u64, Untraceable> {
+        let place = journal::enter::<VIEW, T>(label);
+        let part = with_type::<VIEW, T>(value.serialize(Tracer::<VIEW>::at(self.depth))?);
+        drop(place);
         self.trace.size += part.size;
         self.trace.elements += part.elements;
-        self.trace.marks |= part.marks;
+        self.trace.needs_names |= part.needs_names;
         Ok(part.hash)
     }
 
     #[inline]
-    fn ordered_part(&mut self, name: u64, value: &(impl Serialize + ?Sized)) -> Result<(), Untraceable> {
-        let hash = self.part(value)?;
+    fn unnamed_part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Untraceable> {
+        let hash = self.part("_", value)?;
+        self.ordered_part(0, hash);
+        Ok(())
+    }
+
+    #[inline]
+    fn named_part<T: Serialize + ?Sized>(&mut self, field: &str, value: &T) -> Result<(), Untraceable> {
+        let hash = self.part(field, value)?;
+        // Serde's derive writes the tag first.
+        if self.count == 0 {
+            tag::note::<VIEW, T>(self.trace.hash, || Tag::mark_of(field), hash);
+        }
+        self.ordered_part(name(field), hash);
+        Ok(())
+    }
+
+    #[inline]
+    fn ordered_part(&mut self, name: u64, hash: u64) {
         self.trace.hash = mix(self.trace.hash, mix(name, hash));
         self.count += 1;
-        Ok(())
     }
 
     #[inline]
@@ -80,13 +96,13 @@ impl<const CONTENTS: bool> Compound<CONTENTS> {
     }
 }
 
-impl<const CONTENTS: bool> ser::SerializeSeq for Compound<CONTENTS> {
+impl<const VIEW: u8> ser::SerializeSeq for Compound<VIEW> {
     type Ok = Trace;
     type Error = Untraceable;
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Untraceable> {
-        let hash = self.part(value)?;
+        let hash = self.part("[_]", value)?;
         self.unordered_part(hash);
         Ok(())
     }
@@ -96,19 +112,20 @@ impl<const CONTENTS: bool> ser::SerializeSeq for Compound<CONTENTS> {
     }
 }
 
-impl<const CONTENTS: bool> ser::SerializeMap for Compound<CONTENTS> {
+impl<const VIEW: u8> ser::SerializeMap for Compound<VIEW> {
     type Ok = Trace;
     type Error = Untraceable;
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Untraceable> {
-        self.key = self.part(key)?;
+        self.key = self.part("[key]", key)?;
         Ok(())
     }
 
     #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Untraceable> {
-        let hash = self.part(value)?;
+        let hash = self.part("[_]", value)?;
+        tag::note::<VIEW, T>(self.trace.hash, || self.key, hash);
         self.unordered_part(mix(self.key, hash));
         Ok(())
     }
@@ -120,13 +137,13 @@ impl<const CONTENTS: bool> ser::SerializeMap for Compound<CONTENTS> {
 
 macro_rules! unnamed {
     ($($trait:ident $method:ident;)*) => {$(
-        impl<const CONTENTS: bool> ser::$trait for Compound<CONTENTS> {
+        impl<const VIEW: u8> ser::$trait for Compound<VIEW> {
             type Ok = Trace;
             type Error = Untraceable;
 
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Untraceable> {
-                self.ordered_part(0, value)
+                self.unnamed_part(value)
             }
 
             fn end(self) -> Result<Trace, Untraceable> {
@@ -144,7 +161,7 @@ unnamed! {
 
 macro_rules! named {
     ($($trait:ident)*) => {$(
-        impl<const CONTENTS: bool> ser::$trait for Compound<CONTENTS> {
+        impl<const VIEW: u8> ser::$trait for Compound<VIEW> {
             type Ok = Trace;
             type Error = Untraceable;
 
@@ -154,11 +171,11 @@ macro_rules! named {
                 field: &'static str,
                 value: &T,
             ) -> Result<(), Untraceable> {
-                self.ordered_part(name(field), value)
+                self.named_part(field, value)
             }
 
             fn skip_field(&mut self, field: &'static str) -> Result<(), Untraceable> {
-                self.trace.marks |= NEEDS_NAMES;
+                self.trace.needs_names = true;
                 self.trace.hash = mix(self.trace.hash, name(field));
                 Ok(())
             }

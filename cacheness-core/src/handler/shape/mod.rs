@@ -1,21 +1,30 @@
 //! What a value consists of, as one number: a serializer that writes nothing.
 //!
-//! The shape covers kinds of primitives, names of structs, fields and variants with their order, `Some` and `None`, and
-//! lengths; not the contents of strings and numbers. With `CONTENTS` it covers these too. Elements of sequences and maps
-//! count in any order, since a `HashMap` comes out in another order than it went in.
+//! The shape ([`SHAPE`]) covers kinds of primitives, names of structs, fields and variants with their order, `Some` and
+//! `None`, and lengths; not the contents of strings and numbers. [`CONTENTS`] covers these too. Elements of sequences and
+//! maps count in any order, since a `HashMap` comes out in another order than it went in.
 //!
 //! It runs at each read from disk, so it allocates nothing and costs a few multiplications per value: a vector of numbers
 //! is one multiplication in all, since the compiler sees that all elements are the same. The numbers are written to disk:
 //! a change of anything here makes every stored value a miss.
+//!
+//! [`PROOF`] covers also the names of the Rust types that a value shows on its way: an untagged `Day(NaiveDate)` shows
+//! another one than `Text(String)`. Two such numbers are compared at once and never written.
 
 mod compound;
+mod journal;
+mod tag;
 mod tracer;
 
+use std::any::type_name;
 use std::fmt::{self, Display};
+use std::hash::{Hash, Hasher};
+use std::mem::discriminant;
 
 use serde::{Serialize, ser};
 
 use self::compound::Compound;
+pub(super) use self::tag::{Tag, trace_with_tags};
 use self::tracer::Tracer;
 use super::guard::MAX_DEPTH;
 
@@ -28,34 +37,67 @@ pub(super) struct Trace {
     pub(super) size: u64,
     /// Elements of its sequences and maps, at all levels.
     pub(super) elements: u64,
-    /// One bit for each kind of value, and one for the variants, seen anywhere in it (some variants share a bit).
-    pub(super) marks: u64,
+    /// Whether only a format that describes itself can express it: it leaves out fields or does not know its length.
+    pub(super) needs_names: bool,
 }
 
-/// The mark of a value that leaves out fields or does not know its length.
-const NEEDS_NAMES: u64 = 1;
-/// Bits of marks from this one on stand for variants.
-const VARIANT_MARKS: u32 = 32;
+/// What of a value is covered.
+pub(super) const SHAPE: u8 = 0;
+pub(super) const CONTENTS: u8 = 1;
+pub(super) const PROOF: u8 = 2;
+/// As [`PROOF`], and each part is noted.
+const JOURNAL: u8 = 3;
 
-impl Trace {
-    /// Whether only a format that describes itself can express it.
-    pub(super) fn needs_names(&self) -> bool {
-        self.marks & NEEDS_NAMES != 0
-    }
-
-    fn variant_mark(hash: u64) -> u64 {
-        1 << (VARIANT_MARKS + (hash >> 59) as u32)
-    }
-}
-
-/// The shape of a value, or its contents too.
-pub(super) fn trace<const CONTENTS: bool>(value: &impl Serialize) -> Result<Trace, Untraceable> {
-    value.serialize(Tracer::<CONTENTS>::at(0))
+/// What of a value `VIEW` covers.
+pub(super) fn trace<const VIEW: u8>(value: &impl Serialize) -> Result<Trace, Untraceable> {
+    value.serialize(Tracer::<VIEW>::at(0))
 }
 
 /// The trace of a vector of `len` numbers that each have the trace `each`.
 pub(super) fn trace_of_repeated(each: Trace, len: u64) -> Trace {
-    Compound::<false>::of_repeated(each, len)
+    Compound::<SHAPE>::of_repeated(each, len)
+}
+
+/// Where two values differ, and how, for people. `None` if nothing is found: only the order of parts differs, or there are
+/// very many.
+pub(super) fn difference<T: Serialize>(written: &T, read: &T) -> Option<String> {
+    journal::difference(written, read)
+}
+
+/// Which variant of an enum a value is; 0 of anything else. Serde does not show it of untagged and internally tagged ones.
+pub(super) fn variant<T>(value: &T) -> u64 {
+    let mut index = Index(0);
+    discriminant(value).hash(&mut index);
+    index.0.wrapping_mul(0x9fb2_1c65_1e98_df25)
+}
+
+struct Index(u64);
+
+impl Hasher for Index {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = (self.0 << 8) | u64::from(*byte));
+    }
+
+    #[inline]
+    fn write_isize(&mut self, index: isize) {
+        self.0 = index as u64;
+    }
+}
+
+/// What stands for a type where types count.
+#[inline]
+fn type_mark<const VIEW: u8, T: ?Sized>() -> u64 {
+    if VIEW >= PROOF { name(type_name::<T>()) } else { 0 }
+}
+
+/// The trace of a part of this type.
+#[inline]
+fn with_type<const VIEW: u8, T: ?Sized>(part: Trace) -> Trace {
+    if VIEW >= PROOF { Trace { hash: mix(part.hash, type_mark::<VIEW, T>()), ..part } } else { part }
 }
 
 /// Why there is no trace.
@@ -83,8 +125,8 @@ impl ser::Error for Untraceable {
     }
 }
 
-/// Each is a bit of the marks; bit 0 is [`NEEDS_NAMES`].
-#[derive(Clone, Copy)]
+/// The numbers are part of what is written to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Bool = 1,
     I8,
@@ -116,13 +158,15 @@ enum Kind {
     Map,
     Struct,
     StructVariant,
+    /// Text that `Display` makes: a date, an address.
+    Displayed,
 }
 
 /// Lengths and variant indexes as bincode writes them.
 const LENGTH: u64 = 8;
 const INDEX: u64 = 4;
 
-const fn mix(a: u64, b: u64) -> u64 {
+pub(super) const fn mix(a: u64, b: u64) -> u64 {
     let product = (a ^ 0x9e37_79b9_7f4a_7c15) as u128 * (b ^ 0xd1b5_4a32_d192_ed03) as u128;
     (product as u64) ^ (product >> 64) as u64
 }

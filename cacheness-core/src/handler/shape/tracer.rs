@@ -4,23 +4,24 @@ use serde::Serialize;
 use serde::ser::{self, Serializer};
 
 use super::compound::Compound;
-use super::{INDEX, Kind, LENGTH, MAX_DEPTH, Trace, Untraceable, mix, name};
+use super::{CONTENTS, INDEX, Kind, LENGTH, MAX_DEPTH, Trace, Untraceable, journal, mix, name, type_mark, with_type};
 use crate::digest::{Checksum, checksum};
 
 /// The serializer, for a value at some depth.
-pub(super) struct Tracer<const CONTENTS: bool> {
+pub(super) struct Tracer<const VIEW: u8> {
     depth: u32,
 }
 
-impl<const CONTENTS: bool> Tracer<CONTENTS> {
+impl<const VIEW: u8> Tracer<VIEW> {
     #[inline]
     pub(super) fn at(depth: u32) -> Self {
         Self { depth }
     }
 
     fn leaf(kind: Kind, size: u64, contents: u64) -> Result<Trace, Untraceable> {
-        let hash = if CONTENTS { mix(mix(kind as u64, 0), contents) } else { mix(kind as u64, 0) };
-        Ok(Trace { hash, size, elements: 0, marks: 1 << kind as u32 })
+        journal::note::<VIEW>(kind, contents);
+        let hash = if VIEW >= CONTENTS { mix(mix(kind as u64, 0), contents) } else { mix(kind as u64, 0) };
+        Ok(Trace { hash, size, ..Trace::default() })
     }
 
     fn inner(&self) -> Result<Self, Untraceable> {
@@ -28,20 +29,12 @@ impl<const CONTENTS: bool> Tracer<CONTENTS> {
     }
 
     /// A value that consists of one other value.
-    fn around(
-        &self,
-        kind: Kind,
-        hash: u64,
-        size: u64,
-        value: &(impl Serialize + ?Sized),
-    ) -> Result<Trace, Untraceable> {
-        let inner = value.serialize(self.inner()?)?;
-        Ok(Trace {
-            hash: mix(mix(kind as u64, hash), inner.hash),
-            size: size + inner.size,
-            marks: inner.marks | 1 << kind as u32,
-            ..inner
-        })
+    fn around<T: Serialize + ?Sized>(&self, kind: Kind, hash: u64, size: u64, value: &T) -> Result<Trace, Untraceable> {
+        journal::note::<VIEW>(kind, hash);
+        let place = journal::enter::<VIEW, T>("");
+        let inner = with_type::<VIEW, T>(value.serialize(self.inner()?)?);
+        drop(place);
+        Ok(Trace { hash: mix(mix(kind as u64, hash), inner.hash), size: size + inner.size, ..inner })
     }
 }
 
@@ -59,16 +52,16 @@ macro_rules! leaves {
     )*};
 }
 
-impl<const CONTENTS: bool> Serializer for Tracer<CONTENTS> {
+impl<const VIEW: u8> Serializer for Tracer<VIEW> {
     type Ok = Trace;
     type Error = Untraceable;
-    type SerializeSeq = Compound<CONTENTS>;
-    type SerializeTuple = Compound<CONTENTS>;
-    type SerializeTupleStruct = Compound<CONTENTS>;
-    type SerializeTupleVariant = Compound<CONTENTS>;
-    type SerializeMap = Compound<CONTENTS>;
-    type SerializeStruct = Compound<CONTENTS>;
-    type SerializeStructVariant = Compound<CONTENTS>;
+    type SerializeSeq = Compound<VIEW>;
+    type SerializeTuple = Compound<VIEW>;
+    type SerializeTupleStruct = Compound<VIEW>;
+    type SerializeTupleVariant = Compound<VIEW>;
+    type SerializeMap = Compound<VIEW>;
+    type SerializeStruct = Compound<VIEW>;
+    type SerializeStructVariant = Compound<VIEW>;
 
     /// As bincode and MessagePack have it.
     fn is_human_readable(&self) -> bool {
@@ -98,19 +91,19 @@ impl<const CONTENTS: bool> Serializer for Tracer<CONTENTS> {
 
     #[inline]
     fn serialize_str(self, value: &str) -> Result<Trace, Untraceable> {
-        let contents = if CONTENTS { checksum(value.as_bytes()) } else { 0 };
+        let contents = if VIEW >= CONTENTS { checksum(value.as_bytes()) } else { 0 };
         Self::leaf(Kind::Str, LENGTH + value.len() as u64, contents)
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<Trace, Untraceable> {
         let mut text = Text { sum: Checksum::new(), len: 0 };
         write!(text, "{value}").map_err(ser::Error::custom)?;
-        Self::leaf(Kind::Str, LENGTH + text.len, text.sum.finish())
+        Self::leaf(Kind::Displayed, LENGTH + text.len, mix(type_mark::<VIEW, T>(), text.sum.finish()))
     }
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<Trace, Untraceable> {
-        let contents = if CONTENTS { checksum(value) } else { 0 };
+        let contents = if VIEW >= CONTENTS { checksum(value) } else { 0 };
         Self::leaf(Kind::Bytes, LENGTH + value.len() as u64, contents)
     }
 
@@ -121,12 +114,7 @@ impl<const CONTENTS: bool> Serializer for Tracer<CONTENTS> {
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Trace, Untraceable> {
-        let mut trace = self.around(Kind::Some, 0, 1, value)?;
-        // MessagePack has one nothing: `Some(None)` and `Some(())` need a look of their own.
-        if trace.size <= 2 {
-            trace.marks |= Trace::variant_mark(trace.hash);
-        }
-        Ok(trace)
+        self.around(Kind::Some, 0, 1, value)
     }
 
     #[inline]
@@ -136,15 +124,15 @@ impl<const CONTENTS: bool> Serializer for Tracer<CONTENTS> {
 
     #[inline]
     fn serialize_unit_struct(self, of: &'static str) -> Result<Trace, Untraceable> {
-        let hash = mix(Kind::UnitStruct as u64, name(of));
-        Ok(Trace { hash, size: 0, elements: 0, marks: 1 << Kind::UnitStruct as u32 })
+        journal::note::<VIEW>(Kind::UnitStruct, name(of));
+        Ok(Trace { hash: mix(Kind::UnitStruct as u64, name(of)), ..Trace::default() })
     }
 
     #[inline]
     fn serialize_unit_variant(self, of: &'static str, index: u32, variant: &'static str) -> Result<Trace, Untraceable> {
-        let hash = mix(Kind::UnitVariant as u64, variant_hash(of, index, variant));
-        let marks = 1 << Kind::UnitVariant as u32 | Trace::variant_mark(hash);
-        Ok(Trace { hash, size: INDEX, elements: 0, marks })
+        let hash = variant_hash(of, index, variant);
+        journal::note::<VIEW>(Kind::UnitVariant, hash);
+        Ok(Trace { hash: mix(Kind::UnitVariant as u64, hash), size: INDEX, ..Trace::default() })
     }
 
     #[inline]
@@ -164,10 +152,7 @@ impl<const CONTENTS: bool> Serializer for Tracer<CONTENTS> {
         variant: &'static str,
         value: &T,
     ) -> Result<Trace, Untraceable> {
-        let hash = variant_hash(of, index, variant);
-        let mut trace = self.around(Kind::NewtypeVariant, hash, INDEX, value)?;
-        trace.marks |= Trace::variant_mark(hash);
-        Ok(trace)
+        self.around(Kind::NewtypeVariant, variant_hash(of, index, variant), INDEX, value)
     }
 
     #[inline]

@@ -18,6 +18,7 @@ macro_rules! changed {
                 }
             }
             mod new {
+                #![allow(dead_code, reason = "serde alone reads some fields")]
                 use super::*;
                 #[derive(Serialize, Deserialize)]
                 $new
@@ -96,6 +97,79 @@ changed!(a_string_that_became_bytes_is_not_read:
 changed!(a_list_that_became_a_set_is_not_read_if_it_loses_something:
     pub(super) struct T { a: Vec<u8> } => pub(super) struct T { a: std::collections::BTreeSet<u8> },
     T { a: vec![1, 1, 2] });
+
+changed!(variants_whose_tags_were_swapped_are_not_read_for_each_other:
+    #[serde(tag = "type")] pub(super) enum T { #[serde(rename = "a")] First { x: u8 }, #[serde(rename = "b")] Second { x: u8 } }
+    => #[serde(tag = "type")] pub(super) enum T { #[serde(rename = "b")] First { x: u8 }, #[serde(rename = "a")] Second { x: u8 } },
+    T::First { x: 1 });
+
+changed!(variants_in_a_list_whose_tags_were_swapped_are_not_read_for_each_other:
+    pub(super) struct T { list: Vec<old_tagged::Tagged> } => pub(super) struct T { list: Vec<new_tagged::Tagged> },
+    T { list: vec![old_tagged::Tagged::First(Rest { z: 1 }), old_tagged::Tagged::Unit] });
+
+changed!(flattened_variants_whose_tags_were_swapped_are_not_read_for_each_other:
+    pub(super) struct T { a: u8, #[serde(flatten)] kind: old_tagged::Tagged }
+    => pub(super) struct T { a: u8, #[serde(flatten)] kind: new_tagged::Tagged },
+    T { a: 1, kind: old_tagged::Tagged::First(Rest { z: 1 }) });
+
+changed!(variants_whose_adjacent_tags_were_swapped_are_not_read_for_each_other:
+    #[serde(tag = "t", content = "c")] pub(super) enum T { #[serde(rename = "a")] First(u8), #[serde(rename = "b")] Second(u8) }
+    => #[serde(tag = "t", content = "c")] pub(super) enum T { #[serde(rename = "b")] First(u8), #[serde(rename = "a")] Second(u8) },
+    T::First(1));
+
+changed!(variants_without_tags_that_changed_places_are_not_read_for_each_other:
+    #[serde(untagged)] pub(super) enum T { First(String), Second(String) }
+    => #[serde(untagged)] pub(super) enum T { Second(String), First(String) },
+    T::First("x".into()));
+
+changed!(a_text_is_not_read_as_what_a_new_variant_makes_of_it:
+    #[serde(untagged)] pub(super) enum T { Text(String) }
+    => #[serde(untagged)] pub(super) enum T { Address(std::net::IpAddr), Text(String) },
+    T::Text("127.0.0.1".into()));
+
+changed!(a_wider_integer_is_not_read_by_name_either:
+    pub(super) struct T { n: u32, #[serde(flatten)] rest: Rest } => pub(super) struct T { n: u64, #[serde(flatten)] rest: Rest },
+    T { n: 7, rest: Rest { z: 2 } });
+
+changed!(an_alias_does_not_make_a_field_another_one:
+    pub(super) struct T { a: u32, #[serde(flatten)] rest: Rest }
+    => pub(super) struct T { #[serde(alias = "a")] b: u32, #[serde(flatten)] rest: Rest },
+    T { a: 7, rest: Rest { z: 2 } });
+
+changed!(a_field_that_is_skipped_now_is_not_replaced_by_its_default:
+    pub(super) struct T { a: u32, #[serde(flatten)] rest: Rest }
+    => pub(super) struct T { #[serde(skip)] a: u32, #[serde(flatten)] rest: Rest },
+    T { a: 7, rest: Rest { z: 2 } });
+
+changed!(a_flattened_struct_that_changed_is_not_read:
+    pub(super) struct T { #[serde(flatten)] rest: Rest } => pub(super) struct T { #[serde(flatten)] rest: Inner },
+    T { rest: Rest { z: 2 } });
+
+mod old_tagged {
+    use super::*;
+    #[derive(Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    pub(super) enum Tagged {
+        #[serde(rename = "one")]
+        First(Rest),
+        #[serde(rename = "two")]
+        Second(Rest),
+        Unit,
+    }
+}
+
+mod new_tagged {
+    use super::*;
+    #[derive(Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    pub(super) enum Tagged {
+        #[serde(rename = "two")]
+        First(Rest),
+        #[serde(rename = "one")]
+        Second(Rest),
+        Unit,
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct Inner {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::PayloadFormat::{Bincode, MessagePack};
+use super::PayloadFormat::{Bincode, MessagePack, Readable};
 use super::*;
 
 #[test]
@@ -164,8 +164,9 @@ fn a_sequence_of_unknown_length_is_kept() {
 
 #[test]
 fn the_numbers_of_the_formats_are_those_on_disk() {
-    assert_eq!([Bincode, MessagePack].map(PayloadFormat::id), [1, 2]);
-    assert_eq!([0, 1, 2, 3].map(PayloadFormat::from_id), [None, Some(Bincode), Some(MessagePack), None]);
+    assert_eq!([Bincode, MessagePack, Readable].map(PayloadFormat::id), [1, 2, 5]);
+    let known = [0, 1, 2, 3, 4, 5, 6].map(PayloadFormat::from_id);
+    assert_eq!(known, [None, Some(Bincode), Some(MessagePack), None, None, Some(Readable), None]);
 }
 
 #[test]

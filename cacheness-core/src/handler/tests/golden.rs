@@ -71,7 +71,7 @@ fn values_have_the_shapes_they_always_had() {
         0xc58b_8723_b9c7_d69b,
         0x9af8_a689_1d96_55fe,
         0xb316_dc05_dbc6_87a1,
-        0xddf3_3fa0_5630_982d,
+        0xfc6d_cd99_ef2c_f3e6,
     ];
     assert_eq!(shapes.map(|shape| format!("{shape:016x}")), expected.map(|shape: u64| format!("{shape:016x}")));
 }

@@ -3,6 +3,7 @@ mod errors;
 mod formats;
 mod golden;
 mod hostile;
+mod proof;
 mod round_trip;
 
 use super::codec::decode;

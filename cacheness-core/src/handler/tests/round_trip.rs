@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::super::payload;
-use super::super::shape::trace;
+use super::super::shape::{CONTENTS, SHAPE, trace};
 use super::*;
 
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
@@ -86,13 +86,13 @@ proptest! {
 
     #[test]
     fn the_size_is_known_before_anything_is_written(value in everything()) {
-        prop_assert_eq!(trace::<false>(&value).unwrap().size, put(&value).bytes.len() as u64);
+        prop_assert_eq!(trace::<SHAPE>(&value).unwrap().size, put(&value).bytes.len() as u64);
     }
 
     #[test]
     fn numbers_are_packed_as_bincode_writes_them(numbers in any::<Vec<i32>>(), bytes in any::<Vec<u8>>(), floats in any::<Vec<f64>>()) {
         fn check<T: Storable>(value: &T) {
-            let (encoded, shape) = (put(value), trace::<false>(value).unwrap());
+            let (encoded, shape) = (put(value), trace::<SHAPE>(value).unwrap());
             let Ok(payload::Written::Bytes(bytes)) = payload::write(value, PayloadFormat::Bincode, 0, u64::MAX) else {
                 panic!("cannot be written");
             };
@@ -137,14 +137,14 @@ fn a_map_has_one_shape_in_whatever_order_it_comes_out() {
     let (one, other): (HashMap<_, _>, HashMap<_, _>) = (pairs().collect(), pairs().collect());
     assert_ne!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>(), "different random states");
     assert_eq!(put(&one).shape, put(&other).shape);
-    assert_eq!(trace::<true>(&one).unwrap(), trace::<true>(&other).unwrap());
+    assert_eq!(trace::<CONTENTS>(&one).unwrap(), trace::<CONTENTS>(&other).unwrap());
     comes_back(one);
 }
 
 #[test]
 fn contents_tell_values_apart_that_have_one_shape() {
     fn hashes<T: Serialize>(value: T) -> (u64, u64) {
-        (trace::<false>(&value).unwrap().hash, trace::<true>(&value).unwrap().hash)
+        (trace::<SHAPE>(&value).unwrap().hash, trace::<CONTENTS>(&value).unwrap().hash)
     }
     let pairs = [
         (hashes(1u128 << 64), hashes(1u128)),

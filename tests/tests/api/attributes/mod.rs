@@ -11,6 +11,7 @@ mod keys;
 mod lints;
 mod nested;
 mod options;
+mod panics;
 mod paths;
 mod results;
 mod runs;

@@ -1,0 +1,115 @@
+//! The proof that a value can be read: it is read back before it is stored, and compared with what was written.
+//!
+//! Whether it comes back depends on the value, not on its type alone: `Text("x")` of `Letter(char) | Text(String)` is read
+//! as a letter. So every value is looked at, but those of types that cannot fail (`faithful`).
+//!
+//! What is compared: what serde shows of both, with the names of the types that show it; the variant, if the type is an
+//! enum; and what the type's `PartialEq` or `Debug` says, where the caller knows them (`evidence`).
+
+use std::any::type_name;
+use std::mem::discriminant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Storable;
+use super::codec::{Encoded, error, shielded, unreadable, unwritable};
+use super::evidence::Compare;
+use super::payload::{PayloadFormat, read};
+use super::shape::{PROOF, Trace, difference, trace};
+use crate::error::Result;
+
+/// A value that was written, and what was read back of it.
+pub(crate) struct Proven<'v, T> {
+    pub(crate) encoded: Encoded<'v>,
+    /// The value as everybody else will read it; none where no look was needed.
+    pub(crate) back: Back<T>,
+}
+
+impl<'v, T> Proven<'v, T> {
+    pub(crate) fn unseen(encoded: Encoded<'v>) -> Self {
+        Self { encoded, back: Back(None) }
+    }
+}
+
+/// A value of the cache's own making: a panic of its `Drop` ends here.
+pub(crate) struct Back<T>(Option<T>);
+
+impl<T> Back<T> {
+    pub(crate) fn take(mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+impl<T> Drop for Back<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            log::debug!("the `Drop` of a `{}` that was read back panicked", type_name::<T>());
+        }
+    }
+}
+
+/// What a value must be when it is read back.
+pub(super) struct Expected<'v, T> {
+    value: &'v T,
+    trace: Trace,
+    compare: Option<Compare<T>>,
+}
+
+impl<'v, T: Storable> Expected<'v, T> {
+    pub(super) fn of(value: &'v T, compare: Option<Compare<T>>) -> Result<Self> {
+        let trace = trace::<PROOF>(value).map_err(unwritable::<T>)?;
+        Ok(Self { value, trace, compare })
+    }
+
+    /// Reads the value back and compares it.
+    pub(super) fn prove(&self, encoded: Encoded<'static>, format: PayloadFormat) -> Result<Proven<'static, T>> {
+        shielded::<T, _>("Deserialize", || {
+            let back: T = read(&encoded.bytes.contiguous(), format).map_err(unreadable::<T>)?;
+            // From here on it is dropped quietly.
+            let back = Back(Some(back));
+            if let Some(value) = &back.0 {
+                self.compare(value)?;
+            }
+            Ok(Proven { encoded, back })
+        })
+    }
+
+    fn compare(&self, back: &T) -> Result<()> {
+        if is_switched_off() {
+            return Ok(());
+        }
+        let same = trace::<PROOF>(back).map_err(unwritable::<T>)?.hash == self.trace.hash;
+        if !same || discriminant(back) != discriminant(self.value) {
+            let place = if same { None } else { difference(self.value, back) };
+            return Err(error::<T>(&place.unwrap_or_else(|| "became another variant".to_owned())));
+        }
+        let Some(compare) = self.compare else { return Ok(()) };
+        shielded::<T, _>("PartialEq` or `Debug", || compare(self.value, back).map_err(|by| error::<T>(&differs(by))))
+    }
+}
+
+fn differs(by: &str) -> String {
+    format!(
+        "became another value, as its `{by}` says, though serde shows no difference: a field is skipped or rounded by \
+         `with`, or two variants of an untagged enum look the same"
+    )
+}
+
+#[cfg(feature = "testing")]
+static SWITCHED_OFF: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Stores whatever can be read back, the same or not, from now on: what tests of the proof must notice.
+#[cfg(feature = "testing")]
+pub fn store_unproven() {
+    SWITCHED_OFF.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
+#[cfg(feature = "testing")]
+fn is_switched_off() -> bool {
+    SWITCHED_OFF.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(not(feature = "testing"))]
+fn is_switched_off() -> bool {
+    false
+}

@@ -210,6 +210,7 @@ structs! {
     }
     Times { span: Duration, at: SystemTime, day: Day, }
     Addresses { ip: IpAddr, socket: Option<SocketAddr>, }
+    #[allow(dead_code, reason = "`Debug` shows what serde skips")]
     OnlyDebug { twins: Vec<Twin>, #[serde(skip)] skipped: bool, }
     Maps { pairs: BTreeMap<u8, Adjacent>, set: BTreeSet<String>, of_days: Vec<(String, Untagged)>, }
     #[derive(PartialEq)]

@@ -112,9 +112,15 @@ impl<A: Roll, B: Roll> Roll for (A, B) {
 }
 
 /// A number that shows its bits: `-0.0` is not `0.0`.
-#[derive(Clone, Copy, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Real(f64);
+
+impl PartialEq for Real {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
 
 impl Debug for Real {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

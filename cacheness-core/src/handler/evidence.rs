@@ -11,7 +11,7 @@ pub(crate) type Compare<T> = fn(&T, &T) -> Result<(), &'static str>;
 pub trait Evidence<T> {
     /// `Ok` if they are the same; the error names the trait that says otherwise.
     #[doc(hidden)]
-    const COMPARE: Option<fn(&T, &T) -> Result<(), &'static str>>;
+    const COMPARE: Option<Compare<T>>;
 }
 
 /// By `PartialEq`; by `Debug` where a value does not even equal itself, as NaN.

@@ -90,6 +90,10 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// Says that there may be blobs which no record names: the next opening looks for them.
     fn doubt_blobs(&self);
 
+    /// Gives room on the disk back that the index takes and does not need, if that is much. Others use it meanwhile.
+    /// Ends early when it may not go on.
+    fn give_back_room(&self, go_on: &dyn Fn() -> bool) -> Result<()>;
+
     /// Brings everything that was put to the disk.
     fn flush(&self) -> Result<()>;
 
@@ -102,6 +106,8 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
 pub(crate) struct Totals {
     pub entries: u64,
     pub bytes: u64,
+    /// Bytes of the records alone, as far as they lie in a file.
+    pub records: u64,
     /// Entries that damage of the index has cost since it was opened.
     pub lost: u64,
 }

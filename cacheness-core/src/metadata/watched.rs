@@ -147,6 +147,10 @@ impl MetadataBackend for Watched {
         self.index.doubt_blobs();
     }
 
+    fn give_back_room(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
+        self.index.give_back_room(go_on)
+    }
+
     fn flush(&self) -> Result<()> {
         self.tell(Call::Flush)?.flush()
     }

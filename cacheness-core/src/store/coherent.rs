@@ -154,6 +154,10 @@ impl MetadataBackend for Coherent {
         self.index.doubt_blobs();
     }
 
+    fn give_back_room(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
+        self.index.give_back_room(go_on)
+    }
+
     fn flush(&self) -> Result<()> {
         self.settle();
         self.ask(|index| index.flush())

@@ -90,8 +90,14 @@ impl Shared {
                 // Once more after the interval, also without another put.
                 self.dirty.store(true, Ordering::SeqCst);
                 self.warnings.tell("flush the cache", &error);
+            } else if let Err(error) = index.give_back_room(&|| !self.is_stopped()) {
+                self.warnings.tell("write the index anew", &error);
             }
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_for_a_put(&self) -> bool {

@@ -17,10 +17,12 @@ pub(super) const FORMAT: u32 = 2;
 /// The same once more, so that no single damage makes a directory nobody's.
 const COPY_NAME: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     COPY_NAME,
     "index",
     "index.clean",
+    "index.next",
+    "index.old",
     "index.orders",
     "index.rebuilding",
     "index.used",

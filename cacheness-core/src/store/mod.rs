@@ -331,8 +331,15 @@ impl Store {
     fn after_change(&self) -> Result<()> {
         match self.settings.durability {
             // The index alone: what was written is synced already.
-            Durability::Immediate if !self.retired.has_doubts() => self.index.flush()?,
-            Durability::Immediate => self.flush()?,
+            Durability::Immediate => {
+                match self.retired.has_doubts() {
+                    false => self.index.flush()?,
+                    true => self.flush()?,
+                }
+                if let Err(error) = self.index.give_back_room(&|| true) {
+                    log::debug!("the index is not written anew: {error}");
+                }
+            }
             Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
         }
         Ok(())

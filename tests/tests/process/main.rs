@@ -1,6 +1,7 @@
 //! Real processes that end, are killed, meet each other, or meet a directory they cannot use.
 
 mod aborting;
+mod bad_moments;
 mod bad_places;
 mod blobs;
 mod defects;

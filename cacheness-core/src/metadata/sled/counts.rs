@@ -8,6 +8,8 @@ use super::super::{Record, Totals};
 pub(super) struct Counts {
     entries: AtomicU64,
     bytes: AtomicU64,
+    /// Of the records alone.
+    records: AtomicU64,
     lost: AtomicU64,
 }
 
@@ -24,11 +26,13 @@ impl Counts {
         }
         self.entries.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(record.footprint(), Ordering::Relaxed);
+        self.records.fetch_add(record.as_bytes().len() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn removed(&self, record: &Record) {
         self.entries.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(record.footprint(), Ordering::Relaxed);
+        self.records.fetch_sub(record.as_bytes().len() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn lose(&self, entries: u64) {
@@ -38,12 +42,19 @@ impl Counts {
     pub(super) fn totals(&self) -> Totals {
         // Two threads may be between their additions and subtractions: never show less than nothing.
         let shown = |counter: &AtomicU64| counter.load(Ordering::Relaxed).cast_signed().max(0).unsigned_abs();
-        Totals { entries: shown(&self.entries), bytes: shown(&self.bytes), lost: shown(&self.lost) }
+        let (entries, bytes) = (shown(&self.entries), shown(&self.bytes));
+        Totals { entries, bytes, records: shown(&self.records), lost: shown(&self.lost) }
+    }
+
+    /// Says how many bytes the records take, where they were not all looked at.
+    pub(super) fn set_records(&self, bytes: u64) {
+        self.records.store(bytes, Ordering::Relaxed);
     }
 
     /// Counts what another database holds. What was lost before stays lost.
     pub(super) fn replace_by(&self, totals: Totals) {
         self.entries.store(totals.entries, Ordering::Relaxed);
         self.bytes.store(totals.bytes, Ordering::Relaxed);
+        self.records.store(totals.records, Ordering::Relaxed);
     }
 }

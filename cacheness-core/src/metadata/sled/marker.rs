@@ -95,11 +95,12 @@ impl Marker {
             return None;
         }
         let mut rest = body.strip_prefix(MAGIC)?.strip_prefix(&[VERSION])?;
-        let (entries, bytes) = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
+        let mut number = || take(&mut rest).map(u64::from_le_bytes);
+        let totals = Totals { entries: number()?, bytes: number()?, records: 0, lost: 0 };
         let orders = u64::from_le_bytes(take(&mut rest)?);
         let files = u32::from_le_bytes(take(&mut rest)?);
         let files = (0..files).map(|_| file_facts(&mut rest)).collect::<Option<_>>()?;
-        rest.is_empty().then_some(Self { totals: Totals { entries, bytes, lost: 0 }, orders, files })
+        rest.is_empty().then_some(Self { totals, orders, files })
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
         let index = root.path().join("index");
         fs::create_dir(&index).unwrap();
         fs::write(index.join("db"), b"pages").unwrap();
-        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2, lost: 0 }, 7).unwrap();
+        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2, records: 0, lost: 0 }, 7).unwrap();
         marker.write(root.path()).unwrap();
         assert_eq!(Marker::read(root.path()).as_ref(), Some(&marker));
         assert!(marker.fits(&index));

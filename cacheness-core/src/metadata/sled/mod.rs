@@ -13,6 +13,7 @@ mod open;
 mod orders;
 mod pending;
 mod proof;
+mod rewrite;
 mod room;
 mod rows;
 mod salvage;
@@ -35,6 +36,7 @@ use self::counts::Counts;
 use self::orders::{Facts, Orders, Tables};
 use self::pending::Pending;
 use self::proof::Known;
+use self::rewrite::Rewriting;
 use self::room::{Change, Room};
 use self::shield::shielded;
 use self::uses::Uses;
@@ -72,6 +74,7 @@ pub(crate) struct SledIndex {
     uses: Uses,
     counts: Counts,
     pending: Pending,
+    rewriting: Rewriting,
     /// What is known of the index that this one was made of.
     known: Mutex<Known>,
     /// There may be blobs that no record names: it is not marked as closed then, so that the next opening looks for them.
@@ -188,7 +191,7 @@ impl SledIndex {
 
     /// Follows a record that took the place of another, or of none.
     fn note_put(&self, key: &IndexKey, previous: Option<&Record>, record: &Record, facts: &Facts) {
-        self.pending.note(key, Some(record));
+        self.note_change(key, Some(record));
         self.counts.put(previous, record);
         let before = previous.and_then(|previous| Facts::of(previous).ok());
         self.orders.change(key.hash(), before.as_ref(), Some(facts));
@@ -197,8 +200,13 @@ impl SledIndex {
         }
     }
 
+    fn note_change(&self, key: &IndexKey, record: Option<&Record>) {
+        self.pending.note(key, record);
+        self.rewriting.note(key, record);
+    }
+
     fn note_removal(&self, key: &IndexKey, removed: &Record) {
-        self.pending.note(key, None);
+        self.note_change(key, None);
         self.counts.removed(removed);
         self.orders.change(key.hash(), Facts::of(removed).ok().as_ref(), None);
         self.uses.forget(key.hash());
@@ -281,7 +289,7 @@ impl MetadataBackend for SledIndex {
             match &removed {
                 Some(record) => self.note_removal(key, record),
                 // A damaged one may have gone.
-                None => self.pending.note(key, None),
+                None => self.note_change(key, None),
             }
             Ok(removed)
         })
@@ -392,6 +400,10 @@ impl MetadataBackend for SledIndex {
 
     fn doubt_blobs(&self) {
         self.doubts_blobs.store(true, Ordering::SeqCst);
+    }
+
+    fn give_back_room(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
+        self.rewrite_if_dead(go_on)
     }
 
     fn flush(&self) -> Result<()> {

@@ -13,6 +13,7 @@ use super::marker::Marker;
 use super::orders::{Gathering, Orders, Tables};
 use super::pending::Pending;
 use super::proof::{Known, Proof};
+use super::rewrite::{self, Rewriting};
 use super::room::Room;
 use super::saved;
 use super::shield::shielded;
@@ -72,6 +73,7 @@ impl SledIndex {
             return Err(locked(&root, std::io::ErrorKind::WouldBlock.into()));
         }
         let room = Room::of_process(&index)?;
+        rewrite::settle(&root).map_err(|error| storage(&root, "cannot open the index", error))?;
         let (marker, interrupted) = (Marker::read(&root), rebuilding(&root).exists());
         let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
         Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
@@ -113,6 +115,7 @@ impl SledIndex {
             counts: Counts::of(totals),
             pending: Pending::default(),
             known: Mutex::new(known),
+            rewriting: Rewriting::default(),
             doubts_blobs: AtomicBool::new(false),
             turns: [const { Mutex::new(()) }; TURNS],
         }
@@ -200,10 +203,7 @@ impl SledIndex {
             }
             carried
         } else {
-            shielded("close the index", || {
-                drop(broken);
-                Ok(())
-            })?;
+            broken.map_or(Ok(()), |trees| trees.let_go(&index_dir(&self.options.root)))?;
             open_unmarked(&self.options, &self.pending)
         };
         let Contents { trees, totals, tables } = replaced?;
@@ -230,12 +230,8 @@ impl SledIndex {
             return Ok(());
         }
         let trees = self.flushed(slot.trees.take()).map_err(|error| self.unwritten(error))?;
-        shielded("close the index", || {
-            drop(trees);
-            Ok(())
-        })?;
         let root = &self.options.root;
-        wait_until_released(&index_dir(root));
+        trees.let_go(&index_dir(root))?;
         self.save_uses(Uses::save);
         let tables = std::mem::take(&mut *self.orders.lock());
         if self.doubts_blobs.load(Ordering::SeqCst) {
@@ -341,6 +337,7 @@ pub(super) fn take_stock(trees: Trees) -> Result<Contents> {
                 Some((key, record)) => {
                     totals.entries += 1;
                     totals.bytes += record.footprint();
+                    totals.records += record.as_bytes().len() as u64;
                     gathering.add(key.hash(), &record);
                 }
                 None => drop(trees.entries.remove(key)?),
@@ -353,6 +350,7 @@ pub(super) fn take_stock(trees: Trees) -> Result<Contents> {
 
 impl Trees {
     pub(super) fn open(options: &SledOptions) -> Result<Self> {
+        rewrite::settle(&options.root).map_err(|error| storage(&options.root, "cannot open the index", error))?;
         Self::open_at(&index_dir(&options.root), options)
     }
 
@@ -363,6 +361,16 @@ impl Trees {
             let db = config.open()?;
             Ok(Self { entries: db.open_tree("entries")?, db, signing: Arc::clone(&options.signing) })
         })
+    }
+
+    /// Closes the database in this directory; its files change no more afterwards.
+    pub(super) fn let_go(self, index: &Path) -> Result<()> {
+        shielded("close the index", || {
+            drop(self);
+            Ok(())
+        })?;
+        wait_until_released(index);
+        Ok(())
     }
 
     /// Whether a record is kept when all are looked at.

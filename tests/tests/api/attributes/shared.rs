@@ -175,7 +175,8 @@ fn after_a_panic_those_who_waited_run_the_body_side_by_side() {
     fn panics(n: u32) -> u32 {
         RUNS.count();
         work(100);
-        panic!("{n}, as the body does")
+        // As a panic, without the report: it may take longer than all else here.
+        std::panic::resume_unwind(Box::new(n))
     }
 
     let start = Instant::now();
@@ -193,7 +194,9 @@ fn after_the_panic_of_a_future_the_tasks_that_waited_run_the_body_side_by_side_a
     async fn panics_at_first() -> u32 {
         let run = RUNS.count();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(run > 1, "the first run panics");
+        if run == 1 {
+            std::panic::resume_unwind(Box::new(run));
+        }
         7
     }
 

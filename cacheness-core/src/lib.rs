@@ -59,8 +59,8 @@ pub use handler::{
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, VerifyPaths, serialize_key};
 pub use limits::Limits;
 pub use macro_support::{
-    BoundCall, FunctionHandle, FunctionInfo, Later, Now, SharedError, bypass, bypass_async, function, refresh,
-    refresh_async,
+    BoundCall, FunctionHandle, FunctionInfo, InMode, KeyArgument, Later, Now, SharedError, Work, bypass, bypass_async,
+    function, refresh, refresh_async,
 };
 pub use memory::MemoryStats;
 pub use query::{

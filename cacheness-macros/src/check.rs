@@ -2,10 +2,12 @@
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Attribute, Safety, Type};
+use syn::ext::IdentExt;
+use syn::{Attribute, Expr, ExprLit, Lit, Safety, Signature, Type};
 
 use crate::errors::Errors;
-use crate::parse::{Flavor, Function, Options, ShareErrors, nearest};
+use crate::mentions::{captures, mentions};
+use crate::parse::{Flavor, Function, Options, ShareErrors, bare, nearest};
 use crate::shape::{Argument, Kind, Shape};
 
 /// Reports what of the options and the function cannot work.
@@ -16,7 +18,11 @@ pub(crate) fn check(flavor: Flavor, options: &Options, function: &Function, shap
     output(shape, errors);
     for argument in &shape.arguments {
         mutable_argument(argument, options, errors);
+        if options.key.is_none() && !argument.is_skipped(&options.skip) {
+            closure_argument(argument, &function.sig, errors);
+        }
     }
+    key(options, shape, errors);
     skipped(options, shape, errors);
     together(flavor, options, function, shape, errors);
 }
@@ -70,11 +76,10 @@ fn output(shape: &Shape, errors: &mut Errors) {
 }
 
 fn mutable_argument(argument: &Argument, options: &Options, errors: &mut Errors) {
-    let skipped = argument.name.as_ref().is_some_and(|name| options.skip.iter().any(|skip| skip == name));
-    if skipped {
+    if argument.is_skipped(&options.skip) {
         return;
     }
-    let name = argument.name.as_deref().unwrap_or("..");
+    let name = named(argument);
     let message = format!(
         "a hit would not change what `&mut` points to: take it by `&` or by value, or leave it out with `skip({name})`"
     );
@@ -88,17 +93,110 @@ fn mutable_argument(argument: &Argument, options: &Options, errors: &mut Errors)
     }
 }
 
+/// The name by which an argument is skipped.
+fn named(argument: &Argument) -> String {
+    argument.bindings.first().map_or_else(|| "..".to_owned(), |name| name.unraw().to_string())
+}
+
+/// A closure or function pointer, which no type can make part of a key.
+fn closure_argument(argument: &Argument, sig: &Signature, errors: &mut Errors) {
+    let Some(ty) = argument.ty.as_ref().filter(|ty| is_closure(ty, sig)) else { return };
+    let name = named(argument);
+    errors
+        .on(ty, &format!("a closure cannot be part of the key: leave it out with `skip({name})`, or name a `key(..)`"));
+}
+
+/// Whether a type is a closure by what it says, or by the bounds of the parameter that it is.
+fn is_closure(ty: &Type, sig: &Signature) -> bool {
+    match ty {
+        Type::Group(group) => is_closure(&group.elem, sig),
+        Type::Paren(paren) => is_closure(&paren.elem, sig),
+        Type::Reference(reference) => is_closure(&reference.elem, sig),
+        Type::FnPtr(_) => true,
+        Type::ImplTrait(object) => calls(&object.bounds.to_token_stream()),
+        Type::TraitObject(object) => calls(&object.bounds.to_token_stream()),
+        Type::Path(path) => path.path.get_ident().is_some_and(|name| is_closure_parameter(name, sig)),
+        _ => false,
+    }
+}
+
+fn is_closure_parameter(name: &Ident, sig: &Signature) -> bool {
+    let by_parameter =
+        sig.generics.type_params().any(|param| param.ident == *name && calls(&param.bounds.to_token_stream()));
+    let clauses = sig.generics.where_clause.iter().flat_map(|clause| &clause.predicates);
+    by_parameter
+        || clauses.into_iter().any(|predicate| match predicate {
+            syn::WherePredicate::Type(predicate) => {
+                predicate.bounded_ty.to_token_stream().to_string() == name.to_string()
+                    && calls(&predicate.bounds.to_token_stream())
+            }
+            _ => false,
+        })
+}
+
+/// Whether bounds have one of the traits of closures at their beginning.
+fn calls(bounds: &TokenStream) -> bool {
+    bounds.clone().into_iter().any(|tree| ["Fn", "FnMut", "FnOnce"].iter().any(|name| is_ident(&tree, name)))
+}
+
 fn skipped(options: &Options, shape: &Shape, errors: &mut Errors) {
-    let names = || shape.arguments.iter().filter_map(|argument| argument.name.as_deref());
+    let names: Vec<String> = shape.names().collect();
     for (at, skip) in options.skip.iter().enumerate() {
-        let name = syn::ext::IdentExt::unraw(skip).to_string();
+        let name = skip.unraw().to_string();
         if options.skip[..at].contains(skip) {
             errors.at(skip.span(), &format!("`{name}` is skipped twice: remove one of them"));
-        } else if names().all(|argument| argument != name) {
-            let hint = nearest(&name, names()).map_or(String::new(), |meant| format!(": did you mean `{meant}`?"));
+        } else if !names.contains(&name) {
+            let hint = nearest(&name, names.iter().map(|name| &**name));
+            let hint = hint.map_or(String::new(), |meant| format!(": did you mean `{meant}`?"));
             errors.at(skip.span(), &format!("the function has no argument `{name}`{hint}"));
         }
     }
+    for argument in shape.arguments.iter().filter(|argument| argument.is_skipped(&options.skip)) {
+        if let Some(left) =
+            argument.bindings.iter().find(|name| !options.skip.iter().any(|skip| skip.unraw() == name.unraw()))
+        {
+            let message = format!("a pattern is one argument of the key: skip `{left}` as well, or name a `key(..)`");
+            let first =
+                options.skip.iter().find(|skip| argument.bindings.iter().any(|name| name.unraw() == skip.unraw()));
+            errors.at(first.map_or_else(Span::call_site, Ident::span), &message);
+        }
+    }
+}
+
+/// A key in which no argument occurs makes one entry of all calls.
+fn key(options: &Options, shape: &Shape, errors: &mut Errors) {
+    let Some((_, exprs)) = &options.key else { return };
+    let names: Vec<String> = shape.names().collect();
+    let is_name = |name: &str| names.iter().any(|known| known == name);
+    if exprs.iter().any(|expr| mentions(expr.to_token_stream(), &is_name)) {
+        return;
+    }
+    // Without arguments there is nothing to tell apart, and some may be skipped or be there for other options.
+    let serves = |argument: &Argument| {
+        let names: Vec<String> = argument.names().collect();
+        let is_name = |name: &str| names.iter().any(|known| known == name);
+        options.lookups().any(|expr| mentions(expr.to_token_stream(), &is_name))
+    };
+    let mut arguments = shape.arguments.iter();
+    let Some(argument) = arguments.find(|argument| !argument.is_skipped(&options.skip) && !serves(argument)) else {
+        return;
+    };
+    let meant = exprs.iter().find_map(|expr| match bare(expr) {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+            let text = text.value();
+            let captured = captures(&text).into_iter().next();
+            Some(captured.unwrap_or(text))
+        }
+        expr => expr.to_token_stream().into_iter().next().map(|tree| tree.to_string()),
+    });
+    let meant = meant.unwrap_or_default();
+    let name = names.iter().find(|name| **name == meant || nearest(&meant, [&***name]).is_some());
+    let name = name.cloned().unwrap_or_else(|| named(argument));
+    let message = format!(
+        "`key` mentions no argument, so that all calls would share one result: it takes expressions of the arguments, not \
+         a type or a text, like `key = {name}`"
+    );
+    errors.on(&exprs[0], &message);
 }
 
 /// Options that do not go together, or not with this function.

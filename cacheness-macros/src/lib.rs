@@ -10,6 +10,7 @@ mod custom_metadata;
 mod errors;
 mod expand;
 mod fallback;
+mod mentions;
 mod parse;
 mod shape;
 
@@ -21,11 +22,11 @@ use crate::parse::Flavor;
 ///
 /// | option | meaning |
 /// |---|---|
-/// | `ttl = 60`, `"24h"`, an expression | how long a result lives: seconds, a text, or a `Duration` that may use the arguments (long name `ttl_seconds`) |
-/// | `cache = expr` | the cache to use instead of the default one (`cache_instance`) |
+/// | `ttl = 60`, `1h30m`, `"10 mins"`, an expression, a closure | how long a result lives: see below (long name `ttl_seconds`) |
+/// | `cache = expr` | the cache to use instead of the default one: a static, an argument, a field (`cache_instance`) |
 /// | `prefix = "text"` | part of the key and of listings (`key_prefix`, `cache_key_prefix`) |
-/// | `key(expr, ..)` | these values are the key instead of the arguments (`key_func`) |
-/// | `skip(name, ..)` | leaves arguments out of the key; needed for `&mut` ones |
+/// | `key(expr, ..)`, `"{id}"` | these values are the key instead of the arguments; a text names arguments as in `format!` (`key_func`) |
+/// | `skip(name, ..)` | leaves arguments out of the key and of what entries record, also names inside a pattern; needed for `&mut` ones |
 /// | `include_defaults = false` | leaves arguments out that equal the default of their type, so that a new optional one keeps old entries |
 /// | `version = 2`, `auto` | part of the key: change it when the body means something else; `auto` is a hash of the body |
 /// | `condition = path`, a closure | stores only results for which it is true |
@@ -50,6 +51,22 @@ use crate::parse::Flavor;
 /// **What `Serialize` does not show does not count**: fields with `#[serde(skip)]` or `with`, variants of untagged enums
 /// inside of other types. Derive `CacheKey` (or `Hash`) for types that have some. In a generic function only the bounds
 /// of its parameters are known. See `serialize_key` for what else serde hides.
+///
+/// A `ttl` is
+/// - a number of seconds, or a number with units of time, in quotes or without: `3600`, `1h`, `500ms`, `1h30m`,
+///   `"10 mins"`, `"1.5 days"`. Everything that the crate `humantime` reads is read;
+/// - an expression of type `Duration` or `Option<Duration>`, evaluated before the call, that may use the arguments;
+/// - a closure or a function of the result: `|token| token.expires_in`, `Token::lifetime`. It gets what is stored, the
+///   `T` of a `Result<T, E>` or `Option<T>`, when the body has run, and returns a `Duration` or an `Option<Duration>`. A
+///   path is taken for a function if its last name has lower-case letters and is no argument.
+///
+/// A time of zero stores nothing, and `None` is the default of the cache.
+///
+/// Entries record the arguments by name, so that they can be listed, queried and deleted by them
+/// (`Field::param("city")`), unless the configuration says `store_cache_key_params = false`. Numbers, texts, truth values,
+/// `None` and paths are recorded as values, other types by their `Debug` output (1,024 bytes of it), and those without
+/// one not at all. Names in patterns are recorded like arguments; `self` and skipped arguments are not, nor are those
+/// that `key(..)` does not mention. Fields in `key(user.id)` are recorded as `user.id`.
 ///
 /// The value of a `handler` is what is stored: the `T` of a `Result<T, E>`. With `call = name` the expression is a static, a
 /// constant or a `&'static` reference.

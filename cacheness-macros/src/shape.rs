@@ -2,9 +2,14 @@
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident};
+use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Expr, FnArg, GenericArgument, Pat, PathArguments, ReturnType, Stmt, Token, Type, TypeParamBound};
+use syn::visit::Visit;
+use syn::{
+    Attribute, Expr, FnArg, GenericArgument, Pat, PatIdent, PathArguments, ReturnType, Stmt, Token, Type,
+    TypeParamBound,
+};
 
 use crate::parse::Function;
 
@@ -40,10 +45,14 @@ pub(crate) struct Argument {
     pub(crate) ident: Ident,
     /// What it is called in keys and in `skip(..)`; a pattern has no such name.
     pub(crate) name: Option<String>,
+    /// The names that the body knows it by: its own, or those in its pattern.
+    pub(crate) bindings: Vec<Ident>,
     /// A pattern that the signature no longer has, to be matched before the body.
     pub(crate) pattern: Option<Pat>,
     pub(crate) ty: Option<Type>,
     pub(crate) mutable_self: Option<Span>,
+    /// `&self`.
+    pub(crate) is_shared_self: bool,
     pub(crate) cfgs: Vec<Attribute>,
 }
 
@@ -64,6 +73,11 @@ impl Shape {
         Self { kind, arguments, output }
     }
 
+    /// The names that the body knows its arguments by.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.arguments.iter().flat_map(Argument::names)
+    }
+
     pub(crate) fn is_async(&self) -> bool {
         !matches!(self.kind, Kind::Sync)
     }
@@ -79,6 +93,16 @@ impl Output {
 }
 
 impl Argument {
+    /// The names that the body knows it by.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.bindings.iter().map(|name| name.unraw().to_string())
+    }
+
+    /// Whether `skip(..)` names it, or something in its pattern.
+    pub(crate) fn is_skipped(&self, skip: &[Ident]) -> bool {
+        self.bindings.iter().any(|name| skip.iter().any(|skip| skip.unraw() == name.unraw()))
+    }
+
     fn of(at: usize, input: &FnArg) -> Self {
         match input {
             FnArg::Receiver(receiver) => {
@@ -90,8 +114,10 @@ impl Argument {
                 Self {
                     ident: Ident::new("self", receiver.self_token.span),
                     name: Some("self".to_owned()),
+                    bindings: vec![Ident::new("self", receiver.self_token.span)],
                     pattern: None,
                     ty,
+                    is_shared_self: matches!(&receiver.kind, syn::ReceiverKind::Reference(_, _, None)),
                     mutable_self: mutable,
                     cfgs: cfgs(&receiver.attrs),
                 }
@@ -99,16 +125,32 @@ impl Argument {
             FnArg::Typed(typed) => {
                 let ident = plain_name(&typed.pat);
                 Self {
+                    bindings: bindings(&typed.pat),
                     name: ident.map(|ident| syn::ext::IdentExt::unraw(ident).to_string()),
                     ident: ident.cloned().unwrap_or_else(|| stand_in(at, &typed.pat)),
                     pattern: ident.is_none().then(|| (*typed.pat).clone()),
                     ty: Some((*typed.ty).clone()),
                     mutable_self: None,
+                    is_shared_self: false,
                     cfgs: cfgs(&typed.attrs),
                 }
             }
         }
     }
+}
+
+/// The names that a pattern binds.
+fn bindings(pat: &Pat) -> Vec<Ident> {
+    struct Bound(Vec<Ident>);
+    impl Visit<'_> for Bound {
+        fn visit_pat_ident(&mut self, pat: &PatIdent) {
+            self.0.push(pat.ident.clone());
+            syn::visit::visit_pat_ident(self, pat);
+        }
+    }
+    let mut bound = Bound(Vec::new());
+    bound.visit_pat(pat);
+    bound.0
 }
 
 fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {

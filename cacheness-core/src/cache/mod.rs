@@ -256,9 +256,13 @@ impl Cache {
         self.0.config.key_rules()
     }
 
-    /// What an entry under this key notes of its parameters.
-    fn noted_params(&self, key: &Key) -> Vec<(String, Value)> {
-        if self.0.config.metadata.store_cache_key_params { key.params().to_vec() } else { Vec::new() }
+    /// What an entry under this key notes of its parameters: those of the key, else the arguments of a function.
+    fn noted_params(&self, key: &Key, arguments: Vec<(String, Value)>) -> Vec<(String, Value)> {
+        match key.params() {
+            _ if !self.0.config.metadata.store_cache_key_params => Vec::new(),
+            [] => arguments,
+            params => params.to_vec(),
+        }
     }
 
     fn index_key(&self, key: impl ToKey) -> Result<IndexKey> {

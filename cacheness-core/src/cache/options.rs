@@ -41,6 +41,8 @@ pub struct PutOptions {
     pub metadata: Metadata,
     /// Name of the handler that writes the value; chosen by its type if `None`.
     pub handler: Option<String>,
+    /// The arguments of the function whose result this is; attributes fill them in.
+    pub(crate) params: Vec<(String, Value)>,
     /// Rows of custom metadata, each with what its type says of it.
     pub(crate) custom: Vec<(&'static Schema, Metadata)>,
 }

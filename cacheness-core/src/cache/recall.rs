@@ -158,7 +158,7 @@ impl Cache {
         key: &Key,
         data_type: &str,
         encoded: Encoded<'_>,
-        options: PutOptions,
+        mut options: PutOptions,
     ) -> Result<Option<Core>> {
         let engine = self.engine()?;
         if self.0.disabled {
@@ -166,7 +166,8 @@ impl Cache {
         }
         options.kinds()?.for_each(|schema| engine.custom().register(schema));
         let ttl = options.ttl.or_else(|| self.0.config.default_ttl());
-        let details = options.into_details(data_type, self.noted_params(key));
+        let params = self.noted_params(key, std::mem::take(&mut options.params));
+        let details = options.into_details(data_type, params);
         engine.put(IndexKey::of(key), details, &encoded, ttl).map(Some)
     }
 

@@ -184,7 +184,7 @@ impl Cache {
         let Some(stored) = engine.store().load_stored(from, &mut found)? else { return Ok(None) };
         let mut entry = found.record.entry()?;
         entry.key = IndexKey::of(to);
-        entry.details.params = self.noted_params(to);
+        entry.details.params = self.noted_params(to, Vec::new());
         let claimed = engine.claim(&entry.key, &entry.details, moves.then_some(from))?;
         engine.put_copied(&entry, &found.record, &stored)?;
         // As old as the original, and used just now: not the first to be evicted.

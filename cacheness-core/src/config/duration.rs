@@ -1,14 +1,19 @@
-//! Lengths of time as people write them: `90s`, `24h`, `1h30m`, or a plain number of seconds.
+//! Lengths of time as people write them: `90s`, `1h30m`, `10 mins`, `1 day`, or a plain number of seconds.
 
+use std::fmt;
 use std::time::Duration;
+
+use serde::de::{self, Deserializer, Visitor};
+
+use super::spans::{self, Wrong};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// Points in time are kept in microseconds: anything shorter would be no time at all.
 const SHORTEST: Duration = Duration::from_micros(1);
 /// Points in time are kept in 64 bits of microseconds, 292,000 years around 1970.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100_000 * 36_525 * 864);
-const FORMS: &str =
-    "write a number of seconds, or numbers with the units d, h, m, s, ms, us, largest first, like 24h, 1h30m or 1.5s";
+const FORMS: &str = "write a number of seconds, or numbers with the units y, M, w, d, h, m, s, ms, us or their names, \
+                     like 24h, 1h30m, 1.5s or 10 mins";
 
 /// Reads a length of time, exactly; the error is half a sentence to put behind the name of what was read.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -22,52 +27,92 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Reads a number of seconds from a configuration, where it may also be a text with units, or nothing.
+pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    from.deserialize_option(Seconds)
+}
+
+/// Reads a number of milliseconds in the same way.
+pub(super) fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    from.deserialize_any(Millis)
+}
+
+struct Seconds;
+
+impl<'de> Visitor<'de> for Seconds {
+    type Value = Option<f64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of seconds, or a text like \"10 mins\"")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_any(self)
+    }
+
+    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Self::Value, E> {
+        Ok(Some(seconds))
+    }
+
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Self::Value, E> {
+        Ok(Some(seconds as f64))
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Self::Value, E> {
+        Ok(Some(seconds as f64))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        of_text(text).map(|duration| Some(duration.as_secs_f64()))
+    }
+}
+
+struct Millis;
+
+impl Visitor<'_> for Millis {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number of milliseconds, or a text like \"2s\"")
+    }
+
+    fn visit_u64<E: de::Error>(self, millis: u64) -> Result<u64, E> {
+        Ok(millis)
+    }
+
+    fn visit_i64<E: de::Error>(self, millis: i64) -> Result<u64, E> {
+        u64::try_from(millis).map_err(|_| E::invalid_value(de::Unexpected::Signed(millis), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+        let duration = of_text(text)?;
+        let millis = u64::try_from(duration.as_millis()).map_err(|_| E::custom(too_long()))?;
+        if Duration::from_millis(millis) != duration {
+            return Err(E::custom(format!("{text:?} is no whole number of milliseconds")));
+        }
+        Ok(millis)
+    }
+}
+
+fn of_text<E: de::Error>(text: &str) -> Result<Duration, E> {
+    parse_duration(text).map_err(|wrong| E::custom(format!("{text:?} {wrong}")))
+}
+
 fn nanos_of(text: &str) -> Result<u128, String> {
-    if is_plain_number(text) {
-        return scaled(text, NANOS_PER_SECOND);
-    }
-    let (mut rest, mut total, mut previous_unit) = (text, 0_u128, u128::MAX);
-    loop {
-        let (number, behind) = split_where(rest, |c| !is_of_number(c));
-        let (name, next) = split_where(behind, is_of_number);
-        let unit = unit_nanos(name)?;
-        if unit >= previous_unit {
-            return Err(format!("has the unit {name:?} out of order; {FORMS}"));
-        }
-        total = total.checked_add(scaled(number, unit)?).ok_or_else(too_long)?;
-        if next.is_empty() {
-            return Ok(total);
-        }
-        (rest, previous_unit) = (next, unit);
-    }
-}
-
-/// `number` times `unit`: exact, whatever stands behind the point.
-fn scaled(number: &str, unit: u128) -> Result<u128, String> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let places = u32::try_from(fraction.len()).map_err(|_| too_long())?;
-    let denominator = 10_u128.checked_pow(places).ok_or_else(too_long)?;
-    let fraction = digits(fraction)?.checked_mul(unit).ok_or_else(too_long)? / denominator;
-    digits(whole)?.checked_mul(unit).and_then(|whole| whole.checked_add(fraction)).ok_or_else(too_long)
-}
-
-fn digits(text: &str) -> Result<u128, String> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("is not a length of time; {FORMS}"));
-    }
-    text.parse().map_err(|_| too_long())
-}
-
-fn unit_nanos(name: &str) -> Result<u128, String> {
-    Ok(match name {
-        "d" => 86_400 * NANOS_PER_SECOND,
-        "h" => 3_600 * NANOS_PER_SECOND,
-        "m" => 60 * NANOS_PER_SECOND,
-        "s" => NANOS_PER_SECOND,
-        "ms" => 1_000_000,
-        "us" => 1_000,
-        "" => return Err(format!("is not a length of time; {FORMS}")),
-        _ => return Err(format!("has an unknown unit {name:?}; {FORMS}")),
+    let is_plain_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let nanos = if is_plain_number { spans::nanos(&format!("{text}s")) } else { spans::nanos(text) };
+    nanos.map_err(|wrong| match wrong {
+        Wrong::Form | Wrong::NoUnit => format!("is not a length of time; {FORMS}"),
+        Wrong::Unit(name) => format!("has an unknown unit {name:?}; {FORMS}"),
+        Wrong::TooLong => too_long(),
     })
 }
 
@@ -81,23 +126,18 @@ fn too_long() -> String {
     "is longer than 100,000 years: leave it out for no end at all".to_owned()
 }
 
-fn is_of_number(c: char) -> bool {
-    c.is_ascii_digit() || c == '.'
-}
-
-fn is_plain_number(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(is_of_number)
-}
-
-fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
-    text.split_at(text.find(ends).unwrap_or(text.len()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// All that the documentation of `humantime` lists.
+    const UNITS: &[&str] = &[
+        "nsec", "ns", "usec", "us", "msec", "ms", "seconds", "second", "sec", "s", "minutes", "minute", "min", "m",
+        "hours", "hour", "hr", "hrs", "h", "days", "day", "d", "weeks", "week", "wk", "wks", "w", "months", "month",
+        "M", "years", "year", "yr", "yrs", "y", "nanos", "millis", "secs", "mins",
+    ];
 
     fn seconds(value: f64) -> Duration {
         Duration::from_secs_f64(value)
@@ -118,16 +158,71 @@ mod tests {
             (" 2m ", seconds(120.0)),
             ("90", seconds(90.0)),
             ("0.25", seconds(0.25)),
+            ("10mins", seconds(600.0)),
+            ("1 hour", seconds(3_600.0)),
+            ("1 day", seconds(86_400.0)),
+            ("2h 37min", seconds(9_420.0)),
+            ("30m1h 1m", seconds(5_460.0)),
+            ("1.5 weeks 2 secs", seconds(907_202.0)),
+            ("1M", seconds(2_630_016.0)),
+            ("2 years", seconds(63_115_200.0)),
+            ("1500 nsec", Duration::from_nanos(1_500)),
+            ("7µs", Duration::from_micros(7)),
         ] {
             assert_eq!(parse_duration(text), Ok(expected), "{text}");
         }
     }
 
     #[test]
+    fn a_configuration_has_times_as_numbers_or_as_texts() {
+        let read =
+            |json: serde_json::Value| serde_json::from_value::<crate::CacheConfig>(json).map_err(|e| e.to_string());
+        for (ttl, expected) in [
+            (serde_json::json!("10 mins"), Some(600.0)),
+            (serde_json::json!("1 day"), Some(86_400.0)),
+            (serde_json::json!(90), Some(90.0)),
+            (serde_json::json!(0.5), Some(0.5)),
+            (serde_json::Value::Null, None),
+        ] {
+            assert_eq!(read(serde_json::json!({ "default_ttl_seconds": ttl })).unwrap().default_ttl_seconds, expected);
+            let config = read(serde_json::json!({ "metadata": { "memory_cache_ttl_seconds": ttl } })).unwrap();
+            assert_eq!(config.metadata.memory_cache_ttl_seconds, expected);
+        }
+        let flush = |value: serde_json::Value| read(serde_json::json!({ "storage": { "flush_interval_ms": value } }));
+        assert_eq!(flush(serde_json::json!("2s")).unwrap().storage.flush_interval_ms, 2_000);
+        assert_eq!(flush(serde_json::json!(20)).unwrap().storage.flush_interval_ms, 20);
+        assert!(flush(serde_json::json!("1.5ms")).unwrap_err().contains("whole number of milliseconds"));
+        let error = read(serde_json::json!({ "default_ttl_seconds": "1 fortnight" })).unwrap_err();
+        assert!(error.contains("1 fortnight") && error.contains("fortnight\"; write"), "{error}");
+    }
+
+    #[test]
     fn what_is_not_a_length_of_time_is_refused_and_the_units_are_shown() {
         for text in [
-            "", " ", "-5", "-5s", "s", "h1", "5 s", "1w", "5S", "1.s", ".5", "1..5s", "1.2.3", "1m1m", "30m1h", "1h30",
-            "1e3", "inf", "NaN", "５s",
+            "",
+            " ",
+            "-5",
+            "-5s",
+            "s",
+            "h1",
+            "5S",
+            "1.s",
+            ".5",
+            "1..5s",
+            "1.2.3",
+            "1h30",
+            "1h 30",
+            "1 2s",
+            "1_000s",
+            "1h, 30m",
+            "1 fortnight",
+            "1h and 30m",
+            "h",
+            "1e3",
+            "1e3s",
+            "inf",
+            "NaN",
+            "５s",
         ] {
             let message = parse_duration(text).expect_err(text);
             assert!(message.contains("d, h, m, s, ms, us"), "{text:?}: {message}");
@@ -141,7 +236,7 @@ mod tests {
 
     #[test]
     fn zero_and_less_than_a_microsecond_are_refused() {
-        for text in ["0", "0s", "0h0m", "0.0000009", "0.9us"] {
+        for text in ["0", "0s", "0h0m", "0 days", "0.0000009", "0.9us", "999ns"] {
             assert!(parse_duration(text).expect_err(text).contains("at least a microsecond"), "{text}");
         }
     }
@@ -163,6 +258,19 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in ".*") {
             let _ = parse_duration(&text);
+        }
+
+        #[test]
+        fn what_humantime_reads_is_read_as_the_same(
+            spans in proptest::collection::vec((0_u64..10_000, 0..UNITS.len(), 0..3_usize), 1..6)
+        ) {
+            let spaces = ["", " ", "  "];
+            let text: String =
+                spans.iter().map(|(n, unit, at)| format!("{n}{}{}{}", spaces[*at], UNITS[*unit], spaces[2 - *at])).collect();
+            let expected = humantime::parse_duration(&text).unwrap();
+            if expected >= SHORTEST {
+                prop_assert_eq!(parse_duration(&text), Ok(expected), "{}", text);
+            }
         }
 
         #[test]

@@ -15,6 +15,7 @@ mod presets;
 mod report;
 mod security;
 mod shared;
+mod spans;
 mod validate;
 
 use std::path::PathBuf;
@@ -93,6 +94,7 @@ pub struct CacheConfig {
     pub single_flight_wait_ms: u64,
     /// How long an entry stays valid if the put does not say, in seconds, from a millionth of one to 100,000 years.
     /// Default none: entries do not expire.
+    #[serde(deserialize_with = "duration::seconds")]
     pub default_ttl_seconds: Option<f64>,
 }
 

@@ -26,6 +26,7 @@ pub struct CacheStorageConfig {
     pub inline_bytes: u64,
     /// With [`Durability::Interval`](crate::Durability::Interval), how long a put waits at most before it is written to
     /// the disk, in milliseconds from 1 to 60000. Default 500.
+    #[serde(deserialize_with = "super::duration::millis")]
     pub flush_interval_ms: u64,
 }
 
@@ -77,6 +78,7 @@ pub struct CacheMetadataConfig {
     pub memory_cache_max_mb: u64,
     /// How long a value is given out from memory before it is read from the index again, in seconds from a millionth of
     /// one to 100,000 years. Default none: as long as its entry lives, which is exact where one process owns the index.
+    #[serde(deserialize_with = "super::duration::seconds")]
     pub memory_cache_ttl_seconds: Option<f64>,
     /// Whether [`Stats::memory`](crate::Stats::memory) tells what is in memory and how often that answered. Default true.
     pub memory_cache_stats: bool,

@@ -264,8 +264,9 @@ impl Entry {
         self.details.custom()
     }
 
-    /// The named parameters of its key, if the key was made by [`params!`](crate::params) and the configuration keeps
-    /// them; see [`Key::params`](crate::Key::params).
+    /// The named parameters of its key, if the key was made by [`params!`](crate::params), or the arguments of the cached
+    /// function whose result it is; empty if the configuration does not keep them. See
+    /// [`Key::params`](crate::Key::params) for the form that values have.
     pub fn cache_key_params(&self) -> &[(String, Value)] {
         &self.details.params
     }

@@ -71,7 +71,8 @@ use crate::digest::checksum;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a cache",
     label = "this type cannot be written to a cache and read back",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it and for all it contains, and let it borrow nothing"
+    note = "if the type is yours, derive `serde::Serialize` and `serde::Deserialize` for it and all it contains, and let it borrow nothing",
+    note = "of a foreign type return the value inside (the `T` of a `Json<T>`), of an array longer than 32 a `Vec`, or give a `handler`"
 )]
 pub trait Storable: Serialize + DeserializeOwned + 'static {}
 

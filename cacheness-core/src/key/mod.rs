@@ -56,6 +56,7 @@ mod writer;
 
 pub(crate) use content::Content;
 pub use identity::Key;
+pub(crate) use noted::{plain_value, text_value};
 pub use params::Params;
 pub use pending::PendingKey;
 pub(crate) use rules::KeyRules;

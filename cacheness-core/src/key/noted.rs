@@ -1,7 +1,12 @@
 //! What is noted of a parameter for listings and filters: its value where that is a plain one, else its `Debug` text.
 
-use super::{Key, tag};
+use super::rules::KeyRules;
+use super::{Key, KeyWriter, tag};
+use crate::limits::Limits;
 use crate::value::Value;
+
+/// The longest encoding that is taken apart, enough for a text of 1,024 bytes: what is longer is no plain value.
+const LONGEST_PLAIN: u64 = 1024 + 16;
 
 /// First byte of an identity that holds the encoding itself.
 const WHOLE: u8 = 0;
@@ -14,12 +19,30 @@ pub(super) fn noted(key: &Key, text: String) -> Value {
     unquoted(&text).map_or(Value::Text(text), Value::Text)
 }
 
+/// The plain value that `encode` writes, if it writes one: a scalar, a text, a path or nothing.
+pub(crate) fn plain_value(encode: impl FnOnce(&mut KeyWriter)) -> Option<Value> {
+    let limits = Limits { max_key_bytes: LONGEST_PLAIN, ..Limits::DEFAULT };
+    let mut writer = KeyWriter::with_rules(KeyRules::within(&limits));
+    encode(&mut writer);
+    let encoding = writer.written()?.bytes()?;
+    match (encoding, writer.only_path()) {
+        ([tag::PATH, _] | [tag::SOME, tag::PATH, _], Some(path)) => Some(path.to_string_lossy().into_owned().into()),
+        _ => plain(encoding),
+    }
+}
+
+/// The text of a parameter that is no plain value: the beginning of its `Debug` output.
+pub(crate) fn text_value<T: std::fmt::Debug + ?Sized>(value: &T) -> Value {
+    let text = super::params::Excerpt::of(value);
+    unquoted(&text).map_or(Value::Text(text), Value::Text)
+}
+
 /// The value that an encoding stands for, if that is a scalar, a text or nothing.
 fn plain(encoding: &[u8]) -> Option<Value> {
     let (&first, rest) = encoding.split_first()?;
     Some(match first {
         tag::NONE if rest.is_empty() => Value::Null,
-        tag::SOME => plain(rest)?,
+        tag::SOME | tag::NON_ZERO => plain(rest)?,
         tag::BOOL => Value::Bool(u8::from_le_bytes(rest.try_into().ok()?) != 0),
         tag::CHAR => char::from_u32(u32::from_le_bytes(rest.try_into().ok()?))?.into(),
         tag::U8 => u8::from_le_bytes(rest.try_into().ok()?).into(),
@@ -37,10 +60,13 @@ fn plain(encoding: &[u8]) -> Option<Value> {
     })
 }
 
-/// The text behind its length, which is one byte in an encoding of at most 128.
+/// The text behind its length, of which each byte but the last has its top bit set.
 fn text(blob: &[u8]) -> Option<&str> {
-    let (&len, bytes) = blob.split_first()?;
-    if usize::from(len) == bytes.len() { std::str::from_utf8(bytes).ok() } else { None }
+    let end = blob.iter().position(|byte| byte & 0x80 == 0)?;
+    let (len, bytes) = blob.split_at(end + 1);
+    let len =
+        len.iter().rev().try_fold(0_usize, |len, byte| len.checked_mul(0x80)?.checked_add(usize::from(byte & 0x7f)))?;
+    if len == bytes.len() { std::str::from_utf8(bytes).ok() } else { None }
 }
 
 /// The text that a `Debug` output quotes, if it is one quoted text and nothing was cut off.

@@ -103,10 +103,10 @@ fn doubled(name: &str) -> CacheError {
 }
 
 /// The beginning of a `Debug` output, which is not produced any further.
-struct Excerpt(String);
+pub(super) struct Excerpt(String);
 
 impl Excerpt {
-    fn of<T: Debug + ?Sized>(value: &T) -> String {
+    pub(super) fn of<T: Debug + ?Sized>(value: &T) -> String {
         let mut excerpt = Self(String::new());
         if write!(excerpt, "{value:?}").is_err() {
             excerpt.0.push('…');

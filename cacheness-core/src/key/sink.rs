@@ -107,6 +107,15 @@ impl Sink {
         }
     }
 
+    /// What was appended, as long as it is kept.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Inline(inline) => Some(inline.encoding()),
+            Self::Heap(bytes) | Self::Kept(bytes) => Some(bytes),
+            Self::Hashed(_) => None,
+        }
+    }
+
     /// Hash and identity of what was appended. In place: moving the buffer would take longer than hashing it.
     #[inline]
     pub(super) fn finish(&mut self) -> (u64, Inline) {

@@ -9,6 +9,7 @@
 //! its parameters stand for.
 
 use std::any::type_name;
+use std::fmt::{self, Write};
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -212,10 +213,19 @@ macro_rules! else_by {
 
 else_by!(Arg => ByHash ByHash => ByVariantBehind ByVariantBehind => ByVariant ByVariant => BySerialize BySerialize => ByNothing);
 
-/// An argument that can be part of a key.
+/// A key that is written as a format string.
+pub fn text(written: fmt::Arguments<'_>) -> String {
+    // Not `to_string`, which panics if a `Display` fails: what it wrote until then counts.
+    let mut text = String::new();
+    let _ = text.write_fmt(written);
+    text
+}
+
+/// An argument of a cached function that can be part of its key: any [`CacheKey`]. A bound for generic functions; an
+/// argument that implements `serde::Serialize` instead needs no bound but that.
 #[diagnostic::on_unimplemented(
     message = "an argument of type `{Self}` cannot be part of a cache key",
-    label = "implement or derive `CacheKey` or `Serialize` for `{Self}`, or leave it out with `skip(..)` or `key(..)`"
+    label = "if the type is yours, derive `CacheKey` or `Serialize`; else name the parts that count, as in `key(arg.id)`, or leave it out with `skip(..)`"
 )]
 pub trait KeyArgument: CacheKey {}
 

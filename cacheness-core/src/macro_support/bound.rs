@@ -137,12 +137,12 @@ impl<R, F: FnOnce() -> R> BoundCall<R, Now<F>> {
 
     /// Runs the function and replaces what the cache holds for this call.
     pub fn refresh(self) -> R {
-        mode::refresh(self.body.0)
+        mode::refresh_value(self.body.0)
     }
 
     /// Runs the function; the cache is neither read nor written.
     pub fn uncached(self) -> R {
-        mode::bypass(self.body.0)
+        mode::bypass_value(self.body.0)
     }
 }
 

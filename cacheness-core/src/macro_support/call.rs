@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::extras::Extras;
 use super::function::Function;
+use super::lifetime::Lifetime;
 use super::memory::Memory;
 use super::mode::{self, Mode};
 use super::returns::{Failing, Plan, Strategy};
@@ -98,14 +99,17 @@ impl<'c, K> Call<'c, K> {
         self.cache = Some(cache);
     }
 
-    /// Results of this call live so long.
-    pub fn ttl(&mut self, ttl: Duration) {
-        self.order.ttl = Some(ttl);
+    /// Results of this call live so long; not at all if that is no time.
+    pub fn ttl(&mut self, ttl: impl Lifetime) {
+        self.order.ttl = ttl.lifetime().or(self.order.ttl);
     }
 
-    /// Where the function tells tags and metadata.
-    pub fn extras(&mut self, extras: &'c Extras) {
+    /// Where the function tells what belongs to its result.
+    #[must_use]
+    #[inline]
+    pub fn extras(mut self, extras: &'c Extras) -> Self {
         self.order.extras = Some(extras);
+        self
     }
 }
 
@@ -317,10 +321,11 @@ impl<'c, T: 'static> Ready<'c, T> {
         if lead.is_some_and(Lead::is_stored) {
             return (S::rebuild(value), Landing::Stored);
         }
+        let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
         if !self.cache.is_current(&self.key, WRITING) {
             return (S::rebuild(value), Landing::NotStored(None));
         }
-        match self.cache.retain(&self.key, &value, self.put_options(), self.means) {
+        match self.cache.retain(&self.key, &value, options, self.means) {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),
         }
@@ -341,16 +346,22 @@ impl<'c, T: 'static> Ready<'c, T> {
         }
     }
 
-    pub(super) fn put_options(&self) -> PutOptions {
-        let (tags, metadata) = self.order.extras.map(Extras::take).unwrap_or_default();
-        PutOptions {
-            ttl: self.order.ttl,
+    /// What is stored beside the value. `None` if the result is to live no time, and so not to be stored.
+    pub(super) fn put_options(&self) -> Option<PutOptions> {
+        let told = self.order.extras.map(Extras::take).unwrap_or_default();
+        let ttl = told.ttl.or(self.order.ttl);
+        if ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return None;
+        }
+        Some(PutOptions {
+            ttl,
             function: Some(self.order.function.scope().to_string()),
             prefix: self.order.site.prefix.map(str::to_owned),
-            tags,
-            metadata,
+            tags: told.tags,
+            metadata: told.metadata,
+            params: told.params,
             ..PutOptions::default()
-        }
+        })
     }
 }
 

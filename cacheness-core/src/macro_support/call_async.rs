@@ -212,7 +212,8 @@ impl<T: 'static> Ready<'_, T> {
             return (S::rebuild(value), Landing::NotStored(None));
         }
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, self.put_options(), self.means)).await;
+        let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
+        let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, options, self.means)).await;
         match stored {
             Ok(()) => (S::rebuild(value), Landing::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),

@@ -1,28 +1,31 @@
 use std::fmt::{Display, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::value::{Metadata, Value};
 
-/// Tags and metadata of a result, told by the function when it runs. Until then it takes no memory: a hit has none.
+/// What a function tells of a result beside the value, when it runs. Until then it takes no memory: a hit has none.
 #[derive(Debug, Default)]
-pub struct Extras(Mutex<Told>);
+pub struct Extras(Mutex<Option<Box<Told>>>);
 
-#[derive(Debug, Default)]
-struct Told {
-    tags: Vec<String>,
-    metadata: Metadata,
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Told {
+    pub(super) tags: Vec<String>,
+    pub(super) metadata: Metadata,
+    pub(super) params: Vec<(String, Value)>,
+    pub(super) ttl: Option<Duration>,
 }
 
 impl Extras {
     /// Nothing told.
     pub const fn new() -> Self {
-        Self(Mutex::new(Told { tags: Vec::new(), metadata: Metadata::new() }))
+        Self(Mutex::new(None))
     }
 
     /// Adds a value to the metadata.
     pub fn add(&self, name: &str, value: impl Into<Value>) {
         let value = value.into();
-        self.told().metadata.insert(name.to_owned(), value);
+        self.tell(|told| told.metadata.insert(name.to_owned(), value));
     }
 
     /// Adds a group that the result belongs to.
@@ -30,19 +33,31 @@ impl Extras {
         // Not `to_string`, which panics if `Display` fails: what it wrote until then is the tag.
         let mut text = String::new();
         let _ = write!(text, "{tag}");
-        let mut told = self.told();
-        if !told.tags.contains(&text) {
-            told.tags.push(text);
+        self.tell(|told| {
+            if !told.tags.contains(&text) {
+                told.tags.push(text);
+            }
+        });
+    }
+
+    /// Records an argument, if there is something to record.
+    pub fn param(&self, name: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.tell(|told| told.params.push((name.to_owned(), value)));
         }
     }
 
-    pub(super) fn take(&self) -> (Vec<String>, Metadata) {
-        let told = std::mem::take(&mut *self.told());
-        (told.tags, told.metadata)
+    /// The result itself says how long it lives.
+    pub(super) fn ttl(&self, ttl: Duration) {
+        self.tell(|told| told.ttl = Some(ttl));
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn take(&self) -> Told {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map_or_else(Told::default, |told| *told)
+    }
+
+    fn tell<R>(&self, tell: impl FnOnce(&mut Told) -> R) -> R {
+        tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
     }
 }
 
@@ -54,7 +69,7 @@ mod tests {
     fn a_tag_told_twice_is_one_and_their_order_stays() {
         let extras = Extras::new();
         ["b", "a", "b"].iter().for_each(|tag| extras.tag(tag));
-        assert_eq!(extras.take().0, ["b", "a"]);
-        assert_eq!(extras.take(), (Vec::new(), Metadata::new()), "taken once");
+        assert_eq!(extras.take().tags, ["b", "a"]);
+        assert_eq!(extras.take(), Told::default(), "taken once");
     }
 }

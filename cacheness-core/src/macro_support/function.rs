@@ -13,7 +13,7 @@ use super::site::Site;
 use crate::cache::WeakCache;
 use crate::counter::Counter;
 use crate::flight::Usual;
-use crate::{Cache, Entry, Result, default_cache};
+use crate::{Cache, CacheError, Entry, ErrorKind, Result, default_cache};
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.
 #[derive(Debug)]
@@ -96,6 +96,14 @@ impl Function {
         }
     }
 
+    /// Whether an attribute of this process has spoken for it, or for it with other type and const arguments.
+    fn is_cached(&self) -> bool {
+        let path = scope::without_arguments(&self.scope);
+        let functions = lock(&FUNCTIONS);
+        let mut functions = functions.iter().flat_map(HashMap::values);
+        functions.any(|other| other.site.get().is_some() && scope::without_arguments(&other.scope) == path)
+    }
+
     fn last_cache(&self) -> Option<Cache> {
         lock(&self.last_cache.cache).as_ref().and_then(WeakCache::upgrade)
     }
@@ -108,7 +116,11 @@ impl Function {
 /// cache, or in the cache given with [`in_cache`](FunctionHandle::in_cache) - also those of earlier runs.
 /// Each choice of type and const arguments is a function of its own.
 ///
-/// A function pointer or a closure does not compile: neither tells which function it is.
+/// A function pointer does not compile, and for a closure every method is an error: neither tells which function it is.
+///
+/// Whether a function has the attribute shows when it is called, or by its entries. So [`info`](FunctionHandle::info)
+/// and [`entries`](FunctionHandle::entries) are an error for a function that has neither been called in this process nor
+/// left an entry, such as one without the attribute.
 ///
 /// ```
 /// fn twice(n: u32) -> u32 {
@@ -116,14 +128,16 @@ impl Function {
 /// }
 ///
 /// # cacheness_core::set_default_cache(cacheness_core::Cache::in_memory());
-/// let twice = cacheness_core::function(twice); // in real life, with #[cached] on it
-/// assert_eq!(twice.info()?.hits, 0);
+/// let error = cacheness_core::function(twice).info().unwrap_err(); // it lacks #[cached]
+/// assert!(error.is_config());
 /// # Ok::<(), cacheness_core::CacheError>(())
 /// ```
 pub fn function<F>(function: F) -> FunctionHandle {
     const { assert!(size_of::<F>() == 0, "`function` takes a function by its name, not a function pointer") };
     let _ = function;
-    FunctionHandle { function: Function::named(scope::without_closures(type_name::<F>())), cache: None }
+    let name = type_name::<F>();
+    let function = Function::named(scope::without_closures(name));
+    FunctionHandle { function, cache: None, is_closure: *function.scope != *name }
 }
 
 /// The control of a cached function; made by [`function`].
@@ -132,6 +146,7 @@ pub fn function<F>(function: F) -> FunctionHandle {
 pub struct FunctionHandle {
     function: &'static Function,
     cache: Option<Cache>,
+    is_closure: bool,
 }
 
 /// What is known about a cached function.
@@ -171,10 +186,11 @@ impl FunctionHandle {
     /// Hits, misses, entries and what else is known about the function.
     ///
     /// # Errors
-    /// When the cache cannot be opened or its index cannot be read.
+    /// [`Config`](ErrorKind::Config) if nothing shows that it is a cached function, see [`function`]; others when the
+    /// cache cannot be opened or its index cannot be read.
     pub fn info(&self) -> Result<FunctionInfo> {
         let cache = self.cache()?;
-        let entries = cache.function_entries(self.name())?;
+        let entries = self.entries()?;
         let site = self.function.site.get();
         Ok(FunctionInfo {
             hits: self.function.hits.sum(),
@@ -188,23 +204,47 @@ impl FunctionHandle {
         })
     }
 
-    /// Removes every entry of the function, also those of earlier runs, and returns how many there were.
+    /// Removes every entry of the function, also those of earlier runs, and returns how many there were. A function
+    /// that has not been called yet may have none, so that 0 is no error; if nothing shows that it is a cached function,
+    /// a warning is logged.
     ///
     /// # Errors
-    /// When the cache cannot be opened or an entry cannot be removed.
+    /// [`Config`](ErrorKind::Config) for a closure; others when the cache cannot be opened or an entry cannot be removed.
     pub fn clear(&self) -> Result<u64> {
-        self.cache()?.clear_function(self.name())
+        let removed = self.cache()?.clear_function(self.name())?;
+        if removed == 0 && !self.function.is_cached() {
+            log::warn!("nothing to clear: {}", self.unknown());
+        }
+        Ok(removed)
     }
 
     /// The entries of the function.
     ///
     /// # Errors
-    /// When the cache cannot be opened or its index cannot be read.
+    /// [`Config`](ErrorKind::Config) if nothing shows that it is a cached function, see [`function`]; others when the
+    /// cache cannot be opened or its index cannot be read.
     pub fn entries(&self) -> Result<Vec<Entry>> {
-        self.cache()?.function_entries(self.name())
+        let entries = self.cache()?.function_entries(self.name())?;
+        if entries.is_empty() && !self.function.is_cached() {
+            return Err(self.unknown());
+        }
+        Ok(entries)
+    }
+
+    fn unknown(&self) -> CacheError {
+        let message = format!(
+            "`{}` has no entries and was not called in this process as a cached function: put `#[cached]` on it, or call \
+             it first",
+            self.name()
+        );
+        CacheError::new(ErrorKind::Config, message)
     }
 
     fn cache(&self) -> Result<Cache> {
+        if self.is_closure {
+            let message = "`function` takes a cached function by its name, like `function(get_weather)`, not a closure";
+            return Err(CacheError::new(ErrorKind::Config, message));
+        }
         match self.cache.clone().or_else(|| self.function.last_cache()) {
             Some(cache) => Ok(cache),
             None => default_cache(),

@@ -1,8 +1,11 @@
 //! What the cached calls that a thread makes directly do with the cache.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::marker::PhantomPinned;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -42,27 +45,119 @@ pub(super) async fn within_async<F: Future>(mode: Mode, work: F) -> F::Output {
     poll_fn(|cx| within(mode, || work.as_mut().poll(cx))).await
 }
 
+/// What the work of [`refresh`] and [`bypass`] may return: a value, or a future that is yet to run.
+///
+/// `Kind` is inferred. A future of an `async fn` or an `async` block is known by not being `Unpin`; what is both `Unpin`
+/// and a future is ambiguous and does not compile, since its calls would silently be made as usual.
+#[diagnostic::on_unimplemented(
+    message = "`refresh` and `bypass` cannot tell whether `{Self}` still makes calls after the closure has returned",
+    label = "neither one future nor a value that is `Unpin`",
+    note = "return one `async` block that awaits what is to be awaited; in generic code, add the bound `Unpin`"
+)]
+pub trait Work<Kind>: Sized {
+    /// What comes back: the value itself, or a future in the same mode.
+    type Output;
+
+    #[doc(hidden)]
+    fn done(self, mode: Governed) -> Self::Output;
+}
+
+/// A mode to be kept up; only this module makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Governed(Mode);
+
+/// The kind of [`Work`] that is done when the closure returns.
+#[derive(Debug)]
+pub enum Done {}
+
+/// The kind of [`Work`] that is a future.
+#[derive(Debug)]
+pub enum Later {}
+
+impl<R: Unpin> Work<Done> for R {
+    type Output = R;
+
+    fn done(self, _: Governed) -> R {
+        self
+    }
+}
+
+impl<F: Future> Work<Later> for F {
+    type Output = InMode<F>;
+
+    fn done(self, mode: Governed) -> InMode<F> {
+        InMode { mode: mode.0, work: RefCell::new(Box::pin(self)), _pinned: PhantomPinned }
+    }
+}
+
+/// The future that [`refresh`] and [`bypass`] make of a future.
+///
+/// Not `Unpin`, so that one within another is seen as a future again.
+#[must_use = "futures do nothing unless polled"]
+pub struct InMode<F> {
+    mode: Mode,
+    /// In a cell, since a pinned future that is not `Unpin` lends itself only shared in safe code.
+    work: RefCell<Pin<Box<F>>>,
+    _pinned: PhantomPinned,
+}
+
+impl<F> fmt::Debug for InMode<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMode").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+impl<F: Future> Future for InMode<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        within(self.mode, || self.work.borrow_mut().as_mut().poll(cx))
+    }
+}
+
+fn under<R: Work<Kind>, Kind>(mode: Mode, work: impl FnOnce() -> R) -> R::Output {
+    within(mode, work).done(Governed(mode))
+}
+
 /// Runs `work`; each cached function that it calls runs its body and replaces its entry.
 ///
 /// Only the calls that `work` makes itself: cached functions that those call in turn answer from the cache as usual.
 ///
+/// If `work` returns a future, what comes back is a future that refreshes in the same way: `refresh(|| f(1)).await` and
+/// `refresh(|| async { join!(f(1), f(2)) }).await` both do what they say. Tasks that the future spawns are not part of it.
+/// A boxed future (`Pin<Box<dyn Future>>`) and the handle of a task do not compile here; use [`refresh_async`], or await
+/// them in an `async` block.
+///
 /// ```
 /// let fresh = cacheness_core::refresh(|| 6 * 7); // in place of the arithmetic, a call of a cached function
 /// assert_eq!(fresh, 42);
+/// let fresh = cacheness_core::refresh(|| async { 6 * 7 }); // a future
+/// # drop(fresh);
 /// ```
-pub fn refresh<R>(work: impl FnOnce() -> R) -> R {
-    within(Mode::Refresh, work)
+pub fn refresh<R: Work<Kind>, Kind>(work: impl FnOnce() -> R) -> R::Output {
+    under(Mode::Refresh, work)
 }
 
 /// Runs `work`; each cached function that it calls runs its body and neither reads nor writes its cache.
 ///
 /// Only the calls that `work` makes itself: cached functions that those call in turn answer from the cache as usual.
+/// A future that `work` returns does the same, as in [`refresh`].
 ///
 /// ```
 /// let fresh = cacheness_core::bypass(|| 6 * 7); // in place of the arithmetic, a call of a cached function
 /// assert_eq!(fresh, 42);
 /// ```
-pub fn bypass<R>(work: impl FnOnce() -> R) -> R {
+pub fn bypass<R: Work<Kind>, Kind>(work: impl FnOnce() -> R) -> R::Output {
+    under(Mode::Bypass, work)
+}
+
+/// [`refresh`] without the look at what kind of value it is, for the bound call.
+pub(super) fn refresh_value<R>(work: impl FnOnce() -> R) -> R {
+    within(Mode::Refresh, work)
+}
+
+/// [`bypass`] in the same way.
+pub(super) fn bypass_value<R>(work: impl FnOnce() -> R) -> R {
     within(Mode::Bypass, work)
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use super::extras::Extras;
+use super::lifetime::Lifetime;
 use super::memory::{By, Kept, Memory, Passing, Unkept};
 use super::sharing::Shares;
 use crate::CacheError;
@@ -18,6 +20,9 @@ pub trait Strategy<R> {
 
     /// Whether there is something to store.
     fn keeps(result: &R) -> bool;
+
+    /// The part that is stored, if there is one.
+    fn stored(result: &R) -> Option<&Self::Stored>;
 
     /// What is stored, or the result if nothing is.
     ///
@@ -48,6 +53,10 @@ impl<R: 'static> Strategy<R> for Whole {
         true
     }
 
+    fn stored(result: &R) -> Option<&R> {
+        Some(result)
+    }
+
     fn split(result: R) -> Result<R, R> {
         Ok(result)
     }
@@ -64,6 +73,10 @@ impl<T: 'static, E> Strategy<Result<T, E>> for OkOnly {
         result.is_ok()
     }
 
+    fn stored(result: &Result<T, E>) -> Option<&T> {
+        result.as_ref().ok()
+    }
+
     fn split(result: Result<T, E>) -> Result<T, Result<T, E>> {
         result.map_err(Err)
     }
@@ -78,6 +91,10 @@ impl<T: 'static> Strategy<Option<T>> for SomeOnly {
 
     fn keeps(result: &Option<T>) -> bool {
         result.is_some()
+    }
+
+    fn stored(result: &Option<T>) -> Option<&T> {
+        result.as_ref()
     }
 
     fn split(result: Option<T>) -> Result<T, Option<T>> {
@@ -118,6 +135,26 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, M, D, F> {
         let Self { on_error, failing, shares, memory, .. } = self;
         Plan { condition, on_error, failing, shares, memory, chosen: PhantomData }
+    }
+
+    /// What is stored says how long it lives; one that is to live no time is not stored.
+    pub fn lives<'x, L: Lifetime>(
+        self,
+        extras: &'x Extras,
+        ttl: impl FnOnce(&S::Stored) -> L + 'x,
+    ) -> Plan<R, S, M, impl FnOnce(&R) -> bool + 'x, F>
+    where
+        S: Strategy<R>,
+        C: FnOnce(&R) -> bool + 'x,
+    {
+        let Self { condition, on_error, failing, memory, .. } = self;
+        let condition = move |result: &R| {
+            let stored = S::stored(result).filter(|_| condition(result));
+            let Some(ttl) = stored.map(|stored| ttl(stored).lifetime()) else { return false };
+            ttl.iter().for_each(|ttl| extras.ttl(*ttl));
+            true
+        };
+        Plan { condition, on_error, failing, memory, chosen: PhantomData }
     }
 
     /// Answers with an expired value where the function fails.

@@ -15,6 +15,11 @@ pub(super) fn beside(scope: &str, name: &str) -> String {
     format!("{parent}{name}{arguments}")
 }
 
+/// The scope of a function without the arguments of its last segment.
+pub(super) fn without_arguments(scope: &str) -> &str {
+    &scope[..arguments_start(scope)]
+}
+
 /// Where the type arguments of the last segment begin; the end if it has none.
 fn arguments_start(scope: &str) -> usize {
     if !scope.ends_with('>') {

@@ -49,7 +49,9 @@ impl Field {
         Self(Place::Metadata(name.into()))
     }
 
-    /// A named parameter of the key, if the configuration keeps them.
+    /// A named parameter of the key, or a named argument of the cached function, if the configuration keeps them
+    /// (`metadata.store_cache_key_params`). Entries that have none of this name meet no condition on it: those put
+    /// while the configuration kept none, those of `skip`ped arguments, and those of functions with another name for it.
     pub fn param(name: impl Into<String>) -> Self {
         Self(Place::Param(name.into()))
     }

@@ -57,6 +57,7 @@ impl OfField {
 /// A name is data: whatever it is, it is one, but for nothing.
 fn name(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     let name: LitStr = meta.value()?.parse()?;
+    crate::parse::text("name", &name)?;
     if name.value().is_empty() {
         return Err(syn::Error::new(name.span(), "a name has at least one character"));
     }

@@ -8,7 +8,7 @@ use syn::{
     Type, TypeReference,
 };
 
-use super::Expansion;
+use super::{Expansion, Runs};
 use crate::parse::{CallName, Function};
 use crate::shape::Shape;
 
@@ -20,7 +20,7 @@ impl Expansion<'_> {
         let sig = self.bound_signature(function, shape, call);
         let original = &function.sig;
         let key = self.key(function, shape, Some(&original.ident));
-        let (setup, bound) = self.call(shape, false);
+        let (setup, bound) = self.call(shape, Runs::Not);
         let plan = self.plan(shape, false);
         let make = self.call_original(function, shape, call);
         let bind = match original.asyncness {

@@ -4,18 +4,20 @@
 //! error stands at the place of its cause, with the hygiene of the expansion, so that lints know whose it is.
 
 mod bound;
+mod extras;
 #[cfg(test)]
 mod tests;
 mod version;
 
 use proc_macro2::{Group, Ident, Literal, Span, TokenStream, TokenTree};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Expr, ExprLit, FnArg, Lit};
+use syn::{Expr, ExprLit, FnArg, Lit, Type};
 
 use crate::check;
 use crate::errors::Errors;
 use crate::fallback;
+use crate::mentions::{captures, mentions};
 use crate::parse::{Flavor, Function, Options, ShareErrors, Ttl, Version, bare};
 use crate::shape::{Argument, BoxedBody, Kind, Shape};
 
@@ -60,6 +62,14 @@ fn private(options: &Options) -> TokenStream {
     }
 }
 
+/// Whether a call runs the body, and whether that tells extras.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Not,
+    Plain,
+    WithExtras,
+}
+
 struct Expansion<'o> {
     flavor: Flavor,
     options: &'o Options,
@@ -95,8 +105,9 @@ impl Expansion<'_> {
     fn body(&self, function: &Function, shape: &Shape, body: &Group) -> TokenStream {
         let site = &self.site;
         let key = self.key(function, shape, None);
-        let (setup, call) = self.call(shape, true);
-        let extras = self.extras();
+        let extras = self.extras(shape);
+        let tells = !extras.is_empty() || self.ttl_of_result(shape).is_some();
+        let (setup, call) = self.call(shape, if tells { Runs::WithExtras } else { Runs::Plain });
         let plan = self.plan(shape, true);
         let ty = &shape.output.ty;
         if !shape.is_async() {
@@ -139,7 +150,7 @@ impl Expansion<'_> {
         let patterns = shape.arguments.iter().filter_map(|argument| self.matched(argument, beside.is_some()));
         let keyed: Vec<&Argument> = shape.arguments.iter().filter(|argument| !self.skips(argument)).collect();
         let (count, encode): (usize, Vec<_>) = match &self.options.key {
-            Some((_, exprs)) => (exprs.len(), exprs.iter().map(|expr| self.encode_expr(expr)).collect()),
+            Some((_, exprs)) => (exprs.len(), exprs.iter().map(|expr| self.encode_expr(expr, shape)).collect()),
             None => (
                 keyed.iter().filter(|argument| argument.cfgs.is_empty()).count(),
                 keyed.iter().enumerate().map(|(at, argument)| self.encode(at, argument)).collect(),
@@ -171,10 +182,7 @@ impl Expansion<'_> {
     }
 
     fn skips(&self, argument: &Argument) -> bool {
-        argument
-            .name
-            .as_ref()
-            .is_some_and(|name| self.options.skip.iter().any(|skip| syn::ext::IdentExt::unraw(skip) == *name))
+        argument.is_skipped(&self.options.skip)
     }
 
     fn encode(&self, at: usize, argument: &Argument) -> TokenStream {
@@ -192,7 +200,8 @@ impl Expansion<'_> {
         }}
     }
 
-    fn encode_expr(&self, expr: &Expr) -> TokenStream {
+    /// A part of the key. A text that captures arguments is a format string.
+    fn encode_expr(&self, expr: &Expr, shape: &Shape) -> TokenStream {
         let span = self.at(expr.span());
         let p = self.p(span);
         match bare(expr) {
@@ -203,6 +212,11 @@ impl Expansion<'_> {
                 quote_spanned! {span=> match (#(&(#values),)*) {
                     (#(#names,)*) => #p::tuple(w.argument(), #count, |w| { #(#p::arg(#names).encode(w);)* }),
                 }}
+            }
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. })
+                if captures(&text.value()).iter().any(|name| shape.names().any(|known| known == *name)) =>
+            {
+                quote_spanned!(span=> #p::arg(&#p::text(::core::format_args!(#text))).encode(w.argument());)
             }
             _ => quote_spanned!(span=> #p::arg(&(#expr)).encode(w.argument());),
         }
@@ -238,48 +252,62 @@ impl Expansion<'_> {
         settings
     }
 
-    /// Statements that set up the call, and the call. One that `runs` the body may be told extras by it.
-    fn call(&self, shape: &Shape, runs: bool) -> (TokenStream, TokenStream) {
+    /// Statements that set up the call, and the call. One that runs the body may be told extras by it.
+    fn call(&self, shape: &Shape, runs: Runs) -> (TokenStream, TokenStream) {
         let (p, options) = (&self.p, self.options);
         let mut setup = TokenStream::new();
         if let Some(cache) = &options.cache {
             let span = self.at(cache.span());
-            setup.extend(quote_spanned!(span=> let cache: &#p::Cache = &(#cache); call.cache(cache);));
+            setup.extend(quote_spanned!(span=> let cache: &#p::Cache = &(#cache);));
+            if runs != Runs::Not && self.moves(cache, shape) {
+                setup.extend(quote_spanned!(span=> let cache = &::core::clone::Clone::clone(cache);));
+            }
+            setup.extend(quote_spanned!(span=> call.cache(cache);));
         }
-        if let Some(Ttl::Expr(ttl)) = &options.ttl {
-            setup.extend(quote_spanned!(self.site=> call.ttl(#ttl);));
-        }
-        if runs && options.has_extras() {
-            setup.extend(quote_spanned!(self.site=> let extras = &#p::Extras::new(); call.extras(extras);));
+        if let (Some(Ttl::Expr(ttl)), None) = (&options.ttl, self.ttl_of_result(shape)) {
+            let span = self.at(ttl.span());
+            setup.extend(quote_spanned!(span=> call.ttl(#ttl);));
         }
         let output = self.at(shape.output.span);
-        let now = runs && !shape.is_async();
-        if setup.is_empty() {
-            let call = if now { quote_spanned!(output=> w.call()) } else { quote_spanned!(output=> w.into_call()) };
-            return (setup, call);
+        let span = if setup.is_empty() { output } else { self.site };
+        let now = runs != Runs::Not && !shape.is_async();
+        let begun = if now { quote_spanned!(span=> w.call()) } else { quote_spanned!(span=> w.into_call()) };
+        let (mut setup, mut call) = match setup.is_empty() {
+            true => (setup, begun),
+            false => (quote_spanned!(self.site=> let mut call = #begun; #setup), quote_spanned!(output=> call)),
+        };
+        if runs == Runs::WithExtras {
+            setup.extend(quote_spanned!(self.site=> let extras = &#p::Extras::new();));
+            call.extend(quote_spanned!(output=> .extras(extras)));
         }
-        let call = if now { quote_spanned!(self.site=> w.call()) } else { quote_spanned!(self.site=> w.into_call()) };
-        (quote_spanned!(self.site=> let mut call = #call; #setup), quote_spanned!(output=> call))
+        (setup, call)
     }
 
-    /// Statements before the body that tell tags and metadata, while the arguments are still there.
-    fn extras(&self) -> TokenStream {
-        let tags = self.options.tags.iter().map(|tag| self.tag(tag));
-        let metadata = self.options.metadata.iter().map(|(name, value)| {
-            let name = syn::ext::IdentExt::unraw(name).to_string();
-            quote_spanned!(self.at(value.span())=> extras.add(#name, #value);)
-        });
-        quote_spanned!(self.site=> #(#tags)* #(#metadata)*)
+    /// Whether an expression borrows from an argument that the body may move or change.
+    fn moves(&self, expr: &Expr, shape: &Shape) -> bool {
+        let kept = |argument: &Argument| match &argument.ty {
+            Some(Type::Reference(reference)) => reference.mutability.is_none(),
+            Some(_) => false,
+            None => argument.is_shared_self,
+        };
+        let moved: Vec<String> =
+            shape.arguments.iter().filter(|argument| !kept(argument)).flat_map(Argument::names).collect();
+        mentions(expr.to_token_stream(), &|name| moved.iter().any(|moved| moved == name))
     }
 
-    /// The statement that tells a tag. A literal is a format string: what it captures is found where it is written.
-    fn tag(&self, tag: &Expr) -> TokenStream {
-        let span = self.at(tag.span());
-        match bare(tag) {
-            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-                quote_spanned!(span=> extras.tag(::core::format_args!(#text));)
-            }
-            _ => quote_spanned!(span=> extras.tag(#tag);),
+    /// The `ttl` that asks the result: a closure, or a path that by its name is a function.
+    fn ttl_of_result(&self, shape: &Shape) -> Option<&Expr> {
+        match self.options.ttl.as_ref()? {
+            Ttl::OfResult(ttl) => Some(ttl),
+            Ttl::Expr(ttl) => match bare(ttl) {
+                Expr::Path(path) => {
+                    let last = path.path.segments.last()?.ident.to_string();
+                    let is_argument = path.path.get_ident().is_some() && shape.names().any(|name| name == last);
+                    (last.contains(char::is_lowercase) && !is_argument).then_some(ttl)
+                }
+                _ => None,
+            },
+            Ttl::Micros(_) => None,
         }
     }
 
@@ -307,6 +335,9 @@ impl Expansion<'_> {
         }
         if let Some(condition) = options.condition.as_ref().filter(|_| runs) {
             plan.extend(quote_spanned!(self.at(condition.span())=> .only_if(#condition)));
+        }
+        if let Some(ttl) = self.ttl_of_result(shape).filter(|_| runs) {
+            plan.extend(quote_spanned!(self.at(ttl.span())=> .lives(extras, #ttl)));
         }
         plan
     }

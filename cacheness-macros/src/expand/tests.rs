@@ -35,6 +35,91 @@ fn a_half_typed_body_goes_through_as_it_is() {
 }
 
 #[test]
+fn arguments_are_recorded_where_the_body_begins_and_skipped_ones_are_not() {
+    let recorded = |options: &str, item: &str| -> Vec<String> {
+        let expanded = expansion(options, item);
+        assert!(!expanded.contains("compile_error"), "{expanded}");
+        let told = expanded.split("extras . param (\"").skip(1);
+        told.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    let item = "fn f(&self, city: &str, (lat, lon): (f64, f64), r#type: u8, user: &User) -> u32 { 1 }";
+    assert_eq!(recorded("", item), ["city", "lat", "lon", "type", "user"]);
+    assert_eq!(recorded("skip(user, self, lat, lon)", item), ["city", "type"]);
+    assert_eq!(recorded("key(user.id, format!(\"{city}\"))", item), ["city", "user", "user.id"]);
+    assert_eq!(recorded("key(self.id)", "async fn f(&self) -> u32 { 1 }"), ["self.id"]);
+}
+
+#[test]
+fn a_lower_case_path_is_a_ttl_of_the_result_and_a_constant_or_an_argument_is_not() {
+    let of_result = |ttl: &str| {
+        let expanded = expansion(&format!("ttl = {ttl}"), "fn f(ttl: Duration, s: Settings) -> Token { login() }");
+        assert!(!expanded.contains("compile_error"), "{expanded}");
+        expanded.contains(". lives (")
+    };
+    for ttl in ["|token| token.expires_in", "move |_| TTL", "Token::lifetime", "lifetime", "(crate::lifetime)"] {
+        assert!(of_result(ttl), "{ttl}");
+    }
+    for ttl in ["TTL", "Self::TTL", "ttl", "s.ttl", "lifetime()", "Duration::from_secs(1)", "60"] {
+        assert!(!of_result(ttl), "{ttl}");
+    }
+}
+
+#[test]
+fn a_mistake_is_one_error_that_says_what_to_write() {
+    let item = "fn f(id: u32, Query(user): Query<User>, call: impl Fn(u32) -> u32) -> u32 { 1 }";
+    for (options, says) in [
+        ("skip(call), ttl = 1hh", "`hh` is no unit of time"),
+        ("skip(call), ttl = b\"1h\"", "write a number of seconds"),
+        ("skip(call), ttl = || 5", "takes the result"),
+        ("skip(call), ttl: 60", "`ttl` is written as `ttl = 3600`"),
+        ("skip(call), version = 2x", "`version = \"2x\"`"),
+        ("skip(call), version = \"2\"x", "inside the quotes"),
+        ("skip(call), prefix = 5", "`prefix = \"5\"`"),
+        ("skip(call), prefix = b\"p\"", "`prefix` is a text"),
+        ("skip(call), cache_none = 1", "`true` or `false`"),
+        ("skip(call), condition = 1", "closure or a function of the result"),
+        ("skip(call), cache = \"./dir\"", "Cache::open(\"./dir\")"),
+        ("skip(call), cache = Cache::open(\".\")?", "open it once"),
+        ("skip(call), cache = Cache::in_memory()", "open it once"),
+        ("key = \"u32\"", "like `key = id`"),
+        ("key = \"user\"", "like `key = user`"),
+        ("key = u32", "like `key = id`"),
+        ("key = 1", "mentions no argument"),
+        ("key(\"id\")", "like `key = id`"),
+        ("key = OTHER.id", "mentions no argument"),
+        ("key = \"{idd}\"", "like `key = id`"),
+        ("skip(call, usr)", "did you mean `user`?"),
+        ("key(id), skip(\"call\")", "skip(argument, ..)"),
+        ("", "`skip(call)`"),
+        ("skip(call), convert = r#\"{ id }\"#", "option of another crate: in cacheness this is written `key"),
+        ("skip(call), SharedCache, prefix = \"p\"", "option of another crate"),
+        ("skip(call), Capacity: 3, prefix = \"p\"", "max_cache_size_mb"),
+        ("skip(call), flight", "did you mean `single_flight`?"),
+    ] {
+        let expanded = expansion(options, item);
+        assert_eq!(expanded.matches("compile_error").count(), 1, "{options}: {expanded}");
+        let said = expanded.replace("\\\"", "\"");
+        assert!(said.contains(says), "{options}: {expanded}");
+    }
+}
+
+#[test]
+fn keys_that_mention_an_argument_in_any_form_are_accepted() {
+    let item = "fn f(&self, id: u32, Query(user): Query<User>, (a, _): (u8, u8)) -> u32 { 1 }";
+    for key in
+        ["id", "self.name", "user.id", "a", "\"{id}\"", "\"u\", id", "format!(\"{user}\")", "&*id", "{ let x = id; x }"]
+    {
+        assert!(!expansion(&format!("key({key})"), item).contains("compile_error"), "{key}");
+    }
+    assert!(expansion("key = \"{id}\"", item).contains("format_args"), "{}", expansion("key = \"{id}\"", item));
+    for (options, item) in
+        [("key = hour()", "fn f() -> u32 { 1 }"), ("key = HOUR.now(), skip(n)", "fn f(n: u8) -> u32 { 1 }")]
+    {
+        assert!(!expansion(options, item).contains("compile_error"), "{options}");
+    }
+}
+
+#[test]
 fn only_a_function_without_a_receiver_is_told_apart_by_its_tokens() {
     for with_self in ["fn f(&self) {}", "fn f(self: Box<Self>, n: u32) {}", "async fn f(mut self) {}"] {
         assert!(!expansion("skip(self)", with_self).contains("without_self"), "{with_self}");
@@ -118,8 +203,8 @@ fn every_option_is_in_the_table_of_the_docs() {
 #[test]
 fn what_is_not_asked_for_is_not_in_the_expansion() {
     for item in ["fn f(n: u32) -> R { n }", "async fn f(n: u32) -> R { n }"] {
-        let plain = expansion("ttl = 60, call = g", item);
+        let plain = expansion("ttl = 60, call = g, skip(n)", item);
         assert!(!plain.contains("extras") && !plain.contains("stale"), "{plain}");
-        assert_eq!(plain, expansion("ttl = 60, call = g, stale_on_error = false", item));
+        assert_eq!(plain, expansion("ttl = 60, call = g, skip(n), stale_on_error = false", item));
     }
 }

@@ -1,13 +1,17 @@
 //! The options of the attributes, from one table.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream, Parser};
-use syn::punctuated::Punctuated;
-use syn::{Error, Expr, Ident, Lit, LitBool, Path, Result, Token, parenthesized, token};
+use syn::parse::discouraged::Speculative;
+use syn::parse::{ParseStream, Parser};
+use syn::{Error, Expr, Ident, LitBool, Path, Result, Token, parenthesized, token};
 
+use super::foreign;
 use super::suggest::nearest;
-use super::ttl::{self, bare};
+use super::values::{
+    CallName, ShareErrors, Ttl, Version, expressions, flag, list, names, pairs, path, read_cache, read_call,
+    read_condition, read_prefix, read_share_errors, read_ttl, read_version, switch, value,
+};
 use crate::errors::Errors;
 
 /// Which attribute was written.
@@ -46,33 +50,8 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Path>,
 }
 
-pub(crate) enum Ttl {
-    Micros(u64),
-    Expr(Expr),
-}
-
-/// What those who waited for a call get when its result is not stored.
-pub(crate) enum ShareErrors {
-    /// A copy, or a compile error; or they run the body.
-    Switch(LitBool),
-    /// A copy of the error by this function.
-    By(Box<Expr>),
-}
-
-pub(crate) enum Version {
-    Text(String),
-    OfBody,
-}
-
-/// The name of the function that returns the bound call.
-pub(crate) struct CallName {
-    pub(crate) name: Ident,
-    /// Written `Self::name`: the function is an associated one.
-    pub(crate) associated: bool,
-}
-
 /// How an option is written.
-enum Given {
+pub(super) enum Given {
     Flag,
     Value(Expr),
     List(TokenStream),
@@ -104,15 +83,15 @@ const OPTIONS: &[Spec] = options! {
     "async" as "async" => asynchronous = |name, given| Some(flag(name, given)?),
     "for_api" as "for_api" => for_api = |name, given| Some(flag(name, given)?),
     "ttl" or "ttl_seconds" as "ttl = 3600` or `ttl = \"24h\"" => ttl = |name, given| Some(read_ttl(value(name, given)?)?),
-    "cache" or "cache_instance" as "cache = CACHE" => cache = |name, given| Some(value(name, given)?),
-    "prefix" or "cache_key_prefix" or "key_prefix" as "prefix = \"weather\"" => prefix = |name, given| Some(value(name, given)?),
+    "cache" or "cache_instance" as "cache = CACHE" => cache = |name, given| Some(read_cache(value(name, given)?)?),
+    "prefix" or "cache_key_prefix" or "key_prefix" as "prefix = \"weather\"" => prefix = |name, given| Some(read_prefix(value(name, given)?)?),
     "include_defaults" as "include_defaults = false" => include_defaults = |name, given| Some(switch(name, given)?),
     "metadata" as "metadata(name = value, ..)" => metadata = |name, given| pairs(name, given)?,
     "tags" as "tags(\"user:{id}\", ..)" => tags = |name, given| list(name, given)?,
     "key" or "key_func" as "key(expression, ..)" => key = |name, given| Some((name.span(), expressions(name, given)?)),
     "skip" as "skip(argument, ..)" => skip = |name, given| names(name, given)?,
     "version" as "version = 2` or `version = auto" => version = |name, given| Some(read_version(value(name, given)?)?),
-    "condition" as "condition = |result| .." => condition = |name, given| Some(value(name, given)?),
+    "condition" as "condition = |result| .." => condition = |name, given| Some(read_condition(value(name, given)?)?),
     "cache_none" as "cache_none = true" => cache_none = |name, given| switch(name, given)?.value,
     "cache_err" as "cache_err = true" => cache_err = |name, given| switch(name, given)?.value,
     "ignore_errors" as "ignore_errors = false" => ignore_errors = |name, given| Some(switch(name, given)?),
@@ -177,11 +156,14 @@ impl Options {
             return Err(misplaced(input));
         }
         let name = input.call(Ident::parse_any)?;
-        let given = Given::parse(input)?;
         let Some(option) = option(&name.to_string()) else {
             errors.push(unknown(&name));
-            return Ok(());
+            return skip_value(input);
         };
+        if input.peek(Token![:]) {
+            return Err(written_wrong(&name));
+        }
+        let given = Given::parse(input)?;
         if seen.contains(&option.name) {
             errors.at(name.span(), &format!("`{}` is given twice: remove one of them", option.name));
             return Ok(());
@@ -201,15 +183,31 @@ impl Options {
         self.stale_on_error.as_ref().filter(|stale| stale.value)
     }
 
-    /// Whether the function tells more of a result than its value.
-    pub(crate) fn has_extras(&self) -> bool {
-        !self.tags.is_empty() || !self.metadata.is_empty()
+    /// The expressions that say where and how long, which may be all that an argument is for.
+    pub(crate) fn lookups(&self) -> impl Iterator<Item = &Expr> {
+        let ttl = self.ttl.as_ref().and_then(|ttl| match ttl {
+            Ttl::Expr(ttl) => Some(ttl),
+            Ttl::Micros(_) | Ttl::OfResult(_) => None,
+        });
+        self.cache.iter().chain(ttl)
     }
 
     /// Whether arguments equal to their default are left out of the key.
     pub(crate) fn leaves_out_defaults(&self) -> bool {
         self.include_defaults.as_ref().is_some_and(|include| !include.value)
     }
+}
+
+/// Goes to the next option, behind what stands for the value of one that is unknown.
+fn skip_value(input: ParseStream) -> Result<()> {
+    let ahead = input.fork();
+    if Given::parse(&ahead).is_ok() {
+        input.advance_to(&ahead);
+    }
+    while !input.is_empty() && !input.peek(Token![,]) {
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
 }
 
 impl Given {
@@ -240,6 +238,9 @@ fn misplaced(input: ParseStream) -> Error {
 }
 
 fn unknown(name: &Ident) -> Error {
+    if let Some(here) = foreign::here(&name.to_string()) {
+        return Error::new(name.span(), format!("`{name}` is an option of another crate: {here}"));
+    }
     let known = OPTIONS.iter().flat_map(|option| option.aliases.iter().chain([&option.name]).copied());
     let message = match nearest(&name.to_string(), known) {
         Some(meant) => format!("unknown option `{name}`: did you mean `{meant}`?"),
@@ -251,132 +252,7 @@ fn unknown(name: &Ident) -> Error {
     Error::new(name.span(), message)
 }
 
-fn written_wrong(name: &Ident) -> Error {
+pub(super) fn written_wrong(name: &Ident) -> Error {
     let usage = option(&name.to_string()).map_or("", |option| option.usage);
     Error::new(name.span(), format!("`{name}` is written as `{usage}`"))
-}
-
-fn flag(name: &Ident, given: Given) -> Result<Span> {
-    match given {
-        Given::Flag => Ok(name.span()),
-        _ => Err(written_wrong(name)),
-    }
-}
-
-fn value(name: &Ident, given: Given) -> Result<Expr> {
-    match given {
-        Given::Value(expr) => Ok(expr),
-        _ => Err(written_wrong(name)),
-    }
-}
-
-/// `name` alone means true.
-fn switch(name: &Ident, given: Given) -> Result<LitBool> {
-    match given {
-        Given::Flag => Ok(LitBool::new(true, name.span())),
-        Given::Value(expr) => match bare(&expr) {
-            Expr::Lit(literal) if let Lit::Bool(value) = &literal.lit => Ok(value.clone()),
-            _ => Err(Error::new_spanned(expr, format!("`{name}` is `true` or `false`"))),
-        },
-        Given::List(_) => Err(written_wrong(name)),
-    }
-}
-
-/// A switch, or how to copy an error.
-fn read_share_errors(name: &Ident, given: Given) -> Result<ShareErrors> {
-    match given {
-        Given::Value(expr) if !matches!(bare(&expr), Expr::Lit(_)) => Ok(ShareErrors::By(Box::new(expr))),
-        given => switch(name, given).map(ShareErrors::Switch),
-    }
-}
-
-fn list<T: Parse>(name: &Ident, given: Given) -> Result<Vec<T>> {
-    let Given::List(tokens) = given else { return Err(written_wrong(name)) };
-    items(Punctuated::<T, Token![,]>::parse_terminated, name, tokens)
-}
-
-fn items<T>(
-    parser: fn(ParseStream) -> Result<Punctuated<T, Token![,]>>,
-    name: &Ident,
-    tokens: TokenStream,
-) -> Result<Vec<T>> {
-    let items: Vec<T> = parser.parse2(tokens)?.into_iter().collect();
-    if items.is_empty() { Err(written_wrong(name)) } else { Ok(items) }
-}
-
-fn expressions(name: &Ident, given: Given) -> Result<Vec<Expr>> {
-    match given {
-        Given::Value(expr) => Ok(vec![expr]),
-        given => list(name, given),
-    }
-}
-
-/// Argument names, `self` among them.
-fn names(name: &Ident, given: Given) -> Result<Vec<Ident>> {
-    let Given::List(tokens) = given else { return Err(written_wrong(name)) };
-    items(|input| Punctuated::parse_terminated_with(input, Ident::parse_any), name, tokens)
-}
-
-struct Pair(Ident, Expr);
-
-impl Parse for Pair {
-    fn parse(input: ParseStream) -> Result<Self> {
-        let name = input.call(Ident::parse_any)?;
-        input.parse::<Token![=]>()?;
-        Ok(Self(name, input.parse()?))
-    }
-}
-
-fn pairs(name: &Ident, given: Given) -> Result<Vec<(Ident, Expr)>> {
-    let pairs: Vec<Pair> = list(name, given)?;
-    let mut seen: Vec<(Ident, Expr)> = Vec::new();
-    for Pair(name, expr) in pairs {
-        if seen.iter().any(|(other, _)| *other == name) {
-            return Err(Error::new(name.span(), format!("`{name}` is given twice: remove one of them")));
-        }
-        seen.push((name, expr));
-    }
-    Ok(seen)
-}
-
-fn read_ttl(expr: Expr) -> Result<Ttl> {
-    Ok(match ttl::literal(&expr)? {
-        Some(micros) => Ttl::Micros(micros),
-        None => Ttl::Expr(expr),
-    })
-}
-
-fn read_version(expr: Expr) -> Result<Version> {
-    match bare(&expr) {
-        Expr::Lit(literal) => match &literal.lit {
-            Lit::Int(int) => return Ok(Version::Text(int.base10_digits().to_owned())),
-            Lit::Str(text) => return Ok(Version::Text(text.value())),
-            _ => {}
-        },
-        Expr::Path(path) if path.path.is_ident("auto") => return Ok(Version::OfBody),
-        _ => {}
-    }
-    Err(Error::new_spanned(expr, "`version` is a number, a text, or `auto`"))
-}
-
-fn path(expr: &Expr) -> Result<Path> {
-    match bare(expr) {
-        Expr::Path(path) if path.qself.is_none() => Ok(path.path.clone()),
-        _ => Err(Error::new_spanned(expr, "expected a path, like `crate::reexports::cacheness`")),
-    }
-}
-
-fn read_call(expr: &Expr) -> Result<CallName> {
-    let wrong = || Error::new_spanned(expr, "`call` is the name of the function to add, like `call = weather_call`");
-    let path = path(expr).map_err(|_| wrong())?;
-    if let Some(name) = path.get_ident() {
-        return Ok(CallName { name: name.clone(), associated: false });
-    }
-    let mut segments = path.segments.into_iter();
-    match (segments.next(), segments.next(), segments.next()) {
-        (Some(first), Some(second), None) if first.ident == "Self" && second.arguments.is_none() => {
-            Ok(CallName { name: second.ident, associated: true })
-        }
-        _ => Err(wrong()),
-    }
 }

@@ -109,3 +109,12 @@ fn the_other_variables_are_explained_too() {
         assert!(text.contains(variable), "{variable}");
     }
 }
+
+#[test]
+fn attributes_and_configurations_read_times_by_one_grammar() {
+    assert_eq!(
+        include_str!("../../../cacheness-core/src/config/spans.rs"),
+        include_str!("../../../cacheness-macros/src/parse/spans.rs"),
+        "the file is in both crates, since the macros cannot depend on the engine: copy one over the other"
+    );
+}

@@ -84,6 +84,14 @@ impl KeyWriter {
         self.check_paths_read();
     }
 
+    /// The path that was written, if it was one.
+    pub(in crate::key) fn only_path(&self) -> Option<&Path> {
+        match &self.paths[..] {
+            [path] => Some(path),
+            _ => None,
+        }
+    }
+
     pub(in crate::key) fn needs_io(&self) -> bool {
         self.rules.path_content && !self.failed() && (!self.paths.is_empty() || self.must_read_again())
     }

@@ -129,19 +129,21 @@ fn twins_with_prefixes_are_cached() {
     assert_eq!(RUNS.so_far(), 2);
 }
 
+static STRICT: std::sync::LazyLock<Cache> = std::sync::LazyLock::new(Cache::in_memory);
+
 #[test]
 fn a_strict_twin_returns_the_error_with_the_remedy() {
     fn twins() -> [fn(u32) -> cacheness::Result<u32>; 2] {
         [
             {
-                #[cached(ignore_errors = false, cache = Cache::in_memory())]
+                #[cached(ignore_errors = false, cache = STRICT)]
                 fn strict(n: u32) -> cacheness::Result<u32> {
                     Ok(n)
                 }
                 strict
             },
             {
-                #[cached(ignore_errors = false, cache = Cache::in_memory())]
+                #[cached(ignore_errors = false, cache = STRICT)]
                 fn strict(n: u32) -> cacheness::Result<u32> {
                     Ok(n)
                 }

@@ -1,0 +1,10 @@
+use cacheness::cached;
+
+#[cached(ttl = |n| *n)]
+fn f(n: u64) -> u64 {
+    n
+}
+
+fn main() {
+    f(1);
+}

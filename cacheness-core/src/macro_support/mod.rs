@@ -24,7 +24,7 @@ pub use bound::{BoundCall, Later, Now, bind, bind_async};
 pub use call::Call;
 pub use extras::Extras;
 pub use function::{FunctionHandle, FunctionInfo, function};
-pub use lifetime::Lifetime;
+pub use lifetime::{Lifetime, lifetime};
 pub use memory::Memory;
 pub use mode::{InMode, Work, bypass, bypass_async, refresh, refresh_async};
 pub use param::param;

@@ -50,9 +50,7 @@ pub(super) async fn within_async<F: Future>(mode: Mode, work: F) -> F::Output {
 /// `Kind` is inferred. A future of an `async fn` or an `async` block is known by not being `Unpin`; what is both `Unpin`
 /// and a future is ambiguous and does not compile, since its calls would silently be made as usual.
 #[diagnostic::on_unimplemented(
-    message = "`refresh` and `bypass` cannot tell whether `{Self}` still makes calls after the closure has returned",
-    label = "neither one future nor a value that is `Unpin`",
-    note = "return one `async` block that awaits what is to be awaited; in generic code, add the bound `Unpin`"
+    message = "`refresh` and `bypass` cannot follow `{Self}`: return a value that is `Unpin`, or one `async` block that awaits what is to be awaited"
 )]
 pub trait Work<Kind>: Sized {
     /// What comes back: the value itself, or a future in the same mode.
@@ -134,7 +132,8 @@ fn under<R: Work<Kind>, Kind>(mode: Mode, work: impl FnOnce() -> R) -> R::Output
 /// let fresh = cacheness_core::refresh(|| async { 6 * 7 }); // a future
 /// # drop(fresh);
 /// ```
-pub fn refresh<R: Work<Kind>, Kind>(work: impl FnOnce() -> R) -> R::Output {
+// The compiler tells the name of a parameter that it cannot infer: so this one says what to do.
+pub fn refresh<R: Work<IfBoxedUseRefreshAsync>, IfBoxedUseRefreshAsync>(work: impl FnOnce() -> R) -> R::Output {
     under(Mode::Refresh, work)
 }
 
@@ -147,7 +146,7 @@ pub fn refresh<R: Work<Kind>, Kind>(work: impl FnOnce() -> R) -> R::Output {
 /// let fresh = cacheness_core::bypass(|| 6 * 7); // in place of the arithmetic, a call of a cached function
 /// assert_eq!(fresh, 42);
 /// ```
-pub fn bypass<R: Work<Kind>, Kind>(work: impl FnOnce() -> R) -> R::Output {
+pub fn bypass<R: Work<IfBoxedUseBypassAsync>, IfBoxedUseBypassAsync>(work: impl FnOnce() -> R) -> R::Output {
     under(Mode::Bypass, work)
 }
 

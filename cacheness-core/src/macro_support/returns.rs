@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::time::Duration;
 
 use super::extras::Extras;
-use super::lifetime::Lifetime;
 use super::memory::{By, Kept, Memory, Passing, Unkept};
 use super::sharing::Shares;
 use crate::CacheError;
@@ -138,19 +138,21 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     }
 
     /// What is stored says how long it lives; one that is to live no time is not stored.
-    pub fn lives<'x, L: Lifetime>(
+    pub fn lives<'x, L>(
         self,
         extras: &'x Extras,
         ttl: impl FnOnce(&S::Stored) -> L + 'x,
+        lifetime: fn(L) -> Option<Duration>,
     ) -> Plan<R, S, M, impl FnOnce(&R) -> bool + 'x, F>
     where
         S: Strategy<R>,
         C: FnOnce(&R) -> bool + 'x,
+        L: 'x,
     {
         let Self { condition, on_error, failing, memory, .. } = self;
         let condition = move |result: &R| {
             let stored = S::stored(result).filter(|_| condition(result));
-            let Some(ttl) = stored.map(|stored| ttl(stored).lifetime()) else { return false };
+            let Some(ttl) = stored.map(|stored| lifetime(ttl(stored))) else { return false };
             ttl.iter().for_each(|ttl| extras.ttl(*ttl));
             true
         };

@@ -337,7 +337,9 @@ impl Expansion<'_> {
             plan.extend(quote_spanned!(self.at(condition.span())=> .only_if(#condition)));
         }
         if let Some(ttl) = self.ttl_of_result(shape).filter(|_| runs) {
-            plan.extend(quote_spanned!(self.at(ttl.span())=> .lives(extras, #ttl)));
+            let span = self.at(ttl.span());
+            let p = self.p(span);
+            plan.extend(quote_spanned!(span=> .lives(extras, #ttl, #p::lifetime)));
         }
         plan
     }

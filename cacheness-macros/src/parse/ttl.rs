@@ -39,7 +39,7 @@ fn of_text(text: &str, span: Span) -> Result<f64> {
     spans::nanos(text).map(|nanos| nanos as f64).map_err(|wrong| {
         let message = match wrong {
             Wrong::Form => format!("`ttl` is not a time: {FORMS}"),
-            Wrong::NoUnit => format!("`ttl` as a text needs a unit: {FORMS}"),
+            Wrong::NoUnit => format!("`ttl` has a number without a unit: {FORMS}"),
             Wrong::Unit(unit) => format!("`{unit}` is no unit of time: {FORMS}"),
             Wrong::TooLong => TOO_LONG.to_owned(),
         };

@@ -1,11 +1,11 @@
-use cacheness::{Cache, Result, cached};
+use cacheness::{Result, cached};
 
 #[cached(cache = "./dir")]
 fn f(n: u32) -> u32 {
     n
 }
 
-#[cached(cache = Cache::open("./dir")?)]
+#[cached(cache = cacheness::Cache::open("./dir")?)]
 fn g(n: u32) -> Result<u32> {
     Ok(n)
 }

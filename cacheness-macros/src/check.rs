@@ -127,7 +127,7 @@ fn is_closure_parameter(name: &Ident, sig: &Signature) -> bool {
     by_parameter
         || clauses.into_iter().any(|predicate| match predicate {
             syn::WherePredicate::Type(predicate) => {
-                predicate.bounded_ty.to_token_stream().to_string() == name.to_string()
+                *name == predicate.bounded_ty.to_token_stream().to_string()
                     && calls(&predicate.bounds.to_token_stream())
             }
             _ => false,

@@ -157,7 +157,7 @@ fn a_text_that_captures_arguments_is_a_key() {
 #[allow(clippy::needless_lifetimes, reason = "as people write them")]
 fn page<'a, 'b: 'a, T, const N: usize>(
     mut items: Vec<T>,
-    #[cfg(all())] extra: Option<T>,
+    #[cfg(not(any()))] extra: Option<T>,
     #[cfg(any())] absent: NoSuchType,
     name: &'a str,
     note: Option<&'b String>,

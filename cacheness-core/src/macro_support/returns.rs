@@ -149,14 +149,14 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
         C: FnOnce(&R) -> bool + 'x,
         L: 'x,
     {
-        let Self { condition, on_error, failing, memory, .. } = self;
+        let Self { condition, on_error, failing, shares, memory, .. } = self;
         let condition = move |result: &R| {
             let stored = S::stored(result).filter(|_| condition(result));
             let Some(ttl) = stored.map(|stored| lifetime(ttl(stored))) else { return false };
             ttl.iter().for_each(|ttl| extras.ttl(*ttl));
             true
         };
-        Plan { condition, on_error, failing, memory, chosen: PhantomData }
+        Plan { condition, on_error, failing, shares, memory, chosen: PhantomData }
     }
 
     /// Answers with an expired value where the function fails.

@@ -7,6 +7,8 @@ pub mod values;
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+pub mod power;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -51,6 +53,23 @@ pub fn run(program: &str, dir: &Path, story: &[&str]) -> Output {
 pub fn skip(why: &str) {
     assert!(std::env::var_os("CACHENESS_REQUIRE_SERVICES").is_none(), "this test must run here, but {why}");
     println!("SKIPPED: {why}");
+}
+
+/// Makes the library that decides what becomes of syncs (`fixtures/syncs.rs`), to be loaded by `LD_PRELOAD`.
+///
+/// # Errors
+/// Why that cannot be done here.
+pub fn syncs_library(dir: &Path) -> Result<std::path::PathBuf, String> {
+    if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+        return Err("libraries are preloaded on Linux".to_owned());
+    }
+    let library = dir.join("libsyncs.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/syncs.rs");
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut command = Command::new(compiler);
+    command.args(["--edition=2024", "--crate-type=cdylib", "-Cpanic=abort", "-o"]).arg(&library).arg(source);
+    let output = command.output().map_err(|error| format!("rustc does not start: {error}"))?;
+    if output.status.success() { Ok(library) } else { Err(errors_of(&output)) }
 }
 
 /// What a program wrote to standard error.

@@ -18,15 +18,13 @@ mod anew;
 mod quarantine;
 mod shards;
 mod streams;
+mod unsynced;
 
 use quarantine::Quarantine;
 use shards::Shards;
+use unsynced::Unsynced;
 
 const SUFFIX: &str = ".blob";
-
-/// So many blobs may wait for [`BlobBackend::sync`]. When more are written faster than they are synced, each further
-/// one is synced as it is written: that bounds memory, and slows the writer down to what the disk can do.
-const MAX_UNSYNCED: usize = 4096;
 
 /// Blobs as files below a cache directory. Clones are handles to the same blobs.
 #[derive(Clone, Debug)]
@@ -63,11 +61,13 @@ pub(crate) struct Files {
     shards: Shards,
     quarantine: Quarantine,
     /// Blobs that are written and not synced.
-    unsynced: Mutex<BTreeSet<BlobName>>,
+    unsynced: Mutex<Unsynced>,
     /// Those of them whose sync has failed. That it succeeds the next time would mean nothing.
     failed: Mutex<BTreeSet<BlobName>>,
     /// Held by the one who syncs, so that another one does not return before what it asked for is done.
     syncing: Mutex<()>,
+    /// Whether a blob that is removed is gone for good when the call returns: where no index knows better.
+    durable_removals: bool,
 }
 
 impl FilesystemBlobs {
@@ -88,7 +88,17 @@ impl FilesystemBlobs {
         let shards = Shards::new(root.join(BLOBS));
         let quarantine = Quarantine::new(&root);
         let (unsynced, failed, syncing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Files { vfs, root, restore, shards, quarantine, unsynced, failed, syncing }))
+        let durable_removals = false;
+        Self(Arc::new(Files { vfs, root, restore, shards, quarantine, unsynced, failed, syncing, durable_removals }))
+    }
+
+    /// Lets no power cut bring a blob back whose removal has returned. For blobs that are all there is: with an index,
+    /// one that comes back has no record and is removed again.
+    pub(crate) fn with_durable_removals(self) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(files) => Self(Arc::new(Files { durable_removals: true, ..files })),
+            Err(shared) => Self(shared),
+        }
     }
 }
 
@@ -97,7 +107,7 @@ impl Files {
         self.shards.dir(name).join(file_name(name))
     }
 
-    fn unsynced(&self) -> MutexGuard<'_, BTreeSet<BlobName>> {
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,7 +117,7 @@ impl Files {
 
     /// Nobody waits for it to be synced any more.
     fn forget(&self, name: &BlobName) {
-        self.unsynced().remove(name);
+        self.unsynced().forget(name);
         self.failed().remove(name);
     }
 
@@ -123,15 +133,13 @@ impl Files {
         durability: Durability,
         publish: impl FnOnce(Durability) -> Result<()>,
     ) -> Result<()> {
-        let waiting = self.unsynced().len();
-        let durability = if waiting < MAX_UNSYNCED { durability } else { Durability::Immediate };
         if let Err(error) = publish(durability) {
             // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
             let _ = self.vfs.remove(&self.path(name));
             return Err(error);
         }
         if durability != Durability::Immediate {
-            self.unsynced().insert(name.clone());
+            self.unsynced().note(name);
         }
         Ok(())
     }
@@ -148,6 +156,13 @@ impl Files {
         }
     }
 
+    fn visit_all(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
+        for shard in list_or_nothing(&*self.vfs, &self.root.join(BLOBS))? {
+            self.visit_shard(&shard, visit)?;
+        }
+        Ok(())
+    }
+
     fn visit_shard(&self, shard: &DirEntry, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
         let Some(digits) = shard.name.to_str().filter(|_| shard.kind == FileKind::Dir) else { return Ok(()) };
         let dir = self.root.join(BLOBS).join(&shard.name);
@@ -157,6 +172,39 @@ impl Files {
             }
         }
         Ok(())
+    }
+
+    /// Syncs what is too much for one sync each, and leaves what still needs one.
+    fn sync_many(&self, waiting: &mut Unsynced) -> Result<()> {
+        match self.vfs.sync_file_system(&self.root) {
+            Ok(()) => {
+                let failed = self.failed();
+                waiting.keep_only(|name| failed.contains(name));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => waiting.name_all(|visit| self.visit_all(visit)),
+            Err(error) => {
+                self.failed().extend(waiting.names().iter().cloned());
+                Err(storage_error("sync", &self.root, error))
+            }
+        }
+    }
+
+    fn sync_each(&self, names: &mut BTreeSet<BlobName>) -> Result<()> {
+        let directories = self.shards.sync(&*self.vfs, names);
+        let directories_failed = directories.is_err();
+        let mut result = directories;
+        names.retain(|name| {
+            let synced = self.sync_file(name);
+            let again = directories_failed || synced.is_err();
+            result = std::mem::replace(&mut result, Ok(())).and(synced);
+            again
+        });
+        result
+    }
+
+    fn sync_removal(&self, name: &BlobName) -> Result<()> {
+        if self.durable_removals { self.shards.sync_removal(&*self.vfs, name) } else { Ok(()) }
     }
 
     fn sync_file(&self, name: &BlobName) -> Result<()> {
@@ -206,7 +254,7 @@ impl BlobBackend for FilesystemBlobs {
         self.forget(name);
         let path = self.path(name);
         match self.vfs.remove(&path) {
-            Ok(()) => Ok(true),
+            Ok(()) => self.sync_removal(name).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(storage_error("remove", &path, error)),
         }
@@ -219,29 +267,20 @@ impl BlobBackend for FilesystemBlobs {
     }
 
     fn list(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
-        for shard in list_or_nothing(&*self.vfs, &self.root.join(BLOBS))? {
-            self.visit_shard(&shard, visit)?;
-        }
-        Ok(())
+        self.visit_all(visit)
     }
 
-    /// One sync for each file written since the last call, and one for each directory these are in. What fails does
-    /// not keep the others from being synced, and is tried again by the next call, a file by writing it anew.
+    /// One sync for each file written since the last call, and one for each directory these are in; if there are many,
+    /// one of the whole file system, which costs a fraction. What fails does not keep the others from being synced, and
+    /// is tried again by the next call, a file by writing it anew.
     fn sync(&self) -> Result<()> {
         let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out, so that writers need not wait for the disk.
-        let mut names = std::mem::take(&mut *self.unsynced());
-        let directories = self.shards.sync(&*self.vfs, &names);
-        let directories_failed = directories.is_err();
-        let mut result = directories;
-        names.retain(|name| {
-            let synced = self.sync_file(name);
-            let again = directories_failed || synced.is_err();
-            result = std::mem::replace(&mut result, Ok(())).and(synced);
-            again
-        });
-        self.unsynced().append(&mut names);
-        result
+        let mut waiting = std::mem::take(&mut *self.unsynced());
+        let many = if waiting.are_many() { self.sync_many(&mut waiting) } else { Ok(()) };
+        let synced = many.and_then(|()| self.sync_each(waiting.names_mut()));
+        self.unsynced().append(waiting);
+        synced
     }
 }
 

@@ -226,7 +226,7 @@ impl Cache {
         &self.0.config
     }
 
-    /// Brings everything that was put to the disk.
+    /// Brings everything that was put to the disk: no power cut takes it any more.
     ///
     /// # Errors
     /// As [`clear`](Self::clear).
@@ -234,9 +234,12 @@ impl Cache {
         self.engine()?.store().flush()
     }
 
-    /// Closes this handle and its clones: everything is brought to the disk, and if no other handle has the directory
-    /// open, it is free for other processes. Later calls fail with [`Closed`](ErrorKind::Closed); closing again is
-    /// nothing.
+    /// Closes this handle and its clones, and if no other handle has the directory open, it is free for other processes.
+    /// Later calls fail with [`Closed`](ErrorKind::Closed); closing again is nothing.
+    ///
+    /// Every value is there for the next process. With [`Durability::Interval`](crate::Durability::Interval) closing does
+    /// not wait for the disk: a power cut in the seconds after it may take values that the system has not written yet.
+    /// Where that matters, [`flush`](Self::flush) first.
     ///
     /// # Errors
     /// [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata) if something could not be written.
@@ -244,9 +247,9 @@ impl Cache {
         match self.0.closed.swap(true, Ordering::SeqCst) {
             true => Ok(()),
             false => {
-                // Others may keep the cache open: what came through this handle is on the disk all the same.
-                let flushed = self.0.engine.store().flush();
-                flushed.and(self.0.engine.leave())
+                // Others may keep the cache open: what came through this handle is safe from a kill all the same.
+                let settled = self.0.engine.store().settle();
+                settled.and(self.0.engine.leave())
             }
         }
     }

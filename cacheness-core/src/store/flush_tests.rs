@@ -39,13 +39,16 @@ fn store_on(vfs: &SimVfs) -> (Store, Receiver<Flushed>) {
     });
     let config = CacheConfig::in_memory().with_inline_bytes(0);
     let mut store = Store::of_parts(Arc::new(index), Arc::new(files(vfs)), &config);
+    // As one that has nothing to make a value of anew.
+    store.settings.damage_is_absence = false;
     store.flusher = Some(flusher_of(&store, Duration::from_secs(3600)));
     (store, flushes)
 }
 
 fn flusher_of(store: &Store, interval: Duration) -> Flusher {
     let (index, blobs, retired) = (Arc::clone(&store.index), Arc::clone(&store.blobs), Arc::clone(&store.retired));
-    Flusher::start(index, blobs, retired, interval).unwrap()
+    let pace = flusher::Pace { interval, leave_blobs: store.settings.leaves_blobs_to_the_system() };
+    Flusher::start(index, blobs, retired, pace).unwrap()
 }
 
 fn put(store: &Store, key: &str, len: usize) {

@@ -11,6 +11,22 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::metadata::MetadataBackend;
 use crate::warn::Warnings;
 
+/// How often is flushed, and what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub interval: Duration,
+    /// Blobs are left to the system.
+    pub leave_blobs: bool,
+}
+
+/// Brings blobs, unless they are left to the system, and then the index to the disk: a record that is there names a blob
+/// that is there too. The index also when a blob cannot be synced: one that a power cut takes is then a miss.
+pub(super) fn flush(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, leave_blobs: bool) -> Result<()> {
+    let synced = if leave_blobs { Ok(()) } else { blobs.sync() };
+    let flushed = index.flush();
+    synced.and(flushed)
+}
+
 #[derive(Debug)]
 pub(super) struct Flusher {
     shared: Arc<Shared>,
@@ -31,7 +47,7 @@ impl Flusher {
         index: Arc<dyn MetadataBackend>,
         blobs: Arc<dyn BlobBackend>,
         retired: Arc<Retired>,
-        interval: Duration,
+        pace: Pace,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             dirty: AtomicBool::new(false),
@@ -42,7 +58,7 @@ impl Flusher {
         let mine = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("cacheness-flush".to_owned())
-            .spawn(move || mine.run(&*index, &*blobs, &retired, interval))
+            .spawn(move || mine.run(&*index, &*blobs, &retired, pace))
             .map_err(|error| {
                 CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error)
             })?;
@@ -77,15 +93,10 @@ impl Drop for Flusher {
 }
 
 impl Shared {
-    fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, interval: Duration) {
-        while self.wait_for_a_put() && !self.stopped_within(interval) {
+    fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) {
+        while self.wait_for_a_put() && !self.stopped_within(pace.interval) {
             self.dirty.store(false, Ordering::SeqCst);
-            // Blobs first: a record that is on the disk then names one that is there too.
-            // The index also when a blob cannot be synced: one that a power cut takes is then a miss.
-            let flushed = retired.after(index, blobs, || {
-                let synced = blobs.sync();
-                synced.and(index.flush())
-            });
+            let flushed = retired.after(index, blobs, || flush(index, blobs, pace.leave_blobs));
             if let Err(error) = flushed {
                 // Once more after the interval, also without another put.
                 self.dirty.store(true, Ordering::SeqCst);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::coherent::Coherent;
+use super::flusher::Pace;
 use super::home::Home;
 use super::manifest::Kind;
 use super::recover::Reconciled;
@@ -155,15 +156,20 @@ impl Store {
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;
-        let blobs = FilesystemBlobs::new(vfs, root, restore(&home, &manifest));
+        let mut blobs = FilesystemBlobs::new(vfs, root, restore(&home, &manifest));
+        if keeps_files_alone(config) && config.durability == Durability::Immediate {
+            blobs = blobs.with_durable_removals();
+        }
         let Fronted { index, columns, memory } = before(open_index(&home, &blobs, config, &signing)?, config);
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
+        let settings = Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) };
         let retired = Arc::<Retired>::default();
         let flusher = match config.durability {
             Durability::Immediate => None,
             Durability::Interval => {
                 let (index, blobs, retired) = (Arc::clone(&index), Arc::clone(&blobs), Arc::clone(&retired));
-                Some(Flusher::start(index, blobs, retired, config.flush_interval())?)
+                let leave_blobs = settings.leaves_blobs_to_the_system();
+                Some(Flusher::start(index, blobs, retired, Pace { interval: config.flush_interval(), leave_blobs })?)
             }
         };
         Ok(Self {
@@ -173,7 +179,7 @@ impl Store {
             columns,
             memory,
             blobs,
-            settings: Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) },
+            settings,
             flusher,
             retired,
             lock: HeldLock::of(lock),

@@ -97,6 +97,15 @@ pub trait Vfs: Debug + Send + Sync {
     /// `NotFound`.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Makes everything on the file system that a directory lies on survive a power cut, in one step. What others write
+    /// there is waited for too.
+    ///
+    /// # Errors
+    /// `Unsupported` where the system cannot do that: then each file and directory is to be synced by itself.
+    fn sync_file_system(&self, _dir: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// What is in a directory, in no order.
     ///
     /// # Errors

@@ -131,6 +131,11 @@ impl Vfs for RealVfs {
         self.sys.sync_dir(self.at(path))
     }
 
+    #[cfg(target_os = "linux")]
+    fn sync_file_system(&self, dir: &Path) -> io::Result<()> {
+        self.sys.sync_file_system(self.at(dir))
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         self.sys.list(self.at(path))
     }

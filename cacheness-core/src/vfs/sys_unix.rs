@@ -210,6 +210,11 @@ impl Sys {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    pub(super) fn sync_file_system(self, dir: At<'_>) -> io::Result<()> {
+        Ok(fs::syncfs(self.open_with(dir, READ_DIR, Mode::empty())?)?)
+    }
+
     pub(super) fn metadata(self, at: At<'_>) -> io::Result<Metadata> {
         let (dir, name) = self.parent(at)?;
         Ok(metadata_of(&fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?))

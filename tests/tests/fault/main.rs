@@ -6,6 +6,7 @@ mod flips;
 mod forgeries;
 mod golden;
 mod keys;
+mod power_cuts;
 
 use std::path::Path;
 

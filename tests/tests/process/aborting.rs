@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use cacheness_tests::{bodies, copy_dir, errors_of, run, scratch};
+use cacheness_tests::{bodies, copy_dir, errors_of, probe, run, scratch, skip, syncs_library};
 
 use crate::PROBE;
 
@@ -58,4 +58,26 @@ fn a_damaged_index_does_not_end_an_aborting_program() {
         let output = run(&ABORTING_PROBE, copy.path(), &["call", "60"]);
         assert!(output.status.success(), "step {step}: {}", errors_of(&output));
     }
+}
+
+#[test]
+fn a_sync_that_fails_does_not_end_an_aborting_program() {
+    let place = scratch();
+    let library = match syncs_library(place.path()) {
+        Ok(library) => library,
+        Err(why) => return skip(&why),
+    };
+    let mut told = 0;
+    for (which, n) in ["once", "from"].into_iter().flat_map(|which| (1..=16).map(move |n| (which, n))) {
+        let dir = scratch();
+        let mut command = probe(&ABORTING_PROBE, dir.path(), &["put-and-return", "20"]);
+        command.env("LD_PRELOAD", &library).env("TEST_SYNC", format!("{which}:{n}"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{which} {n}: {:?} {}", output.status, errors_of(&output));
+        told += usize::from(errors_of(&output).contains("os error 5"));
+        // Whatever was lost is made anew.
+        assert!(run(&ABORTING_PROBE, dir.path(), &["call", "20"]).status.success(), "{which} {n}");
+        assert_eq!(bodies(&run(&ABORTING_PROBE, dir.path(), &["call", "20"])), 0, "{which} {n}");
+    }
+    assert!(told > 0, "no sync failed");
 }

@@ -63,6 +63,11 @@ impl Shards {
         Ok(())
     }
 
+    /// Makes it durable that a blob is gone.
+    pub(super) fn sync_removal(&self, vfs: &dyn Vfs, name: &BlobName) -> Result<()> {
+        sync_dir(vfs, &self.dir(name))
+    }
+
     /// Looks again at the next write: somebody removed directories.
     pub(super) fn forget(&self) {
         self.known.iter().for_each(|known| known.store(UNKNOWN, Ordering::Release));

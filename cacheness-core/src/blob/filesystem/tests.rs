@@ -128,17 +128,35 @@ fn quarantined_files_are_kept_up_to_their_size() {
 }
 
 #[test]
-fn when_too_many_wait_to_be_synced_a_write_is_synced_at_once() {
+fn no_write_waits_for_the_disk_and_one_sync_is_enough_however_many_blobs_wait_for_it() {
     let vfs = SimVfs::new();
     let blobs = FilesystemBlobs::open(Arc::new(vfs.clone()), Path::new("/c")).unwrap();
-    blobs.unsynced().extend((0..MAX_UNSYNCED).map(|_| BlobName::unique()));
-    let name = BlobName::unique();
-    blobs.write(&name, &[b"kept"], Durability::Interval).unwrap();
-    assert_eq!(blobs.unsynced().len(), MAX_UNSYNCED);
-    let after = FilesystemBlobs::open(Arc::new(vfs.crash(0)), Path::new("/c")).unwrap();
-    assert!(after.read(&name, 10).unwrap().is_some());
+    let names: Vec<_> = (0..1200).map(|_| BlobName::unique()).collect();
+    names.iter().for_each(|name| blobs.write(name, &[b"kept"], Durability::Interval).unwrap());
+    let there = |vfs: SimVfs| {
+        let blobs = FilesystemBlobs::open(Arc::new(vfs), Path::new("/c")).unwrap();
+        names.iter().filter(|name| blobs.read(name, 10).ok().flatten().as_deref() == Some(b"kept")).count()
+    };
+    assert!(there(vfs.crash(0)) < names.len(), "the last ones were not synced as they were written");
     blobs.sync().unwrap();
-    assert!(blobs.unsynced().is_empty());
+    assert_eq!(there(vfs.crash(0)), names.len());
+    assert!(!blobs.unsynced().are_many());
+}
+
+#[test]
+fn where_removals_are_durable_no_power_cut_brings_a_blob_back() {
+    let back = |durable_removals: bool| {
+        let vfs = SimVfs::new();
+        let blobs = FilesystemBlobs::open(Arc::new(vfs.clone()), Path::new("/c")).unwrap();
+        let blobs = if durable_removals { blobs.with_durable_removals() } else { blobs };
+        let name = BlobName::unique();
+        blobs.write(&name, &[b"old"], Durability::Immediate).unwrap();
+        assert!(blobs.remove(&name).unwrap());
+        let after = |seed| FilesystemBlobs::open(Arc::new(vfs.crash(seed)), Path::new("/c")).unwrap();
+        (0..50).filter(|seed| after(*seed).read(&name, 10).unwrap().is_some()).count()
+    };
+    assert_eq!(back(true), 0);
+    assert!(back(false) > 0, "the simulation would show it");
 }
 
 #[cfg(unix)]

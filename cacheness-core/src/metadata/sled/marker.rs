@@ -132,8 +132,12 @@ fn collect(dir: &Path, prefix: &str, files: &mut Vec<FileFacts>) -> io::Result<(
     for item in fs::read_dir(dir)? {
         let item = item?;
         let name = format!("{prefix}{}", item.file_name().to_string_lossy());
-        if item.file_type()?.is_dir() {
+        let kind = item.file_type()?;
+        if kind.is_dir() {
             collect(&item.path(), &format!("{name}/"), files)?;
+        } else if !kind.is_file() {
+            // Reading a pipe would wait.
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is no file")));
         } else {
             let (len, checksum) = checksum_of(&item.path())?;
             files.push(FileFacts { name, len, checksum });

@@ -1,13 +1,14 @@
 //! The default index: sled, fast and not trusted.
 //!
 //! One flipped bit can make sled panic or forget keys in silence, and what it has not flushed is gone after a kill. So
-//! every record carries its own checksum, every call is shielded against panics, and flushing is ours; what was
-//! acknowledged since the last flush is [kept](pending). After a clean close a [marker](marker) tells at the next open
+//! every record carries its own checksum, every call is shielded against panics, and flushing is ours, [down to the disk](disk);
+//! what was //! acknowledged since the last flush is [kept](pending). After a clean close a [marker](marker) tells at the next open
 //! whether the files are still those that were closed; if not, what is [proven](proof) to be current is
 //! [carried over](salvage) into a new database.
 
 mod chunks;
 mod counts;
+mod disk;
 mod marker;
 mod open;
 mod orders;
@@ -33,6 +34,7 @@ use std::time::Instant;
 use sled::Tree;
 
 use self::counts::Counts;
+use self::disk::Disk;
 use self::orders::{Facts, Orders, Tables};
 use self::pending::Pending;
 use self::proof::Known;
@@ -97,6 +99,7 @@ struct Slot {
 struct Trees {
     db: sled::Db,
     entries: Tree,
+    disk: Disk,
     signing: Arc<Signing>,
 }
 
@@ -408,7 +411,7 @@ impl MetadataBackend for SledIndex {
 
     fn flush(&self) -> Result<()> {
         let last = self.pending.last();
-        self.with("flush the index", |trees| trees.db.flush())?;
+        self.with("flush the index", |trees| trees.flush())?;
         self.pending.flushed(last);
         self.save_uses(Uses::append);
         Ok(())

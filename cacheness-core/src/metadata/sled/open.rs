@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::counts::Counts;
+use super::disk::{self, Disk};
 use super::marker::Marker;
 use super::orders::{Gathering, Orders, Tables};
 use super::pending::Pending;
@@ -45,7 +46,7 @@ pub(crate) enum Health {
     Damaged,
 }
 
-pub(super) fn index_dir(root: &Path) -> std::path::PathBuf {
+pub(super) fn index_dir(root: &Path) -> PathBuf {
     root.join("index")
 }
 
@@ -54,8 +55,48 @@ pub(super) fn begin_rebuilding(root: &Path) -> Result<()> {
     fs::write(rebuilding(root), "").map_err(|error| storage(root, "cannot begin to rebuild the index", error))
 }
 
-fn rebuilding(root: &Path) -> std::path::PathBuf {
+fn rebuilding(root: &Path) -> PathBuf {
     root.join("index.rebuilding")
+}
+
+/// Removes what is no file from the places of files: nothing is read from it or written to it.
+fn clear_places(root: &Path) -> std::io::Result<()> {
+    let beside = ["index.clean", "index.orders", "index.used", "index.rebuilding"].map(|name| root.join(name));
+    // What is in the index and sled can do without.
+    let within = fs::read_dir(index_dir(root)).into_iter().flatten().flatten();
+    let within = within.filter(|item| is_dispensable(&item.file_name())).map(|item| item.path());
+    let is_no_file = |place: &PathBuf| fs::symlink_metadata(place).is_ok_and(|found| !found.is_file());
+    beside.into_iter().chain(within).filter(is_no_file).try_for_each(|place| remove(&place))
+}
+
+/// Removes whatever is at a path, a link itself and not what it leads to.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an index was made and its log is gone: sled would begin a new one, as if there had never been an entry.
+fn lacks_log(index: &Path) -> bool {
+    index.exists() && !fs::metadata(index.join("db")).is_ok_and(|found| found.len() > 0)
+}
+
+/// Whether what sled reads is of the kind that it writes: opening a pipe would wait, a link leads elsewhere.
+fn is_of_files(index: &Path) -> bool {
+    let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let fits = |item: std::io::Result<fs::DirEntry>| {
+        item.is_ok_and(|item| match item.file_name().as_encoded_bytes() {
+            b"blobs" => is_dir(&item.path()),
+            name if name == b"db" || is_dispensable(&item.file_name()) => {
+                item.file_type().is_ok_and(|kind| kind.is_file())
+            }
+            _ => true,
+        })
+    };
+    fs::symlink_metadata(index).is_err() || is_dir(index) && fs::read_dir(index).is_ok_and(|mut all| all.all(fits))
 }
 
 impl SledIndex {
@@ -68,15 +109,19 @@ impl SledIndex {
         check_threads()?;
         let root = options.root.clone();
         let index = index_dir(&root);
+        let in_use = |error| storage(&root, "cannot take the index into use", error);
+        disk::take_back(&root, &index).map_err(in_use)?;
         // Before anything is touched: somebody uses it who has lost the lock of the directory.
         if !is_released_within(&index, PATIENCE_WITH_OTHERS) {
             return Err(locked(&root, std::io::ErrorKind::WouldBlock.into()));
         }
         let room = Room::of_process(&index)?;
-        rewrite::settle(&root).map_err(|error| storage(&root, "cannot open the index", error))?;
-        let (marker, interrupted) = (Marker::read(&root), rebuilding(&root).exists());
-        let untouched = marker.as_ref().is_some_and(|marker| marker.fits(&index));
-        Marker::remove(&root).map_err(|error| storage(&root, "cannot take the index into use", error))?;
+        rewrite::settle(&root).map_err(in_use)?;
+        let interrupted = fs::symlink_metadata(rebuilding(&root)).is_ok();
+        clear_places(&root).map_err(in_use)?;
+        let (marker, of_files) = (Marker::read(&root), is_of_files(&index));
+        let untouched = of_files && marker.as_ref().is_some_and(|marker| marker.fits(&index));
+        Marker::remove(&root).map_err(in_use)?;
         let mut known = Known::default();
         let salvaged = |known: &mut Known| {
             *known = Known::of(&root, marker.as_ref());
@@ -85,6 +130,7 @@ impl SledIndex {
         let found = match &marker {
             Some(marker) if untouched => open_marked(&options, marker),
             Some(_) => salvaged(&mut known),
+            None if !of_files || lacks_log(&index) => salvaged(&mut known),
             None if index.exists() => {
                 open_unmarked(&options, &Pending::default()).map(|found| (found, Health::Unclean))
             }
@@ -246,7 +292,7 @@ impl SledIndex {
     /// A database with everything on the disk. One that cannot write is opened anew once: sled repeats an error for ever,
     /// and the disk perhaps does not.
     fn flushed(&self, trees: Option<Trees>) -> Result<Trees> {
-        let flush = |trees: &Trees| shielded("flush the index", || trees.db.flush()).map(drop);
+        let flush = |trees: &Trees| shielded("flush the index", || trees.flush());
         let (broken, damaged) = match trees {
             Some(trees) => match flush(&trees) {
                 Ok(()) => return Ok(trees),
@@ -314,7 +360,14 @@ fn open_marked(options: &SledOptions, marker: &Marker) -> Result<(Contents, Heal
 
 /// Opens an index whose last user did not close it, and makes the changes in it that it may lack.
 fn open_unmarked(options: &SledOptions, pending: &Pending) -> Result<Contents> {
-    let trees = Trees::open(options)?;
+    let index = index_dir(&options.root);
+    // The settings are ours and always the same: sled writes them anew, and damaged ones would keep it from opening.
+    remove(&index.join("conf")).map_err(|error| storage(&index, "cannot open the index", error))?;
+    let trees = match Trees::open(options) {
+        // The log alone says everything that a snapshot does, in more time.
+        Err(error) if error.is_integrity() && disk::drop_damaged_snapshots(&index) => Trees::open(options)?,
+        opened => opened?,
+    };
     pending.repeat_in(&trees)?;
     take_stock(trees)
 }
@@ -355,12 +408,21 @@ impl Trees {
     }
 
     pub(super) fn open_at(index: &Path, options: &SledOptions) -> Result<Self> {
+        let prepared = disk::take_back(&options.root, index).and_then(|()| disk::settle(index));
+        prepared.map_err(|error| storage(index, "cannot open the index", error))?;
         wait_until_released(index);
         let config = sled::Config::new().path(index).cache_capacity(options.page_cache_bytes).flush_every_ms(None);
         shielded("open the index", || {
             let db = config.open()?;
-            Ok(Self { entries: db.open_tree("entries")?, db, signing: Arc::clone(&options.signing) })
+            let (disk, signing) = (Disk::of(index)?, Arc::clone(&options.signing));
+            Ok(Self { entries: db.open_tree("entries")?, db, disk, signing })
         })
+    }
+
+    /// Brings everything that was written to the disk.
+    pub(super) fn flush(&self) -> sled::Result<()> {
+        self.db.flush()?;
+        Ok(self.disk.sync()?)
     }
 
     /// Closes the database in this directory; its files change no more afterwards.
@@ -369,6 +431,9 @@ impl Trees {
             drop(self);
             Ok(())
         })?;
+        if disk::is_given_up(index) {
+            return disk::wait_until_still(index).map_err(|error| storage(index, "cannot close the index", error));
+        }
         wait_until_released(index);
         Ok(())
     }
@@ -390,23 +455,30 @@ fn check_threads() -> Result<()> {
     Ok(())
 }
 
+/// sled syncs once more when it is dropped, and panics where that fails. So a database whose sync has failed is not
+/// dropped, nor is any where a panic would end the process; it is [given up](disk::give_up) instead.
+impl Drop for Trees {
+    fn drop(&mut self) {
+        if cfg!(panic = "abort") || self.disk.has_failed() {
+            disk::give_up(self.disk.index());
+            // What has one more owner is not dropped.
+            std::mem::forget((self.db.clone(), self.entries.clone()));
+        }
+    }
+}
+
 pub(super) fn storage(path: &Path, doing: &str, error: std::io::Error) -> CacheError {
     CacheError::caused_by(ErrorKind::Storage, format!("{doing} in {}: {error}", path.display()), error)
 }
 
 /// Moves a damaged index out of the way, for one who wants to look at it; the one before goes.
-pub(super) fn set_aside(root: &Path) -> Result<std::path::PathBuf> {
+pub(super) fn set_aside(root: &Path) -> Result<PathBuf> {
     let aside = root.join("quarantine").join("index");
     let moved = (|| {
-        if aside.exists() {
-            fs::remove_dir_all(&aside)?;
-        }
+        remove(&aside)?;
         fs::create_dir_all(&aside)?;
         copy_files(&index_dir(root), &aside)?;
-        if index_dir(root).exists() {
-            fs::remove_dir_all(index_dir(root))?;
-        }
-        Ok(())
+        remove(&index_dir(root))
     })();
     moved.map_err(|error| storage(root, "cannot set the damaged index aside", error))?;
     Ok(aside)
@@ -420,7 +492,7 @@ fn is_dispensable(name: &OsStr) -> bool {
 
 /// Copies instead of renaming: a database that was given up may still hold the old files.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
-    if !from.is_dir() {
+    if !fs::symlink_metadata(from).is_ok_and(|found| found.is_dir()) {
         return Ok(());
     }
     for item in fs::read_dir(from)? {

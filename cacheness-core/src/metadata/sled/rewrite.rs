@@ -157,7 +157,7 @@ impl SledIndex {
                 Some((last, _)) => after = Some(last.clone()),
                 None if changes > FEW => {}
                 None => {
-                    shielded("write the index anew", || next.db.flush())?;
+                    shielded("write the index anew", || next.flush())?;
                     return Ok(Some((next, generation)));
                 }
             }
@@ -189,7 +189,7 @@ impl SledIndex {
             return built.let_go(&next(root));
         }
         self.repeat_changes(&built)?;
-        shielded("write the index anew", || built.db.flush())?;
+        shielded("write the index anew", || built.flush())?;
         built.let_go(&next(root))?;
         // From here on, whatever fails leaves what `settle` brings in order when the next call opens the database.
         slot.trees.take().map_or(Ok(()), |trees| trees.let_go(&index_dir(root)))?;

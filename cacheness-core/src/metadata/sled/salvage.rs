@@ -40,7 +40,7 @@ pub(super) fn carry_over(options: &SledOptions, proof: Option<&Proof>, pending: 
     }
     pending.repeat_in(&fresh)?;
     let contents = super::open::take_stock(fresh)?;
-    shielded("rebuild the index", || contents.trees.db.flush())?;
+    shielded("rebuild the index", || contents.trees.flush())?;
     Ok(contents)
 }
 

@@ -83,7 +83,7 @@ fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) 
             if key == *newest {
                 continue;
             }
-            let size = record.footprint();
+            let size = engine.store().index().footprint(&record);
             if engine.store().remove_expected(&key, &record)? {
                 freed += size;
                 removed += 1;

@@ -11,7 +11,8 @@ use crate::metadata::Totals;
 pub struct Stats {
     /// Entries, also expired ones that were not cleaned up yet.
     pub entries: u64,
-    /// Bytes that they take: their records and their values as stored.
+    /// Bytes that they take: their records and their values as stored. On the disk a record counts with five times its
+    /// bytes, which is what the files of the index take at most, but for 2 MiB.
     pub size_bytes: u64,
     /// Reads that gave a value.
     pub hits: u64,

@@ -224,6 +224,10 @@ impl MetadataBackend for MemoryIndex {
         Totals { entries: tables.rows.len() as u64, bytes: tables.bytes, records: 0, lost: 0 }
     }
 
+    fn footprint(&self, record: &Record) -> u64 {
+        record.footprint()
+    }
+
     fn replacements(&self) -> u64 {
         0
     }

@@ -83,6 +83,9 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// How many records there are, and the bytes that they and their values take.
     fn totals(&self) -> Totals;
 
+    /// With how many bytes an entry counts in [`totals`](Self::totals).
+    fn footprint(&self, record: &Record) -> u64;
+
     /// How often it was replaced since it was opened, after damage or an error: each time records may have been lost, and
     /// older ones have come back.
     fn replacements(&self) -> u64;

@@ -139,6 +139,10 @@ impl MetadataBackend for Watched {
         self.index.totals()
     }
 
+    fn footprint(&self, record: &Record) -> u64 {
+        self.index.footprint(record)
+    }
+
     fn replacements(&self) -> u64 {
         self.replacements.load(Ordering::SeqCst)
     }

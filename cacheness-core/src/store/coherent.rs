@@ -146,6 +146,10 @@ impl MetadataBackend for Coherent {
         self.index.totals()
     }
 
+    fn footprint(&self, record: &Record) -> u64 {
+        self.index.footprint(record)
+    }
+
     fn replacements(&self) -> u64 {
         self.index.replacements()
     }

@@ -337,15 +337,11 @@ impl Store {
     fn after_change(&self) -> Result<()> {
         match self.settings.durability {
             // The index alone: what was written is synced already.
-            Durability::Immediate => {
-                match self.retired.has_doubts() {
-                    false => self.index.flush()?,
-                    true => self.flush()?,
-                }
-                if let Err(error) = self.index.give_back_room(&|| true) {
-                    log::debug!("the index is not written anew: {error}");
-                }
+            Durability::Immediate if !self.retired.has_doubts() => {
+                self.index.flush()?;
+                self.give_back_room();
             }
+            Durability::Immediate => self.flush()?,
             Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
         }
         Ok(())
@@ -411,7 +407,15 @@ impl Store {
         self.retired.after(&*self.index, &*self.blobs, || {
             self.blobs.sync()?;
             self.index.flush()
-        })
+        })?;
+        self.give_back_room();
+        Ok(())
+    }
+
+    fn give_back_room(&self) {
+        if let Err(error) = self.index.give_back_room(&|| true) {
+            log::debug!("the index is not written anew: {error}");
+        }
     }
 
     /// Does what the flusher would do after its interval: no kill loses what was put before, nor does a power cut, but for

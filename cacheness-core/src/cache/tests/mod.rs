@@ -362,3 +362,31 @@ fn copy_dir(from: &Path, to: &Path) {
         }
     }
 }
+
+fn bytes_below(dir: &std::path::Path) -> u64 {
+    let items = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap());
+    items
+        .map(|item| if item.path().is_dir() { bytes_below(&item.path()) } else { item.metadata().unwrap().len() })
+        .sum()
+}
+
+#[test]
+fn small_values_take_no_more_of_the_disk_than_the_limit_and_room_comes_back_after_a_clear() {
+    const LIMIT_MB: u64 = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(LIMIT_MB)).unwrap();
+    for n in 0..8_000u64 {
+        cache.put(&[n as u8; 100].to_vec(), n).unwrap();
+        if n % 500 == 0 {
+            cache.flush().unwrap();
+        }
+    }
+    cache.flush().unwrap();
+    let index = || bytes_below(&dir.path().join("index"));
+    // What was written since the last look at the files comes on top.
+    assert!(index() <= (LIMIT_MB + 3) << 20, "{} bytes", index());
+    assert!(cache.get_stats().unwrap().entries > 1000);
+    cache.clear().unwrap();
+    cache.flush().unwrap();
+    assert!(index() <= 2 << 20, "{} bytes after a clear", index());
+}

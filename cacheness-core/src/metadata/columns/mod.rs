@@ -241,6 +241,10 @@ impl MetadataBackend for WithColumns {
         self.index.totals()
     }
 
+    fn footprint(&self, record: &Record) -> u64 {
+        self.index.footprint(record)
+    }
+
     fn replacements(&self) -> u64 {
         self.index.replacements()
     }

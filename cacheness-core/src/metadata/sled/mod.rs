@@ -397,6 +397,10 @@ impl MetadataBackend for SledIndex {
         self.counts.totals()
     }
 
+    fn footprint(&self, record: &Record) -> u64 {
+        counts::footprint(record)
+    }
+
     fn replacements(&self) -> u64 {
         self.slot().generation
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::counts::Counts;
+use super::counts::{self, Counts};
 use super::disk::{self, Disk};
 use super::marker::Marker;
 use super::orders::{Gathering, Orders, Tables};
@@ -389,7 +389,7 @@ pub(super) fn take_stock(trees: Trees) -> Result<Contents> {
             match trees.whole(&key, &bytes).filter(|(_, record)| trees.may_stay(record)) {
                 Some((key, record)) => {
                     totals.entries += 1;
-                    totals.bytes += record.footprint();
+                    totals.bytes += counts::footprint(&record);
                     totals.records += record.as_bytes().len() as u64;
                     gathering.add(key.hash(), &record);
                 }

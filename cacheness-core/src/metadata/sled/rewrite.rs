@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use super::counts::MOST_TIMES;
 use super::open::{index_dir, storage};
 use super::pending::Pending;
 use super::shield::shielded;
@@ -25,9 +26,6 @@ use crate::metadata::Record;
 
 type Page = Vec<(sled::IVec, sled::IVec)>;
 
-/// So many times the bytes of its records the files may take. A database that was just written takes two to three times as
-/// much, for sled writes a page anew after some changes: with five times, about half is dead.
-const MOST_TIMES: u64 = 5;
 /// Less than any record has.
 const LEAST_RECORD: u64 = 128;
 /// Below this there is nothing to gain.

@@ -32,9 +32,9 @@ fn behaves(index: &dyn MetadataBackend) {
     assert!(!index.put_new(&key, &first).unwrap(), "there is one");
     let (fresh, new) = record_of("fresh", 1, None);
     assert!(index.put_new(&fresh, &new).unwrap() && index.remove_expected(&fresh, &new).unwrap());
-    let one = record_of("key 4", 100, None).1.footprint();
+    let one = index.footprint(&record_of("key 4", 100, None).1);
     assert_eq!(index.totals().entries, 20);
-    assert!(index.totals().bytes.abs_diff(20 * one) < 40, "{:?}", index.totals());
+    assert!(index.totals().bytes.abs_diff(20 * one) < 200, "{:?}", index.totals());
 
     let expired: Vec<_> = index.expired(Timestamp::from_micros(1008), 100).unwrap();
     let times: Vec<_> = expired.iter().map(|(_, record)| record.core().unwrap().created_at.as_micros()).collect();
@@ -79,7 +79,7 @@ fn behaves(index: &dyn MetadataBackend) {
     assert_eq!(index.remove(&oldest).unwrap(), Some(record_of("key 0", 0, Some(1000)).1));
     assert_eq!(index.remove(&oldest).unwrap(), None);
     assert_eq!(index.totals().entries, 18);
-    assert!(index.totals().bytes.abs_diff(18 * one) < 40, "{:?}", index.totals());
+    assert!(index.totals().bytes.abs_diff(18 * one) < 200, "{:?}", index.totals());
     assert_eq!(index.group(Group::function("f"), None, 100).unwrap().len(), 18);
 }
 

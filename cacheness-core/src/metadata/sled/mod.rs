@@ -9,6 +9,7 @@
 mod chunks;
 mod counts;
 mod disk;
+mod files;
 mod marker;
 mod open;
 mod orders;

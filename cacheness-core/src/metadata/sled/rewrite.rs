@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use super::counts::MOST_TIMES;
-use super::open::{index_dir, storage};
+use super::files::{index_dir, storage};
 use super::pending::Pending;
 use super::shield::shielded;
 use super::{SledIndex, Trees};

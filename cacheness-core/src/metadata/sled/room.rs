@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::open::index_dir;
+use super::files::index_dir;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::vfs::largest_file;
 

@@ -8,7 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::open::{begin_rebuilding, set_aside, storage};
+use super::files::{set_aside, storage};
+use super::open::begin_rebuilding;
 use super::pending::Pending;
 use super::proof::Proof;
 use super::shield::shielded;

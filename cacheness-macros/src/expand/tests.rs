@@ -15,7 +15,7 @@ fn a_simple_function_grows_by_less_than_its_bar() {
     ] {
         let (written, expanded) = (item.len(), expansion(options, item).len());
         println!("{written} bytes become {expanded}");
-        assert!(expanded <= 2_100 && expanded - written <= 1_000, "{}", expansion(options, item));
+        assert!(expanded <= 2_100 && expanded - written <= 1_250, "{}", expansion(options, item));
     }
 }
 

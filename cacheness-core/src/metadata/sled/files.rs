@@ -21,7 +21,7 @@ pub(super) fn clear_places(root: &Path) -> std::io::Result<()> {
 }
 
 /// Removes whatever is at a path, a link itself and not what it leads to.
-fn remove(path: &Path) -> std::io::Result<()> {
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

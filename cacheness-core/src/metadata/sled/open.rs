@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::counts::{self, Counts};
 use super::disk::{self, Disk};
-use super::files::{clear_places, index_dir, is_of_files, lacks_log, set_aside, storage};
+use super::files::{clear_places, index_dir, is_of_files, lacks_log, remove, storage};
 use super::marker::Marker;
 use super::orders::{Gathering, Orders, Tables};
 use super::pending::Pending;

@@ -217,6 +217,27 @@ fn a_sync_that_failed_is_not_believed_the_next_time_and_the_file_is_written_anew
     assert!(failed > 6 && removed == 20, "{failed} syncs failed");
 }
 
+/// More than are remembered by name.
+#[test]
+fn after_a_sync_of_all_that_failed_the_files_that_nobody_named_are_written_anew_too() {
+    for list_fails in [false, true] {
+        let vfs = SimVfs::new();
+        let blobs = open(&vfs);
+        let names: Vec<BlobName> = (0..1100).map(|_| BlobName::unique()).collect();
+        names.iter().for_each(|name| write(&blobs, name, Durability::Interval).unwrap());
+        let eio = || Err(io::Error::from_raw_os_error(libc::EIO));
+        vfs.answer_whole_syncs([eio(), Ok(()), Ok(())]);
+        if list_fails {
+            vfs.fail_at(0, Fault::Errno(libc::EIO), Repeat::Once);
+        }
+        assert!(blobs.sync().is_err());
+        assert_eq!(vfs.clear_faults(), list_fails);
+        blobs.sync().unwrap();
+        let after = open(&vfs.crash(1));
+        assert!(names.iter().all(|name| look(&after, name) == Found::Whole), "list fails: {list_fails}");
+    }
+}
+
 const FAULTS: [Fault; 4] =
     [Fault::Errno(libc::EIO), Fault::Errno(libc::ENOSPC), Fault::Errno(libc::EFBIG), Fault::Errno(libc::EMFILE)];
 

@@ -176,6 +176,9 @@ impl Files {
 
     /// Syncs what is too much for one sync each, and leaves what still needs one.
     fn sync_many(&self, waiting: &mut Unsynced) -> Result<()> {
+        if waiting.has_failed() {
+            self.name_failed(waiting)?;
+        }
         match self.vfs.sync_file_system(&self.root) {
             Ok(()) => {
                 let failed = self.failed();
@@ -184,10 +187,22 @@ impl Files {
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => waiting.name_all(|visit| self.visit_all(visit)),
             Err(error) => {
-                self.failed().extend(waiting.names().iter().cloned());
+                waiting.set_failed(true);
+                // Those that cannot be named now are before the next sync.
+                if let Err(error) = self.name_failed(waiting) {
+                    log::debug!("what may not be on the disk cannot be listed now: {error}");
+                }
                 Err(storage_error("sync", &self.root, error))
             }
         }
+    }
+
+    /// Notes each blob that a sync of all has failed for, also those that are not known by name.
+    fn name_failed(&self, waiting: &mut Unsynced) -> Result<()> {
+        waiting.name_all(|visit| self.visit_all(visit))?;
+        self.failed().extend(waiting.names().iter().cloned());
+        waiting.set_failed(false);
+        Ok(())
     }
 
     fn sync_each(&self, names: &mut BTreeSet<BlobName>) -> Result<()> {

@@ -59,6 +59,9 @@ pub struct CacheMetadataConfig {
     /// the stored one**: a flipped bit in an array of numbers is another number. Still verified are the file's header
     /// and length, the key, the type and shape of what is decoded, and whole records of the index with the small values
     /// in them. Only for disks that check what they return, or values that are checked otherwise.
+    ///
+    /// It has an effect with [`Durability::Immediate`](crate::Durability::Immediate) alone. Otherwise the system writes the
+    /// files of a cache when it likes, a power cut may leave zeros in one, and the checksum is verified whatever is said here.
     pub verify_cache_integrity: bool,
     /// Memory that `sled` takes for pages of the index at most, in MB of 1024 × 1024 bytes from 16 to 16384. Default 512:
     /// enough for a million small entries. A page that is not in memory costs several reads of the file; an index that is

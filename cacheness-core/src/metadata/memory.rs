@@ -143,6 +143,10 @@ impl MetadataBackend for MemoryIndex {
         Ok(same)
     }
 
+    fn remove_damaged(&self, _key: &IndexKey) -> Result<bool> {
+        Ok(false)
+    }
+
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
         let mut row = Row::new(record)?;
         let mut tables = self.write();

@@ -49,6 +49,9 @@ pub(crate) trait MetadataBackend: fmt::Debug + Send + Sync {
     /// Takes a record out if it is still the expected one; says whether it was.
     fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool>;
 
+    /// Takes the record of a key out if its bytes cannot be read as one; says whether that was so.
+    fn remove_damaged(&self, key: &IndexKey) -> Result<bool>;
+
     /// Puts `record` in the place of the expected one, if that is still there; says whether it was. When the entry was last
     /// used stays known, unless the new record was created at another time.
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool>;

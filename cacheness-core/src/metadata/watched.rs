@@ -94,6 +94,13 @@ impl MetadataBackend for Watched {
         self.tell(Call::Removal)?.remove_expected(key, expected)
     }
 
+    fn remove_damaged(&self, key: &IndexKey) -> Result<bool> {
+        match self.get(key) {
+            Err(error) if error.is_integrity() => self.tell(Call::Removal)?.remove(key).map(|gone| gone.is_some()),
+            read => read.map(|_| false),
+        }
+    }
+
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
         let done = self.tell(Call::Write(record))?.replace_expected(key, expected, record);
         self.told_after(done)

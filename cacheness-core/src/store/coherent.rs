@@ -99,6 +99,11 @@ impl MetadataBackend for Coherent {
         self.ask(|index| index.remove_expected(key, expected))
     }
 
+    fn remove_damaged(&self, key: &IndexKey) -> Result<bool> {
+        let _change = self.change(key);
+        self.ask(|index| index.remove_damaged(key))
+    }
+
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
         let _change = self.change(key);
         self.ask(|index| index.replace_expected(key, expected, record))

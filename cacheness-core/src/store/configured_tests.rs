@@ -57,7 +57,10 @@ fn flip(file: &Path, from_end: usize) {
 #[test]
 fn without_verification_a_changed_payload_is_returned_and_a_changed_envelope_is_not() {
     let dir = tempfile::tempdir().unwrap();
-    let trusting = CacheConfig::new(dir.path()).with_inline_bytes(0).with_verified_integrity(false);
+    let trusting = CacheConfig::new(dir.path())
+        .with_inline_bytes(0)
+        .with_verified_integrity(false)
+        .with_durability(Durability::Immediate);
     let value = noise(5000);
     for (from_end, expected) in [(24 + 100, true), (24, false), (16, false), (8, false), (5000 + 24 + 20, false)] {
         let store = open(&trusting).unwrap();
@@ -71,10 +74,31 @@ fn without_verification_a_changed_payload_is_returned_and_a_changed_envelope_is_
     }
 }
 
+/// As a power cut leaves a file whose data had not been written.
+#[test]
+fn where_the_system_writes_the_files_a_checksum_is_verified_whatever_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = CacheConfig::new(dir.path()).with_inline_bytes(0).with_verified_integrity(false);
+    let store = open(&config.with_durability(Durability::Interval)).unwrap();
+    put(&store, "k", &noise(5000));
+    let file = blob_files(dir.path()).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let end = bytes.len() - 100;
+    bytes[end - 4000..end].fill(0);
+    fs::write(&file, bytes).unwrap();
+    assert_eq!(get(&store, "k"), None);
+}
+
 #[test]
 fn what_is_taken_to_another_place_is_verified_in_any_case() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&CacheConfig::new(dir.path()).with_inline_bytes(0).with_verified_integrity(false)).unwrap();
+    let store = open(
+        &CacheConfig::new(dir.path())
+            .with_inline_bytes(0)
+            .with_verified_integrity(false)
+            .with_durability(Durability::Immediate),
+    )
+    .unwrap();
     put(&store, "k", &noise(5000));
     flip(&blob_files(dir.path()).remove(0), 100);
     let mut found = store.find(&key_of("k")).unwrap().unwrap();
@@ -85,8 +109,11 @@ fn what_is_taken_to_another_place_is_verified_in_any_case() {
 fn without_verification_bytes_that_do_not_inflate_are_a_miss_and_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     for codec in crate::Codec::ALL.iter().filter(|codec| **codec != crate::Codec::None) {
-        let config =
-            CacheConfig::new(dir.path()).with_inline_bytes(0).with_verified_integrity(false).with_codec(*codec);
+        let config = CacheConfig::new(dir.path())
+            .with_inline_bytes(0)
+            .with_verified_integrity(false)
+            .with_durability(Durability::Immediate)
+            .with_codec(*codec);
         let store = open(&config).unwrap();
         put(&store, "k", &text(200_000));
         let file = blob_files(dir.path()).remove(0);

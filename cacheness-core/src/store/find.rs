@@ -25,14 +25,23 @@ impl Store {
         let found = match read {
             Ok(Some(record)) => match record.distrust() {
                 Some(distrust) => return self.distrusted(key, &record, distrust),
-                None => record.core().map(|core| Some(Found { record, core })),
+                None => match record.core() {
+                    Ok(core) => Ok(Some(Found { record, core })),
+                    Err(error) if self.settings.damage_is_absence && error.is_integrity() => {
+                        log::debug!("the record of {key} is not one of this release and is removed");
+                        self.remove_expected(key, &record)?;
+                        return Ok(None);
+                    }
+                    Err(error) => Err(error),
+                },
             },
             Ok(None) => return Ok(None),
             Err(error) => Err(error),
         };
         if self.settings.damage_is_absence && found.as_ref().is_err_and(CacheError::is_integrity) {
             log::debug!("the record of {key} is damaged and is removed");
-            self.index.remove(key)?;
+            // Another thread may have put a sound one since.
+            self.index.remove_damaged(key)?;
             return Ok(None);
         }
         found

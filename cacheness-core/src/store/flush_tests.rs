@@ -124,3 +124,51 @@ fn a_commit_of_which_nobody_knows_whether_it_succeeded_keeps_its_blob_until_that
         assert!(store.load(&key, &mut found, |_| None).unwrap().is_some());
     }
 }
+
+#[test]
+fn a_put_that_a_closed_index_refuses_leaves_no_blob() {
+    let vfs = SimVfs::new();
+    let index = Watched::new(|call| match call {
+        Call::Write(_) => Err(CacheError::new(ErrorKind::Closed, "the cache is closed")),
+        _ => Ok(()),
+    });
+    let config = CacheConfig::in_memory().with_inline_bytes(0);
+    let store = Store::of_parts(Arc::new(index), Arc::new(files(&vfs)), &config);
+    assert!(store.put(sample::entry("k"), vec![7; 3000], u64::MAX).unwrap_err().is_closed());
+    assert!(names(&files(&vfs)).is_empty());
+}
+
+/// By a put whose record came in just before the index was closed.
+#[test]
+fn a_blob_that_is_retired_after_the_close_goes_at_once() {
+    let vfs = SimVfs::new();
+    let (store, _flushes) = store_on(&vfs);
+    put(&store, "k", 3000);
+    store.close().unwrap();
+    let name = names(&files(&vfs)).into_iter().next().unwrap();
+    store.retire_blob(&name);
+    assert!(names(&files(&vfs)).is_empty());
+}
+
+/// One that retires a blob while the index is being closed, after the last flush.
+#[test]
+fn what_is_replaced_while_the_index_is_closed_goes_after_that() {
+    let vfs = SimVfs::new();
+    let store = Arc::new(std::sync::OnceLock::<Store>::new());
+    let (seen, flushes) = (Arc::clone(&store), std::sync::atomic::AtomicUsize::new(0));
+    let index = Watched::new(move |call| {
+        // The first flush settles, the second one closes.
+        if call == Call::Flush && flushes.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+            put(seen.get().unwrap(), "k", 4000);
+        }
+        Ok(())
+    });
+    let config = CacheConfig::in_memory().with_inline_bytes(0);
+    let mut parts = Store::of_parts(Arc::new(index), Arc::new(files(&vfs)), &config);
+    parts.flusher = Some(flusher_of(&parts, Duration::from_secs(3600)));
+    store.set(parts).unwrap();
+    let store = store.get().unwrap();
+    put(store, "k", 3000);
+    store.close().unwrap();
+    assert_eq!(names(&files(&vfs)).len(), 1);
+}

@@ -265,7 +265,7 @@ impl Store {
             self.write_blob(entry, stored, commit, signing)
         }?;
         if let Outcome::Done(replaced) = &outcome {
-            self.after_change().inspect_err(|_| self.doubt_blob_of(&entry.key, replaced.as_ref()))?;
+            self.after_change().inspect_err(|error| self.unsettled(&entry.key, replaced.as_ref(), error))?;
             self.retire(&entry.key, replaced.as_ref());
         }
         Ok(outcome)
@@ -297,6 +297,8 @@ impl Store {
         match &outcome {
             Ok(Outcome::Done(_)) => {}
             Ok(Outcome::Overtaken) => self.discard(&name),
+            // A closed index has not taken it.
+            Err(error) if error.is_closed() => self.discard(&name),
             Err(_) => {
                 self.doubt_blob_of(&entry.key, Some(&record));
                 // The blob of a record that it may have replaced is not known here.
@@ -350,7 +352,7 @@ impl Store {
     /// The end of the blob that a put replaced: when the record of the new value is on the disk.
     fn retire(&self, key: &IndexKey, replaced: Option<&Record>) {
         match (replaced.and_then(|record| self.own_blob(key, record)), &self.flusher) {
-            (Some(name), Some(_)) => self.retired.add(name),
+            (Some(name), Some(_)) => self.retired.add(&*self.blobs, name),
             (Some(name), None) => self.discard(&name),
             (None, _) => {}
         }
@@ -362,6 +364,20 @@ impl Store {
         let name = record.blob()?;
         let owned = record.is_believed() || Opened::owner(&*self.blobs, &name, self.limits()).as_ref() == Some(key);
         owned.then_some(name)
+    }
+
+    /// The end of a blob when what is in the index is on the disk.
+    fn retire_blob(&self, name: &BlobName) {
+        self.retired.add(&*self.blobs, name.clone());
+    }
+
+    /// The end of a blob whose record is out of the index, while the disk may not have heard of it. Where the store was
+    /// closed meanwhile, it has, as soon as the close has succeeded.
+    fn unsettled(&self, key: &IndexKey, gone: Option<&Record>, error: &CacheError) {
+        if !error.is_closed() {
+            return self.doubt_blob_of(key, gone);
+        }
+        gone.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.retire_blob(name));
     }
 
     /// After an error of the index, a record may be in it or not: its blob stays until that is known.
@@ -376,7 +392,7 @@ impl Store {
     fn discard(&self, name: &BlobName) {
         if let Err(error) = self.blobs.remove(name) {
             log::debug!("cannot remove blob {name}: {error}");
-            self.retired.add(name.clone());
+            self.retired.add(&*self.blobs, name.clone());
         }
     }
 
@@ -397,7 +413,7 @@ impl Store {
     }
 
     fn after_removal(&self, key: &IndexKey, removed: Option<&Record>) -> Result<()> {
-        self.after_change().inspect_err(|_| self.doubt_blob_of(key, removed))?;
+        self.after_change().inspect_err(|error| self.unsettled(key, removed, error))?;
         removed.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.discard(name));
         Ok(())
     }
@@ -436,7 +452,13 @@ impl Store {
             }
             // Before the mark of a clean close: what was replaced would not be looked for after it.
             let settled = self.settle();
+            if self.retired.has_any() {
+                self.index.doubt_blobs();
+            }
             let closed = self.index.close();
+            if closed.is_ok() {
+                self.retired.close(&*self.blobs);
+            }
             settled.and(closed)
         });
         self.lock.release();

@@ -162,7 +162,9 @@ impl Store {
         }
         let Fronted { index, columns, memory } = before(open_index(&home, &blobs, config, &signing)?, config);
         let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
-        let settings = Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) };
+        let mut settings = Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) };
+        // A power cut may leave a file of the right length with zeros in it, and only the checksum tells.
+        settings.verify |= settings.leaves_blobs_to_the_system();
         let retired = Arc::<Retired>::default();
         let flusher = match config.durability {
             Durability::Immediate => None,

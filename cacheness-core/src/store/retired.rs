@@ -13,13 +13,43 @@ use crate::metadata::MetadataBackend;
 
 #[derive(Debug, Default)]
 pub(super) struct Retired {
-    replaced: Mutex<Vec<BlobName>>,
+    replaced: Mutex<Replaced>,
     doubtful: Mutex<Vec<(IndexKey, BlobName)>>,
 }
 
+#[derive(Debug, Default)]
+struct Replaced {
+    names: Vec<BlobName>,
+    /// The index is closed and on the disk: nothing more is waited for, and nobody comes to look.
+    closed: bool,
+}
+
 impl Retired {
-    pub(super) fn add(&self, name: BlobName) {
-        lock(&self.replaced).push(name);
+    pub(super) fn add(&self, blobs: &dyn BlobBackend, name: BlobName) {
+        let mut replaced = lock(&self.replaced);
+        if !replaced.closed {
+            return replaced.names.push(name);
+        }
+        drop(replaced);
+        if let Err(error) = blobs.remove(&name) {
+            log::debug!("cannot remove blob {name} of a closed store: {error}");
+        }
+    }
+
+    /// Whether there are blobs that no record names and that are still there.
+    pub(super) fn has_any(&self) -> bool {
+        !lock(&self.replaced).names.is_empty()
+    }
+
+    /// Removes what calls beside the close have retired, and from now on at once: the index is closed, and every record
+    /// that it took is on the disk.
+    pub(super) fn close(&self, blobs: &dyn BlobBackend) {
+        let names = {
+            let mut replaced = lock(&self.replaced);
+            replaced.closed = true;
+            std::mem::take(&mut replaced.names)
+        };
+        names.into_iter().for_each(|name| self.add(blobs, name));
     }
 
     /// Notes a blob that the record of this key may name or not: the index failed when it was to say.
@@ -39,7 +69,7 @@ impl Retired {
         blobs: &dyn BlobBackend,
         flush: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let names = std::mem::take(&mut *lock(&self.replaced));
+        let names = std::mem::take(&mut lock(&self.replaced).names);
         let doubtful = std::mem::take(&mut *lock(&self.doubtful));
         let flushed = flush();
         names.iter().for_each(|name| self.remove(blobs, name));
@@ -57,7 +87,7 @@ impl Retired {
     fn remove(&self, blobs: &dyn BlobBackend, name: &BlobName) {
         if let Err(error) = blobs.remove(name) {
             log::debug!("cannot remove blob {name} now: {error}");
-            self.add(name.clone());
+            self.add(blobs, name.clone());
         }
     }
 }

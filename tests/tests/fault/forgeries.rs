@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Codec, Entry, InvalidEntries, PutOptions, Repair, SigningKey,
-    UnsignedEntries,
+    BlobOptions, BlobStore, Cache, CacheConfig, Codec, Durability, Entry, InvalidEntries, PutOptions, Repair,
+    SigningKey, UnsignedEntries,
 };
 use cacheness_tests::{copy_cache, files_below, scratch};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -170,7 +170,7 @@ fn no_changed_byte_of_a_signed_file_is_believed() {
         let mut changed = bytes.clone();
         changed[at] ^= 0x20;
         replace(&dir.path().join(name), &changed);
-        let unverified = signed(dir.path()).with_verified_integrity(false);
+        let unverified = signed(dir.path()).with_verified_integrity(false).with_durability(Durability::Immediate);
         let cache = Cache::new(unverified).unwrap();
         let found = (0..KEYS).filter_map(|key| cache.get::<Secret>(key).unwrap().map(|found| (key, found)));
         let found: Vec<_> = found.collect();

@@ -15,6 +15,8 @@ pub(super) struct Unsynced {
     names: BTreeSet<BlobName>,
     /// There are others.
     more: bool,
+    /// A sync of all has failed, and not all of them are known by name yet.
+    failed: bool,
 }
 
 impl Unsynced {
@@ -30,7 +32,15 @@ impl Unsynced {
     }
 
     pub(super) fn are_many(&self) -> bool {
-        self.more || self.names.len() >= MANY
+        self.more || self.failed || self.names.len() >= MANY
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    pub(super) fn set_failed(&mut self, failed: bool) {
+        self.failed = failed;
     }
 
     pub(super) fn names(&self) -> &BTreeSet<BlobName> {
@@ -66,5 +76,6 @@ impl Unsynced {
     pub(super) fn append(&mut self, mut again: Self) {
         self.names.append(&mut again.names);
         self.more |= again.more;
+        self.failed |= again.failed;
     }
 }

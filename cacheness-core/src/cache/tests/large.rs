@@ -114,7 +114,8 @@ fn the_file_of_another_value_is_a_miss() {
 #[test]
 fn without_verification_a_payload_is_returned_as_it_is_and_its_length_is_checked() {
     let words = noise(50_000);
-    let (_dir, cache, file) = cache_of(&words, |config| config.with_verified_integrity(false));
+    let (_dir, cache, file) =
+        cache_of(&words, |config| config.with_verified_integrity(false).with_durability(crate::Durability::Immediate));
     let mut bytes = fs::read(&file).unwrap();
     let at = bytes.len() / 2;
     bytes[at] ^= 1;

@@ -192,6 +192,11 @@ impl MetadataBackend for WithColumns {
         Ok(removed)
     }
 
+    fn remove_damaged(&self, key: &IndexKey) -> Result<bool> {
+        let _turn = self.turn(key);
+        self.index.remove_damaged(key)
+    }
+
     fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
         let _turn = self.turn(key);
         let replaced = self.index.replace_expected(key, expected, record)?;

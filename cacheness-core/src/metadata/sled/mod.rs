@@ -145,7 +145,17 @@ impl SledIndex {
             self.flush()?;
         }
         let _turn = self.turn(key.hash());
-        self.with("write the index", step)
+        // After an error the change may be in all the same, and nobody is told whose blob has lost its record by it.
+        self.with("write the index", step).inspect_err(|error| {
+            if !error.is_closed() {
+                self.doubt_blobs();
+            }
+        })
+    }
+
+    /// The record that a change took out. One that cannot be read has a blob of which the name is not known.
+    fn taken_out(&self, trees: &Trees, key: &IndexKey, bytes: &[u8]) -> Option<Record> {
+        trees.record(key, bytes).inspect_err(|_| self.doubt_blobs()).ok()
     }
 
     /// Lets every copy of a record rot on the disk, and sled panic on it.
@@ -269,7 +279,7 @@ impl MetadataBackend for SledIndex {
         let facts = Facts::of(record)?;
         self.change(Change::More, key, |trees| {
             let previous = trees.entries.insert(key.as_bytes(), record.as_bytes())?;
-            let previous = previous.and_then(|bytes| trees.record(key, &bytes).ok());
+            let previous = previous.and_then(|bytes| self.taken_out(trees, key, &bytes));
             self.note_put(key, previous.as_ref(), record, &facts);
             Ok(previous)
         })
@@ -289,7 +299,7 @@ impl MetadataBackend for SledIndex {
     fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
         self.change(Change::Less, key, |trees| {
             let removed = trees.entries.remove(key.as_bytes())?;
-            let removed = removed.and_then(|bytes| trees.record(key, &bytes).ok());
+            let removed = removed.and_then(|bytes| self.taken_out(trees, key, &bytes));
             match &removed {
                 Some(record) => self.note_removal(key, record),
                 // A damaged one may have gone.
@@ -306,6 +316,19 @@ impl MetadataBackend for SledIndex {
                 self.note_removal(key, expected);
             }
             Ok(swapped.is_ok())
+        })
+    }
+
+    fn remove_damaged(&self, key: &IndexKey) -> Result<bool> {
+        self.change(Change::Less, key, |trees| {
+            let Some(bytes) = trees.entries.get(key.as_bytes())? else { return Ok(false) };
+            if trees.record(key, &bytes).is_ok() {
+                return Ok(false);
+            }
+            trees.entries.remove(key.as_bytes())?;
+            self.doubt_blobs();
+            self.note_change(key, None);
+            Ok(true)
         })
     }
 

@@ -171,6 +171,64 @@ fn an_index_that_may_have_blobs_too_many_is_looked_at_when_it_is_opened_again() 
     assert_eq!((health, index.totals().entries), (Health::Unclean, 5));
 }
 
+/// Closes an index, and says whether the next opening finds it as it should be.
+fn is_found_clean(index: &SledIndex, root: &Path) -> bool {
+    index.close().unwrap();
+    open(root).1 == Health::Clean
+}
+
+#[test]
+fn a_change_that_fails_may_be_in_and_blobs_are_looked_for_at_the_next_opening() {
+    for fails in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let (index, _) = open(root.path());
+        filled(&index, 5);
+        let key = record_of("key 3", 3, None).0;
+        let changed = index.change(Change::Less, &key, |_| match fails {
+            true => Err(sled::Error::Io(std::io::Error::from_raw_os_error(libc::EIO))),
+            false => Ok(()),
+        });
+        assert_eq!(changed.is_err(), fails);
+        assert_eq!(is_found_clean(&index, root.path()), !fails);
+    }
+}
+
+#[test]
+fn whoever_met_a_damaged_record_does_not_remove_the_sound_one_that_took_its_place() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    let (key, record) = record_of("k", 1, None);
+    index.put(&key, &record).unwrap();
+    assert!(!index.remove_damaged(&key).unwrap());
+    assert_eq!(index.get(&key).unwrap(), Some(record));
+    damage(&index, &key);
+    assert!(index.get(&key).unwrap_err().is_integrity());
+    assert!(index.remove_damaged(&key).unwrap());
+    assert_eq!(index.get(&key).unwrap(), None);
+    assert!(!index.remove_damaged(&key).unwrap());
+}
+
+fn damage(index: &SledIndex, key: &IndexKey) {
+    index.with("damage", |trees| trees.entries.insert(key.as_bytes(), b"rot")).unwrap();
+}
+
+#[test]
+fn the_blob_of_a_damaged_record_that_goes_is_looked_for_at_the_next_opening() {
+    let changes: [fn(&SledIndex, &IndexKey, &Record); 3] = [
+        |index, key, record| assert_eq!(index.put(key, record).unwrap(), None),
+        |index, key, _| assert_eq!(index.remove(key).unwrap(), None),
+        |index, key, _| assert!(index.remove_damaged(key).unwrap()),
+    ];
+    for change in changes {
+        let root = tempfile::tempdir().unwrap();
+        let (index, _) = open(root.path());
+        let (key, record) = record_of("k", 1, None);
+        damage(&index, &key);
+        change(&index, &key, &record);
+        assert!(!is_found_clean(&index, root.path()));
+    }
+}
+
 #[test]
 fn a_panic_inside_sled_rebuilds_the_index_and_the_next_call_works() {
     let root = tempfile::tempdir().unwrap();

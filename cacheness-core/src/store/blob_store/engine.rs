@@ -168,8 +168,7 @@ impl Engine {
             if contents.find(&content) != Some(&shared) {
                 return Ok(None);
             }
-            contents.refer(content, shared);
-            self.store.index.put(&entry.key, &record).inspect_err(|_| self.doubt(&entry.key, &record))?
+            self.put_referring(&mut contents, (content, shared), &entry.key, &record)?
         };
         self.settle(replaced.iter().map(|record| (&entry.key, record)))?;
         Ok(Some(entry))
@@ -203,7 +202,11 @@ impl Engine {
         let replaced = match entry.details.content {
             None => {
                 let record = self.record(entry, name).inspect_err(|_| self.store.discard(name))?;
-                self.store.index.put(&entry.key, &record).inspect_err(|_| self.doubt(&entry.key, &record))
+                self.store.index.put(&entry.key, &record).inspect_err(|error| match error.is_closed() {
+                    // It has not taken the record.
+                    true => self.store.discard(name),
+                    false => self.doubt(&entry.key, &record),
+                })
             }
             Some(content) => self.commit_content(entry, content, name),
         }?;
@@ -226,9 +229,27 @@ impl Engine {
             self.store.discard(name);
         }
         let record = record?;
+        self.put_referring(&mut contents, (content, shared), &entry.key, &record)
+    }
+
+    /// Puts a record that refers to the blob of a content, and counts it. After an error the record may be in: then
+    /// perhaps one too many is counted, and the blob stays. A closed index has not taken it.
+    fn put_referring(
+        &self,
+        contents: &mut Contents,
+        (content, shared): (Identity, Shared),
+        key: &IndexKey,
+        record: &Record,
+    ) -> Result<Option<Record>> {
+        let name = shared.name.clone();
         contents.refer(content, shared);
-        // After an error the record may be in: then this one too many is counted, and the blob stays.
-        self.store.index.put(&entry.key, &record).inspect_err(|_| self.doubt(&entry.key, &record))
+        self.store.index.put(key, record).inspect_err(|error| {
+            if !error.is_closed() {
+                self.doubt(key, record);
+            } else if contents.release(&content, &name) {
+                self.store.discard(&name);
+            }
+        })
     }
 
     /// After an error of the index a record may be in it or not: its blob stays until that is known. Where entries share
@@ -252,30 +273,34 @@ impl Engine {
             return self.store.after_change();
         }
         if let Err(error) = self.store.flush() {
-            gone.for_each(|(key, record)| self.doubt(key, record));
+            match error.is_closed() {
+                // The close brings it to the disk.
+                true => gone.for_each(|(key, record)| self.release(key, record, |name| self.store.retire_blob(name))),
+                false => gone.for_each(|(key, record)| self.doubt(key, record)),
+            }
             return Err(error);
         }
-        gone.for_each(|(key, record)| self.release(key, record));
+        gone.for_each(|(key, record)| self.release(key, record, |name| self.store.discard(name)));
         Ok(())
     }
 
-    /// Removes the blob of a record that is gone, unless others share it.
-    fn release(&self, key: &IndexKey, record: &Record) {
+    /// Ends the blob of a record that is gone, unless others share it.
+    fn release(&self, key: &IndexKey, record: &Record, end: impl FnOnce(&BlobName)) {
         let Some(name) = record.blob() else { return };
         if !record.is_believed() {
             let mut contents = self.contents();
             // Perhaps one of several that share it.
             if contents.release_name(&name) && self.store.own_blob(key, record).is_some() {
-                self.store.discard(&name);
+                end(&name);
             }
             return;
         }
         let Ok(entry) = record.entry() else { return };
-        let Some(content) = entry.details.content else { return self.store.discard(&name) };
+        let Some(content) = entry.details.content else { return end(&name) };
         // Held until the file is gone, so that nobody shares it meanwhile.
         let mut contents = self.contents();
         if contents.release(&content, &name) {
-            self.store.discard(&name);
+            end(&name);
         }
     }
 
@@ -290,14 +315,21 @@ impl Engine {
         let mut total = 0;
         self.each_page(|page| {
             self.keep_up();
-            let mut gone = Vec::new();
+            let (mut gone, mut failed) = (Vec::new(), Ok(()));
             for (key, record) in page {
-                if self.store.index.remove_expected(&key, &record)? {
-                    gone.push((key, record));
+                match self.store.index.remove_expected(&key, &record) {
+                    Ok(true) => gone.push((key, record)),
+                    Ok(false) => {}
+                    Err(error) => {
+                        failed = Err(error);
+                        break;
+                    }
                 }
             }
             total += gone.len() as u64;
-            self.settle(gone.iter().map(|(key, record)| (key, record)))
+            // Also after an error: the blobs of those that are gone belong to nobody.
+            let settled = self.settle(gone.iter().map(|(key, record)| (key, record)));
+            failed.and(settled)
         })?;
         Ok(total)
     }

@@ -216,7 +216,7 @@ impl Engine {
         if !self.store().index.remove_expected(key, record)? {
             return Ok(());
         }
-        self.store().flush()?;
+        self.store().flush().inspect_err(|_| self.store().index.doubt_blobs())?;
         let Some(name) = record.blob() else { return Ok(()) };
         if let Some(content) = entry.details.content {
             let mut contents = self.contents();

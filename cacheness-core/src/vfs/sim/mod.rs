@@ -38,6 +38,8 @@ struct State {
     tree: Tree,
     faults: fault::Plan,
     lie: Option<Lie>,
+    /// What syncs of the whole file system say next, without an effect; after that there are none.
+    answers: std::collections::VecDeque<io::Result<()>>,
 }
 
 impl SimVfs {
@@ -47,7 +49,12 @@ impl SimVfs {
     }
 
     fn over(tree: Tree) -> Self {
-        Self(Arc::new(Mutex::new(State { tree, faults: fault::Plan::default(), lie: None })))
+        Self(Arc::new(Mutex::new(State {
+            tree,
+            faults: fault::Plan::default(),
+            lie: None,
+            answers: Default::default(),
+        })))
     }
 
     /// What a power cut now would leave. The same seed cuts the same way; this file system goes on as if nothing
@@ -73,6 +80,12 @@ impl SimVfs {
     /// Makes a kind of sync do nothing.
     pub fn lie_about(&self, lie: Lie) {
         self.state().lie = Some(lie);
+    }
+
+    /// Lets the next syncs of the whole file system answer this, and do nothing.
+    #[cfg(test)]
+    pub(crate) fn answer_whole_syncs(&self, answers: impl IntoIterator<Item = io::Result<()>>) {
+        self.state().answers.extend(answers);
     }
 
     /// Puts a link or a special file at a path.
@@ -150,6 +163,10 @@ impl Vfs for SimVfs {
         let mut state = self.call()?;
         let honest = state.lie != Some(Lie::DirSync);
         state.tree.sync_dir(path, honest)
+    }
+
+    fn sync_file_system(&self, _dir: &Path) -> io::Result<()> {
+        self.state().answers.pop_front().unwrap_or_else(|| Err(io::ErrorKind::Unsupported.into()))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -245,3 +245,36 @@ fn with_an_interval_a_blob_goes_after_the_removal_of_its_record_is_on_the_disk()
         assert!(names(&files(&vfs)).is_empty());
     }
 }
+
+#[test]
+fn a_put_that_a_closed_index_refuses_leaves_no_blob() {
+    for shares in [false, true] {
+        let vfs = SimVfs::new();
+        let index = Watched::new(|call| match call {
+            Call::Write(_) => Err(crate::CacheError::new(crate::ErrorKind::Closed, "the store is closed")),
+            _ => Ok(()),
+        });
+        let store = store_of(&vfs, index, Durability::Interval, shares);
+        assert!(store.put_with(&noise(3000), "k").unwrap_err().is_closed());
+        assert!(names(&files(&vfs)).is_empty(), "shares: {shares}");
+    }
+}
+
+#[test]
+fn a_clear_that_fails_on_its_way_takes_the_blobs_of_the_entries_that_are_gone() {
+    let vfs = SimVfs::new();
+    let removals = std::sync::atomic::AtomicUsize::new(0);
+    let index = Watched::new(move |call| {
+        let nth = (call == Call::Removal).then(|| removals.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+        match nth {
+            Some(2) => Err(crate::CacheError::new(crate::ErrorKind::Metadata, "the index fails")),
+            _ => Ok(()),
+        }
+    });
+    let store = store_of(&vfs, index, Durability::Immediate, false);
+    (0..5).for_each(|n| drop(store.put_with(&noise(3000), format!("k{n}")).unwrap()));
+    assert!(store.clear().unwrap_err().is_metadata());
+    assert_eq!(names(&files(&vfs)).len(), 3, "two are gone");
+    assert_eq!(store.clear().unwrap(), 3);
+    assert!(names(&files(&vfs)).is_empty());
+}

@@ -179,8 +179,8 @@ fn marker_types_and_const_parameters_are_part_of_the_key() {
 
 #[test]
 fn derived_types_are_keys_of_maps() {
-    let map: HashMap<&str, Point> = [("a", Point { x: 0.0, y: 0.0 }), ("b", Point { x: -0.0, y: 0.0 })].into();
-    let same: HashMap<&str, Point> = [("b", Point { x: 0.0, y: 0.0 }), ("a", Point { x: 0.0, y: -0.0 })].into();
+    let map: HashMap<&str, Point> = [("a", Point { x: 0.0, y: 1.0 }), ("b", Point { x: 2.0, y: 0.0 })].into();
+    let same: HashMap<&str, Point> = [("b", Point { x: 2.0, y: 0.0 }), ("a", Point { x: 0.0, y: 1.0 })].into();
     assert_eq!(key(map), key(same));
 }
 

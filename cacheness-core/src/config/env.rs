@@ -283,7 +283,7 @@ mod tests {
         for size in ["0", "-1", "1.5", "10 GB", "18446744073709551616"] {
             assert!(message(&[(MAX_SIZE_MB, size)]).contains(&format!("CACHENESS_MAX_SIZE_MB is {size:?}")), "{size}");
         }
-        for ttl in ["0", "-5", "inf", "NaN", "1y", "9223372036854775807", "1e30"] {
+        for ttl in ["0", "-5", "inf", "NaN", "1 fortnight", "9223372036854775807", "1e30"] {
             assert!(message(&[(DEFAULT_TTL_SECONDS, ttl)]).contains(&format!("_TTL_SECONDS is {ttl:?}")), "{ttl}");
         }
     }

@@ -242,7 +242,9 @@ async fn tasks_find_in_memory_what_threads_put_there() {
     let second: Arc<Vec<u8>> = cache.get("large").unwrap().unwrap();
     assert!(Arc::ptr_eq(&first, &second));
     let made = asynchronous.get_or_insert_with("made", || async { Arc::new(7_u64) }).await.unwrap();
-    assert!(Arc::ptr_eq(&made, &asynchronous.get("made").await.unwrap().unwrap()));
+    let kept: Arc<u64> = cache.get("made").unwrap().unwrap();
+    assert_eq!(made, kept);
+    assert!(Arc::ptr_eq(&kept, &asynchronous.get("made").await.unwrap().unwrap()));
 }
 
 #[test]

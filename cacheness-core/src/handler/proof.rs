@@ -5,6 +5,9 @@
 //!
 //! What is compared: what serde shows of both, with the names of the types that show it; the variant, if the type is an
 //! enum; and what the type's `PartialEq` or `Debug` says, where the caller knows them (`evidence`).
+//!
+//! Another order is another value, unless `PartialEq` says otherwise or the order means nothing: that of a `HashMap`, which
+//! its name tells, or which is another one each time the same bytes are read.
 
 use std::any::type_name;
 use std::mem::discriminant;
@@ -12,9 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Storable;
 use super::codec::{Encoded, error, shielded, unreadable, unwritable};
-use super::evidence::Compare;
+use super::evidence::{Compare, Told};
 use super::payload::{PayloadFormat, read};
-use super::shape::{PROOF, Trace, difference, trace};
+use super::shape::{Difference, PROOF, Trace, difference, trace};
 use crate::error::Result;
 
 /// A value that was written, and what was read back of it.
@@ -67,25 +70,76 @@ impl<'v, T: Storable> Expected<'v, T> {
             let back: T = read(&encoded.bytes.contiguous(), format).map_err(unreadable::<T>)?;
             // From here on it is dropped quietly.
             let back = Back(Some(back));
-            if let Some(value) = &back.0 {
-                self.compare(value)?;
+            if let Some(value) = &back.0
+                && let Some(doubt) = self.compare(value)?
+            {
+                self.settle(doubt, value, &encoded, format)?;
             }
             Ok(Proven { encoded, back })
         })
     }
 
-    fn compare(&self, back: &T) -> Result<()> {
+    /// What is in doubt is the order; any other difference is an error.
+    fn compare(&self, back: &T) -> Result<Option<Doubt>> {
         if is_switched_off() {
-            return Ok(());
+            return Ok(None);
         }
-        let same = trace::<PROOF>(back).map_err(unwritable::<T>)?.hash == self.trace.hash;
-        if !same || discriminant(back) != discriminant(self.value) {
-            let place = if same { None } else { difference(self.value, back) };
-            return Err(error::<T>(&place.unwrap_or_else(|| "became another variant".to_owned())));
+        let hash = hash_of(back)?;
+        let shown = hash != self.trace.hash;
+        if shown && let Difference::Part(place) = difference(self.value, back) {
+            return Err(error::<T>(place.as_deref().unwrap_or("became another value")));
         }
-        let Some(compare) = self.compare else { return Ok(()) };
-        shielded::<T, _>("PartialEq` or `Debug", || compare(self.value, back).map_err(|by| error::<T>(&differs(by))))
+        if discriminant(back) != discriminant(self.value) {
+            return Err(error::<T>("became another variant"));
+        }
+        let printed = match self.told(self.value, back)? {
+            Told::Different(by) => return Err(error::<T>(&differs(by))),
+            Told::Equal => return Ok(None),
+            Told::Nothing => false,
+            // A map that serde shows in another order is printed in another one, too.
+            Told::AnotherOrder => difference(self.value, back) != Difference::Order,
+        };
+        Ok((shown || printed).then_some(Doubt { hash, shown, printed }))
     }
+
+    fn told(&self, written: &T, read: &T) -> Result<Told> {
+        let Some(compare) = self.compare else { return Ok(Told::Nothing) };
+        shielded::<T, _>("PartialEq` or `Debug", || Ok(compare(written, read)))
+    }
+
+    /// Reads the value again, until it comes in yet another order.
+    fn settle(&self, doubt: Doubt, back: &T, encoded: &Encoded<'static>, format: PayloadFormat) -> Result<()> {
+        let bytes = encoded.bytes.contiguous();
+        for _ in 0..(MOST_BYTES / bytes.len().max(1)).clamp(FEWEST, MOST) {
+            let again = Back(Some(read::<T>(&bytes, format).map_err(unreadable::<T>)?));
+            let Some(value) = &again.0 else { continue };
+            let shown = !doubt.shown || hash_of(value)? != doubt.hash;
+            if shown && (!doubt.printed || self.told(back, value)? == Told::AnotherOrder) {
+                return Ok(());
+            }
+        }
+        Err(error::<T>("came back in another order: keep its order in what is written, or give the type `PartialEq`"))
+    }
+}
+
+/// A value that came back in another order.
+struct Doubt {
+    /// Of what was read.
+    hash: u64,
+    /// Whether serde shows it.
+    shown: bool,
+    /// Whether `Debug` shows more of it than serde.
+    printed: bool,
+}
+
+/// Two entries of a map come in the same order more often than not, so that only many readings tell; of a large value we
+/// read no more than this.
+const MOST: usize = 32;
+const FEWEST: usize = 4;
+const MOST_BYTES: usize = 64 << 20;
+
+fn hash_of<T: Storable>(value: &T) -> Result<u64> {
+    trace::<PROOF>(value).map(|trace| trace.hash).map_err(unwritable::<T>)
 }
 
 fn differs(by: &str) -> String {

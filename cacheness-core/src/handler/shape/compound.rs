@@ -1,20 +1,23 @@
 use serde::{Serialize, ser};
 
 use super::tracer::Tracer;
-use super::{INDEX, Kind, LENGTH, Tag, Trace, Untraceable, journal, mix, name, tag, with_type};
+use super::{INDEX, Kind, LENGTH, PROOF, Tag, Trace, Untraceable, journal, mix, name, tag, with_type};
 
 /// What an element adds to an unordered sum.
 const fn element(hash: u64) -> u64 {
     mix(hash, 0x8ebc_6af0_9c88_c6e3)
 }
 
-/// A value that consists of several others, seen so far. `trace.hash` is an ordered digest, `sum` an unordered one.
+/// A value that consists of several others, seen so far. `trace.hash` is an ordered digest, `sum` an unordered
+/// one.
 pub(super) struct Compound<const VIEW: u8> {
     trace: Trace,
     sum: u64,
     count: u64,
     key: u64,
     depth: u32,
+    /// Whether the order of its elements means nothing, by its type.
+    any_order: bool,
 }
 
 impl<const VIEW: u8> Compound<VIEW> {
@@ -22,13 +25,13 @@ impl<const VIEW: u8> Compound<VIEW> {
     pub(super) fn new(depth: u32, kind: Kind, hash: u64, size: u64) -> Self {
         journal::note::<VIEW>(kind, hash);
         let trace = Trace { hash: mix(kind as u64, hash), size, ..Trace::default() };
-        Self { trace, sum: 0, count: 0, key: 0, depth }
+        Self { trace, sum: 0, count: 0, key: 0, depth, any_order: false }
     }
 
-    pub(super) fn of_length(depth: u32, kind: Kind, len: Option<usize>) -> Self {
+    pub(super) fn of_elements(depth: u32, kind: Kind, len: Option<usize>, any_order: bool) -> Self {
         let mut compound = Self::new(depth, kind, 0, LENGTH);
         compound.trace.needs_names = len.is_none();
-        compound
+        Self { any_order, ..compound }
     }
 
     pub(super) fn of_variant(depth: u32, kind: Kind, hash: u64) -> Self {
@@ -41,14 +44,14 @@ impl<const VIEW: u8> Compound<VIEW> {
         vector.sum = element(each.hash).wrapping_mul(len);
         vector.trace.size += each.size * len;
         vector.trace.elements += len;
-        vector.unordered()
+        vector.of_its_elements()
     }
 
     /// Traces a part, and counts all of it but its hash.
     #[inline]
     fn part<T: Serialize + ?Sized>(&mut self, label: &str, value: &T) -> Result<u64, Untraceable> {
         let place = journal::enter::<VIEW, T>(label);
-        let part = with_type::<VIEW, T>(value.serialize(Tracer::<VIEW>::at(self.depth))?);
+        let part = with_type::<VIEW, T>(value.serialize(Tracer::<VIEW>::of(value, self.depth))?);
         drop(place);
         self.trace.size += part.size;
         self.trace.elements += part.elements;
@@ -81,9 +84,13 @@ impl<const VIEW: u8> Compound<VIEW> {
     }
 
     #[inline]
-    fn unordered_part(&mut self, hash: u64) {
-        self.sum = self.sum.wrapping_add(element(hash));
-        self.count += 1;
+    fn element_part(&mut self, hash: u64) {
+        if VIEW == PROOF && !self.any_order {
+            self.ordered_part(0, hash);
+        } else {
+            self.sum = self.sum.wrapping_add(element(hash));
+            self.count += 1;
+        }
         self.trace.elements += 1;
     }
 
@@ -91,7 +98,7 @@ impl<const VIEW: u8> Compound<VIEW> {
         Trace { hash: mix(self.trace.hash, self.count), ..self.trace }
     }
 
-    fn unordered(self) -> Trace {
+    fn of_its_elements(self) -> Trace {
         Trace { hash: mix(mix(self.trace.hash, self.count), self.sum), ..self.trace }
     }
 }
@@ -103,12 +110,12 @@ impl<const VIEW: u8> ser::SerializeSeq for Compound<VIEW> {
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Untraceable> {
         let hash = self.part("[_]", value)?;
-        self.unordered_part(hash);
+        self.element_part(hash);
         Ok(())
     }
 
     fn end(self) -> Result<Trace, Untraceable> {
-        Ok(self.unordered())
+        Ok(self.of_its_elements())
     }
 }
 
@@ -126,12 +133,12 @@ impl<const VIEW: u8> ser::SerializeMap for Compound<VIEW> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Untraceable> {
         let hash = self.part("[_]", value)?;
         tag::note::<VIEW, T>(self.trace.hash, || self.key, hash);
-        self.unordered_part(mix(self.key, hash));
+        self.element_part(mix(self.key, hash));
         Ok(())
     }
 
     fn end(self) -> Result<Trace, Untraceable> {
-        Ok(self.unordered())
+        Ok(self.of_its_elements())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a value shows to serde, part by part, to tell people where two values differ. Only for errors.
+//! What a value shows to serde, part by part, to tell how two values differ, and people where. Only for values in doubt.
 
 use std::any::type_name;
 use std::cell::RefCell;
@@ -78,18 +78,36 @@ pub(super) fn note<const VIEW: u8>(kind: Kind, contents: u64) {
     });
 }
 
-fn parts_of<T: Serialize>(value: &T) -> Vec<Part> {
+/// How two values differ.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Difference {
+    None,
+    /// Elements came in another order.
+    Order,
+    /// A part, as people are told. None if there are very many parts.
+    Part(Option<String>),
+}
+
+/// The hash of a value, whatever its order, and its parts.
+fn look<T: Serialize>(value: &T) -> (Option<u64>, Vec<Part>) {
     NOTES.take();
     NOTES.with_borrow_mut(|notes| notes.types.push(type_name::<T>()));
     let traced = trace::<JOURNAL>(value);
-    let mut parts = NOTES.take().parts;
-    parts.sort();
-    if traced.is_ok() { parts } else { Vec::new() }
+    (traced.ok().map(|trace| trace.hash), NOTES.take().parts)
 }
 
-pub(super) fn difference<T: Serialize>(written: &T, read: &T) -> Option<String> {
-    let (written, read) = (parts_of(written), parts_of(read));
-    let (one, other) = written.iter().zip(&read).find(|(one, other)| one != other)?;
+pub(super) fn difference<T: Serialize>(written: &T, read: &T) -> Difference {
+    let ((one, mut written), (other, mut read)) = (look(written), look(read));
+    if one.is_none() || one != other {
+        written.sort();
+        read.sort();
+        return Difference::Part(part(&written, &read));
+    }
+    if written == read { Difference::None } else { Difference::Order }
+}
+
+fn part(written: &[Part], read: &[Part]) -> Option<String> {
+    let (one, other) = written.iter().zip(read).find(|(one, other)| one != other)?;
     let place = if one.place.is_empty() { "the value itself".to_owned() } else { format!("`{}`", one.place) };
     Some(if one.place != other.place || (one.kind, one.of) == (other.kind, other.of) {
         format!("became another value: {place}, {:?} of `{}`, did not come back as it was", one.kind, one.of)

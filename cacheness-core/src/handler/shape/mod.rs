@@ -9,7 +9,8 @@
 //! a change of anything here makes every stored value a miss.
 //!
 //! [`PROOF`] covers also the names of the Rust types that a value shows on its way: an untagged `Day(NaiveDate)` shows
-//! another one than `Text(String)`. Two such numbers are compared at once and never written.
+//! another one than `Text(String)`; and the order of elements, unless their owner is known by its name to have none, as a
+//! `HashMap`. Two such numbers are compared at once and never written.
 
 mod compound;
 mod journal;
@@ -24,9 +25,11 @@ use std::mem::discriminant;
 use serde::{Serialize, ser};
 
 use self::compound::Compound;
+pub(super) use self::journal::Difference;
 pub(super) use self::tag::{Tag, trace_with_tags};
 use self::tracer::Tracer;
 use super::guard::MAX_DEPTH;
+use crate::key::is_unordered;
 
 /// What has been found out about a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,12 +48,12 @@ pub(super) struct Trace {
 pub(super) const SHAPE: u8 = 0;
 pub(super) const CONTENTS: u8 = 1;
 pub(super) const PROOF: u8 = 2;
-/// As [`PROOF`], and each part is noted.
+/// As [`PROOF`], but in any order, and each part is noted.
 const JOURNAL: u8 = 3;
 
 /// What of a value `VIEW` covers.
 pub(super) fn trace<const VIEW: u8>(value: &impl Serialize) -> Result<Trace, Untraceable> {
-    value.serialize(Tracer::<VIEW>::at(0))
+    value.serialize(Tracer::<VIEW>::of(value, 0))
 }
 
 /// The trace of a vector of `len` numbers that each have the trace `each`.
@@ -58,9 +61,8 @@ pub(super) fn trace_of_repeated(each: Trace, len: u64) -> Trace {
     Compound::<SHAPE>::of_repeated(each, len)
 }
 
-/// Where two values differ, and how, for people. `None` if nothing is found: only the order of parts differs, or there are
-/// very many.
-pub(super) fn difference<T: Serialize>(written: &T, read: &T) -> Option<String> {
+/// How two values differ in what they show. Slow: each part is noted.
+pub(super) fn difference<T: Serialize>(written: &T, read: &T) -> Difference {
     journal::difference(written, read)
 }
 
@@ -92,6 +94,13 @@ impl Hasher for Index {
 #[inline]
 fn type_mark<const VIEW: u8, T: ?Sized>() -> u64 {
     if VIEW >= PROOF { name(type_name::<T>()) } else { 0 }
+}
+
+/// Whether the order of the elements of this type means nothing. Names that end in no `>` have no elements of their own
+/// choice, which the compiler sees.
+#[inline]
+fn in_any_order<const VIEW: u8, T: ?Sized>() -> bool {
+    VIEW == PROOF && type_name::<T>().ends_with('>') && is_unordered(type_name::<T>())
 }
 
 /// The trace of a part of this type.

@@ -4,18 +4,23 @@ use serde::Serialize;
 use serde::ser::{self, Serializer};
 
 use super::compound::Compound;
-use super::{CONTENTS, INDEX, Kind, LENGTH, MAX_DEPTH, Trace, Untraceable, journal, mix, name, type_mark, with_type};
+use super::{
+    CONTENTS, INDEX, Kind, LENGTH, MAX_DEPTH, Trace, Untraceable, in_any_order, journal, mix, name, type_mark,
+    with_type,
+};
 use crate::digest::{Checksum, checksum};
 
 /// The serializer, for a value at some depth.
 pub(super) struct Tracer<const VIEW: u8> {
     depth: u32,
+    any_order: bool,
 }
 
 impl<const VIEW: u8> Tracer<VIEW> {
+    /// For this value.
     #[inline]
-    pub(super) fn at(depth: u32) -> Self {
-        Self { depth }
+    pub(super) fn of<T: ?Sized>(_: &T, depth: u32) -> Self {
+        Self { depth, any_order: in_any_order::<VIEW, T>() }
     }
 
     fn leaf(kind: Kind, size: u64, contents: u64) -> Result<Trace, Untraceable> {
@@ -24,15 +29,16 @@ impl<const VIEW: u8> Tracer<VIEW> {
         Ok(Trace { hash, size, ..Trace::default() })
     }
 
-    fn inner(&self) -> Result<Self, Untraceable> {
-        if self.depth < MAX_DEPTH { Ok(Self { depth: self.depth + 1 }) } else { Err(Untraceable::TooDeep) }
+    /// The depth of its parts.
+    fn inside(&self) -> Result<u32, Untraceable> {
+        if self.depth < MAX_DEPTH { Ok(self.depth + 1) } else { Err(Untraceable::TooDeep) }
     }
 
     /// A value that consists of one other value.
     fn around<T: Serialize + ?Sized>(&self, kind: Kind, hash: u64, size: u64, value: &T) -> Result<Trace, Untraceable> {
         journal::note::<VIEW>(kind, hash);
         let place = journal::enter::<VIEW, T>("");
-        let inner = with_type::<VIEW, T>(value.serialize(self.inner()?)?);
+        let inner = with_type::<VIEW, T>(value.serialize(Self::of(value, self.inside()?))?);
         drop(place);
         Ok(Trace { hash: mix(mix(kind as u64, hash), inner.hash), size: size + inner.size, ..inner })
     }
@@ -157,17 +163,17 @@ impl<const VIEW: u8> Serializer for Tracer<VIEW> {
 
     #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, Untraceable> {
-        Ok(Compound::of_length(self.inner()?.depth, Kind::Seq, len))
+        Ok(Compound::of_elements(self.inside()?, Kind::Seq, len, self.any_order))
     }
 
     #[inline]
     fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Untraceable> {
-        Ok(Compound::new(self.inner()?.depth, Kind::Tuple, 0, 0))
+        Ok(Compound::new(self.inside()?, Kind::Tuple, 0, 0))
     }
 
     #[inline]
     fn serialize_tuple_struct(self, of: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Untraceable> {
-        Ok(Compound::new(self.inner()?.depth, Kind::TupleStruct, name(of), 0))
+        Ok(Compound::new(self.inside()?, Kind::TupleStruct, name(of), 0))
     }
 
     #[inline]
@@ -178,17 +184,17 @@ impl<const VIEW: u8> Serializer for Tracer<VIEW> {
         variant: &'static str,
         _: usize,
     ) -> Result<Self::SerializeTupleVariant, Untraceable> {
-        Ok(Compound::of_variant(self.inner()?.depth, Kind::TupleVariant, variant_hash(of, index, variant)))
+        Ok(Compound::of_variant(self.inside()?, Kind::TupleVariant, variant_hash(of, index, variant)))
     }
 
     #[inline]
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, Untraceable> {
-        Ok(Compound::of_length(self.inner()?.depth, Kind::Map, len))
+        Ok(Compound::of_elements(self.inside()?, Kind::Map, len, self.any_order))
     }
 
     #[inline]
     fn serialize_struct(self, of: &'static str, _: usize) -> Result<Self::SerializeStruct, Untraceable> {
-        Ok(Compound::new(self.inner()?.depth, Kind::Struct, name(of), 0))
+        Ok(Compound::new(self.inside()?, Kind::Struct, name(of), 0))
     }
 
     #[inline]
@@ -199,7 +205,7 @@ impl<const VIEW: u8> Serializer for Tracer<VIEW> {
         variant: &'static str,
         _: usize,
     ) -> Result<Self::SerializeStructVariant, Untraceable> {
-        Ok(Compound::of_variant(self.inner()?.depth, Kind::StructVariant, variant_hash(of, index, variant)))
+        Ok(Compound::of_variant(self.inside()?, Kind::StructVariant, variant_hash(of, index, variant)))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Every value is read back before it is stored.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::{self, Display};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::de::Error as _;
@@ -269,4 +270,115 @@ fn a_panic_of_partial_eq_or_debug_is_an_error_that_names_the_type() {
     for told in [refusal_by::<_, ByEq>(&Touchy(1)), refusal_by::<_, ByDebug>(&Touchy(1))] {
         assert!(told.contains("Touchy` panicked in `PartialEq` or `Debug`: do not "), "{told}");
     }
+}
+
+/// A list that is written as a map and read through a sorted one.
+mod as_map {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(
+        rows: &[(String, u32)],
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(rows.iter().map(|(name, points)| (name, points)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Vec<(String, u32)>, D::Error> {
+        BTreeMap::deserialize(deserializer).map(|rows| rows.into_iter().collect())
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Ranking {
+    #[serde(with = "as_map")]
+    rows: Vec<(String, u32)>,
+}
+
+fn ranking(names: [&str; 2]) -> Ranking {
+    Ranking { rows: names.map(|name| (name.to_owned(), 1)).to_vec() }
+}
+
+fn is_stored_by<T: Storable, E: Evidence<T>>(value: &T) -> bool {
+    encode_as(value, E::COMPARE, Formats::DEFAULT, &LIMITS).is_ok()
+}
+
+#[test]
+fn a_list_that_would_come_back_in_another_order_is_refused_also_beside_maps() {
+    assert!(put(&ranking(["ann", "bob"])).bytes.len() > 1);
+    let (value, map) = (ranking(["bob", "ann"]), HashMap::from([(1, ranking(["bob", "ann"]))]));
+    for told in [refusal(&value), refusal_by::<_, ByDebug>(&value), refusal(&map), refusal_by::<_, ByDebug>(&map)] {
+        assert!(told.contains("came back in another order"), "{told}");
+    }
+    let fixed: HashMap<u32, u32, BuildHasherDefault<DefaultHasher>> = (0..50).map(|n| (n, n)).collect();
+    assert!(refusal(&(fixed, value)).contains("came back in another order"));
+}
+
+#[test]
+fn a_skipped_list_of_another_order_than_the_default_is_refused_where_debug_shows_it() {
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Page {
+        #[serde(skip, default = "ascending")]
+        order: Vec<u32>,
+        names: HashMap<u32, u32, BuildHasherDefault<DefaultHasher>>,
+    }
+    fn ascending() -> Vec<u32> {
+        vec![0, 1]
+    }
+    let page = |order| Page { order, names: HashMap::from_iter([(1, 2)]) };
+    assert_eq!(page(ascending()).order, [0, 1]);
+    assert!(is_stored_by::<_, ByDebug>(&page(vec![0, 1])));
+    assert!(refusal_by::<_, ByDebug>(&page(vec![1, 0])).contains("came back in another order"));
+}
+
+#[test]
+fn maps_and_sets_without_an_order_are_stored_wherever_they_are() {
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Hidden(HashMap<u32, String>);
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Wide {
+        set: Option<HashSet<u32>>,
+        hidden: Hidden,
+        #[serde(flatten)]
+        rest: HashMap<String, u32>,
+    }
+    for many in [1, 2, 3, 50] {
+        for _ in 0..50 {
+            let wide = Wide {
+                set: Some((0..many).collect()),
+                hidden: Hidden((0..many).map(|n| (n, n.to_string())).collect()),
+                rest: (0..many).map(|n| (n.to_string(), n)).collect(),
+            };
+            assert!(is_stored_by::<_, ByDebug>(&wide));
+            put(&vec![wide]);
+        }
+    }
+}
+
+#[test]
+fn a_map_of_a_fixed_hasher_is_known_by_its_name() {
+    type Fixed = HashMap<u32, u32, BuildHasherDefault<DefaultHasher>>;
+    let mut map = Fixed::with_capacity_and_hasher(10_000, BuildHasherDefault::new());
+    map.extend((0..50).map(|n| (n, n)));
+    put(&map);
+    assert!(is_stored_by::<_, ByDebug>(&vec![map]));
+}
+
+#[test]
+fn partial_eq_decides_whether_another_order_is_another_value() {
+    #[derive(Serialize, Deserialize)]
+    struct Bag(#[serde(with = "as_map")] Vec<(String, u32)>);
+    impl PartialEq for Bag {
+        fn eq(&self, other: &Self) -> bool {
+            let [mut one, mut other] = [self.0.clone(), other.0.clone()];
+            one.sort();
+            other.sort();
+            one == other
+        }
+    }
+    let bag = Bag(ranking(["bob", "ann"]).rows);
+    assert!(is_stored_by::<_, ByEq>(&bag));
+    assert!(refusal(&bag).contains("came back in another order"));
 }

@@ -44,6 +44,12 @@ pub(super) fn is_unordered_set(name: &str) -> bool {
     SETS.iter().any(|set| name.starts_with(set))
 }
 
+/// Whether the order of what is in it means nothing.
+pub(crate) fn is_unordered(name: &str) -> bool {
+    let name = inside(name);
+    MAPS.iter().chain(&SETS).any(|of| name.starts_with(of))
+}
+
 /// Whether a text is a path.
 pub(super) fn is_path(name: &str) -> bool {
     let name = name.trim_end_matches('>');
@@ -94,10 +100,10 @@ mod tests {
         for name in
             [type_name::<HashMap<u8, u8>>(), type_name::<&BTreeMap<u8, u8>>(), type_name::<Cow<'_, HashMap<u8, u8>>>()]
         {
-            assert!(is_unordered_map(name) && !is_unordered_set(name), "{name}");
+            assert!(is_unordered_map(name) && !is_unordered_set(name) && is_unordered(name), "{name}");
         }
         for name in [type_name::<HashSet<u8>>(), type_name::<&mut BTreeSet<u8>>(), type_name::<Arc<HashSet<u8>>>()] {
-            assert!(is_unordered_set(name) && !is_unordered_map(name), "{name}");
+            assert!(is_unordered_set(name) && !is_unordered_map(name) && is_unordered(name), "{name}");
         }
     }
 

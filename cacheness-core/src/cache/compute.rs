@@ -104,8 +104,8 @@ impl Cache {
             return (Ok(value), Landing::Stored);
         }
         if !self.is_current(key, STORING) {
-            let landing = unstored(&value, lead);
-            return (Ok(value), landing);
+            // Not shared either: those who wait may have made the key of other files with the old content.
+            return (Ok(value), Landing::NotStored(None));
         }
         let landing = self.landing_of(self.retain(key, &value, options, Means::kept()), &value, lead);
         (Ok(value), landing)

@@ -240,7 +240,7 @@ impl<'c, T: 'static> Ready<'c, T> {
                     Ok(Some(result)) => (result, Landing::Stored),
                     Ok(None) | Err(_) => {
                         let (result, landing) = self.compute(plan, body, Some(&lead));
-                        let landing = shared(landing, &result, shares, &lead);
+                        let landing = shared(landing, &result, shares, &lead, || self.key.check_sources().is_ok());
                         (result, landing)
                     }
                 });
@@ -365,10 +365,19 @@ impl<'c, T: 'static> Ready<'c, T> {
     }
 }
 
-/// The landing, with a copy of a result that is not stored for those who wait.
-pub(super) fn shared<R>(landing: Landing, result: &R, shares: Option<Shares<R>>, lead: &Lead<Key>) -> Landing {
+/// The landing, with a copy of a result that is not stored for those who wait. They may have made the key of other files
+/// with the same content: what was made while its own files changed is not for them.
+pub(super) fn shared<R>(
+    landing: Landing,
+    result: &R,
+    shares: Option<Shares<R>>,
+    lead: &Lead<Key>,
+    is_current: impl FnOnce() -> bool,
+) -> Landing {
     match (landing, shares) {
-        (Landing::NotStored(None), Some(shares)) if lead.is_awaited() => Landing::NotStored(shares.give(result)),
+        (Landing::NotStored(None), Some(shares)) if lead.is_awaited() && is_current() => {
+            Landing::NotStored(shares.give(result))
+        }
         (landing, _) => landing,
     }
 }

@@ -107,7 +107,8 @@ impl<T: 'static> Ready<'_, T> {
                             return (result, Landing::Stored);
                         }
                         let (result, landing) = self.compute_async(plan, body, Some(&lead)).await;
-                        let landing = shared(landing, &result, shares, &lead);
+                        // Files are not looked at here: that blocks, and the result must not be held across an await.
+                        let landing = shared(landing, &result, shares, &lead, || !self.key.has_sources());
                         (result, landing)
                     })
                     .await;
@@ -196,7 +197,7 @@ impl<T: 'static> Ready<'_, T> {
         lead: Option<&Lead<Key>>,
     ) -> (R, Landing) {
         let result = self.only_run_async(body).await;
-        let on_error = plan.on_error;
+        let (on_error, shares) = (plan.on_error, plan.shares);
         let next = match next::<R, S, C, F>(result, plan) {
             Ok(next) => next,
             Err(result) => return (result, Landing::NotStored(None)),
@@ -216,7 +217,16 @@ impl<T: 'static> Ready<'_, T> {
         let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, options, self.means)).await;
         match stored {
             Ok(()) => (S::rebuild(value), Landing::Stored),
-            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),
+            Err(error) => {
+                let result = self.not_stored::<R, S>(value, &error, on_error);
+                let landing = Landing::NotStored(None);
+                // The files were looked at after the body had run.
+                let landing = match lead {
+                    Some(lead) => shared(landing, &result, shares, lead, || true),
+                    None => landing,
+                };
+                (result, landing)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A value from the cache, or made once by a future.
 
 use super::AsyncCache;
-use crate::cache::compute::{STORING, taken, unstored};
+use crate::cache::compute::{STORING, taken};
 use crate::cache::{Cache, Look, Means, PutOptions};
 use crate::error::{CacheError, Result};
 use crate::flight::{Boarding, Landing, Lead};
@@ -107,8 +107,7 @@ async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
         return (Ok(value), Landing::Stored);
     }
     if !cache.is_current_async(key, STORING).await {
-        let landing = unstored(&value, lead);
-        return (Ok(value), landing);
+        return (Ok(value), Landing::NotStored(None));
     }
     let (value, stored) = cache.retain_async(key, value, options, Means::kept()).await;
     let landing = cache.landing_of(stored, &value, lead);

@@ -127,3 +127,28 @@ async fn a_dropped_leader_leaves_the_value_to_one_who_waits() {
     assert_eq!(waiting.await.unwrap().unwrap(), 3);
     assert_eq!(cache.blocking().flights().in_flight(), 0);
 }
+
+#[test]
+fn a_value_made_while_its_file_changed_is_not_given_to_those_who_asked_for_another_file_of_the_same_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (&dir.path().join("a"), &dir.path().join("b"));
+    for path in [ours, theirs] {
+        fs::write(path, "old").unwrap();
+    }
+    let cache = &Cache::in_memory();
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let (begun, begins) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let made = cache.get_or_insert_with(ours.as_path(), || {
+                begun.send(()).unwrap();
+                thread::sleep(Duration::from_millis(200));
+                fs::write(ours, "new").unwrap();
+                read(ours)
+            });
+            assert_eq!(made.unwrap(), "new");
+        });
+        begins.recv().unwrap();
+        assert_eq!(cache.get_or_insert_with(theirs.as_path(), || read(theirs)).unwrap(), "old");
+    });
+}

@@ -97,13 +97,16 @@ struct Pool {
 struct State {
     queue: VecDeque<Job>,
     threads: usize,
-    /// Threads that wait for work. Below `max_threads`, each queued job has one of its own, or one that is starting.
+    /// Threads that wait for work. Below `max_threads`, each queued or promised job has one of its own, or one that is
+    /// starting.
     idle: usize,
+    /// Jobs for which a thread is being started and that are not queued yet. The thread may be idle before.
+    promised: usize,
 }
 
 impl Pool {
     const fn new(max_threads: usize, start: fn() -> bool) -> Self {
-        let state = State { queue: VecDeque::new(), threads: 0, idle: 0 };
+        let state = State { queue: VecDeque::new(), threads: 0, idle: 0, promised: 0 };
         Self { state: Mutex::new(state), queued: Condvar::new(), max_threads, start }
     }
 
@@ -113,12 +116,14 @@ impl Pool {
     /// The job, if none can be had.
     fn take(&self, job: Job) -> Result<(), Job> {
         let mut state = lock(&self.state);
-        if state.idle <= state.queue.len() && state.threads < self.max_threads {
+        if state.idle <= state.queue.len() + state.promised && state.threads < self.max_threads {
             // Counted before it runs, so that callers at the same time do not start too many.
             state.threads += 1;
+            state.promised += 1;
             drop(state);
             let started = (self.start)();
             state = lock(&self.state);
+            state.promised -= 1;
             if !started {
                 state.threads -= 1;
                 return Err(job);
@@ -160,6 +165,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::channel;
     use std::task::Wake;
     use std::thread::{self, Thread};
@@ -243,6 +249,29 @@ mod tests {
         begins.recv().unwrap();
         assert!(ONE.take(Box::new(|| ())).is_err(), "its only thread may be waiting for this very work");
         release.send(()).unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_is_idle_before_its_job_is_queued_is_not_counted_on_by_others() {
+        static STARTS: AtomicUsize = AtomicUsize::new(0);
+        static JOBS: Mutex<Vec<Job>> = Mutex::new(Vec::new());
+        static TWO: Pool = Pool::new(4, || {
+            let started = thread::Builder::new().spawn(|| TWO.serve()).is_ok();
+            if STARTS.fetch_add(1, Ordering::Relaxed) == 0 {
+                while lock(&TWO.state).idle == 0 {
+                    thread::yield_now();
+                }
+                // Another caller comes before the one for whom the thread was started goes on.
+                if let Some(job) = lock(&JOBS).pop() {
+                    assert!(TWO.take(job).is_ok());
+                }
+            }
+            started
+        });
+        let ((done, told), (first_is_done, waits)) = (channel(), channel());
+        lock(&JOBS).push(Box::new(move || done.send(waits.recv().is_ok()).unwrap()));
+        assert!(TWO.take(Box::new(move || first_is_done.send(()).unwrap())).is_ok());
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "the second job waits for the first one");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod limits;
 pub mod macro_support;
 mod memory;
 mod metadata;
+mod panics;
 mod parallel;
 mod parts;
 mod policy;

@@ -6,12 +6,15 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
+
+use crate::panics::contained;
 
 /// Beyond this many threads, work queues. More than disks can serve at once, and what tokio allows.
 const MAX_THREADS: usize = 512;
@@ -102,12 +105,27 @@ struct State {
     idle: usize,
     /// Jobs for which a thread is being started and that are not queued yet. The thread may be idle before.
     promised: usize,
+    /// Whose pool it is; 0 before the first job.
+    process: u32,
+}
+
+impl State {
+    const fn new() -> Self {
+        Self { queue: VecDeque::new(), threads: 0, idle: 0, promised: 0, process: 0 }
+    }
+
+    /// In a forked child, forgets the jobs of its parent and its threads, which are not here.
+    fn forget_parent(&mut self) {
+        let process = std::process::id();
+        if self.process != process {
+            mem::forget(mem::replace(self, Self { process, ..Self::new() }));
+        }
+    }
 }
 
 impl Pool {
     const fn new(max_threads: usize, start: fn() -> bool) -> Self {
-        let state = State { queue: VecDeque::new(), threads: 0, idle: 0, promised: 0 };
-        Self { state: Mutex::new(state), queued: Condvar::new(), max_threads, start }
+        Self { state: Mutex::new(State::new()), queued: Condvar::new(), max_threads, start }
     }
 
     /// Sees to it that a thread runs the job.
@@ -116,6 +134,7 @@ impl Pool {
     /// The job, if none can be had.
     fn take(&self, job: Job) -> Result<(), Job> {
         let mut state = lock(&self.state);
+        state.forget_parent();
         if state.idle <= state.queue.len() + state.promised && state.threads < self.max_threads {
             // Counted before it runs, so that callers at the same time do not start too many.
             state.threads += 1;
@@ -137,9 +156,14 @@ impl Pool {
 
     /// Runs jobs until there have been none for a while.
     fn serve(&self) {
+        let process = std::process::id();
         while let Some(job) = self.next() {
             // The job catches panics of the work itself; what is left are wakers.
-            let _ = catch_unwind(AssertUnwindSafe(job));
+            contained(job);
+            // The pool of a child that the job has forked does not count this thread.
+            if std::process::id() != process {
+                return;
+            }
         }
     }
 
@@ -272,6 +296,21 @@ mod tests {
         lock(&JOBS).push(Box::new(move || done.send(waits.recv().is_ok()).unwrap()));
         assert!(TWO.take(Box::new(move || first_is_done.send(()).unwrap())).is_ok());
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "the second job waits for the first one");
+    }
+
+    #[test]
+    fn a_forked_child_starts_threads_of_its_own() {
+        static INHERITED: Pool = Pool::new(4, || thread::Builder::new().spawn(|| INHERITED.serve()).is_ok());
+        {
+            let mut state = lock(&INHERITED.state);
+            let process = std::process::id() + 1;
+            *state = State { threads: 4, idle: 2, process, ..State::new() };
+            state.queue.push_back(Box::new(|| unreachable!("it is the parent's")));
+        }
+        let (done, told) = channel();
+        assert!(INHERITED.take(Box::new(move || done.send(7).unwrap())).is_ok());
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(7));
+        assert_eq!(lock(&INHERITED.state).threads, 1);
     }
 
     #[test]

@@ -2,17 +2,18 @@
 //! with the first alarm and ends when there has been none for a while.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::mem;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::context::lock;
+use crate::panics::wake;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-static ALARMS: Mutex<Alarms> = Mutex::new(Alarms { set: BTreeMap::new(), last: 0, running: false });
+static ALARMS: Mutex<Alarms> = Mutex::new(Alarms::new());
 static CHANGED: Condvar = Condvar::new();
 
 struct Alarms {
@@ -20,6 +21,24 @@ struct Alarms {
     last: u64,
     /// Whether the thread is there. Changed under the lock, so that no alarm is set which nobody would ring.
     running: bool,
+    /// Whose alarms they are; 0 before the first one.
+    process: u32,
+}
+
+impl Alarms {
+    const fn new() -> Self {
+        Self { set: BTreeMap::new(), last: 0, running: false, process: 0 }
+    }
+
+    /// In a forked child, forgets the alarms of its parent, whose thread is not here.
+    fn forget_parent(&mut self) {
+        let process = std::process::id();
+        if self.process != process {
+            // Not dropped: wakers are not ours.
+            mem::forget(mem::take(&mut self.set));
+            (self.running, self.process) = (false, process);
+        }
+    }
 }
 
 /// A wake that is due at some time, unless it is dropped before.
@@ -33,6 +52,7 @@ impl Alarm {
     pub(super) fn set(at: Instant, waker: &Waker) -> Option<Self> {
         let (kept, told) = (waker.clone(), waker.clone());
         let mut alarms = lock(&ALARMS);
+        alarms.forget_parent();
         if !alarms.running {
             alarms.running = thread::Builder::new().name("cacheness-alarm".to_owned()).spawn(ring).is_ok();
             if !alarms.running {
@@ -65,8 +85,7 @@ impl Drop for Alarm {
 
 fn ring() {
     while let Some(waker) = next() {
-        // A waker is not ours, and its panic must not take the alarms of others along.
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        wake(waker);
     }
 }
 
@@ -114,5 +133,16 @@ mod tests {
         let _alarms = [alarm(60, 3), alarm(0, 1), alarm(30, 2)];
         drop(alarm(45, 9));
         assert_eq!([(); 3].map(|()| heard.recv_timeout(Duration::from_secs(10)).unwrap()), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_forked_child_forgets_the_alarms_and_the_thread_of_its_parent() {
+        let mut alarms = Alarms { running: true, process: std::process::id(), ..Alarms::new() };
+        alarms.set.insert((Instant::now(), 1), Waker::noop().clone());
+        alarms.forget_parent();
+        assert!(alarms.running && alarms.set.len() == 1, "they are its own");
+        alarms.process += 1;
+        alarms.forget_parent();
+        assert!(!alarms.running && alarms.set.is_empty());
     }
 }

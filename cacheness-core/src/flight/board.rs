@@ -15,6 +15,7 @@ use super::patience::{self, Usual};
 use super::pulse::Watch;
 use super::state::{Answer, Ticket, Waiter};
 use super::{Boarding, FlightKey, Landing};
+use crate::panics::wake;
 
 /// A caller who boards. As a future it may be polled by any executor, and dropped at any time.
 #[must_use = "futures do nothing unless polled"]
@@ -179,7 +180,7 @@ impl<K: FlightKey> Board<K> {
         if deserted {
             self.flights.remove_deserted(&self.key, &flight);
         }
-        others.into_iter().for_each(|other| other.wake());
+        others.into_iter().for_each(wake);
     }
 }
 

@@ -10,6 +10,7 @@ use super::hashed::{AsItIs, Hashed};
 use super::patience::Usual;
 use super::state::{Answer, Waiter};
 use super::{Boarding, FlightKey, Landing, Lead};
+use crate::panics::wake;
 
 /// Enough that callers of different keys seldom meet.
 const SHARDS: usize = 16;
@@ -105,13 +106,13 @@ impl<K: FlightKey> Flights<K> {
         // Where another leader was first, the flight is gone already.
         let Ok(waiters) = landed else { return };
         self.remove_if(key, flight, |_| true);
-        waiters.into_iter().for_each(|waiter| waiter.wake());
+        waiters.into_iter().for_each(wake);
     }
 
     pub(super) fn abandon(&self, key: &Hashed<K>, flight: &Arc<Flight>) {
         let waiters = lock(&flight.state).abandon();
         self.remove_deserted(key, flight);
-        waiters.into_iter().for_each(|waiter| waiter.wake());
+        waiters.into_iter().for_each(wake);
     }
 
     pub(super) fn remove_deserted(&self, key: &Hashed<K>, flight: &Arc<Flight>) {

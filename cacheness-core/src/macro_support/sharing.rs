@@ -1,14 +1,16 @@
 //! What becomes of a result that is not stored: those who waited for it get a copy, if it can be copied. Decided by its
 //! type, as in `returns`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
 pub use crate::flight::Shared;
+use crate::panics::contained;
 
-/// How results are given to those who waited. Neither function is called under a lock.
+/// How results are given to those who waited. Neither function is called under a lock. They are user code: where one
+/// panics, nothing is shared, and the results of both calls stay what they are.
 pub struct Shares<R> {
     /// A copy to be given to them, if there can be one.
     give: fn(&R) -> Option<Shared>,
@@ -23,11 +25,11 @@ impl<R> Shares<R> {
     }
 
     pub(super) fn give(&self, result: &R) -> Option<Shared> {
-        (self.give)(result)
+        contained(|| (self.give)(result)).flatten()
     }
 
     pub(super) fn take(&self, shared: &Shared) -> Option<R> {
-        (self.take)(shared)
+        contained(|| (self.take)(shared)).flatten()
     }
 }
 
@@ -78,8 +80,12 @@ impl<T> Shares<Option<T>> {
 impl<T, E: From<SharedError> + fmt::Display> Shares<Result<T, E>> {
     fn texts() -> Self {
         Self::by(
-            // The alternate form has the causes as well, where an error type offers that.
-            |result| result.as_ref().err().map(|error| Arc::new(SharedError { text: format!("{error:#}") }) as Shared),
+            |result| {
+                let (error, mut text) = (result.as_ref().err()?, String::new());
+                // The alternate form has the causes as well, where an error type offers that.
+                write!(text, "{error:#}").ok()?;
+                Some(Arc::new(SharedError { text }) as Shared)
+            },
             |shared| shared.downcast_ref::<SharedError>().map(|error| Err(error.clone().into())),
         )
     }
@@ -208,3 +214,44 @@ macro_rules! deref {
 }
 
 deref!(Sharable => SharableParts, SharableParts => SharableText, SharableText => AnyResult);
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct NoCopy;
+
+    impl Clone for NoCopy {
+        fn clone(&self) -> Self {
+            resume_unwind(Box::new("in `clone`"))
+        }
+    }
+
+    impl fmt::Display for NoCopy {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+
+    impl From<SharedError> for NoCopy {
+        fn from(_: SharedError) -> Self {
+            resume_unwind(Box::new("in `from`"))
+        }
+    }
+
+    type Reply = Result<u8, NoCopy>;
+
+    #[test]
+    fn an_error_whose_copy_or_text_cannot_be_made_is_not_shared() {
+        for shares in [Shares::<Reply>::whole(), Shares::<Reply>::errors(), Shares::<Reply>::texts()] {
+            assert!(shares.give(&Err(NoCopy)).is_none());
+        }
+        let text: Shared = Arc::new(SharedError { text: "gone".to_owned() });
+        assert!(Shares::<Reply>::texts().take(&text).is_none());
+        let error: Shared = Arc::new(NoCopy);
+        assert!(Shares::<Reply>::errors().take(&error).is_none());
+    }
+}

@@ -9,20 +9,22 @@ use crate::error::{CacheError, Result};
 use crate::flight::{Boarding, Landing, Lead, Shared};
 use crate::handler::Shareable;
 use crate::key::{Key, ToKey};
+use crate::panics::contained;
 
 pub(super) const READING: &str = "read a value that can be made anew";
 pub(super) const STORING: &str = "store a value that was made";
 
-/// How a flight lands whose value is not stored, but shared with those who wait.
+/// How a flight lands whose value is not stored, but shared with those who wait, unless its `Clone` panics.
 pub(super) fn unstored<T: Shareable>(value: &T, lead: Option<&Lead<Key>>) -> Landing {
     let awaited = lead.is_some_and(Lead::is_awaited);
-    Landing::NotStored(awaited.then(|| Arc::new(value.clone()) as Shared))
+    let copy = || contained(|| Arc::new(value.clone()) as Shared);
+    Landing::NotStored(awaited.then(copy).flatten())
 }
 
 /// The value that another call made and could not store. Under one key there may be values of several types.
 pub(super) fn taken<T: Shareable>(landing: &Landing) -> Option<T> {
     let Landing::NotStored(Some(shared)) = landing else { return None };
-    shared.downcast_ref::<T>().cloned()
+    contained(|| shared.downcast_ref::<T>().cloned()).flatten()
 }
 
 /// Values from the cache, or made once.
@@ -99,12 +101,12 @@ impl Cache {
             Ok(value) => value,
             Err(error) => return (Err(error), Landing::NotStored(None)),
         };
-        // The value of another leader is the newer one, as this one began before.
-        if lead.is_some_and(Lead::is_stored) {
-            return (Ok(value), Landing::Stored);
-        }
         if !self.is_current(key, STORING) {
             // Not shared either: those who wait may have made the key of other files with the old content.
+            return (Ok(value), Landing::NotStored(None));
+        }
+        // What is stored by now is newer, as this flight began before.
+        if lead.is_some_and(Lead::is_over) {
             return (Ok(value), Landing::NotStored(None));
         }
         let landing = self.landing_of(self.retain(key, &value, options, Means::kept()), &value, lead);

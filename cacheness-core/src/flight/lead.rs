@@ -39,9 +39,9 @@ impl<K: FlightKey> Lead<K> {
         Flying { leg: Arc::clone(&self.leg), pulse, body: Box::pin(body) }
     }
 
-    /// Whether another leader of this flight has stored a value in the meantime.
-    pub(crate) fn is_stored(&self) -> bool {
-        matches!(lock(&self.leg.flight.state).landed(), Some(Landing::Stored))
+    /// Whether another leader has ended this flight, in whatever way. A later flight may have stored a newer value since.
+    pub(crate) fn is_over(&self) -> bool {
+        lock(&self.leg.flight.state).landed().is_some()
     }
 
     /// Whether somebody waits for what comes of this.

@@ -303,8 +303,8 @@ impl<'c, T: 'static> Ready<'c, T> {
         body()
     }
 
-    /// Runs the body and stores what there is to store, unless another leader of the flight has: its value is the newer
-    /// one, as this run began before.
+    /// Runs the body and stores what there is to store, unless another leader has ended the flight: what is stored by now
+    /// is newer, as this run began before.
     fn compute<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         &self,
         plan: Plan<R, S, (), C, F>,
@@ -318,11 +318,8 @@ impl<'c, T: 'static> Ready<'c, T> {
             Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
             Err(result) => return (result, Landing::NotStored(None)),
         };
-        if lead.is_some_and(Lead::is_stored) {
-            return (S::rebuild(value), Landing::Stored);
-        }
         let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
-        if !self.cache.is_current(&self.key, WRITING) {
+        if !self.cache.is_current(&self.key, WRITING) || lead.is_some_and(Lead::is_over) {
             return (S::rebuild(value), Landing::NotStored(None));
         }
         match self.cache.retain(&self.key, &value, options, self.means) {

@@ -206,10 +206,7 @@ impl<T: 'static> Ready<'_, T> {
             Next::Store(value) => value,
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
-        if lead.is_some_and(Lead::is_stored) {
-            return (S::rebuild(value), Landing::Stored);
-        }
-        if !self.cache.is_current_async(&self.key, WRITING).await {
+        if !self.cache.is_current_async(&self.key, WRITING).await || lead.is_some_and(Lead::is_over) {
             return (S::rebuild(value), Landing::NotStored(None));
         }
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.

@@ -103,10 +103,10 @@ async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
         Ok(value) => value,
         Err(error) => return (Err(error), Landing::NotStored(None)),
     };
-    if lead.is_some_and(Lead::is_stored) {
-        return (Ok(value), Landing::Stored);
-    }
     if !cache.is_current_async(key, STORING).await {
+        return (Ok(value), Landing::NotStored(None));
+    }
+    if lead.is_some_and(Lead::is_over) {
         return (Ok(value), Landing::NotStored(None));
     }
     let (value, stored) = cache.retain_async(key, value, options, Means::kept()).await;

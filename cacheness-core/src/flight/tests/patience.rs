@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{scope, sleep, spawn};
 
 use super::*;
+use crate::panics::tests::Panics;
 
 /// As long as a caller waits at least here.
 const WAIT: Duration = Duration::from_millis(20);
@@ -35,10 +36,52 @@ fn who_waits_no_longer_lands_for_all_and_the_first_leader_changes_nothing_any_mo
             caller.join().unwrap();
         }
         assert_eq!(office.computes(), 1, "one waited no longer, and the others had its value");
-        assert!(stuck.is_stored());
+        assert!(stuck.is_over());
         stuck.land(Landing::NotStored(None));
         office.call(1, || unreachable!("it is stored"));
     });
+}
+
+#[test]
+fn a_leader_whose_flight_another_one_ended_without_a_value_knows_that_it_is_over() {
+    within_ten_seconds(|| {
+        let flights = Flights::new(WAIT);
+        let Boarding::Lead(slow) = flights.board(&1, None) else { panic!("nobody else leads") };
+        let Boarding::Lead(second) = flights.board(&1, None) else { panic!("patience ends") };
+        assert!(!slow.is_over());
+        second.land(Landing::NotStored(None));
+        let Boarding::Lead(newer) = flights.board(&1, None) else { panic!("the flight is gone") };
+        assert!(slow.is_over() && !newer.is_over());
+        slow.land(Landing::Stored);
+        assert!(!newer.is_over(), "it is another flight");
+        newer.land(Landing::Stored);
+    });
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_waiter_asleep() {
+    struct Rings(mpsc::Sender<()>);
+    impl Wake for Rings {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+    let flights = Flights::new(UNHEARD_OF);
+    let (sender, rung) = channel();
+    for lands in [true, false] {
+        let Boarding::Lead(lead) = flights.board(&1, None) else { panic!("nobody else leads") };
+        let wakers = [Waker::from(Arc::new(Panics)), Waker::from(Arc::new(Rings(sender.clone())))];
+        let mut waiting = [flights.board_async(1, None), flights.board_async(1, None)];
+        for (board, waker) in waiting.iter_mut().zip(&wakers) {
+            assert!(pin!(board).poll(&mut Context::from_waker(waker)).is_pending());
+        }
+        if lands {
+            lead.land(Landing::Stored);
+        } else {
+            drop(lead);
+        }
+        assert!(rung.try_recv().is_ok(), "the second waiter sleeps");
+    }
 }
 
 #[test]

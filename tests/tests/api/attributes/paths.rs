@@ -180,3 +180,40 @@ fn a_bound_call_keys_paths_as_its_cache_does() {
     assert!(length_call(&by_text, &file).invalidate().unwrap());
     assert_eq!(length(&by_text, &file), 6);
 }
+
+#[test]
+fn an_error_made_while_its_file_changed_is_not_told_to_those_who_asked_for_another_file_of_the_same_content() {
+    in_memory_by_default();
+    static CHANGES: Mutex<Option<std::sync::mpsc::Sender<()>>> = Mutex::new(None);
+
+    fn refuse(path: &Path) -> Result<u32, String> {
+        let changes = CHANGES.lock().unwrap().take();
+        if let Some(begun) = changes {
+            begun.send(()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            fs::write(path, "new").unwrap();
+        }
+        Err(fs::read_to_string(path).unwrap())
+    }
+
+    #[cached]
+    fn read(path: &Path) -> Result<u32, String> {
+        refuse(path)
+    }
+
+    #[cached]
+    async fn read_later(path: &Path) -> Result<u32, String> {
+        refuse(path)
+    }
+
+    for read in [|path: &Path| read(path), |path: &Path| block_on(read_later(path))] {
+        let ((_ours, ours), (_theirs, theirs)) = (place(), place());
+        let (begun, begins) = std::sync::mpsc::channel();
+        *CHANGES.lock().unwrap() = Some(begun);
+        std::thread::scope(|threads| {
+            threads.spawn(|| assert_eq!(read(&ours), Err("new".to_owned())));
+            begins.recv().unwrap();
+            assert_eq!(read(&theirs), Err("old".to_owned()));
+        });
+    }
+}

@@ -4,6 +4,7 @@
 //! function it is), `check` (what cannot work), `expand`, and `fallback` when there was an error.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod borrows;
 mod cache_key;
 mod check;
 mod custom_metadata;
@@ -75,9 +76,12 @@ use crate::parse::Flavor;
 /// - the stored result;
 /// - a result that is not stored (an `Err`, `None`, one that fails the `condition` or cannot be written), cloned, if it is
 ///   `Clone + Send + Sync`; of a `Result` it is enough that the error is. Else, and with `share_errors = false`, they run
-///   the body themselves, side by side. With `share_errors` alone that is a compile error: an error that cannot be cloned
-///   is then copied as its text, if it is `Display` and `From<SharedError>`, as `anyhow::Error` and
-///   `Box<dyn Error + Send + Sync>` are. A function says how to copy any other: `share_errors = |e| io::Error::from(e.kind())`;
+///   the body themselves, side by side; so they do where the return type names a type parameter of the function that is
+///   not `'static`. An error that borrows in a way that the attribute cannot see (a lifetime that is not written, a
+///   parameter of the `impl`) does not compile: say `share_errors = false` there. With `share_errors` alone an error that
+///   cannot be cloned is a compile error as well, unless it can be copied as its text, being `Display` and
+///   `From<SharedError>`, as `anyhow::Error` and `Box<dyn Error + Send + Sync>` are. A function says how to copy any other:
+///   `share_errors = |e| io::Error::from(e.kind())`;
 /// - nothing from a body that panicked: they run it themselves at once, side by side. Where the call that runs the body is
 ///   cancelled, one of those who wait runs it, and the others wait on.
 ///

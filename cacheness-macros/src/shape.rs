@@ -7,10 +7,11 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::visit::Visit;
 use syn::{
-    Attribute, Expr, FnArg, GenericArgument, Pat, PatIdent, PathArguments, ReturnType, Stmt, Token, Type,
+    Attribute, Expr, FnArg, GenericArgument, Pat, PatIdent, PathArguments, ReturnType, Signature, Stmt, Token, Type,
     TypeParamBound,
 };
 
+use crate::borrows::may_borrow;
 use crate::parse::Function;
 
 /// A function as the expansion sees it.
@@ -38,6 +39,8 @@ pub(crate) struct BoxedBody {
 pub(crate) struct Output {
     pub(crate) ty: TokenStream,
     pub(crate) span: Span,
+    /// Whether it may hold what does not live for `'static`.
+    pub(crate) may_borrow: bool,
 }
 
 /// An argument by the name that the expansion uses for it.
@@ -68,7 +71,7 @@ impl Shape {
             Some((output, body)) => (Kind::Boxed(body), Some(output)),
             None => (Kind::Sync, declared),
         };
-        let output = Output::of(output, function.sig.ident.span());
+        let output = Output::of(output, &function.sig);
         let arguments = function.sig.inputs.iter().enumerate().map(|(at, input)| Argument::of(at, input)).collect();
         Self { kind, arguments, output }
     }
@@ -84,10 +87,14 @@ impl Shape {
 }
 
 impl Output {
-    fn of(ty: Option<&Type>, function: Span) -> Self {
+    fn of(ty: Option<&Type>, sig: &Signature) -> Self {
         match ty {
-            Some(ty) => Self { ty: ty.to_token_stream(), span: syn::spanned::Spanned::span(ty) },
-            None => Self { ty: quote::quote!(()), span: function },
+            Some(ty) => Self {
+                ty: ty.to_token_stream(),
+                span: syn::spanned::Spanned::span(ty),
+                may_borrow: may_borrow(ty, &sig.generics),
+            },
+            None => Self { ty: quote::quote!(()), span: sig.ident.span(), may_borrow: false },
         }
     }
 }

@@ -359,6 +359,8 @@ impl Expansion<'_> {
             }
             Some(ShareErrors::Switch(share)) if share.value => "always",
             Some(ShareErrors::Switch(_)) => return TokenStream::new(),
+            // Method lookup takes no notice of lifetimes, and would find what the type must be `'static` for.
+            None if shape.output.may_borrow => return TokenStream::new(),
             None => "if_possible",
         };
         let how = Ident::new(how, output);

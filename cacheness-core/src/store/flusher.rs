@@ -1,9 +1,10 @@
 //! The thread that brings puts to the disk, one interval after the first of them.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::retired::Retired;
 use crate::blob::BlobBackend;
@@ -95,16 +96,35 @@ impl Drop for Flusher {
 impl Shared {
     fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) {
         while self.wait_for_a_put() && !self.stopped_within(pace.interval) {
-            self.dirty.store(false, Ordering::SeqCst);
-            let flushed = retired.after(index, blobs, || flush(index, blobs, pace.leave_blobs));
-            if let Err(error) = flushed {
-                // Once more after the interval, also without another put.
-                self.dirty.store(true, Ordering::SeqCst);
-                self.warnings.tell("flush the cache", &error);
-            } else if let Err(error) = index.give_back_room(&|| !self.is_stopped()) {
+            let flush = || self.flush(index, blobs, retired, pace);
+            if !flush() {
+                continue;
+            }
+            let flushed = Cell::new(Instant::now());
+            // That takes its time, in which puts are brought to the disk as ever.
+            let go_on = || {
+                if flushed.get().elapsed() >= pace.interval && self.dirty.load(Ordering::SeqCst) {
+                    flush();
+                    flushed.set(Instant::now());
+                }
+                !self.is_stopped()
+            };
+            if let Err(error) = index.give_back_room(&go_on) {
                 self.warnings.tell("write the index anew", &error);
             }
         }
+    }
+
+    /// Brings everything to the disk; says whether it is there.
+    fn flush(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) -> bool {
+        self.dirty.store(false, Ordering::SeqCst);
+        let flushed = retired.after(index, blobs, || flush(index, blobs, pace.leave_blobs));
+        if let Err(error) = &flushed {
+            // Once more after the interval, also without another put.
+            self.dirty.store(true, Ordering::SeqCst);
+            self.warnings.tell("flush the cache", error);
+        }
+        flushed.is_ok()
     }
 
     fn is_stopped(&self) -> bool {

@@ -11,7 +11,8 @@ pub(super) const MOST_TIMES: u64 = 5;
 
 /// What an entry may take on the disk: its share of the index, and its blob if it has one.
 pub(super) fn footprint(record: &Record) -> u64 {
-    record.footprint() + (MOST_TIMES - 1) * record.as_bytes().len() as u64
+    let again = (record.as_bytes().len() as u64).saturating_mul(MOST_TIMES - 1);
+    record.footprint().saturating_add(again)
 }
 
 #[derive(Debug, Default)]

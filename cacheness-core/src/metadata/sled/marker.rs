@@ -6,8 +6,8 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `CNSSMARK` |
-//! | 1 | version of this layout: 3 |
-//! | 8, 8 | number of entries, bytes of their values |
+//! | 1 | version of this layout: 4, or 3, whose bytes count a record once |
+//! | 8, 8 | number of entries, bytes that they may take on the disk |
 //! | 8 | checksum of the file of their [orders](super::saved) |
 //! | 4 | number of files, then for each 2 bytes length of its name, the name, 8 bytes length, 8 bytes checksum |
 //! | 8 | checksum of all bytes before |
@@ -20,12 +20,14 @@ use super::super::Totals;
 use crate::digest::{self, Checksum};
 
 const MAGIC: &[u8; 8] = b"CNSSMARK";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+const OLDEST_VERSION: u8 = 3;
 const FILE_NAME: &str = "index.clean";
 const CHUNK: usize = 1 << 18;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Marker {
+    version: u8,
     pub(super) totals: Totals,
     pub(super) orders: u64,
     files: Vec<FileFacts>,
@@ -45,12 +47,17 @@ fn path(root: &Path) -> PathBuf {
 impl Marker {
     /// Takes down what the files of a closed index look like.
     pub(super) fn of(index: &Path, totals: Totals, orders: u64) -> io::Result<Self> {
-        Ok(Self { totals, orders, files: facts_of(index)? })
+        Ok(Self { version: VERSION, totals, orders, files: facts_of(index)? })
     }
 
     /// Whether the files are still those.
     pub(super) fn fits(&self, index: &Path) -> bool {
         facts_of(index).is_ok_and(|files| files == self.files)
+    }
+
+    /// Whether its totals count what is counted today.
+    pub(super) fn has_current_totals(&self) -> bool {
+        self.version == VERSION
     }
 
     /// The marker of a cache directory; `None` if there is none or it is damaged itself.
@@ -74,7 +81,7 @@ impl Marker {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        out.push(VERSION);
+        out.push(self.version);
         out.extend_from_slice(&self.totals.entries.to_le_bytes());
         out.extend_from_slice(&self.totals.bytes.to_le_bytes());
         out.extend_from_slice(&self.orders.to_le_bytes());
@@ -94,13 +101,16 @@ impl Marker {
         if digest::checksum(body) != u64::from_le_bytes(*sum) {
             return None;
         }
-        let mut rest = body.strip_prefix(MAGIC)?.strip_prefix(&[VERSION])?;
+        let (&version, mut rest) = body.strip_prefix(MAGIC)?.split_first()?;
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
+            return None;
+        }
         let mut number = || take(&mut rest).map(u64::from_le_bytes);
         let totals = Totals { entries: number()?, bytes: number()?, records: 0, lost: 0 };
         let orders = u64::from_le_bytes(take(&mut rest)?);
         let files = u32::from_le_bytes(take(&mut rest)?);
         let files = (0..files).map(|_| file_facts(&mut rest)).collect::<Option<_>>()?;
-        rest.is_empty().then_some(Self { totals, orders, files })
+        rest.is_empty().then_some(Self { version, totals, orders, files })
     }
 }
 
@@ -158,6 +168,14 @@ pub(super) fn checksum_of(path: &Path) -> io::Result<(u64, u64)> {
                 len += read as u64;
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Marker {
+    /// As a release wrote it that counted a record once.
+    pub(super) fn of_version_3(self, totals: Totals) -> Self {
+        Self { version: 3, totals, ..self }
     }
 }
 

@@ -227,6 +227,7 @@ impl SledIndex {
 
     /// Writes everything, lets go of the files and leaves the mark of a clean close.
     pub(super) fn shut(&self) -> Result<()> {
+        let _alone = self.rewriting.end();
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut slot.closed, true) || slot.trees.is_none() && self.pending.count() == 0 {
             return Ok(());
@@ -306,7 +307,11 @@ fn damaged(contents: Contents) -> (Contents, Health) {
 fn open_marked(options: &SledOptions, marker: &Marker) -> Result<(Contents, Health)> {
     let trees = Trees::open(options)?;
     // Nobody vouches for orders that were saved, and what was not believed then may be now.
-    let saved = if options.signing.is_on() { None } else { saved::read(&options.root, marker.orders) };
+    let saved = if options.signing.is_on() || !marker.has_current_totals() {
+        None
+    } else {
+        saved::read(&options.root, marker.orders)
+    };
     let contents = match saved {
         Some(tables) => Contents { trees, totals: marker.totals, tables },
         None => take_stock(trees)?,
@@ -345,7 +350,8 @@ pub(super) fn take_stock(trees: Trees) -> Result<Contents> {
             match trees.whole(&key, &bytes).filter(|(_, record)| trees.may_stay(record)) {
                 Some((key, record)) => {
                     totals.entries += 1;
-                    totals.bytes += counts::footprint(&record);
+                    // A record may tell any size. Wrapped like the counters, so that its removal takes it back.
+                    totals.bytes = totals.bytes.wrapping_add(counts::footprint(&record));
                     totals.records += record.as_bytes().len() as u64;
                     gathering.add(key.hash(), &record);
                 }

@@ -8,10 +8,11 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::files::{set_aside, storage};
+use super::files::{index_dir, set_aside, storage};
 use super::open::begin_rebuilding;
 use super::pending::Pending;
 use super::proof::Proof;
+use super::rewrite;
 use super::shield::shielded;
 use super::{Contents, SledOptions, Trees};
 use crate::entry::IndexKey;
@@ -28,8 +29,10 @@ const SECTOR: usize = 4096;
 /// entry is gone.
 pub(super) fn carry_over(options: &SledOptions, proof: Option<&Proof>, pending: &Pending) -> Result<Contents> {
     begin_rebuilding(&options.root)?;
+    // While there is an index: an older one beside it would be taken for the new one.
+    rewrite::settle(&options.root).map_err(|error| storage(&options.root, "cannot rebuild the index", error))?;
     let aside = set_aside(&options.root)?;
-    let fresh = Trees::open(options)?;
+    let fresh = Trees::open_at(&index_dir(&options.root), options)?;
     let mut take = |key: IndexKey, record: Record| match proof {
         Some(proof) if proof.holds(&key, &record) => fresh.take_over(&key, &record),
         Some(_) => Ok(()),

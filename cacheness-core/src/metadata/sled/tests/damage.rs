@@ -113,3 +113,21 @@ fn where_nothing_proves_what_is_current_no_value_of_a_damaged_index_is_returned(
     let (index, health) = open(root);
     assert_eq!((health, index.totals().entries), (Health::Damaged, 0));
 }
+
+#[test]
+fn an_older_index_beside_a_damaged_one_does_not_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    filled(&index, 20);
+    index.flush().unwrap();
+    let (old, kept) = (root.path().join("index.old"), record_of("key 3", 3, None).0);
+    fs::create_dir(&old).unwrap();
+    fs::copy(root.path().join("index/db"), old.join("db")).unwrap();
+    fs::copy(root.path().join("index/conf"), old.join("conf")).unwrap();
+    for n in (0..20).filter(|n| *n != 3) {
+        index.remove(&record_of(&format!("key {n}"), n, None).0).unwrap();
+    }
+    index.flush().unwrap();
+    assert!(index.with("try", |_| -> sled::Result<()> { panic!("as sled does on rot") }).is_err());
+    assert_eq!(index.scan(None, 99).unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [kept]);
+}

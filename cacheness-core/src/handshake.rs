@@ -1,8 +1,25 @@
-//! The text of `cacheness.toml`, by which a directory is known as one of a cache or a blob store.
+//! The text of `cacheness.toml`, by which a directory is known as one of a cache or a blob store, and the names in one.
 
 use crate::digest;
 
 pub(crate) const FILE_NAME: &str = "cacheness.toml";
+/// The same once more, so that no single damage makes a directory nobody's.
+pub(crate) const COPY_NAME: &str = "cacheness.toml.copy";
+/// What else lies in a directory of ours: with these names nothing is ours without a manifest.
+pub(crate) const NAMES: [&str; 12] = [
+    COPY_NAME,
+    "blobs",
+    "index",
+    "index.clean",
+    "index.next",
+    "index.old",
+    "index.orders",
+    "index.rebuilding",
+    "index.used",
+    "lock",
+    "quarantine",
+    "staging",
+];
 
 /// A manifest is a few lines; more is not one.
 pub(crate) const MAX_LEN: u64 = 4096;

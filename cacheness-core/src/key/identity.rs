@@ -105,6 +105,11 @@ impl Key {
         Self { sources, ..self }
     }
 
+    /// The same key, which no longer knows what it was made of.
+    pub(crate) fn without_sources(&self) -> Self {
+        Self { hash: self.hash, identity: self.identity, params: self.params.clone(), sources: Sources::none() }
+    }
+
     /// Whether files or directories are part of the key.
     #[inline]
     pub(crate) fn has_sources(&self) -> bool {

@@ -83,8 +83,8 @@ use crate::error::Result;
 /// A [`Path`](std::path::Path) is keyed by its *content*: by the bytes of a file, or the relative names and contents of
 /// everything in a directory, wherever that lies. A missing path, an empty file and an empty directory are three
 /// different keys. Links are followed for the path itself; inside a directory they count by the text of their target.
-/// Directories of caches and blob stores inside a directory are left out, as if they were not there: a call must not
-/// change its own key by what it stores. A file is read when it has changed, see [`VerifyPaths`].
+/// Of directories of caches and blob stores inside a directory all that these keep there is left out, as if it were not
+/// there: a call must not change its own key by what it stores. Other files in them count. A file is read when it has changed, see [`VerifyPaths`].
 ///
 /// ```
 /// use cacheness_core::{CacheKey, KeyWriter, ToKey};

@@ -19,10 +19,11 @@ pub(super) fn noted(key: &Key, text: String) -> Value {
     unquoted(&text).map_or(Value::Text(text), Value::Text)
 }
 
-/// The plain value that `encode` writes, if it writes one: a scalar, a text, a path or nothing.
+/// The plain value that `encode` writes, if it writes one: a scalar, a text, a path or nothing. Reads no files: the
+/// thread may poll futures.
 pub(crate) fn plain_value(encode: impl FnOnce(&mut KeyWriter)) -> Option<Value> {
     let limits = Limits { max_key_bytes: LONGEST_PLAIN, ..Limits::DEFAULT };
-    let mut writer = KeyWriter::with_rules(KeyRules::within(&limits));
+    let mut writer = KeyWriter::with_rules(KeyRules { path_content: false, ..KeyRules::within(&limits) });
     encode(&mut writer);
     let encoding = writer.written()?.bytes()?;
     match (encoding, writer.only_path()) {
@@ -123,6 +124,17 @@ mod tests {
         assert!(noted_of(None::<u32>).is_null());
         assert_eq!(noted_of(vec![1, 2]), Value::Text("[1, 2]".into()));
         assert_eq!(noted_of(std::path::Path::new("no such file")), Value::Text("no such file".into()));
+    }
+
+    #[test]
+    fn no_file_is_read_for_a_note() {
+        let path = std::path::Path::new("src/lib.rs");
+        let set = std::collections::HashSet::from([path]);
+        let read = || super::super::content::READS.get();
+        let before = read();
+        assert_eq!(plain_value(|writer| path.encode(writer)), Some(Value::Text("src/lib.rs".into())));
+        assert_eq!(plain_value(|writer| set.encode(writer)), None);
+        assert_eq!(read(), before);
     }
 
     proptest! {

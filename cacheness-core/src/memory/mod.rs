@@ -154,7 +154,7 @@ impl Tier {
         if terms.bytes > self.largest {
             return;
         }
-        let held = keep.hold(value, Held { key: key.clone(), terms, used: Use::at(now), value: () });
+        let held = keep.hold(value, Held { key: key.without_sources(), terms, used: Use::at(now), value: () });
         let mut evicted = Vec::new();
         self.turns.if_valid(ticket, || match &self.shelves {
             Shelves::Adaptive(shelves) => shelves.insert(held, &mut evicted),

@@ -357,3 +357,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_value_in_memory_does_not_hold_the_paths_of_its_key() {
+    let tier = tier(MemoryPolicy::Adaptive, 100);
+    let path = std::path::Path::new("src/lib.rs").to_key().unwrap();
+    let ticket = tier.ticket(&path).unwrap();
+    tier.keep(&path, (ticket, Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
+    let Shelves::Adaptive(shelves) = &tier.shelves else { panic!("another policy") };
+    let held = shelves.get(path.identity()).unwrap();
+    assert!(path.has_sources() && !held.key.has_sources());
+}

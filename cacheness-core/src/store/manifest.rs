@@ -5,32 +5,15 @@ use std::path::Path;
 use crate::blob_name::BlobName;
 use crate::config::Durability;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::handshake::{self, MAX_LEN, body_of, format_of};
-use crate::vfs::publish::{STAGING, publish, publish_new};
+use crate::handshake::{self, COPY_NAME, MAX_LEN, NAMES, body_of, format_of};
+use crate::vfs::publish::{publish, publish_new};
 use crate::vfs::read::read_whole;
-use crate::vfs::root::{BLOBS, QUARANTINE, make_rooms};
+use crate::vfs::root::make_rooms;
 use crate::vfs::{Vfs, storage_error};
 
 /// The format that this release reads and writes. A change of what lies in a directory is a new number; see
 /// `tests/golden`. Format 1 was that of the time before the first release.
 pub(super) const FORMAT: u32 = 2;
-/// The same once more, so that no single damage makes a directory nobody's.
-const COPY_NAME: &str = "cacheness.toml.copy";
-/// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-const NAMES: [&str; 12] = [
-    COPY_NAME,
-    "index",
-    "index.clean",
-    "index.next",
-    "index.old",
-    "index.orders",
-    "index.rebuilding",
-    "index.used",
-    "lock",
-    BLOBS,
-    QUARANTINE,
-    STAGING,
-];
 /// Begins the line that tells the key.
 const SIGNER: &str = "signed_with = \"";
 /// In place of that line where it was lost: without it, the second opening would find a directory that was never signed.

@@ -29,16 +29,19 @@ pub(super) fn digest(path: &Path, verify: VerifyPaths) -> Result<Identity> {
     listing(path, &items(path)?, 0, verify)
 }
 
-/// The digest of a directory inside another one. `None` if it is that of a cache: what a call stores there must not
-/// change the key of the next one.
+/// The digest of a directory inside another one. What a cache keeps there is left out, for what a call stores must not
+/// change the key of the next one; `None` if there is nothing else.
 fn inner(path: &Path, depth: usize, verify: VerifyPaths) -> Result<Option<Identity>> {
     if depth >= MAX_DEPTH {
         let message = format!("`{}` is nested deeper than {MAX_DEPTH} directories", path.display());
         return Err(CacheError::new(ErrorKind::Limit, message));
     }
-    let items = items(path)?;
+    let mut items = items(path)?;
     if items.iter().any(|item| item.name == ours::MANIFEST) && ours::is_one(path) {
-        return Ok(None);
+        items.retain(|item| !ours::is_name(&item.name));
+        if items.is_empty() {
+            return Ok(None);
+        }
     }
     listing(path, &items, depth, verify).map(Some)
 }

@@ -13,6 +13,10 @@ use crate::key::VerifyPaths;
 
 const READ_LEN: usize = 256 << 10;
 
+/// The longest file that two threads read. They note each part of it; a sparse file may tell any length.
+#[cfg(unix)]
+const LONGEST_BY_TWO: u64 = 1 << 40;
+
 /// The digest of the file at `path`, which was just found there.
 pub(super) fn digest(path: &Path, found: &Metadata, verify: VerifyPaths) -> Result<Identity> {
     if verify == VerifyPaths::WhenChanged
@@ -85,7 +89,8 @@ fn whole(file: &mut File, len: u64) -> io::Result<Digested> {
     #[cfg(test)]
     READS.set(READS.get() + 1);
     #[cfg(unix)]
-    if usize::try_from(len).is_ok_and(crate::parallel::is_worth_two)
+    if len <= LONGEST_BY_TWO
+        && usize::try_from(len).is_ok_and(crate::parallel::is_worth_two)
         && let Some(digest) = by_two(file, len)
     {
         return Ok(Digested { digest, len });

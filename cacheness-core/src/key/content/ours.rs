@@ -1,5 +1,6 @@
 //! Directories that belong to a cache or a blob store.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -12,6 +13,11 @@ pub(super) use crate::handshake::FILE_NAME as MANIFEST;
 /// Whether a directory says of itself that it is one of ours. Its name alone proves nothing.
 pub(super) fn is_one(directory: &Path) -> bool {
     read_manifest(directory).as_deref().and_then(handshake::body_of).and_then(handshake::format_of).is_some()
+}
+
+/// Whether something in such a directory is ours by its name. All else there is its owner's.
+pub(super) fn is_name(name: &OsStr) -> bool {
+    name == MANIFEST || handshake::NAMES.iter().any(|ours| name == *ours)
 }
 
 fn read_manifest(directory: &Path) -> Option<String> {

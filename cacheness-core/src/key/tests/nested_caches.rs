@@ -36,6 +36,29 @@ fn directories_of_caches_and_stores_are_left_out_and_nothing_else_is() {
 }
 
 #[test]
+fn what_lies_beside_a_cache_in_its_directory_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = dir.path().join("project");
+    let data = project.join("data");
+    fs::create_dir_all(data.join("sub")).unwrap();
+    fs::write(data.join("input.csv"), "1").unwrap();
+    fs::write(data.join("sub/lock"), "1").unwrap();
+    let before = key(&project);
+    let cache = Cache::open(&data).unwrap();
+    for n in 0..3 {
+        cache.put(&vec![n; 10_000], n).unwrap();
+        assert_eq!(key(&project), before, "put {n}");
+    }
+    cache.close().unwrap();
+    assert_eq!(key(&project), before, "closed");
+    for (file, text) in [("input.csv", "2"), ("sub/lock", "2"), ("new.csv", "1")] {
+        let before = key(&project);
+        fs::write(data.join(file), text).unwrap();
+        assert_ne!(key(&project), before, "{file}");
+    }
+}
+
+#[test]
 fn a_cache_that_is_itself_the_argument_counts_by_its_content() {
     let dir = tempfile::tempdir().unwrap();
     let keys = [1, 2].map(|n| {

@@ -52,7 +52,8 @@ fn experiments() -> Vec<Experiment> {
             .given("storage.flush_interval_ms", json!(60_000)),
         experiment("metadata.backend", json!("memory"), observe::place),
         experiment("metadata.store_cache_key_params", json!(false), observe::key_params),
-        experiment("metadata.verify_cache_integrity", json!(false), observe::a_damaged_value),
+        experiment("metadata.verify_cache_integrity", json!(false), observe::a_damaged_value)
+            .given("durability", json!("immediate")),
         experiment("metadata.page_cache_mb", json!(64), observe::bytes_read_again)
             .given("metadata.page_cache_mb", json!(16))
             .given("metadata.enable_memory_cache", json!(false)),

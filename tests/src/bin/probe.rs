@@ -65,11 +65,16 @@ fn main() {
             let _ = exits.join();
         }
         Some("call") => (0..number(1)).for_each(|n| assert_eq!(counted(n), value_of(n))),
-        Some("info") => {
-            let info = cacheness::function(counted).info().expect("the directory is ours");
-            println!("{} entries, {} hits, {} misses, size {}", info.entries, info.hits, info.misses, info.size);
-        }
-        Some("clear") => println!("{}", cacheness::function(counted).clear().expect("the directory is ours")),
+        Some("info") => match cacheness::function(counted).info() {
+            Ok(info) => {
+                println!("{} entries, {} hits, {} misses, size {}", info.entries, info.hits, info.misses, info.size);
+            }
+            Err(error) => println!("{error}"),
+        },
+        Some("clear") => match cacheness::function(counted).clear() {
+            Ok(count) => println!("{count}"),
+            Err(error) => println!("{error}"),
+        },
         Some("change-directory") => change_directory(Path::new(&arguments[1])),
         Some("open") => println!("{}", Cache::open(&arguments[1]).map_or_else(|error| error.to_string(), hold_on)),
         Some("cost-of-puts") => cost_of_puts(),

@@ -70,30 +70,21 @@ fn open_index(
     if keeps_files_alone(config) {
         return index_of_files(home.root(), blobs, rules);
     }
-    let way = home.way();
     let options =
-        SledOptions { root: way.clone(), page_cache_bytes: config.page_cache_bytes(), signing: Arc::clone(signing) };
-    let (index, health) = SledIndex::open(options).map_err(|error| named_by(home.root(), &way, error))?;
+        SledOptions { root: home.way(), page_cache_bytes: config.page_cache_bytes(), signing: Arc::clone(signing) };
+    let (index, health) = SledIndex::open(options)?;
     // What is not believed may have been lost with the index: with its key at hand it will be taken up.
     let proof = index.take_proof();
     let reconciled = recover::reconcile(&index, blobs, health, proof.as_ref(), rules)?;
     if health == Health::Damaged {
         index.count_losses();
     }
-    if reconciled == Reconciled::Whole {
-        // A kill must not leave blobs that were taken up without a record and without the note that there are such.
-        if matches!(health, Health::New | Health::Damaged) {
-            index.flush()?;
-        }
-        index.rebuilt()?;
+    // A kill must not leave blobs that were taken up without a record and without what proves them.
+    if matches!(health, Health::New | Health::Damaged) {
+        index.flush()?;
     }
+    index.begin_use(reconciled == Reconciled::Whole)?;
     Ok(Arc::new(index))
-}
-
-/// An error by the path that the user knows.
-fn named_by(root: &Path, way: &Path, error: CacheError) -> CacheError {
-    let message = error.to_string().replace(&*way.to_string_lossy(), &root.to_string_lossy());
-    CacheError::caused_by(error.kind(), message, error)
 }
 
 /// An index in memory of what the files say. A directory that has an index is refused: values may lie in that alone.

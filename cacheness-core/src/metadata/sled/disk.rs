@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::files::is_file;
 use crate::parallel::lock;
 use crate::vfs::publish::STAGING;
 use crate::vfs::unique::unique_name;
@@ -111,11 +112,11 @@ fn db_file(index: &Path) -> PathBuf {
 pub(super) fn settle(index: &Path) -> io::Result<()> {
     let db = db_file(index);
     // What stands there instead of the log is damage, and told by sled.
-    if fs::symlink_metadata(&db).is_ok_and(|found| found.is_file()) { sync_path(&db) } else { Ok(()) }
+    if is_file(&db) { sync_path(&db) } else { Ok(()) }
 }
 
 /// Syncs a file; success also when sled or somebody else has removed it meanwhile.
-fn sync_path(path: &Path) -> io::Result<()> {
+pub(super) fn sync_path(path: &Path) -> io::Result<()> {
     unless_gone(OpenOptions::new().read(true).write(true).open(path).and_then(|file| file.sync_all()))
 }
 

@@ -4,10 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::disk::{sync_dir, sync_path};
 use crate::error::{CacheError, ErrorKind, Result};
 
 pub(super) fn index_dir(root: &Path) -> PathBuf {
     root.join("index")
+}
+
+/// Whether a file is there, and no link to one.
+pub(super) fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
 }
 
 /// Removes what is no file from the places of files: nothing is read from it or written to it.
@@ -51,20 +57,35 @@ pub(super) fn is_of_files(index: &Path) -> bool {
 }
 
 pub(super) fn storage(path: &Path, doing: &str, error: std::io::Error) -> CacheError {
-    CacheError::caused_by(ErrorKind::Storage, format!("{doing} in {}: {error}", path.display()), error)
+    CacheError::caused_by(ErrorKind::Storage, format!("{doing} in {}: {error}", shown(path).display()), error)
 }
 
-/// Moves a damaged index out of the way, for one who wants to look at it; the one before goes.
-pub(super) fn set_aside(root: &Path) -> Result<PathBuf> {
-    let aside = root.join("quarantine").join("index");
-    let moved = (|| {
-        remove(&aside)?;
-        fs::create_dir_all(&aside)?;
-        copy_files(&index_dir(root), &aside)?;
-        remove(&index_dir(root))
-    })();
-    moved.map_err(|error| storage(root, "cannot set the damaged index aside", error))?;
-    Ok(aside)
+/// A path as a user knows it: where sled is given one that leads through a handle of this process, what it leads to.
+pub(super) fn shown(path: &Path) -> PathBuf {
+    let is_handle = |path: &&Path| path.parent().is_some_and(|dir| dir.ends_with("proc/self/fd"));
+    let Some(handle) = path.ancestors().find(is_handle) else { return path.to_path_buf() };
+    match (fs::read_link(handle), path.strip_prefix(handle)) {
+        (Ok(dir), Ok(rest)) if rest.as_os_str().is_empty() => dir,
+        (Ok(dir), Ok(rest)) => dir.join(rest),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// Where a damaged index lies for one who wants to look at it.
+pub(super) fn aside(root: &Path) -> PathBuf {
+    root.join("quarantine").join("index")
+}
+
+/// Copies a damaged index out of the way; the one before goes. Until the copy is whole and on the disk it has another name.
+pub(super) fn set_aside(root: &Path) -> Result<()> {
+    let part = root.join("quarantine").join("index.part");
+    let set = remove(&part)
+        .and_then(|()| fs::create_dir_all(&part))
+        .and_then(|()| copy_files(&index_dir(root), &part))
+        .and_then(|()| remove(&aside(root)))
+        .and_then(|()| fs::rename(&part, aside(root)))
+        .and_then(|()| sync_dir(&root.join("quarantine")));
+    set.map_err(|error| storage(root, "cannot set the damaged index aside", error))
 }
 
 /// What sled can do without: its settings, which are ours, and a snapshot that spares it reading the log. A damaged one
@@ -88,8 +109,9 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
             fs::create_dir_all(&target)?;
             copy_files(&item.path(), &target)?;
         } else if item.file_type()?.is_file() {
-            fs::copy(item.path(), target)?;
+            fs::copy(item.path(), &target)?;
+            sync_path(&target)?;
         }
     }
-    Ok(())
+    sync_dir(to)
 }

@@ -2,7 +2,7 @@
 //!
 //! One flipped bit can make sled panic or forget keys in silence, and what it has not flushed is gone after a kill. So
 //! every record carries its own checksum, every call is shielded against panics, and flushing is ours, [down to the disk](disk);
-//! what was //! acknowledged since the last flush is [kept](pending). After a clean close a [marker](marker) tells at the next open
+//! what was acknowledged since the last flush is [kept](pending). After a clean close a [marker](marker) tells at the next open
 //! whether the files are still those that were closed; if not, what is [proven](proof) to be current is
 //! [carried over](salvage) into a new database.
 
@@ -15,6 +15,7 @@ mod open;
 mod orders;
 mod pending;
 mod proof;
+mod rebuilding;
 mod rewrite;
 mod room;
 mod rows;
@@ -94,6 +95,8 @@ struct Slot {
     /// How often the database was replaced: of two threads that met one error, one replaces it.
     generation: u64,
     closed: bool,
+    /// The files are damaged, and what can be believed of them is still to be carried over.
+    damaged: bool,
 }
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Opening, rebuilding in place, and closing.
 
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use super::counts::{self, Counts};
 use super::disk::{self, Disk};
-use super::files::{clear_places, index_dir, is_of_files, lacks_log, remove, storage};
+use super::files::{clear_places, index_dir, is_file, is_of_files, lacks_log, remove, shown, storage};
 use super::marker::Marker;
 use super::orders::{Gathering, Orders, Tables};
 use super::pending::Pending;
 use super::proof::{Known, Proof};
+use super::rebuilding::Rebuilding;
 use super::rewrite::{self, Rewriting};
 use super::room::Room;
 use super::saved;
 use super::shield::shielded;
 use super::uses::Uses;
-use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage};
+use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage, unusable};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::metadata::{Record, Totals};
 use crate::vfs::lock::locked;
@@ -46,15 +47,6 @@ pub(crate) enum Health {
     Damaged,
 }
 
-/// There while an index is made of what is left of another: blobs without a record are not rubbish then.
-pub(super) fn begin_rebuilding(root: &Path) -> Result<()> {
-    fs::write(rebuilding(root), "").map_err(|error| storage(root, "cannot begin to rebuild the index", error))
-}
-
-fn rebuilding(root: &Path) -> PathBuf {
-    root.join("index.rebuilding")
-}
-
 impl SledIndex {
     /// Opens the index in a cache directory whose lock the caller holds, or makes it.
     ///
@@ -69,38 +61,46 @@ impl SledIndex {
         disk::take_back(&root, &index).map_err(in_use)?;
         // Before anything is touched: somebody uses it who has lost the lock of the directory.
         if !is_released_within(&index, PATIENCE_WITH_OTHERS) {
-            return Err(locked(&root, std::io::ErrorKind::WouldBlock.into()));
+            return Err(locked(&shown(&root), std::io::ErrorKind::WouldBlock.into()));
         }
         let room = Room::of_process(&index)?;
         rewrite::settle(&root).map_err(in_use)?;
-        let interrupted = fs::symlink_metadata(rebuilding(&root)).is_ok();
+        let rebuilding = Rebuilding::read(&root);
         clear_places(&root).map_err(in_use)?;
         let (marker, of_files) = (Marker::read(&root), is_of_files(&index));
         let untouched = of_files && marker.as_ref().is_some_and(|marker| marker.fits(&index));
-        Marker::remove(&root).map_err(in_use)?;
+        if untouched {
+            Marker::remove(&root).map_err(in_use)?;
+        }
         let mut known = Known::default();
         let salvaged = |known: &mut Known| {
             *known = Known::of(&root, marker.as_ref());
             salvage::carry_over(&options, known.proof.as_ref(), &Pending::default()).map(damaged)
         };
         let found = match &marker {
+            // sled would take the part of an index for a whole one.
+            _ if matches!(rebuilding, Rebuilding::Damaged | Rebuilding::Aside) => salvaged(&mut known),
             Some(marker) if untouched => open_marked(&options, marker),
             Some(_) => salvaged(&mut known),
             None if !of_files || lacks_log(&index) => salvaged(&mut known),
             None if index.exists() => {
                 open_unmarked(&options, &Pending::default()).map(|found| (found, Health::Unclean))
             }
-            None => begin_rebuilding(&root).and_then(|()| Trees::open(&options)).map(|trees| {
+            None => Rebuilding::begin(&root).and_then(|()| Trees::open(&options)).map(|trees| {
                 let contents = Contents { trees, totals: Totals::default(), tables: Tables::default() };
                 (contents, Health::New)
             }),
         };
         let (contents, health) = match found {
-            Err(error) if error.is_integrity() => salvaged(&mut known)?,
+            Err(error) if error.is_integrity() => {
+                if let Some(marker) = &marker {
+                    marker.write(&root).map_err(in_use)?;
+                }
+                salvaged(&mut known)?
+            }
             found => found?,
         };
-        saved::remove(&root);
-        let health = if interrupted { Health::Damaged } else { health };
+        let health = if rebuilding == Rebuilding::No { health } else { Health::Damaged };
         Ok((Self::over(contents, known, options, room), health))
     }
 
@@ -109,7 +109,7 @@ impl SledIndex {
         let uses = Uses::read(&options.root, tables.by_creation.iter().map(|(_, hash)| hash));
         Self {
             options,
-            slot: RwLock::new(Slot { trees: Some(trees), generation: 0, closed: false }),
+            slot: RwLock::new(Slot { trees: Some(trees), generation: 0, closed: false, damaged: false }),
             room,
             last_reopening: Mutex::new(None),
             orders: Orders::of(tables.place(&uses)),
@@ -128,17 +128,17 @@ impl SledIndex {
         index_dir(root).exists()
     }
 
-    /// Says that the blobs without a record have been taken up or removed, which is then not done again.
+    /// Takes the index into use, now that it agrees with its blobs: what was known of the one before proves nothing about
+    /// records that are written from now on. Unless all blobs without a record have been taken up or removed, the next
+    /// opening looks at them again.
     ///
     /// # Errors
     /// [`Storage`](ErrorKind::Storage).
-    pub(crate) fn rebuilt(&self) -> Result<()> {
-        match fs::remove_file(rebuilding(&self.options.root)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(storage(&self.options.root, "cannot end to rebuild the index", error))
-            }
-            _ => Ok(()),
-        }
+    pub(crate) fn begin_use(&self, all_blobs: bool) -> Result<()> {
+        let root = &self.options.root;
+        Marker::remove(root).map_err(|error| storage(root, "cannot take the index into use", error))?;
+        saved::remove(root);
+        if all_blobs { Rebuilding::No.note(root) } else { Ok(()) }
     }
 
     /// What proves the entries of a damaged index, for who brings its blobs together with it. Given once.
@@ -159,7 +159,8 @@ impl SledIndex {
 
     fn count_loss(&self, had: Option<u64>) {
         let has = self.counts.totals().entries;
-        let place = self.options.root.display();
+        let place = shown(&self.options.root);
+        let place = place.display();
         match had.map(|had| (had, had.saturating_sub(has))) {
             Some((_, 0)) => {}
             Some((had, lost)) => {
@@ -182,37 +183,42 @@ impl SledIndex {
         if slot.generation != generation || slot.closed {
             return;
         }
-        match self.replacement(slot.trees.take(), error.is_integrity()) {
-            Ok(trees) => {
-                slot.trees = Some(trees);
-                slot.generation += 1;
-            }
-            Err(error) => log::debug!("the index stays unusable for now: {error}"),
+        slot.damaged |= error.is_integrity();
+        if let Err(error) = self.replace(&mut slot) {
+            log::debug!("the index stays unusable for now: {error}");
         }
     }
 
-    /// What takes the place of a database: what can be believed of a damaged one, all of another, and in both what was
-    /// acknowledged and is not on the disk.
-    fn replacement(&self, broken: Option<Trees>, damaged: bool) -> Result<Trees> {
+    /// Puts another database in the place of this one: what can be believed of a damaged one, all of another, and in both
+    /// what was acknowledged and is not on the disk. Where that fails the next try knows that the files are damaged.
+    fn replace(&self, slot: &mut Slot) -> Result<()> {
         let had = self.counts.totals().entries;
-        let replaced = if damaged {
-            // Closing a database that panicked may panic or hang; its files are copied away.
-            std::mem::forget(broken);
-            let proof = Proof(std::mem::take(&mut self.orders.lock().by_creation));
-            let carried = salvage::carry_over(&self.options, Some(&proof), &self.pending);
-            if carried.is_err() {
-                self.orders.lock().by_creation = proof.0;
-            }
-            carried
+        let broken = slot.trees.take();
+        let Contents { trees, totals, tables } = if slot.damaged {
+            self.carried_over(broken)?
         } else {
             broken.map_or(Ok(()), |trees| trees.let_go(&index_dir(&self.options.root)))?;
-            open_unmarked(&self.options, &self.pending)
+            open_unmarked(&self.options, &self.pending).inspect_err(|error| slot.damaged = error.is_integrity())?
         };
-        let Contents { trees, totals, tables } = replaced?;
+        *slot = Slot { trees: Some(trees), generation: slot.generation + 1, closed: slot.closed, damaged: false };
         self.counts.replace_by(totals);
         self.orders.replace_by(tables.place(&self.uses));
         self.count_loss(Some(had));
-        Ok(trees)
+        Ok(())
+    }
+
+    fn carried_over(&self, broken: Option<Trees>) -> Result<Contents> {
+        // Closing a database that panicked may panic or hang; its files are copied away.
+        if let Some(trees) = broken {
+            disk::give_up(trees.disk.index());
+            std::mem::forget(trees);
+        }
+        let proof = Proof(std::mem::take(&mut self.orders.lock().by_creation));
+        let carried = salvage::carry_over(&self.options, Some(&proof), &self.pending);
+        if carried.is_err() {
+            self.orders.lock().by_creation = proof.0;
+        }
+        carried
     }
 
     /// Opening costs a look at every record: not at every call while a disk stays full.
@@ -229,10 +235,11 @@ impl SledIndex {
     pub(super) fn shut(&self) -> Result<()> {
         let _alone = self.rewriting.end();
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut slot.closed, true) || slot.trees.is_none() && self.pending.count() == 0 {
+        let has_all = slot.trees.is_none() && !slot.damaged && self.pending.count() == 0;
+        if std::mem::replace(&mut slot.closed, true) || has_all {
             return Ok(());
         }
-        let trees = self.flushed(slot.trees.take()).map_err(|error| self.unwritten(error))?;
+        let trees = self.flushed(&mut slot).map_err(|error| self.unwritten(error))?;
         let root = &self.options.root;
         trees.let_go(&index_dir(root))?;
         self.save_uses(Uses::save);
@@ -248,18 +255,15 @@ impl SledIndex {
 
     /// A database with everything on the disk. One that cannot write is opened anew once: sled repeats an error for ever,
     /// and the disk perhaps does not.
-    fn flushed(&self, trees: Option<Trees>) -> Result<Trees> {
+    fn flushed(&self, slot: &mut Slot) -> Result<Trees> {
         let flush = |trees: &Trees| shielded("flush the index", || trees.flush());
-        let (broken, damaged) = match trees {
-            Some(trees) => match flush(&trees) {
-                Ok(()) => return Ok(trees),
-                Err(error) => (Some(trees), error.is_integrity()),
-            },
-            None => (None, false),
-        };
-        let trees = self.replacement(broken, damaged)?;
-        flush(&trees)?;
-        Ok(trees)
+        let flushed = slot.trees.as_ref().map(flush);
+        if !matches!(flushed, Some(Ok(()))) {
+            slot.damaged |= flushed.is_some_and(|flushed| flushed.is_err_and(|error| error.is_integrity()));
+            self.replace(slot)?;
+            slot.trees.as_ref().map_or(Ok(()), flush)?;
+        }
+        slot.trees.take().ok_or_else(|| unusable("close the index"))
     }
 
     /// Says how much that was acknowledged an error has cost.
@@ -289,6 +293,10 @@ fn wait_until_released(index: &Path) {
 
 /// Whether nobody has the file of a sled open, after some time at most.
 fn is_released_within(index: &Path, patience: Duration) -> bool {
+    // Opening a pipe would wait, and nobody holds the lock of what is no file.
+    if !is_file(&index.join("db")) {
+        return true;
+    }
     let start = Instant::now();
     while let Ok(Err(TryLockError::WouldBlock)) = File::open(index.join("db")).map(|file| file.try_lock()) {
         if start.elapsed() >= patience {

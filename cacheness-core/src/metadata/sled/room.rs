@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::files::index_dir;
+use super::files::{index_dir, shown};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::vfs::largest_file;
 
@@ -47,7 +47,7 @@ impl Room {
         let message = format!(
             "the limit for the size of files of this process (ulimit -f) is {largest} bytes, and the index {} takes at least \
              {LEAST}: raise the limit, or choose the metadata backend `memory`",
-            index.display()
+            shown(index).display()
         );
         Err(CacheError::new(ErrorKind::Storage, message))
     }

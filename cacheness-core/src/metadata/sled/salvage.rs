@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::files::{index_dir, set_aside, storage};
-use super::open::begin_rebuilding;
+use super::files::{aside, index_dir, remove, set_aside, storage};
 use super::pending::Pending;
 use super::proof::Proof;
+use super::rebuilding::Rebuilding;
 use super::rewrite;
 use super::shield::shielded;
 use super::{Contents, SledOptions, Trees};
@@ -27,11 +27,19 @@ const SECTOR: usize = 4096;
 /// Sets the index aside and makes a new one of the records that can be believed: those that are proven to be current.
 /// Where nothing proves them, those whose value lies in a blob of their own, because the blob of a replaced or removed
 /// entry is gone.
+///
+/// What fails or is killed here begins again with the copy that was set aside, never with a part of the new index.
 pub(super) fn carry_over(options: &SledOptions, proof: Option<&Proof>, pending: &Pending) -> Result<Contents> {
-    begin_rebuilding(&options.root)?;
-    // While there is an index: an older one beside it would be taken for the new one.
-    rewrite::settle(&options.root).map_err(|error| storage(&options.root, "cannot rebuild the index", error))?;
-    let aside = set_aside(&options.root)?;
+    let root = &options.root;
+    let fails = |error| storage(root, "cannot rebuild the index", error);
+    if Rebuilding::read(root) != Rebuilding::Aside {
+        Rebuilding::Damaged.note(root)?;
+        // While there is an index: an older one beside it would be taken for the new one.
+        rewrite::settle(root).map_err(fails)?;
+        set_aside(root)?;
+        Rebuilding::Aside.note(root)?;
+    }
+    remove(&index_dir(root)).map_err(fails)?;
     let fresh = Trees::open_at(&index_dir(&options.root), options)?;
     let mut take = |key: IndexKey, record: Record| match proof {
         Some(proof) if proof.holds(&key, &record) => fresh.take_over(&key, &record),
@@ -39,12 +47,13 @@ pub(super) fn carry_over(options: &SledOptions, proof: Option<&Proof>, pending: 
         None if has_blob_of_its_own(&record) => fresh.take_over_newer(&key, &record),
         None => Ok(()),
     };
-    for file in files_below(&aside).map_err(|error| storage(&aside, "cannot list the damaged index", error))? {
+    for file in files_below(&aside(root)).map_err(|error| storage(root, "cannot list the damaged index", error))? {
         each_record_in(&file, options, &mut take)?;
     }
     pending.repeat_in(&fresh)?;
     let contents = super::open::take_stock(fresh)?;
     shielded("rebuild the index", || contents.trees.flush())?;
+    Rebuilding::BlobsLeft.note(root)?;
     Ok(contents)
 }
 
@@ -72,6 +81,10 @@ fn has_blob_of_its_own(record: &Record) -> bool {
 
 fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
+    if !dir.exists() {
+        // Somebody has removed it.
+        return Ok(files);
+    }
     for item in fs::read_dir(dir)? {
         let item = item?;
         match item.file_type()? {

@@ -14,7 +14,7 @@ fn options(root: &Path) -> SledOptions {
 
 fn open(root: &Path) -> (SledIndex, Health) {
     let (index, health) = SledIndex::open(options(root)).unwrap();
-    index.rebuilt().unwrap();
+    index.begin_use(true).unwrap();
     (index, health)
 }
 
@@ -428,7 +428,7 @@ fn orders_that_somebody_without_the_key_wrote_keep_no_entry_from_being_found_by_
     let signing = Arc::new(Signing::with(crate::secret::SigningKey::from_bytes([1; 32]), []));
     let options = SledOptions { signing: Arc::clone(&signing), ..options(root.path()) };
     let (index, _) = SledIndex::open(options.clone()).unwrap();
-    index.rebuilt().unwrap();
+    index.begin_use(true).unwrap();
     let entry = super::super::record::tests::entry_of("key", 1, None);
     let record = Record::new(&entry, &super::super::Payload::Inline(b"value"), 1 << 16, &signing).unwrap();
     index.put(&entry.key, &record).unwrap();
@@ -476,4 +476,16 @@ fn a_record_that_tells_the_largest_size_keeps_no_index_from_opening() {
     assert_eq!((health, index.totals().entries), (Health::Unclean, 4));
     index.remove(&entry.key).unwrap();
     assert_eq!((index.totals().entries, index.totals().bytes), (3, totals.bytes));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_message_names_the_directory_that_a_handle_leads_to() {
+    use std::os::fd::AsRawFd;
+    let root = tempfile::tempdir().unwrap();
+    let handle = fs::File::open(root.path()).unwrap();
+    let way = Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string());
+    let dir = root.path().canonicalize().unwrap();
+    assert_eq!((files::shown(&way), files::shown(&way.join("index"))), (dir.clone(), dir.join("index")));
+    assert_eq!(files::shown(root.path()), root.path());
 }

@@ -131,3 +131,117 @@ fn an_older_index_beside_a_damaged_one_does_not_come_back() {
     assert!(index.with("try", |_| -> sled::Result<()> { panic!("as sled does on rot") }).is_err());
     assert_eq!(index.scan(None, 99).unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [kept]);
 }
+
+/// Rot in the log of a closed index, and how many entries are left of it.
+fn rotten(closed: &Closed) -> (Vec<u8>, u64) {
+    let mut db = closed.files[0].1.clone();
+    let middle = db.len() / 2;
+    db[middle] ^= 1;
+    let left = closed.opened_with(&db);
+    (db, left)
+}
+
+#[test]
+fn an_opening_that_ended_while_it_carried_over_takes_no_proof_from_the_next() {
+    let closed = Closed::with(100);
+    let (db, left) = rotten(&closed);
+    assert!(left >= 79, "{left} of 80");
+    let root = closed.root.path();
+    let damaged = || {
+        for (name, bytes) in &closed.files {
+            fs::write(root.join(name), bytes).unwrap();
+        }
+        fs::write(root.join("index/db"), &db).unwrap();
+        let _ = fs::remove_file(root.join("index.rebuilding"));
+    };
+    let comes_back = |when: &str| {
+        let (index, health) = open(root);
+        assert_eq!((health, index.totals().entries), (Health::Damaged, left), "{when}");
+        for (key, current) in &closed.current {
+            let found = index.get(key).unwrap();
+            assert!(found.is_none() || found == *current, "{when}, {key}: an older state came back");
+        }
+        index.close().unwrap();
+        assert!(!root.join("index.rebuilding").exists(), "{when}");
+    };
+
+    damaged();
+    let quarantine = root.join("quarantine");
+    fs::rename(&quarantine, root.join("elsewhere")).unwrap();
+    fs::write(&quarantine, "in the way").unwrap();
+    assert!(SledIndex::open(options(root)).is_err(), "it cannot be set aside");
+    fs::remove_file(&quarantine).unwrap();
+    comes_back("it could not be set aside");
+
+    damaged();
+    drop(SledIndex::open(options(root)).unwrap());
+    comes_back("killed before it was taken into use");
+
+    damaged();
+    fs::write(root.join("index.rebuilding"), "damaged").unwrap();
+    fs::create_dir_all(quarantine.join("index.part")).unwrap();
+    comes_back("killed while the copy was made");
+
+    damaged();
+    fs::create_dir_all(quarantine.join("index")).unwrap();
+    fs::copy(root.join("index/db"), quarantine.join("index/db")).unwrap();
+    fs::remove_dir_all(root.join("index")).unwrap();
+    drop(Trees::open_at(&root.join("index"), &options(root)).unwrap());
+    fs::write(root.join("index.rebuilding"), "aside").unwrap();
+    comes_back("killed while the new index was filled");
+}
+
+#[test]
+fn damage_met_in_use_is_not_forgotten_where_it_cannot_be_carried_over_at_once() {
+    for closes_first in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join(crate::vfs::publish::STAGING)).unwrap();
+        let (index, _) = open(root.path());
+        filled(&index, 50);
+        index.flush().unwrap();
+        let (key, newer) = record_of("key 7", 99, None);
+        index.put(&key, &newer).unwrap();
+        index.flush().unwrap();
+        let quarantine = root.path().join("quarantine");
+        fs::write(&quarantine, "in the way").unwrap();
+        let db = root.path().join("index/db");
+        let broken = index.with("break down", |_| -> sled::Result<()> {
+            let mut bytes = fs::read(&db)?;
+            let at = bytes.windows(newer.as_bytes().len()).rposition(|found| found == newer.as_bytes()).unwrap();
+            bytes[at] ^= 1;
+            fs::write(&db, bytes)?;
+            panic!("as sled does on rot")
+        });
+        assert!(broken.is_err());
+        assert!(index.get(&key).is_err(), "nothing is read from damaged files");
+        if closes_first {
+            assert!(index.close().is_err(), "what is left is not carried over");
+            fs::remove_file(&quarantine).unwrap();
+            let (index, health) = open(root.path());
+            assert_eq!(
+                (health, index.get(&key).unwrap()),
+                (Health::Damaged, None),
+                "the older value must not come back"
+            );
+            continue;
+        }
+        fs::remove_file(&quarantine).unwrap();
+        *index.last_reopening.lock().unwrap() = None;
+        assert!(index.get(&key).is_err(), "this call opens it again");
+        assert_eq!(index.get(&key).unwrap(), None, "the older value must not come back");
+        assert_eq!((index.totals().entries, index.totals().lost), (49, 1));
+    }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_log_is_not_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let (index, _) = open(root.path());
+    filled(&index, 5);
+    index.close().unwrap();
+    let db = root.path().join("index/db");
+    fs::remove_file(&db).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&db).status().unwrap().success());
+    let (index, health) = open(root.path());
+    assert_eq!((health, index.totals().entries), (Health::Damaged, 0));
+}

@@ -156,7 +156,7 @@ fn breakable(dir: &Path, shares: bool) -> (BlobStore, Arc<SledIndex>) {
     let blobs = FilesystemBlobs::open(Arc::new(RealVfs::new()), &root).unwrap();
     let options = SledOptions { root, page_cache_bytes: 16 << 20, signing: Default::default() };
     let index = Arc::new(SledIndex::open(options).unwrap().0);
-    index.rebuilt().unwrap();
+    index.begin_use(true).unwrap();
     let config = CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate);
     let store = Store::of_parts(index.clone(), Arc::new(blobs), &config);
     (BlobStore::over(Arc::new(Engine::open(store, shares).unwrap())), index)

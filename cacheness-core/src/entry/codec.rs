@@ -119,6 +119,25 @@ pub(crate) fn decode_core(bytes: &[u8]) -> Result<(Core, &[u8])> {
     Ok((core, reader.0))
 }
 
+/// What follows the bytes of an entry, which is not read.
+///
+/// # Errors
+/// [`Integrity`](ErrorKind::Integrity) if the bytes are not an entry.
+pub(crate) fn behind(bytes: &[u8]) -> Result<&[u8]> {
+    let Some((core, mut reader)) = bytes.split_first_chunk::<CORE_LEN>().map(|(core, rest)| (core, Reader(rest)))
+    else {
+        return Err(damaged("it ends too early"));
+    };
+    if core[0] != VERSION || is_newer(bytes) {
+        return decode_core(bytes).map(|(_, rest)| rest);
+    }
+    let mut lengths = Reader(&core[KEY_LEN_AT..]);
+    let (key_len, details_len) = (u16::from_le_bytes(lengths.array()?), u32::from_le_bytes(lengths.array()?));
+    reader.take(usize::from(key_len))?;
+    reader.take(details_len as usize)?;
+    Ok(reader.0)
+}
+
 /// Whether an entry may begin here: what is cheap to see of one, for a search through bytes that may be anything.
 pub(crate) fn may_begin(bytes: &[u8]) -> bool {
     let Some(core) = bytes.first_chunk::<CORE_LEN>() else { return false };
@@ -309,6 +328,7 @@ mod tests {
         bytes.extend_from_slice(b"payload");
         assert_eq!(decode(&bytes).unwrap(), (entry(), &b"payload"[..]));
         assert_eq!(decode_core(&bytes).unwrap(), (entry().core, &b"payload"[..]));
+        assert_eq!(behind(&bytes).unwrap(), b"payload");
     }
 
     #[test]
@@ -338,6 +358,7 @@ mod tests {
         let bytes = encoded(&entry());
         for len in 0..bytes.len() {
             assert!(decode(&bytes[..len]).unwrap_err().is_integrity(), "cut at {len}");
+            assert!(behind(&bytes[..len]).unwrap_err().is_integrity(), "cut at {len}");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::value::{Metadata, Value};
 
 pub(crate) use codec::{
-    Names, decode, decode_core, decode_key, decode_names, decode_times, encode, is_newer, may_begin,
+    Names, behind, decode, decode_core, decode_key, decode_names, decode_times, encode, is_newer, may_begin,
 };
 pub(crate) use key::IndexKey;
 

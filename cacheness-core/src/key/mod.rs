@@ -108,6 +108,14 @@ pub trait CacheKey {
     /// Writes the value. Errors are kept by the writer.
     fn encode(&self, writer: &mut KeyWriter);
 
+    /// Whether code that is not ours may run while a value is written, and panic. A call shields itself then, which
+    /// takes as long as writing a number.
+    #[doc(hidden)]
+    #[inline]
+    fn may_panic(&self) -> bool {
+        true
+    }
+
     /// Writes all `count` values of a list, given in parts. Scalars write them side by side.
     #[doc(hidden)]
     fn encode_list<'a>(list: KeyList, count: usize, parts: impl Iterator<Item = &'a [Self]>, writer: &mut KeyWriter)

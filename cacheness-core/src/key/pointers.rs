@@ -10,6 +10,11 @@ macro_rules! pointers {
     ($($pointer:ty),+ $(,)?) => {
         $(impl<T: CacheKey + ?Sized> CacheKey for $pointer {
             #[inline]
+            fn may_panic(&self) -> bool {
+                (**self).may_panic()
+            }
+
+            #[inline]
             fn encode(&self, writer: &mut KeyWriter) {
                 (**self).encode(writer);
             }

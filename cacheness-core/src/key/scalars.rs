@@ -33,6 +33,11 @@ macro_rules! scalars {
         $(
             impl CacheKey for $type {
                 #[inline]
+                fn may_panic(&self) -> bool {
+                    false
+                }
+
+                #[inline]
                 fn encode(&self, writer: &mut KeyWriter) {
                     writer.$write(*self);
                 }
@@ -85,6 +90,11 @@ scalars! {
 }
 
 impl CacheKey for u8 {
+    #[inline]
+    fn may_panic(&self) -> bool {
+        false
+    }
+
     #[inline]
     fn encode(&self, writer: &mut KeyWriter) {
         writer.write_u8(*self);

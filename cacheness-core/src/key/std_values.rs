@@ -11,6 +11,11 @@ macro_rules! owned {
     ($($owned:ty => $borrowed:ty),+ $(,)?) => {
         $(impl CacheKey for $owned {
             #[inline]
+            fn may_panic(&self) -> bool {
+                <$borrowed>::may_panic(self)
+            }
+
+            #[inline]
             fn encode(&self, writer: &mut KeyWriter) {
                 <$borrowed>::encode(self, writer);
             }
@@ -21,6 +26,11 @@ macro_rules! owned {
 owned!(String => str, CString => CStr, OsString => OsStr, PathBuf => Path);
 
 impl CacheKey for str {
+    #[inline]
+    fn may_panic(&self) -> bool {
+        false
+    }
+
     #[inline]
     fn encode(&self, writer: &mut KeyWriter) {
         writer.write_str(self);

@@ -37,6 +37,11 @@ impl CacheKey for Ordering {
 
 impl<T: CacheKey> CacheKey for Option<T> {
     #[inline]
+    fn may_panic(&self) -> bool {
+        self.as_ref().is_some_and(T::may_panic)
+    }
+
+    #[inline]
     fn encode(&self, writer: &mut KeyWriter) {
         match self {
             None => writer.write_none(),

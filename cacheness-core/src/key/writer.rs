@@ -3,16 +3,16 @@
 mod parts;
 mod paths;
 
-use std::path::PathBuf;
-
 use super::identity::Noted;
 use super::rules::KeyRules;
 use super::scope::Scope;
 use super::sink::Sink;
-use super::sources::{Source, Sources};
+use super::sources::Sources;
 use super::{CacheKey, Key, PendingKey, tag};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
+
+use self::paths::Files;
 
 pub(in crate::key) use paths::Notes;
 
@@ -42,10 +42,8 @@ pub struct KeyWriter {
     written: u64,
     depth: u16,
     deepest: u16,
-    /// Paths to be read at the end.
-    paths: Vec<PathBuf>,
-    /// What was read already, since the encoding was to be sorted.
-    sources: Vec<Source>,
+    /// Most keys have none.
+    files: Option<Box<Files>>,
     params: Option<Noted>,
     error: Option<CacheError>,
 }
@@ -96,8 +94,7 @@ impl KeyWriter {
             written: 0,
             depth: 0,
             deepest: 0,
-            paths: Vec::new(),
-            sources: Vec::new(),
+            files: None,
             params: None,
             error: None,
         }
@@ -220,7 +217,7 @@ impl KeyWriter {
     /// What tells the key apart, if no more needs to be done to know that: most keys are short and have no paths.
     #[inline]
     pub(crate) fn identity(&self) -> Option<&[u8]> {
-        if self.error.is_some() || !self.paths.is_empty() || !self.sources.is_empty() {
+        if self.error.is_some() || self.files.is_some() {
             return None;
         }
         self.sink.identity()
@@ -229,14 +226,14 @@ impl KeyWriter {
     /// Makes the key, reading what is left to read. In place, so that the buffer need not move.
     #[inline]
     pub(crate) fn key(&mut self) -> Result<Key> {
-        if !self.paths.is_empty() || !self.sources.is_empty() {
+        if self.files.is_some() {
             self.append_contents();
         }
         if let Some(error) = self.error.take() {
             return Err(error);
         }
         let (hash, identity) = self.sink.finish();
-        let sources = Sources::of(std::mem::take(&mut self.sources), self.rules.verify);
+        let sources = self.files.take().map_or(Sources::none(), |files| Sources::of(files.read, self.rules.verify));
         Ok(Key::from_parts(hash, identity, self.params.take()).made_of(sources))
     }
 

@@ -126,7 +126,11 @@ impl<T: CacheKey + ?Sized> Arg<'_, T> {
     /// Writes the argument.
     #[inline]
     pub fn encode(&self, w: &mut KeyWriter) {
-        shielded::<T>("CacheKey", w, |w| self.value().encode(w));
+        if self.value().may_panic() {
+            shielded::<T>("CacheKey", w, |w| self.value().encode(w));
+        } else {
+            self.value().encode(w);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 use std::fmt::{Display, Write};
+use std::mem::ManuallyDrop;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -6,7 +7,32 @@ use crate::value::{Metadata, Value};
 
 /// What a function tells of a result beside the value, when it runs. Until then it takes no memory: a hit has none.
 #[derive(Debug, Default)]
-pub struct Extras(Mutex<Option<Box<Told>>>);
+pub struct Extras(Mutex<Place>);
+
+/// Dropped by one comparison where there is nothing: every hit drops one.
+#[derive(Debug, Default)]
+struct Place(Option<ManuallyDrop<Box<Told>>>);
+
+impl Place {
+    #[inline]
+    fn take(&mut self) -> Option<Box<Told>> {
+        self.0.take().map(ManuallyDrop::into_inner)
+    }
+}
+
+impl Drop for Place {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            forget_told(self);
+        }
+    }
+}
+
+#[cold]
+fn forget_told(place: &mut Place) {
+    drop(place.take());
+}
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Told {
@@ -19,7 +45,7 @@ pub(super) struct Told {
 impl Extras {
     /// Nothing told.
     pub const fn new() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(Place(None)))
     }
 
     /// Adds a value to the metadata.
@@ -57,7 +83,7 @@ impl Extras {
     }
 
     fn tell<R>(&self, tell: impl FnOnce(&mut Told) -> R) -> R {
-        tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+        tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get_or_insert_default())
     }
 }
 

@@ -62,7 +62,7 @@ impl Drop for Copying {
 
 impl<T> Keep<T> {
     /// A copy. None if `Clone` panics, or if this is in the middle of another copy: the store has the value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy(&self, value: &T) -> Option<T> {
         let _copying = Copying::begin()?;
         catch_unwind(AssertUnwindSafe(|| (self.copy)(value))).ok()

@@ -216,18 +216,12 @@ impl Record {
 
     /// Where the value's stored bytes are.
     pub(crate) fn payload(&self) -> Result<Payload<'_>> {
-        self.core_and_payload().map(|(_, payload)| payload)
+        payload_in(entry::behind(self.body())?)
     }
 
-    /// What a hit needs, in one pass.
-    pub(crate) fn core_and_payload(&self) -> Result<(Core, Payload<'_>)> {
+    fn core_and_payload(&self) -> Result<(Core, Payload<'_>)> {
         let (core, rest) = entry::decode_core(self.body())?;
-        let payload = match rest.split_first() {
-            Some((&INLINE, stored)) => Payload::Inline(stored),
-            Some((&IN_BLOB, name)) => Payload::Blob(parse_name(name)?),
-            _ => return Err(CacheError::new(ErrorKind::Integrity, "a record does not say where its value is")),
-        };
-        Ok((core, payload))
+        Ok((core, payload_in(rest)?))
     }
 
     /// Bytes that the entry takes: its record, and its blob if it has one.
@@ -245,6 +239,15 @@ impl Record {
             Ok(Payload::Blob(name)) => Some(name),
             _ => None,
         }
+    }
+}
+
+/// The place of the value, which follows the entry.
+fn payload_in(rest: &[u8]) -> Result<Payload<'_>> {
+    match rest.split_first() {
+        Some((&INLINE, stored)) => Ok(Payload::Inline(stored)),
+        Some((&IN_BLOB, name)) => parse_name(name).map(Payload::Blob),
+        _ => Err(CacheError::new(ErrorKind::Integrity, "a record does not say where its value is")),
     }
 }
 

@@ -11,11 +11,18 @@ use crate::key::sink::Sink;
 use crate::key::sources::Source;
 use crate::key::tag;
 
+/// The files that a key is made of.
+#[derive(Clone, Default)]
+pub(super) struct Files {
+    /// To be read at the end.
+    left: Vec<PathBuf>,
+    pub(super) read: Vec<Source>,
+}
+
 /// What a part of a key leaves for the whole of it.
 #[derive(Clone, Default)]
 pub(in crate::key) struct Notes {
-    paths: Vec<PathBuf>,
-    sources: Vec<Source>,
+    files: Option<Box<Files>>,
     deepest: u16,
 }
 
@@ -27,8 +34,10 @@ impl KeyWriter {
             return self.append_content(path);
         }
         self.value(&[tag::PATH]);
-        self.number(self.paths.len() as u64);
-        self.paths.push(path.to_owned());
+        let left = &mut self.files.get_or_insert_default().left;
+        left.push(path.to_owned());
+        let before = left.len() as u64 - 1;
+        self.number(before);
     }
 
     fn append_content(&mut self, path: &Path) {
@@ -44,7 +53,7 @@ impl KeyWriter {
             Ok(content) => {
                 self.append(&[content.kind()]);
                 self.append(content.digest());
-                self.sources.push(Source { path: path.to_owned(), content });
+                self.files.get_or_insert_default().read.push(Source { path: path.to_owned(), content });
             }
         }
     }
@@ -52,7 +61,7 @@ impl KeyWriter {
     /// What a path's content has become part of cannot be keyed by the path's text any more.
     #[inline]
     pub(super) fn check_paths_read(&mut self) {
-        if !self.sources.is_empty() && !self.rules.path_content {
+        if self.files.is_some() && !self.rules.path_content && !self.files_read().is_empty() {
             self.read_too_early();
         }
     }
@@ -71,47 +80,59 @@ impl KeyWriter {
 
     /// What must be known of a part that was encoded by a writer of its own.
     pub(in crate::key) fn take_notes(&mut self) -> Notes {
-        let (paths, sources) = (std::mem::take(&mut self.paths), std::mem::take(&mut self.sources));
-        Notes { paths, sources, deepest: self.deepest }
+        Notes { files: self.files.take(), deepest: self.deepest }
     }
 
     /// Takes up a part that was encoded by a writer of its own.
     pub(in crate::key) fn note(&mut self, part: &Notes) {
-        self.paths.extend(part.paths.iter().cloned());
+        if let Some(of_part) = &part.files {
+            let files = self.files.get_or_insert_default();
+            files.left.extend(of_part.left.iter().cloned());
+            files.read.extend(of_part.read.iter().cloned());
+        }
         self.deepest = self.deepest.max(part.deepest);
-        self.sources.extend(part.sources.iter().cloned());
         self.check_depth(part.deepest);
         self.check_paths_read();
     }
 
     /// The path that was written, if it was one.
     pub(in crate::key) fn only_path(&self) -> Option<&Path> {
-        match &self.paths[..] {
+        match self.files_left() {
             [path] => Some(path),
             _ => None,
         }
     }
 
+    fn files_left(&self) -> &[PathBuf] {
+        self.files.as_ref().map_or(&[], |files| &files.left)
+    }
+
+    /// What was read already, since the encoding was to be sorted.
+    fn files_read(&self) -> &[Source] {
+        self.files.as_ref().map_or(&[], |files| &files.read)
+    }
+
     pub(in crate::key) fn needs_io(&self) -> bool {
-        self.rules.path_content && !self.failed() && (!self.paths.is_empty() || self.must_read_again())
+        self.rules.path_content && !self.failed() && (!self.files_left().is_empty() || self.must_read_again())
     }
 
     /// Whether something was read before it was known that nothing remembered is to be trusted.
     fn must_read_again(&self) -> bool {
-        self.rules.verify == VerifyPaths::Always && !self.sources.is_empty()
+        self.rules.verify == VerifyPaths::Always && !self.files_read().is_empty()
     }
 
     #[cold]
     pub(super) fn append_contents(&mut self) {
         if self.must_read_again()
-            && let Err(error) = self.sources.iter().try_for_each(|source| source.check(VerifyPaths::Always))
+            && let Err(error) = self.files_read().iter().try_for_each(|source| source.check(VerifyPaths::Always))
         {
             self.fail(error);
         }
-        if self.paths.is_empty() {
+        let left = self.files.as_mut().map_or_else(Vec::new, |files| std::mem::take(&mut files.left));
+        if left.is_empty() {
             return;
         }
         self.append(&[tag::CONTENTS]);
-        std::mem::take(&mut self.paths).iter().for_each(|path| self.append_content(path));
+        left.iter().for_each(|path| self.append_content(path));
     }
 }

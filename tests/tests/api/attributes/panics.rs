@@ -115,6 +115,11 @@ fn a_panic_of_an_argument_never_keeps_the_body_from_running() {
     }
 
     #[cached(cache = cache, skip(cache))]
+    fn by_key_within(cache: &Cache, _: &Option<Vec<Option<KeyArgument>>>) -> u32 {
+        RUNS.count()
+    }
+
+    #[cached(cache = cache, skip(cache))]
     async fn later(cache: &Cache, _: Argument) -> u32 {
         RUNS.count()
     }
@@ -127,11 +132,12 @@ fn a_panic_of_an_argument_never_keeps_the_body_from_running() {
     let cache = Cache::in_memory();
     assert_eq!([by_serialize(&cache, Argument), by_serialize(&cache, Argument)], [1, 2]);
     assert_eq!(by_key(&cache, KeyArgument), 3);
-    assert_eq!(block_on(later(&cache, Argument)), 4);
-    assert_eq!(cache.get_stats().unwrap().errors, 4, "each is counted");
+    assert_eq!(by_key_within(&cache, &Some(vec![None, Some(KeyArgument)])), 4);
+    assert_eq!(block_on(later(&cache, Argument)), 5);
+    assert_eq!(cache.get_stats().unwrap().errors, 5, "each is counted");
     let told = strict(&cache, Argument).unwrap_err().0;
     assert!(told.contains("Argument` panicked in `Serialize`: this argument cannot be written"), "{told}");
-    assert_eq!(RUNS.so_far(), 4);
+    assert_eq!(RUNS.so_far(), 5);
 }
 
 #[test]

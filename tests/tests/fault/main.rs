@@ -4,8 +4,10 @@
 mod cut;
 mod flips;
 mod forgeries;
+mod full_disk;
 mod golden;
 mod keys;
+mod mount;
 mod power_cuts;
 
 use std::path::Path;

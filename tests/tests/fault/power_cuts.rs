@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,40 +17,10 @@ use cacheness::{BlobStore, Cache, CacheConfig};
 use cacheness_tests::power::{KEYS, Kind, Operation, THREADS, key};
 use cacheness_tests::{probe, skip, syncs_library};
 
+use crate::mount::{Mounted, run, text};
+
 const POWER_PROBE: &str = env!("CARGO_BIN_EXE_power_probe");
 const CUTS: &str = "CACHENESS_POWER_CUTS";
-
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if output.status.success() { Ok(()) } else { Err(format!("{program} {}: {said}", arguments.join(" "))) }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
-}
-
-/// An image that is mounted.
-struct Mounted {
-    at: PathBuf,
-}
-
-impl Mounted {
-    fn new(image: &Path, at: PathBuf, options: &str) -> Result<Self, String> {
-        fs::create_dir_all(&at).map_err(|error| error.to_string())?;
-        run("mount", &["-o", &format!("loop,{options}"), text(image), text(&at)])?;
-        Ok(Self { at })
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // A process that was killed a moment ago may still hold it.
-        while run("umount", &[text(&self.at)]).is_err() && run("umount", &["-l", text(&self.at)]).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
 
 /// Which operations were acknowledged, up to where each thread has flushed, and which may have been done besides.
 #[derive(Clone, Debug, Default)]
@@ -169,7 +139,7 @@ impl Rehearsal<'_> {
         let _ = fs::remove_file(&image);
         run("truncate", &["-s", "128M", text(&image)])?;
         run("mkfs.ext4", &["-q", "-F", text(&image)])?;
-        let mounted = Mounted::new(&image, self.dir.join("mounted"), self.options)?;
+        let mounted = Mounted::image(&image, self.dir.join("mounted"), self.options)?;
         let cache = mounted.at.join("cache");
         let mut history = History::default();
         for session in 0..cuts.div_ceil(6) {
@@ -224,7 +194,7 @@ impl Rehearsal<'_> {
 
     /// Looks at every key of the copy.
     fn look(&mut self, history: &History) -> Result<(), String> {
-        let mounted = Mounted::new(&self.dir.join("copy"), self.dir.join("after"), self.options)?;
+        let mounted = Mounted::image(&self.dir.join("copy"), self.dir.join("after"), self.options)?;
         let dir = mounted.at.join("cache");
         self.found.cuts += 1;
         self.found.acknowledged = self.found.acknowledged.max(history.acknowledged.len());
@@ -286,7 +256,7 @@ fn cannot(dir: &Path) -> Option<String> {
     let image = dir.join("image");
     let tried = run("truncate", &["-s", "8M", text(&image)])
         .and_then(|()| run("mkfs.ext4", &["-q", "-F", text(&image)]))
-        .and_then(|()| Mounted::new(&image, dir.join("mounted"), "rw").map(drop));
+        .and_then(|()| Mounted::image(&image, dir.join("mounted"), "rw").map(drop));
     tried.err()
 }
 

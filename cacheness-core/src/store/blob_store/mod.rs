@@ -118,7 +118,7 @@ impl BlobStore {
     /// [`Limit`](crate::ErrorKind::Limit) if key, value or metadata are over a limit;
     /// [`Config`](crate::ErrorKind::Config) if the key is empty; [`Storage`](crate::ErrorKind::Storage),
     /// [`Metadata`](crate::ErrorKind::Metadata), [`Closed`](crate::ErrorKind::Closed). What was stored under the key
-    /// before is then still there.
+    /// before is then still there, or the new value where only the last step failed, which brings it to the disk.
     pub fn put_with<T: Storable>(&self, value: &T, options: impl Into<BlobOptions>) -> Result<String> {
         self.engine()?.put(value, options.into()).map(key_of)
     }

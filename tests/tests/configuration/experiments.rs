@@ -235,7 +235,8 @@ pub(super) fn reading_an_unchanged_file_again(dir: &Path, config: &CacheConfig) 
     }
     let (cache, file) = (open(config), dir.join("argument"));
     fs::write(&file, vec![7; 1 << 20]).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(120));
+    // Until the times of the file are old enough to be believed.
+    std::thread::sleep(std::time::Duration::from_millis(3200));
     cache.exists(file.as_path()).unwrap();
     let before = read().unwrap();
     cache.exists(file.as_path()).unwrap();

@@ -18,6 +18,7 @@ BENCHES = {
     "threads": "Two threads",
     "large": "Large values",
     "upkeep": "Upkeep of 10,000 entries",
+    "files": "Values in files, and files as arguments",
     "heartbeat": "Async: the longest pause of another task",
 }
 
@@ -72,12 +73,22 @@ def peers(results):
     found = {bench: lines for bench, lines in found.items() if lines}
     if not found:
         return None
+    absolute = {bench: verdicts(read(results, bench)) for bench in found}
     barred = [line for lines in found.values() for line in lines if line["met"] is not None]
     met = sum(line["met"] for line in barred)
     text = [measured_when(results, found), f"{met} of {len(barred)} bars are met."]
     for bench, lines in found.items():
-        text += ["", f"### {BENCHES[bench]}", "", *table(lines)]
+        text += ["", f"### {BENCHES[bench]}", "", *table(lines), *absolute[bench]]
     return text
+
+
+def verdicts(lines):
+    """A table of what is not measured beside a peer, but against a bar of its own."""
+    found = [line for line in lines if "verdict" in line]
+    if not found:
+        return []
+    rows = [f"| {line['verdict']} | {line['says']} | {line['bar']} | {verdict(line)} |" for line in found]
+    return ["", "| bar | | | |", "|---|---|---|---|", *rows]
 
 
 def scale(results):
@@ -92,11 +103,7 @@ def scale(results):
     text.append("| entries | " + " | ".join(f"{size:,}" for size in sizes) + " |")
     text.append("|---|" + "--:|" * len(sizes))
     text += [f"| {row} | " + " | ".join(shown.get((row, size), "") for size in sizes) + " |" for row in rows]
-    verdicts = [line for line in lines if "verdict" in line]
-    if verdicts:
-        text += ["", "| bar | | | |", "|---|---|---|---|"]
-        text += [f"| {line['verdict']} | {line['says']} | {line['bar']} | {verdict(line)} |" for line in verdicts]
-    return text
+    return text + verdicts(lines)
 
 
 def power(units):

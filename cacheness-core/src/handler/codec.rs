@@ -1,6 +1,5 @@
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::error::Error;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::evidence::Compare;
@@ -14,6 +13,7 @@ use super::shape::{SHAPE, Trace, trace, trace_with_tags, variant};
 use super::{Storable, tags, type_fingerprint};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::panics::caught;
 use crate::parts::Parts;
 
 /// A value as bytes, and what must be known to read them. Those of a vector of numbers are borrowed from it.
@@ -217,16 +217,7 @@ fn refuse<T: Storable>(cause: CacheError, formats: Formats) -> CacheError {
 
 /// Turns a panic of the type's own code into an error. What the code left half done is dropped with the value.
 pub(super) fn shielded<T, R>(what: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let says = panic_message(&*panic);
-        Err(error::<T>(&format!("panicked in `{what}`: {says}")))
-    })
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    caught(work).unwrap_or_else(|says| Err(error::<T>(&format!("panicked in `{what}`: {says}"))))
 }
 
 fn check_size<T>(size: u64, limits: &Limits) -> Result<()> {

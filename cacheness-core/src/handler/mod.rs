@@ -35,7 +35,7 @@ mod tests;
 
 pub use by_file::{ByFile, FileHandler};
 pub(crate) use chosen::Handlers;
-pub(crate) use codec::{Encoded, Raw, decode_raw, encode, panic_message};
+pub(crate) use codec::{Encoded, Raw, decode_raw, encode};
 pub use custom::{Handler, HandlerError};
 pub use evidence::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence};
 pub(crate) use payload::{PLAIN_BYTES, PayloadFormat};

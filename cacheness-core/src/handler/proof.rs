@@ -11,7 +11,6 @@
 
 use std::any::type_name;
 use std::mem::discriminant;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Storable;
 use super::codec::{Encoded, error, shielded, unreadable, unwritable};
@@ -19,6 +18,7 @@ use super::evidence::{Compare, Told};
 use super::payload::{PayloadFormat, read};
 use super::shape::{Difference, PROOF, Trace, difference, trace};
 use crate::error::Result;
+use crate::panics::contained;
 
 /// A value that was written, and what was read back of it.
 pub(crate) struct Proven<'v, T> {
@@ -45,7 +45,7 @@ impl<T> Back<T> {
 impl<T> Drop for Back<T> {
     fn drop(&mut self) {
         let value = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+        if contained(|| drop(value)).is_none() {
             log::debug!("the `Drop` of a `{}` that was read back panicked", type_name::<T>());
         }
     }

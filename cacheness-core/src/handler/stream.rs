@@ -2,10 +2,9 @@
 
 use std::any::type_name;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::codec::{Encoded, panic_message};
+use super::codec::Encoded;
 use super::custom::{Handler, HandlerError};
 use super::payload::BY_HANDLER;
 use super::{Raw, type_fingerprint};
@@ -14,6 +13,7 @@ use crate::digest::checksum;
 use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::panics::caught;
 
 /// The name of a handler, which is one that it may have.
 ///
@@ -123,10 +123,10 @@ pub(crate) fn read_by<T: 'static>(
 
 /// Turns errors and panics of a handler's method into errors of the cache.
 fn shielded<R>(name: &str, method: &str, work: impl FnOnce() -> Result<R, HandlerError>) -> Result<R> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match caught(work) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failed(name, method, error)),
-        Err(panic) => Err(failed(name, method, format!("it panicked: {}", panic_message(&*panic)).into())),
+        Err(says) => Err(failed(name, method, format!("it panicked: {says}").into())),
     }
 }
 

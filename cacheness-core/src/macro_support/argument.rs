@@ -13,15 +13,14 @@ use std::fmt::{self, Write};
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 
 use super::call::Call;
 use super::claim::Claim;
 use super::site::Site;
-use crate::handler::panic_message;
 use crate::key::{CacheKey, KeyWriter, PendingKey, serialize_key};
+use crate::panics::{caught, contained};
 use crate::{CacheError, ErrorKind};
 
 /// Writes the key of one call.
@@ -176,8 +175,8 @@ impl<T: Serialize + ?Sized> BySerialize<'_, T> {
 #[inline]
 fn shielded<T: ?Sized>(what: &str, w: &mut KeyWriter, encode: impl FnOnce(&mut KeyWriter)) {
     // What was written until then is never used: the key has failed.
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| encode(w))) {
-        w.fail(panicked::<T>(what, panic_message(&*panic)));
+    if let Err(says) = caught(|| encode(w)) {
+        w.fail(panicked::<T>(what, &says));
     }
 }
 
@@ -257,7 +256,7 @@ impl<T: Default + PartialEq> MaybeDefault<'_, T> {
             let default = T::default();
             *self.0 == default && KeyWriter::is_same_by_text(|w| encode(self.0, w), |w| encode(&default, w))
         };
-        catch_unwind(AssertUnwindSafe(is_default)).unwrap_or(false)
+        contained(is_default).unwrap_or(false)
     }
 }
 

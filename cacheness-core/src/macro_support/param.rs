@@ -5,11 +5,11 @@
 
 use std::fmt::Debug;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 
 use crate::key::{CacheKey, plain_value, serialize_key, text_value};
+use crate::panics::contained;
 use crate::value::Value;
 
 /// An argument to be recorded.
@@ -20,7 +20,7 @@ pub fn param<T: ?Sized>(argument: &T) -> Keyed<'_, T> {
 /// What is recorded, if anything is. User code tells it, and none of its panics may reach the caller of a function
 /// whose body has not even run.
 fn recorded(tell: impl FnOnce() -> Option<Value>) -> Option<Value> {
-    catch_unwind(AssertUnwindSafe(tell)).ok().flatten()
+    contained(tell).flatten()
 }
 
 macro_rules! ways {

@@ -1,10 +1,10 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Held;
+use crate::panics::contained;
 
 /// How values of a type are kept in memory and given out. There is one for every type that threads can share and that can
 /// be cloned; whoever has none does without memory.
@@ -32,7 +32,7 @@ struct Quiet<T>(Option<T>);
 impl<T> Drop for Quiet<T> {
     fn drop(&mut self) {
         let value = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+        if contained(|| drop(value)).is_none() {
             log::debug!("the `Drop` of a value in memory panicked");
         }
     }
@@ -65,7 +65,7 @@ impl<T> Keep<T> {
     #[inline(always)]
     pub(crate) fn copy(&self, value: &T) -> Option<T> {
         let _copying = Copying::begin()?;
-        catch_unwind(AssertUnwindSafe(|| (self.copy)(value))).ok()
+        contained(|| (self.copy)(value))
     }
 
     pub(super) fn hold(&self, value: T, about: Held<()>) -> Arc<Held> {

@@ -1,19 +1,19 @@
 use std::error::Error;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::panics::caught;
 
 /// Runs a step of sled. Its panics, and every error that tells of its files and not of the system, become
 /// [`Integrity`](ErrorKind::Integrity): the index is damaged. Other errors become [`Metadata`](ErrorKind::Metadata).
 ///
 /// Unwind safety: after a panic the database is replaced and never used again.
 pub(super) fn shielded<R>(doing: &str, step: impl FnOnce() -> sled::Result<R>) -> Result<R> {
-    match catch_unwind(AssertUnwindSafe(step)) {
+    match caught(step) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) if is_of_the_files(&error) => Err(damaged(doing, error)),
         Ok(Err(error)) => Err(CacheError::caused_by(ErrorKind::Metadata, format!("cannot {doing}: {error}"), error)),
-        Err(panic) => Err(damaged(doing, text_of(panic.as_ref()))),
+        Err(says) => Err(damaged(doing, says)),
     }
 }
 
@@ -38,9 +38,4 @@ fn is_of_the_system(error: &io::Error) -> bool {
 
 fn damaged(doing: &str, cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
     CacheError::caused_by(ErrorKind::Integrity, format!("cannot {doing}: the index is damaged"), cause)
-}
-
-fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "sled panicked".to_owned())
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, Once, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,7 @@ impl SledIndex {
     /// Damage is not an error.
     pub(crate) fn open(options: SledOptions) -> Result<(Self, Health)> {
         check_threads()?;
+        tell_what_sled_logs();
         let root = options.root.clone();
         let index = index_dir(&root);
         let in_use = |error| storage(&root, "cannot take the index into use", error);
@@ -411,6 +412,19 @@ impl Trees {
     /// Whether a record is kept when all are looked at.
     fn may_stay(&self, record: &Record) -> bool {
         record.distrust().is_none_or(|why| self.signing.keeps(why))
+    }
+}
+
+/// sled shows keys and records when it traces what it does, and no library can keep that from a logger that wants it.
+fn tell_what_sled_logs() {
+    static ONCE: Once = Once::new();
+    if log::log_enabled!(target: "sled::pagecache", log::Level::Trace) {
+        ONCE.call_once(|| {
+            emit(
+                "cacheness: the logger takes what `sled`, which keeps the index, says at level TRACE: arguments and the bytes of \
+                 small values will be in the log. Leave that target out (`sled=warn`)",
+            );
+        });
     }
 }
 

@@ -16,15 +16,15 @@ const PUTS: u64 = 1500;
 
 /// What a store has to do.
 trait Store {
-    fn put(&self, key: &str, value: &Vec<u8>) -> Result<()>;
+    fn put(&self, key: &str, value: &[u8]) -> Result<()>;
     fn remove(&self, key: &str) -> Result<()>;
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
     fn close(self) -> Result<()>;
 }
 
 impl Store for Cache {
-    fn put(&self, key: &str, value: &Vec<u8>) -> Result<()> {
-        Cache::put(self, value, key).map(drop)
+    fn put(&self, key: &str, value: &[u8]) -> Result<()> {
+        Cache::put(self, &value.to_vec(), key).map(drop)
     }
 
     fn remove(&self, key: &str) -> Result<()> {
@@ -44,8 +44,8 @@ impl Store for Cache {
 struct Driven(AsyncCache, tokio::runtime::Runtime);
 
 impl Store for Driven {
-    fn put(&self, key: &str, value: &Vec<u8>) -> Result<()> {
-        self.1.block_on(self.0.put(value, key)).map(drop)
+    fn put(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.1.block_on(self.0.put(&value.to_vec(), key)).map(drop)
     }
 
     fn remove(&self, key: &str) -> Result<()> {
@@ -62,8 +62,8 @@ impl Store for Driven {
 }
 
 impl Store for BlobStore {
-    fn put(&self, key: &str, value: &Vec<u8>) -> Result<()> {
-        self.put_with(value, BlobOptions::key(key)).map(drop)
+    fn put(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.put_with(&value.to_vec(), BlobOptions::key(key)).map(drop)
     }
 
     fn remove(&self, key: &str) -> Result<()> {

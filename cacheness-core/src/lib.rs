@@ -1,76 +1,60 @@
 //! The engine of `cacheness`. Depend on the `cacheness` crate, which re-exports all of this together with the attributes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod blob;
-mod blob_name;
+mod blob_store;
 mod cache;
 mod clock;
-mod compress;
+mod codec;
 mod config;
-mod counter;
-mod default;
-mod digest;
+mod engine;
 mod entry;
 mod error;
-mod exit;
-mod flight;
 mod format;
-mod handler;
-mod handshake;
+mod function;
+mod index;
 mod key;
-mod limits;
-#[doc(hidden)]
-pub mod macro_support;
-mod memory;
-mod metadata;
-mod panics;
-mod parallel;
-mod parts;
-mod policy;
 mod query;
-mod runtime;
-mod secret;
-mod store;
+mod security;
+mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod utility;
+mod util;
 mod value;
-mod vfs;
-mod warn;
 
-pub use blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
-pub use blob_name::BlobName;
+pub use blob_store::{
+    BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
+};
 pub use cache::{
     AsyncCache, AsyncEntries, AsyncQuery, Cache, Entries, Expired, Found, PutOptions, Query, Stats, Transfer,
     migrate_cache, migrate_cache_with,
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use compress::Codec;
-pub use config::{
-    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability,
-    HandlerConfig, InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries,
-};
-pub use default::{default_cache, set_default_cache};
-pub use entry::{CompressionInfo, Entry};
-pub use error::{CacheError, ErrorKind, Result};
-pub use handler::{
+pub use codec::handler::{
     ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
     unregister_handler,
 };
-pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, VerifyPaths, serialize_key};
-pub use limits::Limits;
-pub use macro_support::{
+pub use config::limits::Limits;
+pub use config::{
+    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, Durability,
+    HandlerConfig, InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries, VerifyPaths,
+};
+pub use engine::memory::MemoryStats;
+pub use entry::{CompressionInfo, Entry};
+pub use error::{CacheError, ErrorKind, Result};
+pub use function::default::{default_cache, set_default_cache};
+#[doc(hidden)]
+pub use function::macro_support;
+pub use function::macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, InMode, KeyArgument, Later, Now, SharedError, Work, bypass, bypass_async,
     function, refresh, refresh_async,
 };
-pub use memory::MemoryStats;
+pub use function::utility::{get_size_mb, hash_content, hash_file_path};
+pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use query::{
     Column, ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, EntryField, Field, Filter, Measure,
     Number, Order, Schema, Total,
 };
-pub use secret::SigningKey;
-pub use store::blob_store::{
-    BlobOptions, BlobReader, BlobStore, BlobStoreBuilder, BlobWriter, IntegrityReport, Repair, VerifyReport,
-};
-pub use utility::{get_size_mb, hash_content, hash_file_path};
+pub use security::SigningKey;
+pub use storage::blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
+pub use storage::blob_name::BlobName;
 pub use value::{Metadata, Value};

@@ -2,8 +2,8 @@
 //!
 //! This module is there with the feature `testing`, which is not meant for a program's own build.
 
-pub use crate::blob::conformance::blob_backend as check_blob_backend;
-pub use crate::handler::store_unproven;
-pub use crate::vfs::{
+pub use crate::codec::handler::store_unproven;
+pub use crate::storage::blob::conformance::blob_backend as check_blob_backend;
+pub use crate::storage::vfs::{
     DirEntry, Fault, FileKind, Lie, Lock, Metadata, Owner, ReadFile, RealVfs, Repeat, SimVfs, Vfs, WriteFile,
 };

@@ -3,8 +3,8 @@
 use super::means::{Means, Way};
 use super::recall::Look;
 use super::{Cache, PutOptions};
+use crate::codec::handler::{Encoded, Shareable, Storable};
 use crate::error::Result;
-use crate::handler::{Encoded, Shareable, Storable};
 use crate::key::{Key, ToKey};
 
 /// Many keys in one call.

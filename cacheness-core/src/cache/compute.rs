@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::means::Means;
 use super::recall::Look;
 use super::{Cache, PutOptions};
+use crate::codec::handler::Shareable;
+use crate::engine::flight::{Boarding, Landing, Lead, Shared};
 use crate::error::{CacheError, Result};
-use crate::flight::{Boarding, Landing, Lead, Shared};
-use crate::handler::Shareable;
 use crate::key::{Key, ToKey};
-use crate::panics::contained;
+use crate::util::panics::contained;
 
 pub(super) const READING: &str = "read a value that can be made anew";
 pub(super) const STORING: &str = "store a value that was made";

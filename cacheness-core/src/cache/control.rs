@@ -6,8 +6,8 @@ use super::Cache;
 use super::walk::Way;
 use crate::entry::Entry;
 use crate::error::Result;
+use crate::index::Group;
 use crate::key::ToKey;
-use crate::metadata::Group;
 use crate::query::Filter;
 
 use super::lookup::hash_of;

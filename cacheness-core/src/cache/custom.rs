@@ -127,7 +127,7 @@ impl Cache {
     /// As [`get_metadata`](Self::get_metadata).
     pub fn get_custom_metadata_for_entry(&self, key: impl ToKey) -> Result<BTreeMap<String, Metadata>> {
         let entry = self.get_metadata(key, Expired::Skip)?;
-        let rows = |entry: &crate::Entry| -> BTreeMap<String, Metadata> {
+        let rows = |entry: &crate::entry::Entry| -> BTreeMap<String, Metadata> {
             entry.custom_metadata().map(|(kind, row)| (kind.to_owned(), row.clone())).collect()
         };
         Ok(entry.as_ref().map(rows).unwrap_or_default())
@@ -251,7 +251,7 @@ impl<E> Query<E> {
         self.cache.engine()?.remove_matches(&self.spec)
     }
 
-    fn read(&self, entry: crate::Entry) -> Result<Found<E>> {
+    fn read(&self, entry: crate::entry::Entry) -> Result<Found<E>> {
         let empty = Metadata::new();
         let read = (self.read)(entry.details.row(&self.spec.kind).unwrap_or(&empty));
         let value = read.map_err(|error| {

@@ -8,16 +8,16 @@ use super::means::Way;
 use super::stats::{Counters, Stats};
 use super::{evict, registry};
 use crate::clock::{Clock, Timestamp};
+use crate::codec::handler::{self, Encoded, Handlers, Proven, Raw};
 use crate::config::{self, CacheConfig};
+use crate::engine::flight::Flights;
+use crate::engine::{Found, Store};
+use crate::entry::policy::{self, Verdict};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::flight::Flights;
-use crate::handler::{self, Encoded, Handlers, Proven, Raw};
+use crate::index::Record;
 use crate::key::Key;
-use crate::metadata::Record;
-use crate::policy::{self, Verdict};
-use crate::store::{Found, Store};
-use crate::warn::Warnings;
+use crate::util::warn::Warnings;
 
 /// Points in time are kept in microseconds.
 const SHORTEST_TTL: Duration = Duration::from_micros(1);
@@ -283,7 +283,7 @@ impl Engine {
             type_fingerprint: encoded.type_fingerprint,
             shape: encoded.shape,
             payload_format: encoded.payload_format,
-            codec: crate::compress::StoredCodec::None,
+            codec: crate::config::StoredCodec::None,
             raw_size: encoded.bytes.len() as u64,
             stored_size: 0,
             checksum: 0,

@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::engine::Engine;
 use crate::entry::IndexKey;
+use crate::entry::policy::{self, Eviction};
 use crate::error::Result;
-use crate::policy::{self, Eviction};
-use crate::warn::emit;
+use crate::util::warn::emit;
 
 /// Entries looked at in one step.
 const PAGE: usize = 64;

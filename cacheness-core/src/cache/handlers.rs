@@ -3,8 +3,8 @@
 use super::means::Means;
 use super::recall::Look;
 use super::{Cache, PutOptions};
+use crate::codec::handler::{Handler, HandlerInfo};
 use crate::error::Result;
-use crate::handler::{Handler, HandlerInfo};
 use crate::key::{Key, ToKey};
 
 /// Handlers: what writes and reads the values of a type.

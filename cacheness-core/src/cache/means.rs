@@ -4,11 +4,11 @@
 use std::fmt;
 
 use super::shared::Shared;
+use crate::codec::handler::{self, ByNothing, Evidence, Handler, Handlers, Proven, Raw, Shareable, Storable};
+use crate::config::limits::Limits;
+use crate::engine::Found;
 use crate::entry::Core;
 use crate::error::Result;
-use crate::handler::{self, ByNothing, Evidence, Handler, Handlers, Proven, Raw, Shareable, Storable};
-use crate::limits::Limits;
-use crate::store::Found;
 
 /// Who writes and reads values, and whether they may stay in memory.
 pub struct Means<'h, T> {

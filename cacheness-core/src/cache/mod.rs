@@ -1,4 +1,4 @@
-//! The cache: time to live, eviction and statistics on top of the [store](crate::store).
+//! The cache: time to live, eviction and statistics on top of the [store](crate::engine).
 
 mod asynchronous;
 mod batch;
@@ -28,9 +28,9 @@ use std::sync::{Arc, Weak};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::CacheConfig;
+use crate::engine::flight::Flights;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::flight::Flights;
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
 use crate::value::Value;
 

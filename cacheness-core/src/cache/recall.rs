@@ -8,12 +8,12 @@ use super::engine::Engine;
 use super::means::{Means, Way};
 use super::shared::Shared;
 use super::{Cache, PutOptions};
+use crate::codec::handler::{Encoded, Proven};
+use crate::engine::Found;
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
-use crate::handler::{Encoded, Proven};
 use crate::key::Key;
-use crate::runtime::blocking;
-use crate::store::Found;
+use crate::util::runtime::blocking;
 
 /// Whether a call asks for the first time. One that asks again is a miss already: it is counted only if it is a hit now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,8 +215,8 @@ async fn load_on_pool<T: 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ToKey;
     use crate::clock::ManualClock;
+    use crate::key::ToKey;
 
     #[test]
     fn an_expired_value_is_recalled_by_its_own_key_and_as_its_own_type_alone() {

@@ -8,11 +8,11 @@ use once_cell::sync::Lazy;
 use super::engine::Engine;
 use crate::clock::Clock;
 use crate::config::CacheConfig;
+use crate::engine::{self, Store};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::exit::{self, Openings};
-use crate::store::{self, Store};
-use crate::vfs::DirId;
-use crate::warn::emit;
+use crate::storage::vfs::DirId;
+use crate::util::exit::{self, Openings};
+use crate::util::warn::emit;
 
 static OPEN: Lazy<Registry> = Lazy::new(Registry::default);
 
@@ -59,7 +59,7 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Diff
     if config.is_in_memory() {
         return Ok(Arc::new(Engine::in_memory(config, clock)));
     }
-    let home = store::prepare(&config.storage.cache_dir)?;
+    let home = engine::prepare(&config.storage.cache_dir)?;
     if let Some(engine) = join_or_claim(home.id()) {
         return agreeing(engine, config, difference);
     }

@@ -10,14 +10,14 @@ use super::engine::Engine;
 use super::means::{Means, Way};
 use super::recall::Look;
 use super::{Cache, PutOptions};
+use crate::codec::handler::{Back, ByNothing, Evidence, Shareable};
+use crate::engine::Found;
+use crate::engine::flight;
+use crate::engine::memory::{Keep, Ticket, Tier};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
-use crate::flight;
-use crate::handler::{Back, ByNothing, Evidence, Shareable};
 use crate::key::Key;
-use crate::memory::{Keep, Ticket, Tier};
-use crate::runtime::blocking;
-use crate::store::Found;
+use crate::util::runtime::blocking;
 
 type BoxFuture<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 

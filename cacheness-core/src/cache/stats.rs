@@ -1,9 +1,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
-use crate::counter::Counter;
-use crate::memory::MemoryStats;
-use crate::metadata::Totals;
+use crate::engine::memory::MemoryStats;
+use crate::index::Totals;
+use crate::util::counter::Counter;
 
 /// What a cache holds, and how it was used since it was opened by this process.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,11 +5,11 @@ use super::engine::Engine;
 use super::means::{Means, Way};
 use super::recall::Look;
 use super::{Cache, PutOptions};
+use crate::codec::handler::{Shareable, Storable};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::handler::{Shareable, Storable};
+use crate::index::Record;
 use crate::key::{Key, ToKey};
-use crate::metadata::Record;
 
 /// Storing and fetching values.
 impl Cache {

@@ -8,7 +8,7 @@ use super::engine::Engine;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::metadata::{Group, Record};
+use crate::index::{Group, Record};
 use crate::query::Filter;
 
 const PAGE: usize = 256;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, UnsignedEntries};
-use crate::compress::Codec;
-use crate::key::VerifyPaths;
-use crate::limits::Limits;
-use crate::secret::SigningKey;
+use crate::config::Codec;
+use crate::config::VerifyPaths;
+use crate::config::limits::Limits;
+use crate::security::SigningKey;
 
 /// Changes, one at a time.
 impl CacheConfig {

@@ -7,9 +7,9 @@ use super::CacheConfig;
 use super::duration::parse_duration;
 use super::faults::Faults;
 use super::validate::{known_level, known_metadata_backend};
-use crate::compress::Codec;
+use crate::config::Codec;
+use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::key::VerifyPaths;
 
 const DIR: &str = "CACHENESS_DIR";
 const MAX_SIZE_MB: &str = "CACHENESS_MAX_SIZE_MB";

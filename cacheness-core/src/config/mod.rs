@@ -1,6 +1,7 @@
 //! What can be configured, and how.
 
 mod builders;
+pub(crate) mod codec;
 mod durability;
 mod duration;
 mod env;
@@ -8,6 +9,8 @@ mod faults;
 #[cfg(feature = "config-files")]
 mod file;
 mod handlers;
+pub(crate) mod handshake;
+pub(crate) mod limits;
 mod memory;
 mod parts;
 mod presets;
@@ -17,12 +20,15 @@ mod security;
 mod shared;
 mod spans;
 mod validate;
+mod verify_paths;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use codec::Codec;
+pub(crate) use codec::{Compression, StoredCodec};
 pub use durability::Durability;
 pub(crate) use duration::LONGEST;
 pub use handlers::HandlerConfig;
@@ -31,10 +37,9 @@ pub(crate) use memory::MemoryBounds;
 pub use memory::MemoryPolicy;
 pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
 pub use security::{InvalidEntries, SecurityConfig, UnsignedEntries};
+pub use verify_paths::VerifyPaths;
 
-use crate::compress::Compression;
-use crate::key::KeyRules;
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
 /// The index on disk.
 const SLED: &str = "sled";
@@ -209,15 +214,6 @@ impl CacheConfig {
             None => Compression { level: level.or(self.compression.level), ..self.value_compression() },
         }
     }
-
-    pub(crate) fn key_rules(&self) -> KeyRules {
-        KeyRules {
-            max_depth: self.serialization.max_collection_depth,
-            path_content: self.serialization.hash_path_content,
-            verify: self.serialization.verify_paths,
-            ..KeyRules::within(&self.limits)
-        }
-    }
 }
 
 fn nearest_duration(seconds: f64) -> Duration {
@@ -228,7 +224,6 @@ fn nearest_duration(seconds: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compress::Codec;
 
     #[test]
     fn the_defaults_are_those_that_are_documented() {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::MemoryPolicy;
-use crate::compress::Codec;
-use crate::key::{MAX_DEPTH, VerifyPaths};
+use crate::config::Codec;
+use crate::config::VerifyPaths;
+use crate::config::limits::MAX_DEPTH;
 
 /// Where entries are stored, how much of them, and when they reach the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::CacheConfig;
-use crate::compress::Codec;
+use crate::config::Codec;
 
 const SECONDS_PER_HOUR: u64 = 3600;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::secret::SigningKey;
+use crate::security::SigningKey;
 
 /// Whether entries are signed, and what is believed.
 ///

@@ -1,7 +1,7 @@
 //! What the handles of one directory share: it is decided when the directory is opened, and holds for all of them.
 
 use super::CacheConfig;
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
 impl CacheConfig {
     /// This configuration, with what handles share as it is in force.

@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use super::duration::LONGEST;
 use super::faults::Faults;
 use super::{BINCODE, BLOB_BACKENDS, CacheConfig, MESSAGEPACK, METADATA_BACKENDS, check_handler_name};
-use crate::compress::{Codec, Compression};
+use crate::config::limits::MAX_DEPTH;
+use crate::config::{Codec, Compression};
 use crate::error::Result;
-use crate::key::MAX_DEPTH;
 
 const SHORTEST_TTL_SECONDS: f64 = 1e-6;
 /// What a reader of a header accepts, whatever the limits.
@@ -223,8 +223,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::limits::Limits;
-    use crate::secret::SigningKey;
+    use crate::config::limits::Limits;
+    use crate::security::SigningKey;
 
     fn message(config: &CacheConfig) -> String {
         let error = config.validate().unwrap_err();

@@ -27,9 +27,9 @@ use serde::Deserialize;
 
 use super::{Core, Details, Entry, IndexKey};
 use crate::clock::Timestamp;
-use crate::compress::StoredCodec;
+use crate::config::StoredCodec;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::secret::Distrust;
+use crate::security::Distrust;
 
 const VERSION: u8 = 1;
 const NEVER: i64 = i64::MAX;

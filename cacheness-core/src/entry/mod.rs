@@ -2,6 +2,7 @@
 
 mod codec;
 mod key;
+pub(crate) mod policy;
 #[cfg(test)]
 pub(crate) mod sample;
 
@@ -11,10 +12,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::compress::StoredCodec;
-use crate::digest::{self, Identity, Tag};
+use crate::config::StoredCodec;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
+use crate::util::digest::{self, Identity, Tag};
 use crate::value::{Metadata, Value};
 
 pub(crate) use codec::{

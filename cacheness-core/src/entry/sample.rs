@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Core, Details, Entry, IndexKey};
 use crate::clock::Timestamp;
-use crate::compress::StoredCodec;
+use crate::config::StoredCodec;
 use crate::key::ToKey;
 
 /// Of a value of no bytes.

@@ -5,8 +5,8 @@
 //! chunk that turns up elsewhere is damaged. The last chunk is as long as what is left, and an empty stream has none; how
 //! long it is, the trailer says.
 
-use crate::digest::{Mac, TAG_LEN, checksum_within};
-use crate::secret::{Purpose, Signature, Signing};
+use crate::security::{Purpose, Signature, Signing};
+use crate::util::digest::{Mac, TAG_LEN, checksum_within};
 
 /// Bytes of the stream in every chunk but the last.
 pub(crate) const CHUNK_LEN: usize = 256 << 10;
@@ -104,7 +104,7 @@ pub(crate) fn place_of(position: u64) -> (u64, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::SigningKey;
+    use crate::security::SigningKey;
 
     /// Of one blob, and of another with the same header checksum.
     fn signed() -> [Chunks; 2] {

@@ -36,9 +36,9 @@ pub(crate) use proof::{Expected, Proof};
 pub(crate) use seal::seal;
 pub(crate) use seal::{Start, seal_summed};
 
-use crate::Limits;
-use crate::digest::TAG_LEN;
-use crate::secret::{SIGNATURE_LEN, Signing};
+use crate::config::limits::Limits;
+use crate::security::{SIGNATURE_LEN, Signing};
+use crate::util::digest::TAG_LEN;
 
 const MAGIC: [u8; 8] = *b"cnssblob";
 const PLAIN: u16 = 1;

@@ -6,9 +6,10 @@ use super::{
     CHECKSUM_LEN, Chunks, FIXED_LEN, LONGEST_HEADER, MAGIC, PLAIN, PLAIN_TRAILER_LEN, Rules, SIGNED,
     SIGNED_TRAILER_LEN, max_header,
 };
-use crate::digest::{Mac, TAG_LEN, checksum};
-use crate::secret::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature};
-use crate::{CacheError, ErrorKind, Limits, Result};
+use crate::config::limits::Limits;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::security::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature};
+use crate::util::digest::{Mac, TAG_LEN, checksum};
 
 /// What was sealed.
 #[derive(Debug, PartialEq, Eq)]

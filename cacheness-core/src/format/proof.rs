@@ -1,6 +1,6 @@
 //! What shows that a payload is the one that was written.
 
-use crate::digest::{Checksum, Mac, Tag};
+use crate::util::digest::{Checksum, Mac, Tag};
 
 /// What a payload must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Putting an envelope around a header and a payload.
 
 use super::{CHECKSUM_LEN, Chunks, Expected, FIXED_LEN, MAGIC, PLAIN, Proof, Rules, SIGNED, max_header};
-use crate::digest::{Mac, checksum};
-use crate::parts::Parts;
-use crate::secret::{Purpose, SIGNATURE_LEN};
-use crate::{CacheError, ErrorKind, Result};
+use crate::codec::parts::Parts;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::security::{Purpose, SIGNATURE_LEN};
+use crate::util::digest::{Mac, checksum};
 
 /// A sealed blob, in the parts to be written one after the other. The payload is not copied.
 #[derive(Debug)]

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::open::Opened;
 use super::*;
-use crate::digest::checksum;
-use crate::secret::{Distrust, SigningKey};
-use crate::{CacheError, Result};
+use crate::error::{CacheError, Result};
+use crate::security::{Distrust, SigningKey};
+use crate::util::digest::checksum;
 
 const LIMITS: Limits = Limits::DEFAULT;
 const RULES: Rules<'_> = Rules::unsigned(&LIMITS);

@@ -9,9 +9,9 @@ use std::fs;
 use std::io::{self, ErrorKind as IoKind};
 use std::path::Path;
 
-use super::VerifyPaths;
-use crate::digest::Identity;
+use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::digest::Identity;
 
 #[cfg(test)]
 pub(super) use file::READS;

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::mem;
 
 use super::{KeyWriter, tag};
-use crate::digest::IdentityHasher;
+use crate::util::digest::IdentityHasher;
 
 /// Up to this length what was told is written as it is.
 const MAX_WHOLE: usize = 256;

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::sources::Sources;
-use crate::digest::{self, IDENTITY_LEN, Identity};
+use crate::util::digest::{self, IDENTITY_LEN, Identity};
 use crate::value::Value;
 
 /// Names and values of parameters.

@@ -60,12 +60,10 @@ pub(crate) use noted::{plain_value, text_value};
 pub use params::Params;
 pub use pending::PendingKey;
 pub(crate) use rules::KeyRules;
-pub use rules::VerifyPaths;
 use scalars::KeyList;
 pub(crate) use scope::Scope;
 pub(crate) use serialize::is_unordered;
 pub use serialize::{SerdeKey, serialize_key};
-pub(crate) use writer::MAX_DEPTH;
 pub use writer::{KeyFields, KeyWriter};
 
 use crate::error::Result;

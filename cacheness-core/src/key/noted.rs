@@ -2,7 +2,7 @@
 
 use super::rules::KeyRules;
 use super::{Key, KeyWriter, tag};
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 use crate::value::Value;
 
 /// The longest encoding that is taken apart, enough for a text of 1,024 bytes: what is longer is no plain value.

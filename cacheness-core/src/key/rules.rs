@@ -1,30 +1,7 @@
 //! What a cache asks of the keys it is given.
 
-use serde::{Deserialize, Serialize};
-
-use super::writer::MAX_DEPTH;
-use crate::limits::Limits;
-
-/// When a file that counts by its content is read again.
-///
-/// ```
-/// use cacheness_core::{CacheConfig, VerifyPaths};
-///
-/// let distrustful = CacheConfig::default().with_verified_paths(VerifyPaths::Always);
-/// assert_eq!(distrustful.serialization.verify_paths, VerifyPaths::Always);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum VerifyPaths {
-    /// When its device, inode, length, or time of modification or status change is not what it was when this process read
-    /// it, or when it had only just changed then. On file systems that do not keep these times themselves (over a network,
-    /// in user space, outside of Linux) at every call.
-    #[default]
-    WhenChanged,
-    /// At every call: for files that are written through memory maps, or by a machine whose clock is not this one's.
-    Always,
-}
+use crate::config::limits::{Limits, MAX_DEPTH};
+use crate::config::{CacheConfig, VerifyPaths};
 
 /// Bounds and choices of the encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +25,18 @@ impl KeyRules {
             max_depth: MAX_DEPTH,
             path_content: true,
             verify: VerifyPaths::WhenChanged,
+        }
+    }
+}
+
+impl CacheConfig {
+    /// What a cache with this configuration asks of its keys.
+    pub(crate) fn key_rules(&self) -> KeyRules {
+        KeyRules {
+            max_depth: self.serialization.max_collection_depth,
+            path_content: self.serialization.hash_path_content,
+            verify: self.serialization.verify_paths,
+            ..KeyRules::within(&self.limits)
         }
     }
 }

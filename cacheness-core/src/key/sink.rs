@@ -1,7 +1,7 @@
 //! Where canonical bytes go: inline while they are few, then the heap, then only hashers.
 
 use super::identity::Inline;
-use crate::digest::{self, Checksum, IdentityHasher};
+use crate::util::digest::{self, Checksum, IdentityHasher};
 
 /// From this length on bytes are hashed as they come and not kept, so that a large argument is never held twice.
 const HEAP_LEN: usize = 64 << 10;

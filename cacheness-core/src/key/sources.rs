@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::VerifyPaths;
 use super::content::Content;
+use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// A path in a key, and what lay there when the key was made.

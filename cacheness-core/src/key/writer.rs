@@ -9,15 +9,12 @@ use super::scope::Scope;
 use super::sink::Sink;
 use super::sources::Sources;
 use super::{CacheKey, Key, PendingKey, tag};
+use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::limits::Limits;
 
 use self::paths::Files;
 
 pub(in crate::key) use paths::Notes;
-
-/// Deepest nesting of values in a key: a bound on the stack, far above any sensible argument.
-pub(crate) const MAX_DEPTH: u16 = 128;
 
 /// Collects the canonical encoding of values and becomes a [`Key`].
 ///

@@ -3,9 +3,9 @@
 use super::AsyncCache;
 use crate::cache::compute::{STORING, taken};
 use crate::cache::{Cache, Look, Means, PutOptions};
+use crate::codec::handler::Shareable;
+use crate::engine::flight::{Boarding, Landing, Lead};
 use crate::error::{CacheError, Result};
-use crate::flight::{Boarding, Landing, Lead};
-use crate::handler::Shareable;
 use crate::key::{Key, ToKey};
 
 /// Values from the cache, or made once.

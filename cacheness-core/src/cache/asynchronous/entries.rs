@@ -5,7 +5,7 @@ use crate::cache::Entries;
 use crate::entry::Entry;
 use crate::error::{CacheError, Result};
 use crate::query::Filter;
-use crate::runtime::blocking;
+use crate::util::runtime::blocking;
 
 const PAGE: usize = 256;
 

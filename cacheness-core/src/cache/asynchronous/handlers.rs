@@ -3,8 +3,8 @@
 use super::AsyncCache;
 #[cfg(doc)]
 use crate::cache::Cache;
+use crate::codec::handler::{Handler, HandlerInfo};
 use crate::error::Result;
-use crate::handler::{Handler, HandlerInfo};
 
 /// Handlers: what writes and reads the values of a type.
 impl AsyncCache {

@@ -5,11 +5,11 @@ use super::{AsyncCache, resolve};
 use crate::cache::Cache;
 use crate::cache::means::Way;
 use crate::cache::{Look, Means, PutOptions};
+use crate::codec::handler::{Encoded, Handler, Shareable, Storable};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::handler::{Encoded, Handler, Shareable, Storable};
 use crate::key::{Key, PendingKey, ToKey};
-use crate::runtime::{blocking, yield_now};
+use crate::util::runtime::{blocking, yield_now};
 
 /// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
 async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {

@@ -4,7 +4,7 @@ use std::sync::{PoisonError, RwLock};
 use super::super::engine::Engine;
 use super::super::walk::Way;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::metadata::Group;
+use crate::index::Group;
 use crate::query::{Field, Schema};
 
 /// What is known of the kinds of custom metadata: from their types, where this process has used them, and from rows.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::super::engine::Engine;
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::metadata::{Group, Record};
+use crate::index::{Group, Record};
 use crate::query::{Field, Filter, Order, Schema};
 use crate::value::Value;
 

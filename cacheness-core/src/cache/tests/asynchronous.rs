@@ -1,8 +1,9 @@
 //! The methods that are futures do what those that block do.
 
 use super::*;
+use crate::cache::AsyncCache;
+use crate::entry::Entry;
 use crate::query::Field;
-use crate::{AsyncCache, Entry};
 
 #[tokio::test]
 async fn every_method_has_a_future_that_does_the_same() {

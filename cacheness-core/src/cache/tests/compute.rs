@@ -4,7 +4,8 @@ use std::sync::Barrier;
 use std::sync::atomic::AtomicU32;
 
 use super::*;
-use crate::{AsyncCache, CacheError};
+use crate::cache::AsyncCache;
+use crate::error::CacheError;
 
 fn herd(cache: &Cache, make: impl Fn() -> u32 + Sync) -> Vec<thread::Result<u32>> {
     let barrier = Barrier::new(16);

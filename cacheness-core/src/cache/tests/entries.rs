@@ -3,12 +3,12 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::blob::MemoryBlobs;
+use crate::engine::Store;
 use crate::entry::Entry;
+use crate::index::{Call, Watched};
 use crate::key::ToKey;
-use crate::metadata::{Call, Watched};
 use crate::query::{EntryField, Field, Filter};
-use crate::store::Store;
+use crate::storage::blob::MemoryBlobs;
 
 fn filled(count: u32) -> (Cache, Arc<ManualClock>) {
     let (cache, clock) = with_manual_clock();

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::*;
-use crate::blob_name::BlobName;
+use crate::blob_store::{BlobOptions, BlobStore};
 use crate::clock::Timestamp;
-use crate::digest;
 use crate::entry::{self, sample};
-use crate::metadata::{Payload, Record};
-use crate::secret::{Signing, SigningKey};
-use crate::store::blob_store::{BlobOptions, BlobStore};
+use crate::index::{Payload, Record};
+use crate::security::{Signing, SigningKey};
+use crate::storage::blob_name::BlobName;
+use crate::util::digest;
 
 fn signed(dir: &Path) -> CacheConfig {
     CacheConfig::new(dir).with_signing_key(SigningKey::from_bytes([1; 32])).with_inline_bytes(0)

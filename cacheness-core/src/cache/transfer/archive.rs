@@ -4,10 +4,10 @@ use std::io::{self, Read, Write};
 
 use super::super::Cache;
 use super::{Taken, Transfer};
-use crate::digest;
 use crate::entry::{self, Entry};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Rules};
+use crate::util::digest;
 
 const LEVEL: i32 = 3;
 /// What is written by level 3 needs 2 MiB; a reader takes no more than this for what somebody else wrote.

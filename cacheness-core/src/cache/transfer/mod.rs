@@ -8,10 +8,10 @@ mod tests;
 
 use super::engine::Engine;
 use super::walk::Way;
-use crate::digest;
+use crate::engine::Found;
 use crate::entry::Entry;
 use crate::error::Result;
-use crate::store::Found;
+use crate::util::digest;
 
 pub use migrate::{migrate_cache, migrate_cache_with};
 

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::config::Durability;
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
 fn message_of(result: Result<CacheConfig>) -> String {
     let error = result.unwrap_err();

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::{io, iter};
 
 use super::{Content, file, ours, special, unreadable};
-use crate::digest::{Identity, IdentityHasher};
+use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::key::VerifyPaths;
-use crate::parallel;
+use crate::util::digest::{Identity, IdentityHasher};
+use crate::util::parallel;
 
 /// Deepest nesting of directories: a bound on the stack.
 const MAX_DEPTH: usize = 128;

@@ -7,9 +7,9 @@ use std::path::Path;
 use super::remembered::{self, State};
 use super::{special, unreadable};
 use crate::clock::{Clock, SystemClock};
-use crate::digest::{Identity, IdentityHasher};
+use crate::config::VerifyPaths;
 use crate::error::Result;
-use crate::key::VerifyPaths;
+use crate::util::digest::{Identity, IdentityHasher};
 
 const READ_LEN: usize = 256 << 10;
 
@@ -90,7 +90,7 @@ fn whole(file: &mut File, len: u64) -> io::Result<Digested> {
     READS.set(READS.get() + 1);
     #[cfg(unix)]
     if len <= LONGEST_BY_TWO
-        && usize::try_from(len).is_ok_and(crate::parallel::is_worth_two)
+        && usize::try_from(len).is_ok_and(crate::util::parallel::is_worth_two)
         && let Some(digest) = by_two(file, len)
     {
         return Ok(Digested { digest, len });
@@ -120,11 +120,11 @@ fn stream(file: &mut File) -> io::Result<Digested> {
 fn by_two(file: &File, len: u64) -> Option<Identity> {
     use std::os::unix::fs::FileExt;
 
-    use crate::digest::{SUBTREE_LEN, Subtree};
     use crate::error::{CacheError, ErrorKind};
+    use crate::util::digest::{SUBTREE_LEN, Subtree};
 
     let starts: Vec<u64> = (0..len).step_by(SUBTREE_LEN as usize).collect();
-    let subtrees = crate::parallel::each(
+    let subtrees = crate::util::parallel::each(
         starts,
         true,
         || vec![0; READ_LEN],
@@ -142,7 +142,7 @@ fn by_two(file: &File, len: u64) -> Option<Identity> {
             Ok(subtree.finish())
         },
     );
-    crate::digest::identity_of_subtrees(&subtrees.ok()?)
+    crate::util::digest::identity_of_subtrees(&subtrees.ok()?)
 }
 
 #[cfg(test)]

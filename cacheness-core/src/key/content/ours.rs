@@ -6,9 +6,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Once;
 
-use crate::{handshake, warn};
+use crate::config::handshake;
+use crate::util::warn;
 
-pub(super) use crate::handshake::FILE_NAME as MANIFEST;
+pub(super) use crate::config::handshake::FILE_NAME as MANIFEST;
 
 /// Whether a directory says of itself that it is one of ours. Its name alone proves nothing.
 pub(super) fn is_one(directory: &Path) -> bool {

@@ -15,7 +15,7 @@ use std::mem;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::digest::Identity;
+use crate::util::digest::Identity;
 
 /// Files whose digests are kept at most: some 20 MB.
 const MAX_FILES: usize = 1 << 17;

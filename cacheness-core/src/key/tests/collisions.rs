@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Key, key};
-use crate::digest::checksum;
+use crate::util::digest::checksum;
 
 const MEMBERS: u32 = 1000;
 

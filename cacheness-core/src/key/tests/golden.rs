@@ -152,8 +152,8 @@ fn lengths_are_written_in_groups_of_seven_bits() {
     {
         let text = "x".repeat(length);
         let encoding = [&[0x30][..], number, text.as_bytes()].concat();
-        assert_eq!(key(&text).identity()[1..], crate::digest::identity(&encoding), "{length}");
-        assert_eq!(key(&text).hash(), crate::digest::checksum(&encoding), "{length}");
+        assert_eq!(key(&text).identity()[1..], crate::util::digest::identity(&encoding), "{length}");
+        assert_eq!(key(&text).hash(), crate::util::digest::checksum(&encoding), "{length}");
     }
 }
 

@@ -3,7 +3,10 @@
 use std::fs;
 
 use super::key;
-use crate::{BlobStore, Cache, ToKey, hash_file_path};
+use crate::blob_store::BlobStore;
+use crate::cache::Cache;
+use crate::function::utility::hash_file_path;
+use crate::key::ToKey;
 
 #[test]
 fn directories_of_caches_and_stores_are_left_out_and_nothing_else_is() {

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use super::super::{KeyWriter, ToKey};
 use super::{Key, key};
-use crate::{Limits, params};
+use crate::config::limits::Limits;
+use crate::params;
 
 fn directory() -> TempDir {
     TempDir::new().unwrap()
@@ -95,7 +96,7 @@ fn an_empty_directory_inside_counts() {
 #[test]
 fn a_file_that_looks_like_a_listing_is_not_a_directory() {
     let here = directory();
-    let listing = [&[1][..], &1_u64.to_le_bytes(), b"a", &crate::digest::identity(b"1")].concat();
+    let listing = [&[1][..], &1_u64.to_le_bytes(), b"a", &crate::util::digest::identity(b"1")].concat();
     assert_ne!(key(file(&here, "listing", listing)), tree(&[("a", "1")]));
 }
 

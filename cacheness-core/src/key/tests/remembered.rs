@@ -7,9 +7,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::super::content::READS;
-use super::super::{KeyRules, KeyWriter, ToKey, VerifyPaths};
+use super::super::{KeyRules, KeyWriter, ToKey};
 use super::{Key, key};
-use crate::limits::Limits;
+use crate::config::VerifyPaths;
+use crate::config::limits::Limits;
 
 /// Longer than what counts as one tick of the clock.
 fn settle() {
@@ -200,7 +201,7 @@ fn a_large_file_has_the_digest_of_its_bytes() {
     let file = dir.path().join("large");
     let bytes: Vec<u8> = (0..(9_u32 << 20) / 4 + 3).flat_map(u32::to_le_bytes).collect();
     fs::write(&file, &bytes).unwrap();
-    let expected = crate::digest::hex(&crate::digest::identity(&bytes));
+    let expected = crate::util::digest::hex(&crate::util::digest::identity(&bytes));
     assert_eq!(crate::hash_file_path(&file).unwrap(), expected);
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::*;
-use crate::Limits;
+use crate::config::limits::Limits;
 use crate::params;
 
 fn rules() -> KeyRules {

@@ -1,8 +1,9 @@
 //! What values are written from: tags, numbers, texts and containers that close themselves.
 
 use super::{Frame, KeyFields, KeyWriter};
+use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind};
-use crate::key::rules::{KeyRules, VerifyPaths};
+use crate::key::rules::KeyRules;
 use crate::key::tag;
 
 /// Parts of values, for the implementations in this room.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::KeyWriter;
+use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind};
-use crate::key::VerifyPaths;
 use crate::key::content::Content;
 use crate::key::identity::Noted;
 use crate::key::sink::Sink;

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::blob::MemoryBlobs;
-use crate::metadata::sled::{SledIndex, SledOptions};
-use crate::metadata::{Call, MetadataBackend, Watched};
+use crate::engine::Store;
+use crate::index::sled::{SledIndex, SledOptions};
+use crate::index::{Call, MetadataBackend, Watched};
 use crate::query::{Column, ColumnSchema, CustomMetadata, Field, Filter, Schema};
-use crate::store::Store;
+use crate::storage::blob::MemoryBlobs;
 use crate::value::Metadata;
 
 macro_rules! runs {
@@ -160,7 +160,7 @@ fn an_index_over_a_column_tells_what_a_walk_tells_whatever_changes() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
     // Room for some 17 values: the least recently used go.
-    let config = CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::compress::Codec::None);
+    let config = CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::config::Codec::None);
     let cache = Cache::with_clock_in(config, clock.clone()).unwrap();
     let value: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
     cache.put_with(&value, 0u32, both(&run(0))).unwrap();

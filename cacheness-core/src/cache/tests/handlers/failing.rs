@@ -1,5 +1,5 @@
 use super::*;
-use crate::UnsignedEntries;
+use crate::config::UnsignedEntries;
 
 #[test]
 fn a_handler_that_fails_or_panics_in_writing_is_an_error_and_nothing_is_stored() {

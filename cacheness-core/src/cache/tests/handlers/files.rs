@@ -1,5 +1,5 @@
 use super::*;
-use crate::handler::{ByFile, FileHandler};
+use crate::codec::handler::{ByFile, FileHandler};
 
 /// Saves as a library would, and notes where.
 #[derive(Clone)]

@@ -7,10 +7,11 @@ use std::io::{Read, Write};
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::cache::migrate_cache;
+use crate::codec::handler::{Handler, HandlerError, register_handler, unregister_handler};
+use crate::config::limits::Limits;
 use crate::entry::Entry;
 use crate::error::ErrorKind;
-use crate::handler::{Handler, HandlerError, register_handler, unregister_handler};
-use crate::{Limits, migrate_cache};
 
 type Outcome<T> = Result<T, HandlerError>;
 

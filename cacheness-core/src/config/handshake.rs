@@ -1,0 +1,41 @@
+//! The text of `cacheness.toml`, by which a directory is known as one of a cache or a blob store, and the names in one.
+
+use crate::util::digest;
+
+pub(crate) const FILE_NAME: &str = "cacheness.toml";
+/// The same once more, so that no single damage makes a directory nobody's.
+pub(crate) const COPY_NAME: &str = "cacheness.toml.copy";
+/// What else lies in a directory of ours: with these names nothing is ours without a manifest.
+pub(crate) const NAMES: [&str; 12] = [
+    COPY_NAME,
+    "blobs",
+    "index",
+    "index.clean",
+    "index.next",
+    "index.old",
+    "index.orders",
+    "index.rebuilding",
+    "index.used",
+    "lock",
+    "quarantine",
+    "staging",
+];
+
+/// A manifest is a few lines; more is not one.
+pub(crate) const MAX_LEN: u64 = 4096;
+
+/// A manifest with this body.
+pub(crate) fn text_of(body: &str) -> String {
+    format!("{body}checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()))
+}
+
+/// What a manifest says; `None` if it is damaged.
+pub(crate) fn body_of(text: &str) -> Option<&str> {
+    let (body, _) = text.split_at_checked(text.find("checksum = \"")?)?;
+    (text == text_of(body)).then_some(body)
+}
+
+/// The format that a manifest tells.
+pub(crate) fn format_of(body: &str) -> Option<u32> {
+    body.lines().find_map(|line| line.strip_prefix("format = "))?.parse().ok()
+}

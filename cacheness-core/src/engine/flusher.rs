@@ -1,0 +1,148 @@
+//! The thread that brings puts to the disk, one interval after the first of them.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::retired::Retired;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::index::MetadataBackend;
+use crate::storage::blob::BlobBackend;
+use crate::util::warn::Warnings;
+
+/// How often is flushed, and what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub interval: Duration,
+    /// Blobs are left to the system.
+    pub leave_blobs: bool,
+}
+
+/// Brings blobs, unless they are left to the system, and then the index to the disk: a record that is there names a blob
+/// that is there too. The index also when a blob cannot be synced: one that a power cut takes is then a miss.
+pub(super) fn flush(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, leave_blobs: bool) -> Result<()> {
+    let synced = if leave_blobs { Ok(()) } else { blobs.sync() };
+    let flushed = index.flush();
+    synced.and(flushed)
+}
+
+#[derive(Debug)]
+pub(super) struct Flusher {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Set by the first put after a flush; lets all others pass without the lock.
+    dirty: AtomicBool,
+    stopped: Mutex<bool>,
+    changed: Condvar,
+    warnings: Warnings,
+}
+
+impl Flusher {
+    pub(super) fn start(
+        index: Arc<dyn MetadataBackend>,
+        blobs: Arc<dyn BlobBackend>,
+        retired: Arc<Retired>,
+        pace: Pace,
+    ) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            dirty: AtomicBool::new(false),
+            stopped: Mutex::new(false),
+            changed: Condvar::new(),
+            warnings: Warnings::default(),
+        });
+        let mine = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("cacheness-flush".to_owned())
+            .spawn(move || mine.run(&*index, &*blobs, &retired, pace))
+            .map_err(|error| {
+                CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error)
+            })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Says that there is something to flush.
+    pub(super) fn wake(&self) {
+        if !self.shared.dirty.load(Ordering::SeqCst) && !self.shared.dirty.swap(true, Ordering::SeqCst) {
+            // The lock orders this with the check before the wait, so that no wake is missed.
+            let _stopped = self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Ends the thread, after the flush it may be in.
+    pub(super) fn stop(&self) {
+        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.changed.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            // Its panic was shown when it happened; the close that follows flushes all the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) {
+        while self.wait_for_a_put() && !self.stopped_within(pace.interval) {
+            let flush = || self.flush(index, blobs, retired, pace);
+            if !flush() {
+                continue;
+            }
+            let flushed = Cell::new(Instant::now());
+            // That takes its time, in which puts are brought to the disk as ever.
+            let go_on = || {
+                if flushed.get().elapsed() >= pace.interval && self.dirty.load(Ordering::SeqCst) {
+                    flush();
+                    flushed.set(Instant::now());
+                }
+                !self.is_stopped()
+            };
+            if let Err(error) = index.give_back_room(&go_on) {
+                self.warnings.tell("write the index anew", &error);
+            }
+        }
+    }
+
+    /// Brings everything to the disk; says whether it is there.
+    fn flush(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) -> bool {
+        self.dirty.store(false, Ordering::SeqCst);
+        let flushed = retired.after(index, blobs, || flush(index, blobs, pace.leave_blobs));
+        if let Err(error) = &flushed {
+            // Once more after the interval, also without another put.
+            self.dirty.store(true, Ordering::SeqCst);
+            self.warnings.tell("flush the cache", error);
+        }
+        flushed.is_ok()
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for_a_put(&self) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |stopped: &mut bool| !*stopped && !self.dirty.load(Ordering::SeqCst);
+        !*self.changed.wait_while(stopped, idle).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped_within(&self, interval: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stopped, _) = self
+            .changed
+            .wait_timeout_while(stopped, interval, |stopped| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        *stopped
+    }
+}

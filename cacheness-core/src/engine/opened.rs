@@ -1,0 +1,268 @@
+//! A blob that is open for reading: its two ends are checked at once, what is between them as it is read.
+
+use super::pieces;
+use crate::config::limits::Limits;
+use crate::entry::{self, Core, Entry, IndexKey};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules, chunks};
+use crate::security::{KeyId, Signing};
+use crate::storage::blob::{BlobBackend, BlobRead};
+use crate::storage::blob_name::BlobName;
+use crate::util::digest::{Identity, IdentityHasher};
+
+/// Most headers are shorter.
+const FIRST_READ: usize = 4096;
+/// So much is read at a time where only a checksum is wanted.
+const SCAN_LEN: usize = 256 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Opened {
+    file: Box<dyn BlobRead>,
+    entry: Entry,
+    payload_start: u64,
+    payload: Expected,
+    chunks: Chunks,
+    signer: Option<KeyId>,
+    /// What is to be fed with the payload, with a look at its checksum and without.
+    verifying: Proof,
+    trusting: Proof,
+}
+
+impl Opened {
+    /// Opens a blob and checks its two ends; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// [`Integrity`](ErrorKind::Integrity) if an end is damaged or not believed; [`Storage`](ErrorKind::Storage).
+    pub(crate) fn open(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<Self>> {
+        blobs.open(name)?.map(|file| Self::of(file, rules)).transpose()
+    }
+
+    /// The key that a blob says it belongs to, whoever wrote that; `None` if it says nothing.
+    pub(crate) fn owner(blobs: &dyn BlobBackend, name: &BlobName, limits: &Limits) -> Option<IndexKey> {
+        let mut file = blobs.open(name).ok()??;
+        let rules = Rules { limits, signing: &Signing::OFF };
+        let start = start_of(&mut *file, rules).ok()?;
+        match format::open_header(&start, rules).ok()? {
+            HeaderRead::Whole(header, _) => entry::decode_key(header).ok(),
+            HeaderRead::Needs(_) => None,
+        }
+    }
+
+    fn of(mut file: Box<dyn BlobRead>, rules: Rules<'_>) -> Result<Self> {
+        let (start, len) = (start_of(&mut *file, rules)?, file.len());
+        let mut end = [0; MAX_TRAILER_LEN];
+        let end = &mut end[..format::trailer_len(&start)];
+        let read = file.read_at(len.saturating_sub(end.len() as u64), end)?;
+        let ends = format::open_ends(&start, &end[..read], len, rules)?;
+        let (verifying, trusting) = (ends.proof(true), ends.proof(false));
+        let Ends { header, payload_start, payload, chunks, signer, .. } = ends;
+        let (mut entry, _) = entry::decode(header)?;
+        if !entry.core.is_open() && entry.core.stored_size != payload.len {
+            return Err(damaged("has another length than its header says"));
+        }
+        if entry.core.is_open() {
+            entry.core.raw_size = chunks.raw_len(payload.len).ok_or_else(|| damaged("is no stream"))?;
+            entry.core.stored_size = payload.len;
+            entry.core.checksum = payload.checksum;
+        }
+        Ok(Self { file, entry, payload_start, payload, chunks, signer, verifying, trusting })
+    }
+
+    /// To be fed with the payload; none if nothing would come of it.
+    fn proof(&self, verify: bool) -> Option<Proof> {
+        Some(if verify { &self.verifying } else { &self.trusting }).filter(|proof| proof.is_needed()).cloned()
+    }
+
+    /// The key that the blob is signed with.
+    pub(crate) fn signer(&self) -> Option<KeyId> {
+        self.signer
+    }
+
+    /// How the chunks of a stream are sealed.
+    pub(crate) fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// What the header says, sizes and checksum of a stream by its trailer.
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Whether this is the blob that a record means. One that several entries share names the first of them only.
+    pub(crate) fn check_is_of(&self, entry: &Entry) -> Result<()> {
+        let same_key = self.entry.key == entry.key || entry.details.content.is_some();
+        let (here, there) = (&self.entry.core, &entry.core);
+        let same_value = here.checksum == there.checksum && here.stored_size == there.stored_size;
+        // The header of a stream was written before its content was known.
+        let same_content = [&self.entry, entry].map(|entry| entry.details.content);
+        let same_content = !matches!(same_content, [Some(here), Some(there)] if here != there);
+        let same_type = here.type_fingerprint == there.type_fingerprint
+            && here.shape == there.shape
+            && here.payload_format == there.payload_format;
+        if same_key && same_value && same_content && same_type {
+            Ok(())
+        } else {
+            Err(damaged("is that of another entry"))
+        }
+    }
+
+    /// Whether this is the blob of this value of this key.
+    pub(crate) fn is_value_of(&self, key: &IndexKey, core: &Core) -> bool {
+        self.entry.key == *key
+            && self.entry.core.checksum == core.checksum
+            && self.payload.checksum == core.checksum
+            && self.payload.len == core.stored_size
+    }
+
+    /// All bytes between the ends, read by a second reader too where there is one.
+    ///
+    /// # Errors
+    /// [`Integrity`](ErrorKind::Integrity) if they are not what was written, where that is to be verified;
+    /// [`Limit`](ErrorKind::Limit) if memory cannot hold them; [`Storage`](ErrorKind::Storage).
+    pub(crate) fn payload(&mut self, second: Option<Box<dyn BlobRead>>, verify: bool) -> Result<Vec<u8>> {
+        self.payload_after(&mut [], second, verify)
+    }
+
+    /// [`payload`](Self::payload) with its first bytes apart, in `head`.
+    ///
+    /// # Errors
+    /// As [`payload`](Self::payload); also if it is shorter than `head`.
+    pub(crate) fn payload_after(
+        &mut self,
+        head: &mut [u8],
+        second: Option<Box<dyn BlobRead>>,
+        verify: bool,
+    ) -> Result<Vec<u8>> {
+        let len = self.payload.len.checked_sub(head.len() as u64).ok_or_else(|| damaged("is too short"))?;
+        if second.is_some() {
+            let mut bytes = zeros(len)?;
+            self.payload_into(head, &mut bytes, second, verify)?;
+            return Ok(bytes);
+        }
+        let (mut bytes, mut sum) = (room_for(len)?, self.proof(verify));
+        let whole = pieces::fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
+            && pieces::append(&mut *self.file, self.payload_start + head.len() as u64, len, &mut bytes, sum.as_mut())?;
+        self.check(whole, sum)?;
+        Ok(bytes)
+    }
+
+    /// Reads the bytes between the ends: the first of them into `head`, the others into `body`.
+    ///
+    /// # Errors
+    /// As [`payload`](Self::payload); also if they are not as many.
+    pub(crate) fn payload_into(
+        &mut self,
+        head: &mut [u8],
+        body: &mut [u8],
+        second: Option<Box<dyn BlobRead>>,
+        verify: bool,
+    ) -> Result<()> {
+        let whole = (head.len() + body.len()) as u64 == self.payload.len;
+        let mut sum = self.proof(verify);
+        let filled = whole
+            && pieces::fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
+            && pieces::fill(&mut *self.file, second, self.payload_start + head.len() as u64, body, sum.as_mut())?;
+        self.check(filled, sum)
+    }
+
+    fn check(&self, whole: bool, sum: Option<Proof>) -> Result<()> {
+        let sound = whole && sum.is_none_or(|sum| sum.shows(&self.payload));
+        if sound { Ok(()) } else { Err(damaged("has a damaged payload")) }
+    }
+
+    /// Reads a chunk of a stream into `buf`, which has room for one, and returns its bytes.
+    ///
+    /// # Errors
+    /// [`Integrity`](ErrorKind::Integrity) if it is not what was written; [`Storage`](ErrorKind::Storage).
+    pub(crate) fn chunk<'b>(&mut self, chunk: u64, buf: &'b mut [u8]) -> Result<&'b [u8]> {
+        let start = self.chunks.start_of(chunk);
+        let rest = self.payload.len.saturating_sub(start);
+        let len = usize::try_from(rest).map_or(buf.len(), |rest| rest.min(buf.len()));
+        let read = self.file.read_at(self.payload_start + start, &mut buf[..len])?;
+        let bytes = self.chunks.checked(chunk, &buf[..read]);
+        bytes.filter(|_| read == len).ok_or_else(|| damaged(&format!("is damaged in part {chunk} of its stream")))
+    }
+
+    /// What tells the bytes of a stream from all others.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub(crate) fn content(&mut self) -> Result<Identity> {
+        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; chunks::CHUNK_LEN + self.chunks.seal_len()]);
+        for chunk in 0..self.entry.core.raw_size.div_ceil(chunks::CHUNK_LEN as u64) {
+            hasher.update(self.chunk(chunk, &mut buf)?);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// The checksum that the bytes between the ends really have, and whether they are those that were written.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage).
+    pub(crate) fn examine(&mut self) -> Result<(u64, bool)> {
+        let mut proof = self.verifying.clone();
+        scan(&mut *self.file, self.payload_start, self.payload.len, &mut proof)?;
+        Ok((proof.found().checksum, proof.shows(&self.payload)))
+    }
+}
+
+/// Feeds some bytes of a blob, or as many as there are.
+fn scan(file: &mut dyn BlobRead, start: u64, len: u64, proof: &mut Proof) -> Result<()> {
+    let mut buf = vec![0; SCAN_LEN];
+    let (mut at, mut left) = (start, len);
+    while left > 0 {
+        let wanted = usize::try_from(left).map_or(SCAN_LEN, |left| left.min(SCAN_LEN));
+        let read = file.read_at(at, &mut buf[..wanted])?;
+        if read == 0 {
+            break;
+        }
+        proof.update(&buf[..read]);
+        (at, left) = (at + read as u64, left - read as u64);
+    }
+    Ok(())
+}
+
+/// The checksum of some bytes of a blob, or of as many as there are.
+pub(crate) fn checksum_of(file: &mut dyn BlobRead, start: u64, len: u64) -> Result<u64> {
+    let mut proof = Proof::of_checksum();
+    scan(file, start, len, &mut proof)?;
+    Ok(proof.found().checksum)
+}
+
+/// The bytes up to the payload; fewer if the blob is cut off before.
+fn start_of(file: &mut dyn BlobRead, rules: Rules<'_>) -> Result<Vec<u8>> {
+    let mut start = vec![0; FIRST_READ];
+    loop {
+        let read = file.read_at(0, &mut start)?;
+        let wanted = match format::open_header(&start[..read], rules)? {
+            HeaderRead::Needs(bytes) if read == start.len() && bytes > read as u64 => bytes,
+            _ => {
+                start.truncate(read);
+                return Ok(start);
+            }
+        };
+        start = zeros(wanted)?;
+    }
+}
+
+/// Room to read into. How much is what the file has, or what a header may have: checked, but not by us.
+fn room_for(len: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let room = usize::try_from(len).map_err(|_| no_memory(len))?;
+    bytes.try_reserve_exact(room).map_err(|_| no_memory(len))?;
+    Ok(bytes)
+}
+
+/// Zeros to read over, as many as [`room_for`] would have room for. Fresh memory is not touched by this.
+fn zeros(len: u64) -> Result<Vec<u8>> {
+    let room = usize::try_from(len).map_err(|_| no_memory(len))?;
+    bytemuck::allocation::try_zeroed_vec(room).map_err(|()| no_memory(len))
+}
+
+fn no_memory(len: u64) -> CacheError {
+    CacheError::new(ErrorKind::Limit, format!("no memory for {len} bytes of a blob"))
+}
+
+fn damaged(what: &str) -> CacheError {
+    CacheError::new(ErrorKind::Integrity, format!("the blob {what}"))
+}

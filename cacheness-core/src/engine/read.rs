@@ -1,0 +1,197 @@
+//! Values out of the store: from their records, or from their blobs straight to where they are wanted.
+
+use std::borrow::Cow;
+
+use super::opened::Opened;
+use super::{Found, Store};
+use crate::codec::compress;
+use crate::codec::handler::{Kind, LENGTH, Numbers, Raw};
+use crate::config::StoredCodec;
+use crate::entry::{self, Core, IndexKey};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::format;
+use crate::index::Payload;
+use crate::security::Distrust;
+use crate::storage::blob_name::BlobName;
+use crate::util::parallel;
+
+/// A reader meets a blob that was just replaced at most this often before it gives up.
+pub(crate) const MAX_OVERTAKEN: usize = 16;
+
+/// A file up to about this size is read by one call, and its payload moved; a longer one is read where it is wanted.
+const READ_AT_ONCE: u64 = 128 << 10;
+
+/// Says which numbers a value consists of, if its reader takes them so; see [`numbers_in`](crate::codec::handler::numbers_in).
+type NumbersIn = fn(&Core) -> Option<Kind>;
+
+impl Store {
+    /// The encoded value of a found record, checked. `None` if its blob is gone or damaged (it is then set aside and the
+    /// record removed), or if the entry was removed meanwhile; one that was replaced meanwhile gives the new value, whose
+    /// record is then in `found`.
+    pub(crate) fn load(&self, key: &IndexKey, found: &mut Found, numbers: NumbersIn) -> Result<Option<Raw>> {
+        self.read(key, found, |found| match found.record.payload()? {
+            Payload::Inline(stored) => self.unverified_raw(&found.core, stored.into(), numbers).map(Some),
+            Payload::Blob(name) => self.load_blob(key, &found.core, &name, numbers),
+        })
+    }
+
+    /// [`load`](Self::load) without inflating: the bytes as they are stored. Always verified, for they get a new checksum
+    /// where they are stored again.
+    pub(crate) fn load_stored(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Vec<u8>>> {
+        self.read(key, found, |found| match found.record.payload()? {
+            Payload::Inline(stored) => Ok(Some(stored.to_vec())),
+            Payload::Blob(name) => self.stored_in_blob(key, &found.core, &name, true),
+        })
+    }
+
+    fn read<R>(
+        &self,
+        key: &IndexKey,
+        found: &mut Found,
+        attempt: impl Fn(&Found) -> Result<Option<R>>,
+    ) -> Result<Option<R>> {
+        for _ in 0..MAX_OVERTAKEN {
+            match attempt(found) {
+                Ok(Some(value)) => return Ok(Some(value)),
+                Ok(None) => {}
+                // It may be believed again with another key.
+                Err(error) if Distrust::behind(&error).is_some_and(|why| self.settings.signing.keeps(why)) => {
+                    log::debug!("a value is not returned: {error}");
+                    return Ok(None);
+                }
+                Err(error) if error.is_integrity() => self.set_aside(found, &error)?,
+                Err(error) => return Err(error),
+            }
+            match self.find(key)? {
+                Some(newer) if newer.record != found.record => *found = newer,
+                Some(_) => {
+                    self.index.remove_expected(key, &found.record)?;
+                    return Ok(None);
+                }
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn load_blob(&self, key: &IndexKey, core: &Core, name: &BlobName, numbers: NumbersIn) -> Result<Option<Raw>> {
+        let verify = self.settings.verify;
+        if core.codec == StoredCodec::None
+            && core.stored_size > READ_AT_ONCE
+            && core.raw_size == core.stored_size
+            && let Some(kind) = numbers(core)
+        {
+            let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
+            let second = self.second_reader(name, core);
+            if kind == Kind::U8 {
+                let mut length = [0; LENGTH];
+                let bytes = blob.payload_after(&mut length, second, verify)?;
+                return checked(length, bytes.len(), Numbers::U8(bytes)).map(Some);
+            }
+            let read = |head: &mut [u8], body: &mut [u8]| blob.payload_into(head, body, second, verify);
+            return numbers_by(core, kind, read).map(Some);
+        }
+        let stored = self.stored_in_blob(key, core, name, verify)?;
+        stored.map(|stored| self.unverified_raw(core, stored.into(), numbers)).transpose()
+    }
+
+    fn stored_in_blob(&self, key: &IndexKey, core: &Core, name: &BlobName, verify: bool) -> Result<Option<Vec<u8>>> {
+        if core.stored_size <= READ_AT_ONCE {
+            return self.read_at_once(key, core, name, verify);
+        }
+        let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
+        blob.payload(self.second_reader(name, core), verify).map(Some)
+    }
+
+    fn read_at_once(&self, key: &IndexKey, core: &Core, name: &BlobName, verify: bool) -> Result<Option<Vec<u8>>> {
+        // A file that is longer is not that of this value, and no memory is taken for it.
+        let longest = format::longest_envelope(core.stored_size);
+        let read = self.blobs.read(name, longest);
+        let read = read.map_err(|error| match error.is_limit() {
+            true => CacheError::caused_by(ErrorKind::Integrity, format!("blob {name} has another length"), error),
+            false => error,
+        });
+        let Some(mut file) = read? else { return Ok(None) };
+        let opened = match verify {
+            true => format::open(&file, self.rules())?,
+            false => format::open_trusting(&file, self.rules())?,
+        };
+        let (sealed, _) = entry::decode(opened.header)?;
+        if sealed.key != *key || sealed.core.checksum != core.checksum {
+            return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));
+        }
+        let (start, len) = (opened.payload.as_ptr() as usize - file.as_ptr() as usize, opened.payload.len());
+        file.drain(..start);
+        file.truncate(len);
+        Ok(Some(file))
+    }
+
+    /// The blob of a record, open, its two ends checked and those of this value.
+    fn open_blob(&self, key: &IndexKey, core: &Core, name: &BlobName) -> Result<Option<Opened>> {
+        let Some(blob) = Opened::open(&*self.blobs, name, self.rules())? else { return Ok(None) };
+        if !blob.is_value_of(key, core) {
+            return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));
+        }
+        let (len, limit) = (core.stored_size, self.settings.limits.max_value_bytes);
+        if len > limit {
+            let message = format!("the payload of blob {name} is {len} bytes long, the limit is {limit}");
+            return Err(CacheError::new(ErrorKind::Limit, message));
+        }
+        Ok(Some(blob))
+    }
+
+    /// The same blob once more, for a second thread; none where one is enough, or where it is gone by now.
+    fn second_reader(&self, name: &BlobName, core: &Core) -> Option<Box<dyn crate::storage::blob::BlobRead>> {
+        let worth_it = usize::try_from(core.stored_size).is_ok_and(parallel::is_worth_two);
+        worth_it.then(|| self.blobs.open(name).ok().flatten()).flatten()
+    }
+
+    /// [`raw_of_stored`](Self::raw_of_stored) for bytes that may not have been verified: what is wrong with them is damage.
+    fn unverified_raw(&self, core: &Core, stored: Cow<'_, [u8]>, numbers: NumbersIn) -> Result<Raw> {
+        core.codec.check_available()?;
+        match self.raw_of_stored(core, stored, numbers) {
+            // Its codec is there, so that the bytes must be other ones.
+            Err(error) if error.is_compression() => {
+                Err(CacheError::caused_by(ErrorKind::Integrity, error.to_string(), error))
+            }
+            raw => raw,
+        }
+    }
+
+    /// What the handler wrote, of what is stored.
+    ///
+    /// # Errors
+    /// [`Compression`](ErrorKind::Compression) if the bytes do not inflate to what they are said to be, or their codec is
+    /// not compiled in; [`Limit`](ErrorKind::Limit).
+    pub(crate) fn raw_of_stored(&self, core: &Core, stored: Cow<'_, [u8]>, numbers: NumbersIn) -> Result<Raw> {
+        let limits = &self.settings.limits;
+        if compress::inflates_in_place(core.codec)
+            && let Some(kind) = numbers(core)
+        {
+            let blocks = compress::Blocks::of(&stored, core.raw_size, limits)?;
+            return numbers_by(core, kind, |head, body| blocks.inflate_into(head, body));
+        }
+        Ok(Raw::Bytes(match compress::inflate(core.codec, &stored, core.raw_size, limits)? {
+            Cow::Owned(raw) => raw,
+            Cow::Borrowed(_) => stored.into_owned(),
+        }))
+    }
+}
+
+/// A vector of numbers that is filled where it lies: its length, and its elements.
+fn numbers_by(core: &Core, kind: Kind, fill: impl FnOnce(&mut [u8], &mut [u8]) -> Result<()>) -> Result<Raw> {
+    let elements = core.raw_size.checked_sub(LENGTH as u64).ok_or_else(other_length)?;
+    let len = usize::try_from(elements).map_err(|_| other_length())? / kind.width();
+    let (mut length, mut numbers) = ([0; LENGTH], Numbers::zeroed(kind, len)?);
+    fill(&mut length, numbers.as_bytes_mut())?;
+    checked(length, len, numbers)
+}
+
+/// Numbers that are as many as was stored before them.
+fn checked(length: [u8; LENGTH], len: usize, numbers: Numbers) -> Result<Raw> {
+    if u64::from_le_bytes(length) == len as u64 { Ok(Raw::Numbers(numbers)) } else { Err(other_length()) }
+}
+
+fn other_length() -> CacheError {
+    CacheError::new(ErrorKind::Integrity, "a vector of numbers has another length than its entry says")
+}

@@ -1,0 +1,406 @@
+//! One call of a cached function, from the key to the result.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::extras::Extras;
+use super::function::Function;
+use super::lifetime::Lifetime;
+use super::memory::Memory;
+use super::mode::{self, Mode};
+use super::returns::{Failing, Plan, Strategy};
+use super::sharing::Shares;
+use super::site::Site;
+use crate::cache::Cache;
+use crate::cache::{Look, Means, PutOptions};
+use crate::engine::flight::{Boarding, Landing, Lead};
+use crate::error::{CacheError, Result};
+use crate::function::default::default_cache;
+use crate::function::default::{self, Current, current, report_without_cache};
+use crate::key::{Key, KeyWriter};
+
+pub(super) const OPENING: &str = "open the cache for a function call";
+pub(super) const KEYING: &str = "make the key of a function call";
+pub(super) const READING: &str = "read a function result";
+pub(super) const READING_STALE: &str = "read an expired function result";
+pub(super) const WRITING: &str = "store a function result";
+
+/// One call of a cached function, with its key written.
+pub struct Call<'c, K = &'c mut KeyWriter> {
+    pub(super) key: K,
+    pub(super) cache: Option<&'c Cache>,
+    pub(super) order: Order<'c>,
+}
+
+/// What a call asks of its cache.
+#[derive(Debug)]
+pub(super) struct Order<'c> {
+    pub(super) site: &'static Site,
+    pub(super) function: &'static Function,
+    pub(super) ttl: Option<Duration>,
+    extras: Option<&'c Extras>,
+}
+
+/// What memory says of a call.
+enum Live<R> {
+    Hit(R),
+    Miss,
+    /// The cache is not open, or the key takes longer to make.
+    NotAsked,
+}
+
+/// The cache that a call uses.
+#[derive(Debug)]
+pub(super) enum Used<'c> {
+    Given(&'c Cache),
+    Default(Current),
+    Opened(Cache),
+}
+
+impl Deref for Used<'_> {
+    type Target = Cache;
+
+    #[inline]
+    fn deref(&self) -> &Cache {
+        match self {
+            Self::Given(cache) => cache,
+            Self::Default(cache) => cache,
+            Self::Opened(cache) => cache,
+        }
+    }
+}
+
+impl Used<'_> {
+    /// The same cache for as long as the body runs: what replaces the default cache must not wait for that.
+    fn kept(self) -> Self {
+        match self {
+            Self::Default(cache) => Self::Opened(cache.clone()),
+            used => used,
+        }
+    }
+}
+
+/// A call whose key and cache are there.
+#[derive(Debug)]
+pub(super) struct Ready<'c, T> {
+    pub(super) cache: Used<'c>,
+    pub(super) key: Key,
+    pub(super) order: Order<'c>,
+    pub(super) mode: Mode,
+    /// By what means results are stored.
+    pub(super) means: Means<'c, T>,
+}
+
+impl<'c, K> Call<'c, K> {
+    pub(super) fn new(key: K, site: &'static Site, function: &'static Function) -> Self {
+        Self { key, cache: None, order: Order { site, function, ttl: site.ttl, extras: None } }
+    }
+
+    /// Uses this cache instead of the default one.
+    pub fn cache(&mut self, cache: &'c Cache) {
+        self.cache = Some(cache);
+    }
+
+    /// Results of this call live so long; not at all if that is no time.
+    pub fn ttl(&mut self, ttl: impl Lifetime) {
+        self.order.ttl = ttl.lifetime().or(self.order.ttl);
+    }
+
+    /// Where the function tells what belongs to its result.
+    #[must_use]
+    #[inline]
+    pub fn extras(mut self, extras: &'c Extras) -> Self {
+        self.order.extras = Some(extras);
+        self
+    }
+}
+
+impl<'c> Call<'c> {
+    /// Answers the call from the cache, or runs the body and stores its result.
+    #[inline]
+    pub fn run<R, S: Strategy<R>, M: Memory<S::Stored> + 'c, C: FnOnce(&R) -> bool, F: Failing<R>>(
+        mut self,
+        plan: Plan<R, S, M, C, F>,
+        body: impl FnOnce() -> R,
+    ) -> R {
+        let (means, plan) = (plan.means(), plan.rest());
+        let mode = mode::current();
+        let body = || if mode == Mode::Usual { body() } else { mode::within(Mode::Usual, body) };
+        if mode == Mode::Bypass {
+            return body();
+        }
+        let look = match mode {
+            Mode::Usual => match self.live::<R, S>(&means) {
+                Live::Hit(result) => return result,
+                Live::Miss => Look::Beyond,
+                Live::NotAsked => Look::First,
+            },
+            _ => Look::First,
+        };
+        let ready = match self.ready(mode, means) {
+            Ok(ready) => ready,
+            Err(error) => return plan.refusal(&error).unwrap_or_else(body),
+        };
+        if mode == Mode::Refresh {
+            return ready.for_long().compute(plan, body, None).0;
+        }
+        match ready.recall::<R, S>(look) {
+            Ok(Some(result)) => result,
+            Ok(None) => ready.for_long().missed(plan, body),
+            Err(error) => match plan.refusal(&error) {
+                Some(refusal) => refusal,
+                None => {
+                    ready.cache.report(READING, &error);
+                    ready.for_long().missed(plan, body)
+                }
+            },
+        }
+    }
+
+    /// Looks into memory before the key itself is made: what tells it apart is enough.
+    #[inline]
+    fn live<R, S: Strategy<R>>(&mut self, means: &Means<'_, S::Stored>) -> Live<R> {
+        let Some(shared) = means.shared() else { return Live::NotAsked };
+        let current;
+        let cache = match self.cache {
+            Some(cache) => cache,
+            None => match default::current() {
+                Some(cache) => {
+                    current = cache;
+                    &current
+                }
+                None => return Live::NotAsked,
+            },
+        };
+        self.key.narrow(&cache.key_rules());
+        let Some(identity) = self.key.identity() else { return Live::NotAsked };
+        match cache.recall_live(identity, self.order.ttl, shared) {
+            Some(Some(stored)) => {
+                self.order.function.uses(cache);
+                self.order.function.hits.count();
+                Live::Hit(S::rebuild(stored))
+            }
+            Some(None) => Live::Miss,
+            None => Live::NotAsked,
+        }
+    }
+
+    /// Resolves cache and key. A failure has been reported.
+    fn ready<T: 'static>(self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
+        let cache = match self.cache {
+            Some(cache) => Used::Given(cache),
+            None => match current() {
+                Some(cache) => Used::Default(cache),
+                None => Used::Opened(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
+            },
+        };
+        self.key.narrow(&cache.key_rules());
+        let key = self.key.key().inspect_err(|error| cache.report(KEYING, error))?;
+        Ok(Ready::new(cache, key, self.order, mode, means))
+    }
+}
+
+impl<'c, T: 'static> Ready<'c, T> {
+    pub(super) fn new(cache: Used<'c>, key: Key, order: Order<'c>, mode: Mode, means: Means<'c, T>) -> Self {
+        order.function.uses(&cache);
+        Self { cache, key, order, mode, means }
+    }
+
+    fn recall<R, S: Strategy<R, Stored = T>>(&self, look: Look) -> Result<Option<R>> {
+        let stored = self.cache.recall(&self.key, self.order.ttl, self.means, look)?;
+        Ok(stored.map(|stored| self.hit::<R, S>(stored)))
+    }
+
+    /// The same call, which is a miss.
+    pub(super) fn for_long(self) -> Self {
+        Self { cache: self.cache.kept(), ..self }
+    }
+
+    /// Looks once more, as one who has missed already.
+    fn recall_again<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.recall(&self.key, self.order.ttl, self.means, Look::Again)?;
+        Ok(stored.map(|stored| self.hit::<R, S>(stored)))
+    }
+
+    pub(super) fn hit<R, S: Strategy<R, Stored = T>>(&self, stored: T) -> R {
+        self.order.function.hits.count();
+        S::rebuild(stored)
+    }
+
+    #[cold]
+    fn missed<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+        self,
+        plan: Plan<R, S, (), C, F>,
+        body: impl FnOnce() -> R,
+    ) -> R {
+        let shares = plan.shares;
+        match self.board() {
+            Boarding::Alone => self.compute(plan, body, None).0,
+            Boarding::Lead(lead) => {
+                // All that may call this function again happens inside the lead, also conditions, `Serialize` and `Clone`.
+                let (result, landing) = lead.run(|| match self.recall_again::<R, S>() {
+                    Ok(Some(result)) => (result, Landing::Stored),
+                    Ok(None) | Err(_) => {
+                        let (result, landing) = self.compute(plan, body, Some(&lead));
+                        let landing = shared(landing, &result, shares, &lead, || self.key.check_sources().is_ok());
+                        (result, landing)
+                    }
+                });
+                lead.land(landing);
+                result
+            }
+            // What panicked said nothing about the result, so one that comes now is stored.
+            Boarding::Landed(Landing::Panicked) => self.compute(plan, body, None).0,
+            Boarding::Landed(landing) => self
+                .after_landing::<R, S>(landing, shares)
+                .unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body)),
+        }
+    }
+
+    fn board(&self) -> Boarding<Key> {
+        if self.order.site.single_flight {
+            self.cache.flights().board(&self.key, Some(&self.order.function.usual))
+        } else {
+            Boarding::Alone
+        }
+    }
+
+    fn after_landing<R, S: Strategy<R, Stored = T>>(&self, landing: Landing, shares: Option<Shares<R>>) -> Option<R> {
+        match landing {
+            Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
+            Landing::Stale => self.recall_stale::<R, S>(),
+            landing => taken(&landing, shares),
+        }
+    }
+
+    /// An expired value in place of a result. The function has failed or its leader has: no error of the cache changes
+    /// what the caller is told.
+    fn recall_stale<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = self.cache.recall_stale(&self.key, self.means);
+        self.stale::<R, S>(stored)
+    }
+
+    pub(super) fn stale<R, S: Strategy<R, Stored = T>>(&self, stored: Result<Option<T>>) -> Option<R> {
+        let stored = stored.inspect_err(|error| self.cache.report(READING_STALE, error)).ok().flatten()?;
+        self.order.function.stale.count();
+        log::debug!("`{}` failed: an expired result stands in", self.order.function.scope());
+        Some(S::rebuild(stored))
+    }
+
+    /// An expired value in place of a failure, unless the caller asked for what the body says.
+    fn excuse<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+        match (self.mode == Mode::Usual).then(|| self.recall_stale::<R, S>()).flatten() {
+            Some(result) => (result, Landing::Stale),
+            None => (F::result_of(failure), Landing::NotStored(None)),
+        }
+    }
+
+    /// Runs the body and stores nothing.
+    fn only_answer<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failing: F, body: impl FnOnce() -> R) -> R {
+        failing.sort(self.only_run(body)).unwrap_or_else(|failure| self.excuse::<R, S, F>(failure).0)
+    }
+
+    fn only_run<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.order.function.misses.count();
+        body()
+    }
+
+    /// Runs the body and stores what there is to store, unless another leader has ended the flight: what is stored by now
+    /// is newer, as this run began before.
+    fn compute<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+        &self,
+        plan: Plan<R, S, (), C, F>,
+        body: impl FnOnce() -> R,
+        lead: Option<&Lead<Key>>,
+    ) -> (R, Landing) {
+        let result = self.only_run(body);
+        let on_error = plan.on_error;
+        let value = match next::<R, S, C, F>(result, plan) {
+            Ok(Next::Store(value)) => value,
+            Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
+            Err(result) => return (result, Landing::NotStored(None)),
+        };
+        let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
+        if !self.cache.is_current(&self.key, WRITING) || lead.is_some_and(Lead::is_over) {
+            return (S::rebuild(value), Landing::NotStored(None));
+        }
+        match self.cache.retain(&self.key, &value, options, self.means) {
+            Ok(()) => (S::rebuild(value), Landing::Stored),
+            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),
+        }
+    }
+
+    pub(super) fn not_stored<R, S: Strategy<R, Stored = T>>(
+        &self,
+        value: T,
+        error: &CacheError,
+        on_error: Option<fn(CacheError) -> R>,
+    ) -> R {
+        match on_error {
+            Some(result_of) => result_of(error.clone()),
+            None => {
+                self.cache.report(WRITING, error);
+                S::rebuild(value)
+            }
+        }
+    }
+
+    /// What is stored beside the value. `None` if the result is to live no time, and so not to be stored.
+    pub(super) fn put_options(&self) -> Option<PutOptions> {
+        let told = self.order.extras.map(Extras::take).unwrap_or_default();
+        let ttl = told.ttl.or(self.order.ttl);
+        if ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return None;
+        }
+        Some(PutOptions {
+            ttl,
+            function: Some(self.order.function.scope().to_string()),
+            prefix: self.order.site.prefix.map(str::to_owned),
+            tags: told.tags,
+            metadata: told.metadata,
+            params: told.params,
+            ..PutOptions::default()
+        })
+    }
+}
+
+/// The landing, with a copy of a result that is not stored for those who wait. They may have made the key of other files
+/// with the same content: what was made while its own files changed is not for them.
+pub(super) fn shared<R>(
+    landing: Landing,
+    result: &R,
+    shares: Option<Shares<R>>,
+    lead: &Lead<Key>,
+    is_current: impl FnOnce() -> bool,
+) -> Landing {
+    match (landing, shares) {
+        (Landing::NotStored(None), Some(shares)) if lead.is_awaited() && is_current() => {
+            Landing::NotStored(shares.give(result))
+        }
+        (landing, _) => landing,
+    }
+}
+
+/// A copy of the result of another call, if it was shared.
+pub(super) fn taken<R>(landing: &Landing, shares: Option<Shares<R>>) -> Option<R> {
+    let Landing::NotStored(Some(shared)) = landing else { return None };
+    shares?.take(shared)
+}
+
+/// What is to be done before a result is told.
+pub(super) enum Next<T, F> {
+    Store(T),
+    Excuse(F),
+}
+
+/// What is to be done, or the result if nothing is.
+pub(super) fn next<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    result: R,
+    plan: Plan<R, S, (), C, F>,
+) -> Result<Next<S::Stored, F::Failure>, R> {
+    match plan.failing.sort(result) {
+        Err(failure) => Ok(Next::Excuse(failure)),
+        Ok(result) if S::keeps(&result) && (plan.condition)(&result) => S::split(result).map(Next::Store),
+        Ok(result) => Err(result),
+    }
+}

@@ -1,0 +1,281 @@
+//! What a process knows about its cached functions, and the control of a function by the function itself.
+
+use std::any::type_name;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::claim::Claim;
+use super::scope;
+use super::site::Site;
+use crate::cache::Cache;
+use crate::cache::WeakCache;
+use crate::engine::flight::Usual;
+use crate::entry::Entry;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::function::default::default_cache;
+use crate::util::counter::Counter;
+
+/// One cached function of this process. There are as many as the program has cached functions, and they stay.
+#[derive(Debug)]
+pub(super) struct Function {
+    scope: Arc<str>,
+    site: OnceLock<&'static Site>,
+    claims: Mutex<Vec<&'static Claim>>,
+    pub(super) hits: Counter,
+    pub(super) misses: Counter,
+    pub(super) stale: Counter,
+    /// How long its body takes.
+    pub(super) usual: Usual,
+    last_cache: LastCache,
+}
+
+/// The cache that a function used last. A weak handle, since a function must not keep a cache open.
+#[derive(Debug, Default)]
+struct LastCache {
+    /// Tells handles apart without a lock. The weak handle beside it keeps the address from being given to another one.
+    address: AtomicUsize,
+    cache: Mutex<Option<WeakCache>>,
+}
+
+static FUNCTIONS: Mutex<Option<HashMap<Arc<str>, &'static Function>>> = Mutex::new(None);
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Function {
+    pub(super) fn named(scope: &str) -> &'static Self {
+        let mut functions = lock(&FUNCTIONS);
+        let functions = functions.get_or_insert_default();
+        if let Some(function) = functions.get(scope) {
+            return function;
+        }
+        let function: &'static Self = Box::leak(Box::new(Self::new(scope)));
+        functions.insert(function.scope.clone(), function);
+        function
+    }
+
+    /// The claim of this attribute on the keys of the function, also if another one has it already.
+    pub(super) fn claimed(&'static self, site: &'static Site, beside: bool) -> &'static Claim {
+        self.site.get_or_init(|| site);
+        let mut claims = lock(&self.claims);
+        let known = claims.iter().copied().find(|claim| claim.is_of(site));
+        let claim = known.unwrap_or_else(|| {
+            let claim: &'static Claim = Box::leak(Box::new(Claim::new(self, site)));
+            claims.push(claim);
+            claim
+        });
+        claim.hold(site.place, beside);
+        claim
+    }
+
+    fn new(scope: &str) -> Self {
+        Self {
+            scope: scope.into(),
+            site: OnceLock::new(),
+            claims: Mutex::default(),
+            hits: Counter::default(),
+            misses: Counter::default(),
+            stale: Counter::default(),
+            usual: Usual::default(),
+            last_cache: LastCache::default(),
+        }
+    }
+
+    pub(super) fn scope(&self) -> &Arc<str> {
+        &self.scope
+    }
+
+    /// Remembers which cache the function used.
+    pub(super) fn uses(&self, cache: &Cache) {
+        let address = cache.address();
+        if self.last_cache.address.load(Ordering::Relaxed) != address {
+            let mut slot = lock(&self.last_cache.cache);
+            *slot = Some(cache.downgrade());
+            self.last_cache.address.store(address, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an attribute of this process has spoken for it, or for it with other type and const arguments.
+    fn is_cached(&self) -> bool {
+        let path = scope::without_arguments(&self.scope);
+        let functions = lock(&FUNCTIONS);
+        let mut functions = functions.iter().flat_map(HashMap::values);
+        functions.any(|other| other.site.get().is_some() && scope::without_arguments(&other.scope) == path)
+    }
+
+    fn last_cache(&self) -> Option<Cache> {
+        lock(&self.last_cache.cache).as_ref().and_then(WeakCache::upgrade)
+    }
+}
+
+/// The control of a cached function, by the function itself: `function(get_weather)`, `function(Repo::load)`,
+/// `function(parse::<u8>)`.
+///
+/// It sees the entries of that function in the cache which the function used last in this process, else in the default
+/// cache, or in the cache given with [`in_cache`](FunctionHandle::in_cache) - also those of earlier runs.
+/// Each choice of type and const arguments is a function of its own.
+///
+/// A function pointer does not compile, and for a closure every method is an error: neither tells which function it is.
+///
+/// Whether a function has the attribute shows when it is called, or by its entries. So [`info`](FunctionHandle::info)
+/// and [`entries`](FunctionHandle::entries) are an error for a function that has neither been called in this process nor
+/// left an entry, such as one without the attribute.
+///
+/// ```
+/// fn twice(n: u32) -> u32 {
+///     n * 2
+/// }
+///
+/// # cacheness_core::set_default_cache(cacheness_core::Cache::in_memory());
+/// let error = cacheness_core::function(twice).info().unwrap_err(); // it lacks #[cached]
+/// assert!(error.is_config());
+/// # Ok::<(), cacheness_core::CacheError>(())
+/// ```
+pub fn function<F>(function: F) -> FunctionHandle {
+    const { assert!(size_of::<F>() == 0, "`function` takes a function by its name, not a function pointer") };
+    let _ = function;
+    let name = type_name::<F>();
+    let function = Function::named(scope::without_closures(name));
+    FunctionHandle { function, cache: None, is_closure: *function.scope != *name }
+}
+
+/// The control of a cached function; made by [`function`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FunctionHandle {
+    function: &'static Function,
+    cache: Option<Cache>,
+    is_closure: bool,
+}
+
+/// What is known about a cached function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FunctionInfo {
+    /// Calls in this process that were answered by a cache.
+    pub hits: u64,
+    /// Calls in this process that ran the body, other than by [`bypass`](super::bypass).
+    pub misses: u64,
+    /// Calls in this process that were answered by an expired value (`stale_on_error`). Those that ran the body are
+    /// misses as well.
+    pub stale: u64,
+    /// Entries in the cache.
+    pub entries: u64,
+    /// What the entries take in the cache, in bytes.
+    pub size: u64,
+    /// The TTL in the function's attribute. `None` if it has none or an expression, or was not called in this process.
+    pub ttl: Option<Duration>,
+    /// The prefix in the function's attribute. `None` if it has none, or was not called in this process.
+    pub prefix: Option<String>,
+    /// The directory of the cache. `None` if it is in memory.
+    pub dir: Option<PathBuf>,
+}
+
+impl FunctionHandle {
+    /// Looks into this cache instead of the one that the function used last.
+    pub fn in_cache(self, cache: &Cache) -> Self {
+        Self { cache: Some(cache.clone()), ..self }
+    }
+
+    /// The function's path, as entries name it.
+    pub fn name(&self) -> &str {
+        &self.function.scope
+    }
+
+    /// Hits, misses, entries and what else is known about the function.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if nothing shows that it is a cached function, see [`function`]; others when the
+    /// cache cannot be opened or its index cannot be read.
+    pub fn info(&self) -> Result<FunctionInfo> {
+        let cache = self.cache()?;
+        let entries = self.entries()?;
+        let site = self.function.site.get();
+        Ok(FunctionInfo {
+            hits: self.function.hits.sum(),
+            misses: self.function.misses.sum(),
+            stale: self.function.stale.sum(),
+            entries: entries.len() as u64,
+            size: entries.iter().map(Entry::size).sum(),
+            ttl: site.and_then(|site| site.ttl),
+            prefix: site.and_then(|site| site.prefix).map(str::to_owned),
+            dir: cache.directory().map(PathBuf::from),
+        })
+    }
+
+    /// Removes every entry of the function, also those of earlier runs, and returns how many there were. A function
+    /// that has not been called yet may have none, so that 0 is no error; if nothing shows that it is a cached function,
+    /// a warning is logged.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) for a closure; others when the cache cannot be opened or an entry cannot be removed.
+    pub fn clear(&self) -> Result<u64> {
+        let removed = self.cache()?.clear_function(self.name())?;
+        if removed == 0 && !self.function.is_cached() {
+            log::warn!("nothing to clear: {}", self.unknown());
+        }
+        Ok(removed)
+    }
+
+    /// The entries of the function.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if nothing shows that it is a cached function, see [`function`]; others when the
+    /// cache cannot be opened or its index cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let entries = self.cache()?.function_entries(self.name())?;
+        if entries.is_empty() && !self.function.is_cached() {
+            return Err(self.unknown());
+        }
+        Ok(entries)
+    }
+
+    fn unknown(&self) -> CacheError {
+        let message = format!(
+            "`{}` has no entries and was not called in this process as a cached function: put `#[cached]` on it, or call \
+             it first",
+            self.name()
+        );
+        CacheError::new(ErrorKind::Config, message)
+    }
+
+    fn cache(&self) -> Result<Cache> {
+        if self.is_closure {
+            let message = "`function` takes a cached function by its name, like `function(get_weather)`, not a closure";
+            return Err(CacheError::new(ErrorKind::Config, message));
+        }
+        match self.cache.clone().or_else(|| self.function.last_cache()) {
+            Some(cache) => Ok(cache),
+            None => default_cache(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_does_not_keep_its_cache_open() {
+        let function = Function::named("weak::f");
+        let cache = Cache::in_memory();
+        function.uses(&cache);
+        assert!(function.last_cache().is_some());
+        drop(cache);
+        assert!(function.last_cache().is_none());
+    }
+
+    #[test]
+    fn a_new_cache_where_a_dropped_one_lay_in_memory_is_not_taken_for_it() {
+        let function = Function::named("again::f");
+        for round in 0..20 {
+            let cache = Cache::in_memory();
+            function.uses(&cache);
+            assert!(function.last_cache().is_some(), "round {round}");
+        }
+    }
+}

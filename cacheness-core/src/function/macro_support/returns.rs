@@ -1,0 +1,494 @@
+//! What of a result is stored: decided by its type, so that aliases of `Result` and `Option` work.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::extras::Extras;
+use super::memory::{By, Kept, Memory, Passing, Unkept};
+use super::sharing::Shares;
+use crate::cache::Means;
+use crate::codec::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Handler, Shareable};
+use crate::error::CacheError;
+
+/// The way between a result and what is stored of it.
+pub trait Strategy<R> {
+    /// What is stored.
+    type Stored: 'static;
+
+    /// Whether there is something to store.
+    fn keeps(result: &R) -> bool;
+
+    /// The part that is stored, if there is one.
+    fn stored(result: &R) -> Option<&Self::Stored>;
+
+    /// What is stored, or the result if nothing is.
+    ///
+    /// # Errors
+    /// The result, if nothing of it is stored.
+    fn split(result: R) -> Result<Self::Stored, R>;
+
+    /// The result whose stored part this is.
+    fn rebuild(stored: Self::Stored) -> R;
+}
+
+/// Stores the whole result.
+#[derive(Debug)]
+pub enum Whole {}
+
+/// Stores what is in `Ok`.
+#[derive(Debug)]
+pub enum OkOnly {}
+
+/// Stores what is in `Some`.
+#[derive(Debug)]
+pub enum SomeOnly {}
+
+impl<R: 'static> Strategy<R> for Whole {
+    type Stored = R;
+
+    fn keeps(_: &R) -> bool {
+        true
+    }
+
+    fn stored(result: &R) -> Option<&R> {
+        Some(result)
+    }
+
+    fn split(result: R) -> Result<R, R> {
+        Ok(result)
+    }
+
+    fn rebuild(stored: R) -> R {
+        stored
+    }
+}
+
+impl<T: 'static, E> Strategy<Result<T, E>> for OkOnly {
+    type Stored = T;
+
+    fn keeps(result: &Result<T, E>) -> bool {
+        result.is_ok()
+    }
+
+    fn stored(result: &Result<T, E>) -> Option<&T> {
+        result.as_ref().ok()
+    }
+
+    fn split(result: Result<T, E>) -> Result<T, Result<T, E>> {
+        result.map_err(Err)
+    }
+
+    fn rebuild(stored: T) -> Result<T, E> {
+        Ok(stored)
+    }
+}
+
+impl<T: 'static> Strategy<Option<T>> for SomeOnly {
+    type Stored = T;
+
+    fn keeps(result: &Option<T>) -> bool {
+        result.is_some()
+    }
+
+    fn stored(result: &Option<T>) -> Option<&T> {
+        result.as_ref()
+    }
+
+    fn split(result: Option<T>) -> Result<T, Option<T>> {
+        result.ok_or(None)
+    }
+
+    fn rebuild(stored: T) -> Option<T> {
+        Some(stored)
+    }
+}
+
+/// What a function that returns `R` does with its results.
+pub struct Plan<R, S, M, C = fn(&R) -> bool, F = Told> {
+    pub(super) condition: C,
+    pub(super) on_error: Option<fn(CacheError) -> R>,
+    pub(super) failing: F,
+    /// How results that are not stored are given to those who waited.
+    pub(super) shares: Option<Shares<R>>,
+    /// By what means values are stored.
+    memory: M,
+    chosen: PhantomData<fn() -> S>,
+}
+
+impl<R, S, M, C, F> fmt::Debug for Plan<R, S, M, C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("strict", &self.on_error.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<R, S, M> Plan<R, S, M> {
+    fn new(memory: M) -> Self {
+        Self { condition: |_| true, on_error: None, failing: Told, shares: None, memory, chosen: PhantomData }
+    }
+}
+
+impl<R, S, M, C, F> Plan<R, S, M, C, F> {
+    /// Stores only results that meet the condition.
+    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, M, D, F> {
+        let Self { on_error, failing, shares, memory, .. } = self;
+        Plan { condition, on_error, failing, shares, memory, chosen: PhantomData }
+    }
+
+    /// What is stored says how long it lives; one that is to live no time is not stored.
+    pub fn lives<'x, L>(
+        self,
+        extras: &'x Extras,
+        ttl: impl FnOnce(&S::Stored) -> L + 'x,
+        lifetime: fn(L) -> Option<Duration>,
+    ) -> Plan<R, S, M, impl FnOnce(&R) -> bool + 'x, F>
+    where
+        S: Strategy<R>,
+        C: FnOnce(&R) -> bool + 'x,
+        L: 'x,
+    {
+        let Self { condition, on_error, failing, shares, memory, .. } = self;
+        let condition = move |result: &R| {
+            let stored = S::stored(result).filter(|_| condition(result));
+            let Some(ttl) = stored.map(|stored| lifetime(ttl(stored))) else { return false };
+            ttl.iter().for_each(|ttl| extras.ttl(*ttl));
+            true
+        };
+        Plan { condition, on_error, failing, shares, memory, chosen: PhantomData }
+    }
+
+    /// Answers with an expired value where the function fails.
+    pub fn stale_on_error(self) -> Plan<R, S, M, C, Excused<R>>
+    where
+        R: MayFail,
+    {
+        let Self { condition, on_error, shares, memory, .. } = self;
+        Plan { condition, on_error, failing: Excused(R::has_failed), shares, memory, chosen: PhantomData }
+    }
+
+    /// Returns errors of the cache to the caller.
+    #[must_use]
+    pub fn strict(self) -> Self
+    where
+        R: FromCacheError,
+    {
+        Self { on_error: Some(R::from_cache_error), ..self }
+    }
+
+    /// Gives results that are not stored to those who waited.
+    #[must_use]
+    pub fn shared(self, shares: Option<Shares<R>>) -> Self {
+        Self { shares, ..self }
+    }
+
+    /// By what means results are stored.
+    pub(super) fn means<'m>(&self) -> Means<'m, S::Stored>
+    where
+        S: Strategy<R>,
+        M: Memory<S::Stored> + 'm,
+    {
+        self.memory.means()
+    }
+
+    /// The rest of the plan.
+    pub(super) fn rest(self) -> Plan<R, S, (), C, F> {
+        let Self { condition, on_error, failing, shares, .. } = self;
+        Plan { condition, on_error, failing, shares, memory: (), chosen: PhantomData }
+    }
+
+    /// The result that an error of the cache becomes, if the caller is to see it.
+    pub(super) fn refusal(&self, error: &CacheError) -> Option<R> {
+        self.on_error.map(|result_of| result_of(error.clone()))
+    }
+}
+
+/// What is stored of a result. Which traits compare it with what is read back is decided by its type, as everything here.
+#[derive(Debug)]
+pub struct Choice<R, S>(EqChoice<R, S>);
+
+/// A choice for a type without `Debug`.
+#[derive(Debug)]
+pub struct EqChoice<R, S>(DebugChoice<R, S>);
+
+/// A choice for a type without `PartialEq`.
+#[derive(Debug)]
+pub struct DebugChoice<R, S>(AnyChoice<R, S>);
+
+/// A choice whatever the type of the stored part is.
+#[derive(Debug)]
+pub struct AnyChoice<R, S>(PhantomData<fn(R, S)>);
+
+impl<R, S> Choice<R, S> {
+    fn new() -> Self {
+        Self(EqChoice(DebugChoice(AnyChoice(PhantomData))))
+    }
+}
+
+impl<R, S: Strategy<R>> Choice<R, S>
+where
+    S::Stored: PartialEq + fmt::Debug,
+{
+    /// Compares by both.
+    pub fn compared(&self) -> Compared<R, S, ByEqOrDebug> {
+        Compared::new()
+    }
+}
+
+impl<R, S: Strategy<R>> EqChoice<R, S>
+where
+    S::Stored: PartialEq,
+{
+    /// Compares by `PartialEq`.
+    pub fn compared(&self) -> Compared<R, S, ByEq> {
+        Compared::new()
+    }
+}
+
+impl<R, S: Strategy<R>> DebugChoice<R, S>
+where
+    S::Stored: fmt::Debug,
+{
+    /// Compares by `Debug`.
+    pub fn compared(&self) -> Compared<R, S, ByDebug> {
+        Compared::new()
+    }
+}
+
+/// A choice on evidence `E`. Whether what is stored can stay in memory is decided by its type.
+#[derive(Debug)]
+pub struct Compared<R, S, E>(AnyCompared<R, S, E>);
+
+/// A choice on evidence whatever the type of the stored part is.
+#[derive(Debug)]
+pub struct AnyCompared<R, S, E>(PhantomData<fn(R, S, E)>);
+
+impl<R, S, E> Compared<R, S, E> {
+    fn new() -> Self {
+        Self(AnyCompared(PhantomData))
+    }
+}
+
+impl<R, S: Strategy<R>, E> Compared<R, S, E>
+where
+    S::Stored: Shareable,
+{
+    /// Keeps what is stored in memory, too.
+    pub fn kept(&self) -> Plan<R, S, Kept<E>> {
+        Plan::new(Kept::new())
+    }
+
+    /// Keeps nothing in memory.
+    pub fn unkept(&self) -> Plan<R, S, Passing<E>> {
+        Plan::new(Passing::new())
+    }
+}
+
+impl<R, S, E> AnyCompared<R, S, E> {
+    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says later.
+    pub fn kept(&self) -> Plan<R, S, Unkept<E>> {
+        Plan::new(Unkept::new())
+    }
+
+    /// The same.
+    pub fn unkept(&self) -> Plan<R, S, Unkept<E>> {
+        Plan::new(Unkept::new())
+    }
+}
+
+impl<R, S> AnyChoice<R, S> {
+    /// Compares by what serde shows.
+    pub fn compared(&self) -> Compared<R, S, ByNothing> {
+        Compared::new()
+    }
+
+    /// A handler writes and reads what is stored; nothing is kept in memory.
+    pub fn by<'h, H: Handler<Value = S::Stored>>(&self, handler: &'h H) -> Plan<R, S, By<'h, S::Stored>>
+    where
+        S: Strategy<R>,
+    {
+        Plan::new(By::new(handler))
+    }
+}
+
+macro_rules! next_choice {
+    ($($choice:ident<$($param:ident),*> then $next:ident;)*) => {$(
+        impl<$($param),*> Deref for $choice<$($param),*> {
+            type Target = $next<$($param),*>;
+
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+    )*};
+}
+
+next_choice! {
+    Choice<R, S> then EqChoice;
+    EqChoice<R, S> then DebugChoice;
+    DebugChoice<R, S> then AnyChoice;
+    Compared<R, S, E> then AnyCompared;
+}
+
+/// A result that an error of the cache can become.
+#[diagnostic::on_unimplemented(
+    message = "`ignore_errors = false` needs a return type of `Result<T, E>` with `E: From<CacheError>`",
+    label = "`{Self}` cannot hold an error of the cache",
+    note = "implement `From<cacheness::CacheError>` for the error type, or remove `ignore_errors = false`"
+)]
+pub trait FromCacheError {
+    /// The result that the error becomes.
+    fn from_cache_error(error: CacheError) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: From<CacheError>> FromCacheError for Result<T, E> {
+    fn from_cache_error(error: CacheError) -> Self {
+        Err(error.into())
+    }
+}
+
+/// Which results are failures that an expired value may stand in for.
+pub trait Failing<R> {
+    /// What is kept of a failure while an expired value is looked for.
+    type Failure;
+
+    /// The result, if it is none.
+    ///
+    /// # Errors
+    /// The failure.
+    fn sort(self, result: R) -> Result<R, Self::Failure>;
+
+    /// The failure as a result.
+    fn result_of(failure: Self::Failure) -> R;
+}
+
+/// Every result is told to the caller. A type of its own, so that a future holds no failure which is not `Send`.
+#[derive(Debug)]
+pub struct Told;
+
+impl<R> Failing<R> for Told {
+    type Failure = Infallible;
+
+    fn sort(self, result: R) -> Result<R, Infallible> {
+        Ok(result)
+    }
+
+    fn result_of(failure: Infallible) -> R {
+        match failure {}
+    }
+}
+
+/// A failure is told only if there is no expired value. The function tells failures, and no bound: the compiler would
+/// report one that is not met once for the call and once for waiting.
+#[derive(Debug)]
+pub struct Excused<R>(fn(&R) -> bool);
+
+impl<R> Failing<R> for Excused<R> {
+    type Failure = R;
+
+    fn sort(self, result: R) -> Result<R, R> {
+        if (self.0)(&result) { Err(result) } else { Ok(result) }
+    }
+
+    fn result_of(failure: R) -> R {
+        failure
+    }
+}
+
+/// A result that may be an `Err`.
+#[diagnostic::on_unimplemented(
+    message = "`stale_on_error` needs a return type of `Result<T, E>`",
+    label = "`{Self}` has no `Err` that an expired value could stand in for",
+    note = "return a `Result`, or remove `stale_on_error`"
+)]
+pub trait MayFail {
+    /// Whether it is an `Err`.
+    fn has_failed(&self) -> bool;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E> MayFail for Result<T, E> {
+    fn has_failed(&self) -> bool {
+        self.is_err()
+    }
+}
+
+/// The return type of a function, to be asked for a plan. Method lookup finds `Result` and `Option` first and any other
+/// type one deref later.
+#[derive(Debug)]
+pub struct Returns<R>(AnyType<R>);
+
+/// A return type that is stored whole.
+#[derive(Debug)]
+pub struct AnyType<R>(PhantomData<fn() -> R>);
+
+impl<R> Returns<R> {
+    /// The return type.
+    #[allow(clippy::new_without_default, reason = "only expansions make one")]
+    pub fn new() -> Self {
+        Self(AnyType(PhantomData))
+    }
+}
+
+impl<T, E> Returns<Result<T, E>> {
+    /// Stores what is in `Ok`.
+    pub fn plan(&self) -> Choice<Result<T, E>, OkOnly> {
+        Choice::new()
+    }
+
+    /// Stores what is in `Ok`, which is no `Option`.
+    pub fn plan_none(&self) -> Choice<Result<T, E>, OkOnly> {
+        Choice::new()
+    }
+}
+
+impl<T> Returns<Option<T>> {
+    /// Stores what is in `Some`.
+    pub fn plan(&self) -> Choice<Option<T>, SomeOnly> {
+        Choice::new()
+    }
+
+    /// Stores what is in `Some`, which is no `Result`.
+    pub fn plan_err(&self) -> Choice<Option<T>, SomeOnly> {
+        Choice::new()
+    }
+}
+
+impl<R> AnyType<R> {
+    /// Stores the result.
+    pub fn plan(&self) -> Choice<R, Whole> {
+        Choice::new()
+    }
+
+    /// Stores the result, also `None`.
+    pub fn plan_none(&self) -> Choice<R, Whole> {
+        Choice::new()
+    }
+
+    /// Stores the result, also `Err`.
+    pub fn plan_err(&self) -> Choice<R, Whole> {
+        Choice::new()
+    }
+
+    /// Stores the result, whatever it is.
+    pub fn plan_all(&self) -> Choice<R, Whole> {
+        Choice::new()
+    }
+}
+
+impl<R> Deref for Returns<R> {
+    type Target = AnyType<R>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// Tells the compiler what an `async` block returns; never called.
+pub fn output<R>() -> R {
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,125 @@
+//! What was acknowledged and is not known to be on the disk.
+//!
+//! sled repeats an error of the disk for ever, so that its database has to be opened anew, and then it has forgotten what
+//! it had not written. So the last state of every key that was changed since the last flush is kept here until a flush
+//! has returned, and put into whatever takes the place of the database.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Trees;
+use super::shield::shielded;
+use crate::entry::IndexKey;
+use crate::error::Result;
+use crate::index::Record;
+
+/// With more than this the next change flushes first.
+const MOST_BYTES: usize = 32 << 20;
+/// What a change takes beside its key and its record.
+const EACH: usize = 96;
+
+#[derive(Debug, Default)]
+pub(super) struct Pending(Mutex<Changes>);
+
+#[derive(Debug, Default)]
+struct Changes {
+    by_key: HashMap<IndexKey, Change>,
+    bytes: usize,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Change {
+    number: u64,
+    /// `None` if the entry was removed.
+    record: Option<Record>,
+}
+
+impl Changes {
+    fn size_of(key: &IndexKey, record: Option<&Record>) -> usize {
+        EACH + key.as_bytes().len() + record.map_or(0, |record| record.as_bytes().len())
+    }
+}
+
+impl Pending {
+    /// Notes what has become of a key. The caller has its turn.
+    pub(super) fn note(&self, key: &IndexKey, record: Option<&Record>) {
+        let record = record.cloned();
+        let mut changes = self.lock();
+        changes.last += 1;
+        changes.bytes += Changes::size_of(key, record.as_ref());
+        let change = Change { number: changes.last, record };
+        if let Some(before) = changes.by_key.insert(key.clone(), change) {
+            changes.bytes -= Changes::size_of(key, before.record.as_ref());
+        }
+    }
+
+    /// The number of the last change: a flush that begins now covers it and all before.
+    pub(super) fn last(&self) -> u64 {
+        self.lock().last
+    }
+
+    /// Forgets the changes up to this one: they are on the disk.
+    pub(super) fn flushed(&self, last: u64) {
+        let mut changes = self.lock();
+        if last == changes.last {
+            (changes.by_key, changes.bytes) = (HashMap::new(), 0);
+            return;
+        }
+        let Changes { by_key, bytes, .. } = &mut *changes;
+        by_key.retain(|key, change| {
+            let stays = change.number > last;
+            if !stays {
+                *bytes -= Changes::size_of(key, change.record.as_ref());
+            }
+            stays
+        });
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().bytes > MOST_BYTES
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lock().by_key.len()
+    }
+
+    /// Makes all changes in another database.
+    pub(super) fn repeat_in(&self, trees: &Trees) -> Result<()> {
+        let changes = self.lock();
+        shielded("bring what was acknowledged into the index", || {
+            for (key, change) in &changes.by_key {
+                match &change.record {
+                    Some(record) => trees.entries.insert(key.as_bytes(), record.as_bytes())?,
+                    None => trees.entries.remove(key.as_bytes())?,
+                };
+            }
+            Ok(())
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Changes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::record::tests::record_of;
+
+    #[test]
+    fn a_flush_covers_the_changes_before_it_and_none_that_came_meanwhile() {
+        let pending = Pending::default();
+        let ((one, first), (two, second)) = (record_of("one", 1, None), record_of("two", 2, None));
+        pending.note(&one, Some(&first));
+        pending.note(&two, Some(&second));
+        let flush = pending.last();
+        pending.note(&one, None);
+        pending.flushed(flush);
+        assert_eq!(pending.count(), 1);
+        assert_eq!(pending.lock().bytes, Changes::size_of(&one, None));
+        pending.flushed(pending.last());
+        assert_eq!((pending.count(), pending.lock().bytes), (0, 0));
+    }
+}

@@ -1,0 +1,330 @@
+//! Blobs as files: `blobs/ab/<name>.blob`, spread over 256 directories by the first two digits of their names.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{BlobBackend, BlobName, BlobRead, BlobWrite};
+use crate::config::Durability;
+use crate::error::Result;
+use crate::storage::vfs::publish::publish;
+use crate::storage::vfs::read::{read_start, read_whole};
+use crate::storage::vfs::root::BLOBS;
+use crate::storage::vfs::{DirEntry, FileKind, Vfs, io_kind, storage_error};
+
+mod anew;
+mod quarantine;
+mod shards;
+mod streams;
+mod unsynced;
+
+use quarantine::Quarantine;
+use shards::Shards;
+use unsynced::Unsynced;
+
+const SUFFIX: &str = ".blob";
+
+/// Blobs as files below a cache directory. Clones are handles to the same blobs.
+#[derive(Clone, Debug)]
+pub(crate) struct FilesystemBlobs(Arc<Files>);
+
+impl Deref for FilesystemBlobs {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.0
+    }
+}
+
+/// Makes the directories of a cache again, where somebody emptied it while it was in use.
+pub(crate) struct Restore(Box<dyn Fn() -> Result<()> + Send + Sync>);
+
+impl Restore {
+    pub(crate) fn by(restore: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
+        Self(Box::new(restore))
+    }
+}
+
+impl fmt::Debug for Restore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Restore")
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Files {
+    vfs: Arc<dyn Vfs>,
+    root: PathBuf,
+    restore: Restore,
+    shards: Shards,
+    quarantine: Quarantine,
+    /// Blobs that are written and not synced.
+    unsynced: Mutex<Unsynced>,
+    /// Those of them whose sync has failed. That it succeeds the next time would mean nothing.
+    failed: Mutex<BTreeSet<BlobName>>,
+    /// Held by the one who syncs, so that another one does not return before what it asked for is done.
+    syncing: Mutex<()>,
+    /// Whether a blob that is removed is gone for good when the call returns: where no index knows better.
+    durable_removals: bool,
+}
+
+impl FilesystemBlobs {
+    /// Opens the blobs of a new cache directory.
+    #[cfg(test)]
+    pub(crate) fn open(vfs: Arc<dyn Vfs>, root: &Path) -> Result<Self> {
+        let root = crate::storage::vfs::root::prepare_root(&*vfs, root)?;
+        let restore = {
+            let (vfs, root) = (Arc::clone(&vfs), root.clone());
+            Restore::by(move || crate::storage::vfs::root::prepare_root(&*vfs, &root).map(drop))
+        };
+        Ok(Self::new(vfs, &root, restore))
+    }
+
+    /// The blobs of a prepared cache directory.
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, root: &Path, restore: Restore) -> Self {
+        let root = root.to_path_buf();
+        let shards = Shards::new(root.join(BLOBS));
+        let quarantine = Quarantine::new(&root);
+        let (unsynced, failed, syncing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let durable_removals = false;
+        Self(Arc::new(Files { vfs, root, restore, shards, quarantine, unsynced, failed, syncing, durable_removals }))
+    }
+
+    /// Lets no power cut bring a blob back whose removal has returned. For blobs that are all there is: with an index,
+    /// one that comes back has no record and is removed again.
+    pub(crate) fn with_durable_removals(self) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(files) => Self(Arc::new(Files { durable_removals: true, ..files })),
+            Err(shared) => Self(shared),
+        }
+    }
+}
+
+impl Files {
+    fn path(&self, name: &BlobName) -> PathBuf {
+        self.shards.dir(name).join(file_name(name))
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, BTreeSet<BlobName>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits for it to be synced any more.
+    fn forget(&self, name: &BlobName) {
+        self.unsynced().forget(name);
+        self.failed().remove(name);
+    }
+
+    fn try_write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        self.shards.prepare(&*self.vfs, name, durability)?;
+        publish(&*self.vfs, &self.root, &self.path(name), parts, durability)
+    }
+
+    /// Lets a blob appear by `publish`, durable or noted for the next sync; if that fails it is not there.
+    fn appear(
+        &self,
+        name: &BlobName,
+        durability: Durability,
+        publish: impl FnOnce(Durability) -> Result<()>,
+    ) -> Result<()> {
+        if let Err(error) = publish(durability) {
+            // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
+            let _ = self.vfs.remove(&self.path(name));
+            return Err(error);
+        }
+        if durability != Durability::Immediate {
+            self.unsynced().note(name);
+        }
+        Ok(())
+    }
+
+    /// Runs `step` once more when a directory was missing: somebody emptied the cache directory while it was in use.
+    fn restoring<T>(&self, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+        match step() {
+            Err(error) if io_kind(&error) == Some(io::ErrorKind::NotFound) => {
+                self.shards.forget();
+                (self.restore.0)()?;
+                step()
+            }
+            done => done,
+        }
+    }
+
+    fn visit_all(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
+        for shard in list_or_nothing(&*self.vfs, &self.root.join(BLOBS))? {
+            self.visit_shard(&shard, visit)?;
+        }
+        Ok(())
+    }
+
+    fn visit_shard(&self, shard: &DirEntry, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
+        let Some(digits) = shard.name.to_str().filter(|_| shard.kind == FileKind::Dir) else { return Ok(()) };
+        let dir = self.root.join(BLOBS).join(&shard.name);
+        for entry in list_or_nothing(&*self.vfs, &dir)? {
+            if let Some(name) = blob_name(&entry).filter(|name| shards::digits(name) == digits) {
+                visit(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs what is too much for one sync each, and leaves what still needs one.
+    fn sync_many(&self, waiting: &mut Unsynced) -> Result<()> {
+        if waiting.has_failed() {
+            self.name_failed(waiting)?;
+        }
+        match self.vfs.sync_file_system(&self.root) {
+            Ok(()) => {
+                let failed = self.failed();
+                waiting.keep_only(|name| failed.contains(name));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => waiting.name_all(|visit| self.visit_all(visit)),
+            Err(error) => {
+                waiting.set_failed(true);
+                // Those that cannot be named now are before the next sync.
+                if let Err(error) = self.name_failed(waiting) {
+                    log::debug!("what may not be on the disk cannot be listed now: {error}");
+                }
+                Err(storage_error("sync", &self.root, error))
+            }
+        }
+    }
+
+    /// Notes each blob that a sync of all has failed for, also those that are not known by name.
+    fn name_failed(&self, waiting: &mut Unsynced) -> Result<()> {
+        waiting.name_all(|visit| self.visit_all(visit))?;
+        self.failed().extend(waiting.names().iter().cloned());
+        waiting.set_failed(false);
+        Ok(())
+    }
+
+    fn sync_each(&self, names: &mut BTreeSet<BlobName>) -> Result<()> {
+        let directories = self.shards.sync(&*self.vfs, names);
+        let directories_failed = directories.is_err();
+        let mut result = directories;
+        names.retain(|name| {
+            let synced = self.sync_file(name);
+            let again = directories_failed || synced.is_err();
+            result = std::mem::replace(&mut result, Ok(())).and(synced);
+            again
+        });
+        result
+    }
+
+    fn sync_removal(&self, name: &BlobName) -> Result<()> {
+        if self.durable_removals { self.shards.sync_removal(&*self.vfs, name) } else { Ok(()) }
+    }
+
+    fn sync_file(&self, name: &BlobName) -> Result<()> {
+        let path = self.path(name);
+        if self.failed().contains(name) {
+            anew::write_anew(&*self.vfs, &self.root, &path)?;
+            self.failed().remove(name);
+            return Ok(());
+        }
+        match self.vfs.sync_file(&path) {
+            // Removed, or replaced by something that was not written here.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(()),
+            synced => synced.map_err(|error| {
+                self.failed().insert(name.clone());
+                storage_error("sync", &path, error)
+            }),
+        }
+    }
+}
+
+impl BlobBackend for FilesystemBlobs {
+    fn name(&self) -> &'static str {
+        "filesystem"
+    }
+
+    fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        self.appear(name, durability, |durability| self.restoring(|| self.try_write(name, parts, durability)))
+    }
+
+    fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>> {
+        streams::create(self, name)
+    }
+
+    fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
+        streams::open(self, name)
+    }
+
+    fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {
+        read_whole(&*self.vfs, &self.path(name), max_bytes)
+    }
+
+    fn read_start(&self, name: &BlobName, bytes: u64) -> Result<Option<Vec<u8>>> {
+        read_start(&*self.vfs, &self.path(name), bytes)
+    }
+
+    fn remove(&self, name: &BlobName) -> Result<bool> {
+        self.forget(name);
+        let path = self.path(name);
+        match self.vfs.remove(&path) {
+            Ok(()) => self.sync_removal(name).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(storage_error("remove", &path, error)),
+        }
+    }
+
+    /// Moves the file to `quarantine/`. What is no regular file was not written here, and stays where it is.
+    fn quarantine(&self, name: &BlobName) -> Result<()> {
+        self.forget(name);
+        self.quarantine.take(&*self.vfs, &self.path(name))
+    }
+
+    fn list(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
+        self.visit_all(visit)
+    }
+
+    /// One sync for each file written since the last call, and one for each directory these are in; if there are many,
+    /// one of the whole file system, which costs a fraction. What fails does not keep the others from being synced, and
+    /// is tried again by the next call, a file by writing it anew.
+    fn sync(&self) -> Result<()> {
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out, so that writers need not wait for the disk.
+        let mut waiting = std::mem::take(&mut *self.unsynced());
+        let many = if waiting.are_many() { self.sync_many(&mut waiting) } else { Ok(()) };
+        let synced = many.and_then(|()| self.sync_each(waiting.names_mut()));
+        self.unsynced().append(waiting);
+        synced
+    }
+}
+
+fn file_name(name: &BlobName) -> String {
+    format!("{name}{SUFFIX}")
+}
+
+/// The blob that a file is, if it is one of ours.
+fn blob_name(entry: &DirEntry) -> Option<BlobName> {
+    let name = entry.name.to_str()?.strip_suffix(SUFFIX)?;
+    (entry.kind == FileKind::File).then(|| BlobName::parse(name).ok())?
+}
+
+/// What is in a directory; nothing when it is gone.
+fn list_or_nothing(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<DirEntry>> {
+    match vfs.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(|error| storage_error("list", dir, error)),
+    }
+}
+
+/// Success also for what is not there any more.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The 256 directories that blobs are spread over.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::unless_gone;
+use crate::config::Durability;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::storage::blob::BlobName;
+use crate::storage::vfs::{FileKind, Vfs, storage_error};
+
+/// What is known of each directory, so that most writes need not look.
+#[derive(Debug)]
+pub(super) struct Shards {
+    blobs: PathBuf,
+    known: [AtomicU8; 256],
+}
+
+/// It must be looked for.
+const UNKNOWN: u8 = 0;
+/// It is there; a power cut may take it.
+const PRESENT: u8 = 1;
+/// It is there to stay.
+const DURABLE: u8 = 2;
+
+impl Shards {
+    pub(super) fn new(blobs: PathBuf) -> Self {
+        Self { blobs, known: [const { AtomicU8::new(UNKNOWN) }; 256] }
+    }
+
+    /// The directory a blob belongs in.
+    pub(super) fn dir(&self, name: &BlobName) -> PathBuf {
+        self.blobs.join(digits(name))
+    }
+
+    /// Makes sure that the directory of a blob is there, and there to stay when the blob is to be.
+    pub(super) fn prepare(&self, vfs: &dyn Vfs, name: &BlobName, durability: Durability) -> Result<()> {
+        let known = self.known(name);
+        if known.load(Ordering::Acquire) == UNKNOWN {
+            make(vfs, &self.dir(name))?;
+            known.store(PRESENT, Ordering::Release);
+        }
+        if durability == Durability::Immediate && known.load(Ordering::Acquire) < DURABLE {
+            sync_dir(vfs, &self.blobs)?;
+            known.store(DURABLE, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Makes the names of blobs durable, and their directories.
+    pub(super) fn sync(&self, vfs: &dyn Vfs, names: &BTreeSet<BlobName>) -> Result<()> {
+        let mut last = None;
+        for name in names {
+            if last.replace(digits(name)) != Some(digits(name)) {
+                sync_dir(vfs, &self.dir(name))?;
+            }
+        }
+        if names.iter().any(|name| self.known(name).load(Ordering::Acquire) < DURABLE) {
+            sync_dir(vfs, &self.blobs)?;
+            names.iter().for_each(|name| self.known(name).store(DURABLE, Ordering::Release));
+        }
+        Ok(())
+    }
+
+    /// Makes it durable that a blob is gone.
+    pub(super) fn sync_removal(&self, vfs: &dyn Vfs, name: &BlobName) -> Result<()> {
+        sync_dir(vfs, &self.dir(name))
+    }
+
+    /// Looks again at the next write: somebody removed directories.
+    pub(super) fn forget(&self) {
+        self.known.iter().for_each(|known| known.store(UNKNOWN, Ordering::Release));
+    }
+
+    fn known(&self, name: &BlobName) -> &AtomicU8 {
+        &self.known[u8::from_str_radix(digits(name), 16).map_or(0, usize::from)]
+    }
+}
+
+/// The digits of a name that its directory is called by.
+pub(super) fn digits(name: &BlobName) -> &str {
+    &name.as_str()[..2]
+}
+
+/// Where somebody removed the directory there is nothing to sync; the next write into it finds that out.
+fn sync_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    unless_gone(vfs.sync_dir(dir)).map_err(|error| storage_error("sync", dir, error))
+}
+
+fn make(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    match vfs.make_dir(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(vfs, dir),
+        Err(error) => Err(storage_error("make the directory", dir, error)),
+    }
+}
+
+fn check(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let metadata = vfs.metadata(dir).map_err(|error| storage_error("examine", dir, error))?;
+    if metadata.kind == FileKind::Dir {
+        return Ok(());
+    }
+    let message = format!("{} is in the place of a directory of this cache; remove it by hand", dir.display());
+    Err(CacheError::new(ErrorKind::Storage, message))
+}

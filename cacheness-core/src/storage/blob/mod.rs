@@ -1,0 +1,126 @@
+//! Where the bytes of values are kept: blobs under names of our own, written once and never changed.
+
+use std::fmt::Debug;
+
+use crate::config::Durability;
+use crate::error::Result;
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod conformance;
+#[cfg(test)]
+mod crash_tests;
+mod filesystem;
+mod memory;
+
+use crate::storage::blob_name::BlobName;
+pub(crate) use filesystem::{FilesystemBlobs, Restore};
+pub use memory::MemoryBlobs;
+
+/// A place for blobs.
+///
+/// A blob is written whole under a fresh [`BlobName`] and never changed afterwards. A backend keeps bytes and looks at
+/// none of them: whether they are what was written is checked by those who read them.
+pub trait BlobBackend: Debug + Send + Sync {
+    /// The name of this kind of backend, as in a configuration file.
+    fn name(&self) -> &'static str;
+
+    /// Writes a blob, the parts one after the other. Nobody sees a part of it without the rest.
+    ///
+    /// # Errors
+    /// `Storage`. There is no blob of that name then.
+    fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()>;
+
+    /// Begins a blob that is written piece by piece. There is none of that name until it is
+    /// [published](BlobWrite::publish); dropped before, nothing is left of it.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>>;
+
+    /// Opens a blob for reading at any place; `None` when there is none of that name. What is open can be read to its end
+    /// also when the blob is removed meanwhile.
+    ///
+    /// # Errors
+    /// `Integrity` when something that no backend wrote has its name; `Storage`.
+    fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>>;
+
+    /// Reads a whole blob; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// `Limit` when it is longer than `max_bytes`, before memory is taken for it; `Integrity` when something that no
+    /// backend wrote has its name; `Storage`.
+    fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Reads the first `bytes` bytes of a blob, all of it when it is shorter; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// As [`BlobBackend::read`], without `Limit`.
+    fn read_start(&self, name: &BlobName, bytes: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Removes a blob, and says whether there was one.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn remove(&self, name: &BlobName) -> Result<bool>;
+
+    /// Takes a damaged blob out of the way: keeps it for inspection while there is room for such, else removes it.
+    /// There is no blob of that name afterwards.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn quarantine(&self, name: &BlobName) -> Result<()>;
+
+    /// Visits the name of every blob, in no order, and passes over what no backend wrote. Blobs written or removed
+    /// meanwhile may be visited or not.
+    ///
+    /// # Errors
+    /// `Storage`, and what `visit` returns, which ends the walk.
+    fn list(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()>;
+
+    /// Makes every blob whose [`write`](BlobBackend::write) returned before this call survive a power cut.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn sync(&self) -> Result<()>;
+}
+
+/// A blob being written. Memory does not grow with what was written, where the backend keeps blobs elsewhere.
+pub trait BlobWrite: Debug + Send {
+    /// Appends to the blob. After an error it can only be dropped.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Lets the blob appear, whole.
+    ///
+    /// # Errors
+    /// `Storage`. There is no blob of that name then.
+    fn publish(self: Box<Self>, durability: Durability) -> Result<()>;
+}
+
+/// A blob open for reading.
+#[allow(clippy::len_without_is_empty, reason = "the length of a blob that is read, not of a collection")]
+pub trait BlobRead: Debug + Send {
+    /// Its length in bytes when it was opened.
+    fn len(&self) -> u64;
+
+    /// Fills `buf` with the bytes from `offset` on, and says how many there were: fewer only where the blob ends.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// Appends up to `len` bytes from `offset` on to `bytes`, fewer only where the blob ends. A backend that can do so
+    /// without writing zeros first saves a pass over memory.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn append_to(&mut self, offset: u64, len: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        let filled = bytes.len();
+        bytes.resize(filled + len, 0);
+        let read = self.read_at(offset, &mut bytes[filled..])?;
+        bytes.truncate(filled + read.min(len));
+        Ok(())
+    }
+}

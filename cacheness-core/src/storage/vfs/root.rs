@@ -1,0 +1,210 @@
+//! The directory a cache lives in: made when it is missing, refused when somebody else could change what is in it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::publish::STAGING;
+use super::{FileKind, Metadata, Vfs, storage_error, user};
+use crate::error::{CacheError, ErrorKind, Result};
+
+/// Where blobs live, below the cache directory.
+pub(crate) const BLOBS: &str = "blobs";
+/// Where damaged blobs are kept for inspection, below the cache directory.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// Permission bits that let anyone but the owner change a directory.
+const OTHERS_MAY_WRITE: u32 = 0o022;
+
+/// Makes the cache directory where it is missing, and returns its path without any link in it: the one to use from here
+/// on. It is made for the owner alone; one that exists is checked and left as it is.
+///
+/// # Errors
+/// `Storage` when the directory cannot be made, is none, belongs to another user or can be written to by one.
+pub(crate) fn find_root(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(|error| storage_error("find", path, error))?;
+    let root = make_with_parents(vfs, &absolute)?;
+    check(vfs, &root)?;
+    Ok(root)
+}
+
+/// Makes what belongs in a cache directory, as [`find_root`] makes that itself. The caller knows that it is one.
+///
+/// # Errors
+/// As [`find_root`].
+pub(crate) fn make_rooms(vfs: &dyn Vfs, root: &Path) -> Result<()> {
+    for name in [BLOBS, STAGING, QUARANTINE] {
+        let dir = root.join(name);
+        if make_dir(vfs, &dir)? {
+            vfs.sync_dir(root).map_err(|error| storage_error("sync", root, error))?;
+        }
+        check(vfs, &dir)?;
+    }
+    Ok(())
+}
+
+/// Makes a cache directory with what belongs in it.
+#[cfg(test)]
+pub(crate) fn prepare_root(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
+    let root = find_root(vfs, path)?;
+    make_rooms(vfs, &root)?;
+    Ok(root)
+}
+
+/// Resolves a path, making the directories that are missing at its end.
+fn make_with_parents(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
+    match vfs.canonical(path) {
+        Ok(found) => return Ok(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(storage_error("find", path, error)),
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        let message = format!("{} cannot be made: give a path without `..` behind what exists", path.display());
+        return Err(CacheError::new(ErrorKind::Storage, message));
+    };
+    let parent = make_with_parents(vfs, parent)?;
+    let dir = parent.join(name);
+    if make_dir(vfs, &dir)? {
+        // A parent that we may not read cannot be synced, and is not ours to answer for.
+        let _ = vfs.sync_dir(&parent);
+    }
+    Ok(dir)
+}
+
+/// Makes a directory; false when something has that name already. Making one never follows a link of that name.
+fn make_dir(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+    match vfs.make_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(storage_error("make the directory", dir, error)),
+    }
+}
+
+/// # Errors
+/// `Storage` when no cache may live there.
+pub(crate) fn check(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let metadata = vfs.metadata(dir).map_err(|error| storage_error("examine", dir, error))?;
+    match refusal(&metadata, user()) {
+        None => Ok(()),
+        Some(why) => Err(CacheError::new(ErrorKind::Storage, format!("{} cannot hold a cache: {why}", dir.display()))),
+    }
+}
+
+/// Why a cache does not live there, if it does not. Root is held to the same: what another user can write to would
+/// otherwise decide what a program of root's gets from its cache.
+fn refusal(metadata: &Metadata, user: Option<u32>) -> Option<String> {
+    match metadata.kind {
+        FileKind::Dir => {}
+        FileKind::Link => return Some("it is a symbolic link; remove it or name a directory".into()),
+        FileKind::File | FileKind::Other => return Some("it is not a directory; name another path".into()),
+    }
+    let (owner, user) = (metadata.owner?, user?);
+    if owner.uid != user {
+        return Some(format!("it belongs to user {}, not to user {user}; name a directory of your own", owner.uid));
+    }
+    let open = owner.mode & OTHERS_MAY_WRITE != 0;
+    open.then(|| format!("others may write to it (mode {:04o}); run `chmod go-w` on it or name another", owner.mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::vfs::{Owner, SimVfs};
+
+    fn dir_of(uid: u32, mode: u32) -> Metadata {
+        Metadata { kind: FileKind::Dir, len: 0, owner: Some(Owner { uid, mode }) }
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_refused_also_by_root() {
+        assert!(refusal(&dir_of(1000, 0o700), Some(0)).unwrap().contains("user 1000"));
+        assert!(refusal(&dir_of(0, 0o700), Some(1000)).unwrap().contains("user 0"));
+        assert_eq!(refusal(&dir_of(1000, 0o700), Some(1000)), None);
+    }
+
+    #[test]
+    fn a_directory_others_may_write_to_is_refused_with_its_mode() {
+        for mode in [0o777, 0o1777, 0o720, 0o702] {
+            assert!(refusal(&dir_of(7, mode), Some(7)).unwrap().contains("chmod"), "{mode:o}");
+        }
+        assert_eq!(refusal(&dir_of(7, 0o755), Some(7)), None, "others may look");
+    }
+
+    #[test]
+    fn preparing_makes_everything_and_doing_it_again_changes_nothing() {
+        let vfs = SimVfs::new();
+        let root = prepare_root(&vfs, Path::new("/a/b/../cache"));
+        assert!(root.unwrap_err().is_storage(), "`..` behind a directory that does not exist");
+        for _ in 0..2 {
+            let root = prepare_root(&vfs, Path::new("/a/b/cache")).unwrap();
+            assert_eq!(root, Path::new("/a/b/cache"));
+            assert_eq!(vfs.list(&root).unwrap().len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_prepared_directory_survives_a_power_cut() {
+        let vfs = SimVfs::new();
+        let root = prepare_root(&vfs, Path::new("/a/cache")).unwrap();
+        for seed in 0..50 {
+            assert_eq!(vfs.crash(seed).list(&root).unwrap().len(), 3, "seed {seed}");
+        }
+    }
+
+    #[cfg(unix)]
+    mod on_unix {
+        use std::fs::{self, Permissions};
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        use super::*;
+        use crate::storage::vfs::RealVfs;
+
+        fn refused(path: &Path) -> String {
+            let error = prepare_root(&RealVfs::new(), path).unwrap_err();
+            assert!(error.is_storage());
+            error.to_string()
+        }
+
+        fn mode(path: &Path) -> u32 {
+            fs::metadata(path).unwrap().permissions().mode() & 0o7777
+        }
+
+        #[test]
+        fn new_directories_are_for_their_owner_alone() {
+            let dir = tempfile::tempdir().unwrap();
+            let root = prepare_root(&RealVfs::new(), &dir.path().join("x/cache")).unwrap();
+            for name in ["..", ".", BLOBS, STAGING, QUARANTINE] {
+                assert_eq!(mode(&root.join(name)), 0o700, "{name}");
+            }
+        }
+
+        #[test]
+        fn an_open_directory_a_file_and_a_dangling_link_are_refused_by_name() {
+            let dir = tempfile::tempdir().unwrap();
+            let [open, file, link] = ["open", "file", "link"].map(|name| dir.path().join(name));
+            fs::create_dir(&open).unwrap();
+            fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+            fs::write(&file, "").unwrap();
+            symlink(dir.path().join("nowhere"), &link).unwrap();
+            for path in [&open, &file, &link] {
+                let message = refused(path);
+                let name = path.file_name().unwrap().to_str().unwrap();
+                assert!(message.contains(name), "{message}");
+            }
+            assert!(!dir.path().join("nowhere").exists(), "what a dangling link names is not made");
+        }
+
+        #[test]
+        fn a_link_to_a_good_directory_is_followed_and_one_below_the_root_is_not() {
+            let dir = tempfile::tempdir().unwrap();
+            let [real, link, outside] = ["real", "link", "outside"].map(|name| dir.path().join(name));
+            fs::create_dir(&outside).unwrap();
+            symlink(&real, &link).unwrap();
+            fs::create_dir(&real).unwrap();
+            let root = prepare_root(&RealVfs::new(), &link).unwrap();
+            assert_eq!(root, real.canonicalize().unwrap());
+            fs::remove_dir(root.join(BLOBS)).unwrap();
+            symlink(&outside, root.join(BLOBS)).unwrap();
+            assert!(refused(&link).contains("symbolic link"));
+        }
+    }
+}

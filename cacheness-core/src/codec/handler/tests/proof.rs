@@ -39,7 +39,7 @@ fn a_value_that_would_be_read_as_another_variant_is_refused_also_after_others_th
         comes_back(vec![Sign::Text("many".into()), Sign::Letter('a')]);
         let told = refusal(&vec![Sign::Text("many".into()), Sign::Text("b".into())]);
         assert!(
-            told.contains("`[_]` was Str of `&cacheness_core::handler::tests::proof::Sign` and became Char"),
+            told.contains("`[_]` was Str of `&cacheness_core::codec::handler::tests::proof::Sign` and became Char"),
             "{told}"
         );
         let told = refusal(&Sign::Text("c".into()));

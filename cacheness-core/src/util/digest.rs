@@ -4,43 +4,42 @@
 //! value are easy to make. BLAKE3 tells keys apart, and with a secret it tells what its owner wrote from what others did.
 
 use std::fmt::Write;
-use std::hash::Hasher;
 
 use blake3::Hasher as Blake3;
 use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
-use twox_hash::XxHash3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 /// A checksum against accidental damage: XXH3-64.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    XxHash3_64::oneshot(bytes)
+    xxh3_64(bytes)
 }
 
 /// A checksum of `bytes` that also differs when `context` does: XXH3-64 seeded with the context's.
 pub(crate) fn checksum_within(context: &[u8], bytes: &[u8]) -> u64 {
-    XxHash3_64::oneshot_with_seed(checksum(context), bytes)
+    xxh3_64_with_seed(bytes, checksum(context))
 }
 
 /// A hash of `bytes` for maps in memory, by a seed that only this process knows.
 #[inline]
 pub(crate) fn seeded(seed: u64, bytes: &[u8]) -> u64 {
-    XxHash3_64::oneshot_with_seed(seed, bytes)
+    xxh3_64_with_seed(bytes, seed)
 }
 
 /// [`checksum`] over parts as they come.
 #[derive(Clone)]
-pub(crate) struct Checksum(XxHash3_64);
+pub(crate) struct Checksum(Xxh3);
 
 impl Checksum {
     pub(crate) fn new() -> Self {
-        Self(XxHash3_64::new())
+        Self(Xxh3::new())
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+        self.0.update(bytes);
     }
 
     pub(crate) fn finish(&self) -> u64 {
-        self.0.finish()
+        self.0.digest()
     }
 }
 

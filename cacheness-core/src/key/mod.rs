@@ -82,7 +82,8 @@ use crate::error::Result;
 /// everything in a directory, wherever that lies. A missing path, an empty file and an empty directory are three
 /// different keys. Links are followed for the path itself; inside a directory they count by the text of their target.
 /// Of directories of caches and blob stores inside a directory all that these keep there is left out, as if it were not
-/// there: a call must not change its own key by what it stores. Other files in them count. A file is read when it has changed, see [`VerifyPaths`].
+/// there: a call must not change its own key by what it stores. Other files in them
+/// count. A file is read when it has changed, see [`VerifyPaths`](crate::VerifyPaths).
 ///
 /// ```
 /// use cacheness_core::{CacheKey, KeyWriter, ToKey};

@@ -156,7 +156,7 @@ impl Vfs for RealVfs {
             match file.try_lock() {
                 // A lock on a file that was removed meanwhile keeps nobody out.
                 Ok(()) if self.sys.is_at(&file, self.at(path)).unwrap_or(false) => {
-                    return Ok(Box::new(Locked { _file: file, _dir: dir }));
+                    return Ok(Box::new(Locked::by_this_process(file, dir)));
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
@@ -213,11 +213,60 @@ impl WriteFile for NewFile {
     }
 }
 
-/// Closing the files releases their locks; so does the end of the process, however it ends.
+/// The end of the process releases the locks, however it ends.
 #[derive(Debug)]
 struct Locked {
-    _file: File,
-    _dir: Option<File>,
+    file: File,
+    dir: Option<File>,
+    process: u32,
+}
+
+impl Locked {
+    fn by_this_process(file: File, dir: Option<File>) -> Self {
+        Self { file, dir, process: std::process::id() }
+    }
 }
 
 impl Lock for Locked {}
+
+/// Closing the files would not do: a child that is being started holds copies of them until it runs its program. What a
+/// forked child drops is still its parent's.
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // Where it fails, closing is what is left.
+            let _ = self.file.unlock();
+            let _ = self.dir.as_ref().map(File::unlock);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_free_when_its_guard_is_gone_though_a_child_being_started_has_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = File::create(&path).unwrap();
+        file.try_lock().unwrap();
+        let at = File::open(dir.path()).unwrap();
+        at.try_lock().unwrap();
+        let copies = [file.try_clone().unwrap(), at.try_clone().unwrap()];
+        drop(Locked::by_this_process(file, Some(at)));
+        let _again = RealVfs::new().lock(&path).unwrap();
+        drop(copies);
+    }
+
+    #[test]
+    fn a_lock_that_another_process_took_stays_when_a_copy_of_its_guard_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = File::create(&path).unwrap();
+        file.try_lock().unwrap();
+        let of_child = Locked { file: file.try_clone().unwrap(), dir: None, process: std::process::id() + 1 };
+        drop(of_child);
+        assert_eq!(RealVfs::new().lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}

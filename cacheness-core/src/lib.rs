@@ -33,6 +33,7 @@ pub use codec::handler::{
     ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
     unregister_handler,
 };
+pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::limits::Limits;
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, Durability,
@@ -49,12 +50,20 @@ pub use function::macro_support::{
     function, refresh, refresh_async,
 };
 pub use function::utility::{get_size_mb, hash_content, hash_file_path};
+pub use index::MemoryMetadata;
+pub use index::backend::{Applied, Change, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+pub use index::registry::{
+    get_metadata_backend, list_metadata_backends, register_metadata_backend, unregister_metadata_backend,
+};
 pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
 pub use query::{
     Column, ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, EntryField, Field, Filter, Measure,
     Number, Order, Schema, Total,
 };
 pub use security::SigningKey;
-pub use storage::blob::{BlobBackend, BlobRead, BlobWrite, MemoryBlobs};
+pub use storage::blob::registry::{
+    get_blob_backend, list_blob_backends, register_blob_backend, unregister_blob_backend,
+};
+pub use storage::blob::{BlobBackend, BlobInfo, BlobRead, BlobWrite, MemoryBlobs};
 pub use storage::blob_name::BlobName;
 pub use value::{Metadata, Value};

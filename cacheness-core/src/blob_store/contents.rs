@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 
 use crate::config::StoredCodec;
+use crate::engine::index::Index;
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
-use crate::index::{MetadataBackend, Record};
+use crate::index::Record;
 use crate::storage::blob_name::BlobName;
 use crate::util::digest::Identity;
 
@@ -20,7 +21,7 @@ pub(super) struct Contents {
     blobs: HashMap<BlobName, u64>,
     by_identity: HashMap<Identity, Shared>,
     /// Which replacement of the index was looked at.
-    of_replacement: u64,
+    of_epoch: u64,
 }
 
 /// A blob that entries of one content share.
@@ -50,9 +51,9 @@ impl Shared {
 
 impl Contents {
     /// Counts what the records refer to.
-    pub(super) fn of(index: &dyn MetadataBackend) -> Result<Self> {
+    pub(super) fn of(index: &Index) -> Result<Self> {
         // Asked first: what is replaced during the look is looked at again.
-        let mut contents = Self { of_replacement: index.replacements(), ..Self::default() };
+        let mut contents = Self { of_epoch: index.epoch(), ..Self::default() };
         let mut after: Option<IndexKey> = None;
         loop {
             let page = index.scan(after.as_ref(), PAGE)?;
@@ -66,8 +67,8 @@ impl Contents {
 
     /// Counts again if the index was replaced meanwhile: records that were removed may have come back. Of both counts the
     /// higher one is kept, for somebody may be about to release what was removed just now.
-    pub(super) fn keep_up_with(&mut self, index: &dyn MetadataBackend) {
-        if index.replacements() == self.of_replacement {
+    pub(super) fn keep_up_with(&mut self, index: &Index) {
+        if index.epoch() == self.of_epoch {
             return;
         }
         match Self::of(index) {
@@ -84,7 +85,7 @@ impl Contents {
         for (content, shared) in now.by_identity {
             self.by_identity.entry(content).or_insert(shared);
         }
-        self.of_replacement = now.of_replacement;
+        self.of_epoch = now.of_epoch;
     }
 
     fn count(&mut self, record: &Record) {

@@ -316,7 +316,7 @@ impl BlobStore {
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed).
     pub fn len(&self) -> Result<u64> {
-        Ok(self.engine()?.store().index().totals().entries)
+        Ok(self.engine()?.store().index().totals()?.entries)
     }
 
     /// Whether there is no entry.

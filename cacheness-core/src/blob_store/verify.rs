@@ -1,6 +1,6 @@
 //! Whether what is stored is what was put.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::engine::Engine;
 use crate::engine::opened::{Opened, checksum_of};
@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::format;
 use crate::index::Record;
 use crate::security::Distrust;
+use crate::storage::blob::all_names;
 use crate::storage::blob_name::BlobName;
 
 /// What [`BlobStore::verify`](crate::BlobStore::verify) does with what it finds.
@@ -156,9 +157,9 @@ impl Engine {
         report.missing.sort();
         report.newer.sort();
         report.unreferenced = self.unreferenced()?;
-        report.lost = self.store().index.totals().lost;
+        report.lost = self.store().index.totals()?.lost;
         // An index that was replaced may have lost records: what they named is taken up at the next opening.
-        if repair == Repair::Yes && self.store().index.replacements() == 0 && report.newer.is_empty() {
+        if repair == Repair::Yes && self.store().index.epoch() == 0 && report.newer.is_empty() {
             report.unreferenced.iter().try_for_each(|name| self.remove_unreferenced(name))?;
         }
         Ok(report)
@@ -233,11 +234,7 @@ impl Engine {
     /// In this order: a blob that is listed was in flight before; if it is not any more, its record is in the index and
     /// the look at that comes last.
     fn unreferenced(&self) -> Result<Vec<BlobName>> {
-        let mut listed = HashSet::new();
-        self.store().blobs.list(&mut |name| {
-            listed.insert(name);
-            Ok(())
-        })?;
+        let mut listed = all_names(&*self.store().blobs)?;
         let in_flight = self.in_flight().names();
         listed.retain(|name| !in_flight.contains(name));
         self.each_page(|page| {

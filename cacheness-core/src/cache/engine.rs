@@ -138,7 +138,7 @@ impl Engine {
 
     pub(super) fn stats(&self) -> Result<Stats> {
         let index = self.store.index();
-        let mut stats = self.counters.snapshot(index.totals(), index.creation_bounds()?, index.name());
+        let mut stats = self.counters.snapshot(index.totals()?, index.name());
         if let Some(memory) = self.store.memory() {
             stats.hits += memory.hits();
             stats.memory = self.tells_of_memory.then(|| memory.stats());

@@ -47,7 +47,13 @@ impl Evictor {
 /// every put some more, until it is down to 80 %. The entry `newest`, which was just put, stays also if it takes more than
 /// that.
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
-    let wanted = |has_begun| policy::eviction(engine.store().index().totals().bytes, evictor.max_bytes, has_begun);
+    let wanted = |has_begun| match engine.store().index().totals() {
+        Ok(totals) => policy::eviction(totals.bytes, evictor.max_bytes, has_begun),
+        Err(error) => {
+            log::debug!("no room is made: {error}");
+            None
+        }
+    };
     let has_begun = || evictor.making_room.load(Ordering::Relaxed);
     let mut too_much = wanted(has_begun()).is_some();
     while too_much {

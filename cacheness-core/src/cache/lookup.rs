@@ -146,7 +146,7 @@ impl Cache {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed).
     pub fn len(&self) -> Result<u64> {
-        Ok(self.engine()?.store().index().totals().entries)
+        Ok(self.engine()?.store().index().totals()?.entries)
     }
 
     /// Whether there is no entry at all.

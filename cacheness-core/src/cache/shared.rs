@@ -121,7 +121,7 @@ impl Engine {
             memory.missed();
         }
         if memory.has_much_to_settle() {
-            self.store().settle_uses();
+            self.store().index().settle_uses();
         }
         value
     }

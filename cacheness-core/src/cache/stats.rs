@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
 use crate::engine::memory::MemoryStats;
-use crate::index::Totals;
+use crate::index::backend::Totals;
 use crate::util::counter::Counter;
 
 /// What a cache holds, and how it was used since it was opened by this process.
@@ -89,12 +89,7 @@ impl Counters {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(
-        &self,
-        totals: Totals,
-        created: Option<(Timestamp, Timestamp)>,
-        backend: &'static str,
-    ) -> Stats {
+    pub(super) fn snapshot(&self, totals: Totals, backend: &'static str) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             entries: totals.entries,
@@ -105,8 +100,8 @@ impl Counters {
             evictions: read(&self.evictions),
             errors: read(&self.errors),
             lost: totals.lost,
-            oldest: created.map(|(oldest, _)| oldest),
-            newest: created.map(|(_, newest)| newest),
+            oldest: totals.created.map(|(oldest, _)| oldest),
+            newest: totals.created.map(|(_, newest)| newest),
             backend,
             memory: None,
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::backends::OptionValue;
 use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, UnsignedEntries};
 use crate::config::Codec;
 use crate::config::VerifyPaths;
@@ -60,11 +61,18 @@ impl CacheConfig {
         self
     }
 
-    /// Sets the backend of the index by its name, `sled` or `memory`; values follow it unless they have
-    /// [their own](Self::with_blob_backend).
+    /// Sets the backend of the index by its name: `sled`, `json`, `memory` or a registered one; values follow it unless they
+    /// have [their own](Self::with_blob_backend).
     #[must_use]
     pub fn with_backend(mut self, name: impl Into<String>) -> Self {
         self.metadata.backend = name.into();
+        self
+    }
+
+    /// Sets an option of the backend of the index.
+    #[must_use]
+    pub fn with_metadata_option(mut self, name: impl Into<String>, value: impl Into<OptionValue>) -> Self {
+        self.metadata.options.insert(name.into(), value.into());
         self
     }
 
@@ -83,10 +91,17 @@ impl CacheConfig {
         self
     }
 
-    /// Sets the backend of values by its name, `filesystem` or `memory`.
+    /// Sets the backend of values by its name: `filesystem`, `memory` or a registered one.
     #[must_use]
     pub fn with_blob_backend(mut self, name: impl Into<String>) -> Self {
         self.blob.backend = Some(name.into());
+        self
+    }
+
+    /// Sets an option of the backend of values.
+    #[must_use]
+    pub fn with_blob_option(mut self, name: impl Into<String>, value: impl Into<OptionValue>) -> Self {
+        self.blob.options.insert(name.into(), value.into());
         self
     }
 
@@ -300,6 +315,7 @@ mod tests {
             .with_inline_bytes(7)
             .with_flush_interval(Duration::from_secs(2))
             .with_backend("sled")
+            .with_metadata_option("m", 5)
             .with_stored_key_params(false)
             .with_verified_integrity(false)
             .with_page_cache_mb(16)
@@ -310,6 +326,7 @@ mod tests {
             .with_memory_cache_ttl(Duration::from_millis(2500))
             .with_memory_cache_stats(false)
             .with_blob_backend("memory")
+            .with_blob_option("b", "text")
             .with_signing_key_file("k")
             .with_signing_key(SigningKey::from_bytes([1; 32]))
             .with_previous_key_file("p")
@@ -339,6 +356,7 @@ mod tests {
             },
             metadata: CacheMetadataConfig {
                 backend: "sled".to_owned(),
+                options: [("m".to_owned(), OptionValue::Integer(5))].into(),
                 store_cache_key_params: false,
                 verify_cache_integrity: false,
                 page_cache_mb: 16,
@@ -349,7 +367,10 @@ mod tests {
                 memory_cache_ttl_seconds: Some(2.5),
                 memory_cache_stats: false,
             },
-            blob: CacheBlobConfig { backend: Some("memory".to_owned()) },
+            blob: CacheBlobConfig {
+                backend: Some("memory".to_owned()),
+                options: [("b".to_owned(), OptionValue::Text("text".to_owned()))].into(),
+            },
             compression: CompressionConfig {
                 codec: Codec::None,
                 level: Some(8),

@@ -6,15 +6,20 @@ pub(crate) const FILE_NAME: &str = "cacheness.toml";
 /// The same once more, so that no single damage makes a directory nobody's.
 pub(crate) const COPY_NAME: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 17] = [
     COPY_NAME,
     "blobs",
     "index",
     "index.clean",
+    "index.json",
+    "index.json.part",
     "index.next",
     "index.old",
     "index.orders",
     "index.rebuilding",
+    "index.rebuilding.part",
+    "index.state",
+    "index.state.part",
     "index.used",
     "lock",
     "quarantine",

@@ -1,5 +1,6 @@
 //! What can be configured, and how.
 
+pub(crate) mod backends;
 mod builders;
 pub(crate) mod codec;
 mod durability;
@@ -37,18 +38,19 @@ pub(crate) use memory::MemoryBounds;
 pub use memory::MemoryPolicy;
 pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
 pub use security::{InvalidEntries, SecurityConfig, UnsignedEntries};
+pub(crate) use validate::values_are_gone;
 pub use verify_paths::VerifyPaths;
 
 use crate::config::limits::Limits;
 
 /// The index on disk.
-const SLED: &str = "sled";
+pub(crate) const SLED: &str = "sled";
 /// Values in files.
-const FILESYSTEM: &str = "filesystem";
+pub(crate) const FILESYSTEM: &str = "filesystem";
 /// The index, or values, in memory.
-const MEMORY: &str = "memory";
-const METADATA_BACKENDS: [&str; 2] = [SLED, MEMORY];
-const BLOB_BACKENDS: [&str; 2] = [FILESYSTEM, MEMORY];
+pub(crate) const MEMORY: &str = "memory";
+/// The index in a JSON file.
+pub(crate) const JSON: &str = "json";
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
 

@@ -1,10 +1,12 @@
 //! The parts of a configuration.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::MemoryPolicy;
+use super::backends::OptionValue;
 use crate::config::Codec;
 use crate::config::VerifyPaths;
 use crate::config::limits::MAX_DEPTH;
@@ -48,9 +50,12 @@ impl Default for CacheStorageConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheMetadataConfig {
-    /// Name of the backend: `sled` (on disk, the default) or `memory`. See [`CacheBlobConfig::backend`] for where the
-    /// values are then.
+    /// Name of the backend: `sled` (on disk, the default), `json` (one file that people can read, for small caches; feature
+    /// `json`), `memory`, or one that was [registered](crate::register_metadata_backend). See [`CacheBlobConfig::backend`] for
+    /// where the values are then.
     pub backend: String,
+    /// Options of a registered backend, by their names. Default none; the built-in ones have none.
+    pub options: BTreeMap<String, OptionValue>,
     /// Whether entries keep a readable copy of the parameters of their key, for listings and filters. Default true;
     /// false where parameters are secret or large.
     pub store_cache_key_params: bool,
@@ -92,6 +97,7 @@ impl Default for CacheMetadataConfig {
     fn default() -> Self {
         Self {
             backend: super::SLED.to_owned(),
+            options: BTreeMap::new(),
             store_cache_key_params: true,
             verify_cache_integrity: true,
             page_cache_mb: 512,
@@ -106,20 +112,22 @@ impl Default for CacheMetadataConfig {
 }
 
 /// Where values lie that are not inside the index.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheBlobConfig {
-    /// Name of the backend, `filesystem` or `memory`. Default none: where the index is, so `filesystem` with `sled` and
-    /// `memory` with `memory`.
+    /// Name of the backend: `filesystem`, `memory`, or one that was [registered](crate::register_blob_backend). Default
+    /// none: `memory` with an index in `memory`, else `filesystem`.
     ///
     /// | index | values | |
     /// |---|---|---|
-    /// | `sled` | `filesystem` | what a cache usually is |
+    /// | `sled`, `json` | `filesystem` | what a cache usually is |
     /// | `memory` | `memory` | nothing is written to disk |
     /// | `memory` | `filesystem` | each value is a file; opening reads the beginning of every file, and needs no database. What is not in the files is forgotten: when an entry was last used, and changes of it without a new value |
-    /// | `sled` | `memory` | refused: the index would list values that are gone |
+    /// | `sled`, `json` | `memory` | refused: the index would list values that are gone |
     pub backend: Option<String>,
+    /// Options of a registered backend, by their names. Default none; the built-in ones have none.
+    pub options: BTreeMap<String, OptionValue>,
 }
 
 /// How values are compressed.

@@ -39,6 +39,7 @@ impl CacheConfig {
             metadata:
                 super::CacheMetadataConfig {
                     backend,
+                    options,
                     store_cache_key_params: _,
                     verify_cache_integrity,
                     page_cache_mb,
@@ -49,7 +50,7 @@ impl CacheConfig {
                     memory_cache_ttl_seconds,
                     memory_cache_stats,
                 },
-            blob: super::CacheBlobConfig { backend: _ },
+            blob: super::CacheBlobConfig { backend: _, options: blob_options },
             compression: super::CompressionConfig { codec, level, threshold_bytes, numbers_codec: _, numbers_level: _ },
             serialization: _,
             handlers: super::HandlerConfig { priority, disabled },
@@ -65,6 +66,7 @@ impl CacheConfig {
             ("storage.inline_bytes", format!("{inline_bytes}")),
             ("storage.flush_interval_ms", format!("{flush_interval_ms}")),
             ("metadata.backend", format!("{backend:?}")),
+            ("metadata.options", format!("{options:?}")),
             ("metadata.verify_cache_integrity", format!("{verify_cache_integrity}")),
             ("metadata.page_cache_mb", format!("{page_cache_mb}")),
             ("metadata.enable_memory_cache", format!("{enable_memory_cache}")),
@@ -74,6 +76,7 @@ impl CacheConfig {
             ("metadata.memory_cache_ttl_seconds", format!("{memory_cache_ttl_seconds:?}")),
             ("metadata.memory_cache_stats", format!("{memory_cache_stats}")),
             ("blob.backend", format!("{:?}", self.blob_backend())),
+            ("blob.options", format!("{blob_options:?}")),
             ("compression.codec", format!("{codec}")),
             ("compression.level", format!("{level:?}")),
             ("compression.threshold_bytes", format!("{threshold_bytes}")),

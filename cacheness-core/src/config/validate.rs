@@ -1,10 +1,12 @@
 //! Whether a configuration makes sense.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use super::backends::OptionValue;
 use super::duration::LONGEST;
 use super::faults::Faults;
-use super::{BINCODE, BLOB_BACKENDS, CacheConfig, MESSAGEPACK, METADATA_BACKENDS, check_handler_name};
+use super::{BINCODE, CacheConfig, MESSAGEPACK, backends, check_handler_name};
 use crate::config::limits::MAX_DEPTH;
 use crate::config::{Codec, Compression};
 use crate::error::Result;
@@ -83,6 +85,7 @@ impl CacheConfig {
         if let Err(rule) = known_metadata_backend(backend) {
             faults.add("metadata.backend", backend, &rule);
         }
+        check_options(faults, &backends::METADATA, backend, "metadata.options", &self.metadata.options);
         let pages = self.metadata.page_cache_mb;
         faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 16384");
         let values = self.metadata.memory_cache_maxsize;
@@ -104,13 +107,13 @@ impl CacheConfig {
 
     fn check_blob(&self, faults: &mut Faults) {
         let backend = self.blob_backend();
-        if let Err(rule) = known(backend, &BLOB_BACKENDS) {
+        if let Err(rule) = backends::BLOB.known(backend) {
             faults.add("blob.backend", backend, &rule);
-        } else if backend == super::MEMORY && self.metadata.backend == super::SLED {
-            let rule = "the index `sled` outlives the process and would list values that are gone; choose filesystem, or \
-                        memory for metadata.backend too";
-            faults.add("blob.backend", backend, rule);
+        } else if backend == super::MEMORY && matches!(self.metadata.backend.as_str(), super::SLED | super::JSON) {
+            let rule = values_are_gone(&self.metadata.backend);
+            faults.add("blob.backend", backend, &rule);
         }
+        check_options(faults, &backends::BLOB, backend, "blob.options", &self.blob.options);
     }
 
     fn check_compression(&self, faults: &mut Faults) {
@@ -200,13 +203,31 @@ fn is_ttl(seconds: f64) -> bool {
     (SHORTEST_TTL_SECONDS..=LONGEST.as_secs_f64()).contains(&seconds)
 }
 
-/// Whether the index has such a backend. The error is half a sentence to put behind the name of what held it.
-pub(super) fn known_metadata_backend(name: &str) -> Result<(), String> {
-    known(name, &METADATA_BACKENDS)
+/// A built-in backend has no options.
+fn check_options(
+    faults: &mut Faults,
+    names: &backends::Names,
+    backend: &str,
+    field: &'static str,
+    options: &BTreeMap<String, OptionValue>,
+) {
+    if let Some((name, value)) = options.first_key_value().filter(|_| names.is_built_in(backend)) {
+        let rule = format!("the backend `{backend}` has no options, leave it out");
+        faults.add(field, format_args!("{name} = {value}"), &rule);
+    }
 }
 
-fn known(name: &str, backends: &[&str]) -> Result<(), String> {
-    if backends.contains(&name) { Ok(()) } else { Err(format!("no such backend, choose {}", backends.join(" or "))) }
+/// Why no index that outlives the process stands before values that do not.
+pub(crate) fn values_are_gone(index: &str) -> String {
+    format!(
+        "the index `{index}` outlives the process and would list values that are gone; choose filesystem, or memory for \
+         metadata.backend too"
+    )
+}
+
+/// Whether the index has such a backend. The error is half a sentence to put behind the name of what held it.
+pub(super) fn known_metadata_backend(name: &str) -> Result<(), String> {
+    backends::METADATA.known(name)
 }
 
 /// Whether a codec has such a level. The error is half a sentence to put behind the name of what held it.
@@ -264,7 +285,7 @@ mod tests {
             "storage.max_cache_size_mb is 0:",
             "storage.inline_bytes is 65537:",
             "storage.flush_interval_ms is 0:",
-            "metadata.backend is \"sqlte\": no such backend, choose sled or memory",
+            "metadata.backend is \"sqlte\": no such backend, choose sled, memory or json",
             "metadata.page_cache_mb is 15:",
             "blob.backend is \"s4\": no such backend, choose filesystem or memory",
             "compression.level is 5: the codec lz4 has no levels, leave it out",

@@ -146,7 +146,7 @@ fn an_index_in_memory_is_made_of_the_files_when_it_is_opened() {
     drop(store);
     assert!(!dir.path().join("index").exists());
     let store = open(&config).unwrap();
-    assert_eq!(store.index().totals().entries, 3);
+    assert_eq!(store.index().totals().unwrap().entries, 3);
     assert_eq!(get(&store, "nothing").as_deref(), Some(&b""[..]));
     assert_eq!(get(&store, "small").as_deref(), Some(&b"value"[..]));
     assert_eq!(get(&store, "large"), Some(noise(6000)));

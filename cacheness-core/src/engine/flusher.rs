@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::retired::Retired;
+use crate::engine::index::Index;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::index::MetadataBackend;
 use crate::storage::blob::BlobBackend;
 use crate::util::warn::Warnings;
 
@@ -22,7 +22,7 @@ pub(super) struct Pace {
 
 /// Brings blobs, unless they are left to the system, and then the index to the disk: a record that is there names a blob
 /// that is there too. The index also when a blob cannot be synced: one that a power cut takes is then a miss.
-pub(super) fn flush(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, leave_blobs: bool) -> Result<()> {
+pub(super) fn flush(index: &Index, blobs: &dyn BlobBackend, leave_blobs: bool) -> Result<()> {
     let synced = if leave_blobs { Ok(()) } else { blobs.sync() };
     let flushed = index.flush();
     synced.and(flushed)
@@ -45,7 +45,7 @@ struct Shared {
 
 impl Flusher {
     pub(super) fn start(
-        index: Arc<dyn MetadataBackend>,
+        index: Arc<Index>,
         blobs: Arc<dyn BlobBackend>,
         retired: Arc<Retired>,
         pace: Pace,
@@ -94,7 +94,7 @@ impl Drop for Flusher {
 }
 
 impl Shared {
-    fn run(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) {
+    fn run(&self, index: &Index, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) {
         while self.wait_for_a_put() && !self.stopped_within(pace.interval) {
             let flush = || self.flush(index, blobs, retired, pace);
             if !flush() {
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// Brings everything to the disk; says whether it is there.
-    fn flush(&self, index: &dyn MetadataBackend, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) -> bool {
+    fn flush(&self, index: &Index, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) -> bool {
         self.dirty.store(false, Ordering::SeqCst);
         let flushed = retired.after(index, blobs, || flush(index, blobs, pace.leave_blobs));
         if let Err(error) = &flushed {

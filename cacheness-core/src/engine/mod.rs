@@ -4,7 +4,7 @@
 //! (this is the commit), then removes the blob of the record before. A delete takes the record first. So a crash can only
 //! leave a blob that no record names, and those are removed when an index that was not closed is opened.
 
-mod coherent;
+mod columns;
 #[cfg(test)]
 mod configured_tests;
 mod find;
@@ -15,6 +15,7 @@ mod flusher;
 #[cfg(test)]
 mod golden_tests;
 pub(crate) mod home;
+pub(crate) mod index;
 mod key_file;
 pub(crate) mod keys;
 pub(crate) mod manifest;
@@ -45,11 +46,13 @@ use crate::entry::policy;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Rules};
-use crate::index::{MetadataBackend, Payload, Record, WithColumns};
+use crate::index::{Payload, Record};
 use crate::security::Signing;
 use crate::storage::blob::BlobBackend;
 use crate::storage::blob_name::BlobName;
 use crate::storage::vfs::DirId;
+use crate::storage::vfs::lock::HeldLock;
+use index::Index;
 
 use flusher::Flusher;
 use opened::Opened;
@@ -64,15 +67,13 @@ pub(crate) struct Store {
     home: Option<Home>,
     /// What the directory says of itself.
     manifest: String,
-    pub(crate) index: Arc<dyn MetadataBackend>,
-    columns: Arc<WithColumns>,
-    memory: Option<Arc<Tier>>,
+    pub(crate) index: Arc<Index>,
     pub(crate) blobs: Arc<dyn BlobBackend>,
     pub(crate) settings: Settings,
     flusher: Option<Flusher>,
     retired: Arc<Retired>,
     /// Held as long as the store is open; other processes are kept out by it.
-    lock: open::HeldLock,
+    lock: HeldLock,
 }
 
 /// What of the configuration decides how values are written.
@@ -149,25 +150,13 @@ impl Store {
         manifest::restore(&*home.vfs(), home.root(), &self.manifest)
     }
 
-    pub(crate) fn index(&self) -> &dyn MetadataBackend {
-        &*self.index
-    }
-
-    /// The orders over columns of custom metadata.
-    pub(crate) fn columns(&self) -> &WithColumns {
-        &self.columns
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
     }
 
     /// The values in memory, if there are to be any.
     pub(crate) fn memory(&self) -> Option<&Tier> {
-        self.memory.as_deref()
-    }
-
-    /// Tells the index of the uses of values in memory.
-    pub(crate) fn settle_uses(&self) {
-        if let Some(memory) = &self.memory {
-            coherent::settle(memory, &*self.index);
-        }
+        self.index.memory()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -15,7 +15,7 @@ use crate::entry::{self, IndexKey, sample};
 use crate::error::Result;
 use crate::format::{self, Rules};
 use crate::index::sled::{SledIndex, SledOptions};
-use crate::index::{MetadataBackend, Payload, Record};
+use crate::index::{MetadataBackend, Payload, Record, Records};
 use crate::key::ToKey;
 use crate::security::Signing;
 use crate::storage::blob_name::BlobName;

@@ -1,41 +1,27 @@
 //! Opening a cache directory: lock, handshake, index, recovery.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::coherent::Coherent;
 use super::flusher::Pace;
 use super::home::Home;
+use super::index::Index;
 use super::manifest::Kind;
 use super::recover::Reconciled;
 use super::retired::Retired;
 use super::{Flusher, Settings, Store, keys, manifest, recover};
-use crate::config::{CacheConfig, Durability};
+use crate::config::backends::{self, BackendOptions};
+use crate::config::{CacheConfig, Durability, FILESYSTEM, MEMORY, SLED, values_are_gone};
 use crate::engine::memory::Tier;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
+use crate::index::backend::{Swap, Traits};
 use crate::index::sled::{Health, SledIndex, SledOptions};
-use crate::index::{MemoryIndex, MetadataBackend, WithColumns};
+use crate::index::{MemoryMetadata, MetadataBackend, registry};
 use crate::security::Signing;
-use crate::storage::blob::{BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
-use crate::storage::vfs::Lock;
-use crate::storage::vfs::lock::lock_root;
+use crate::storage::blob::{self, BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
+use crate::storage::vfs::lock::{HeldLock, lock_root};
 use crate::storage::vfs::publish::remove_left_over;
 use crate::storage::vfs::root::make_rooms;
-
-/// The lock of the directory, until it is released or the store is gone.
-#[derive(Debug, Default)]
-pub(crate) struct HeldLock(Mutex<Option<Box<dyn Lock>>>);
-
-impl HeldLock {
-    fn of(lock: Box<dyn Lock>) -> Self {
-        Self(Mutex::new(Some(lock)))
-    }
-
-    pub(crate) fn release(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
 
 impl Settings {
     pub(crate) fn of(config: &CacheConfig, signing: Arc<Signing>) -> Self {
@@ -45,8 +31,7 @@ impl Settings {
             values: config.value_compression(),
             numbers: config.number_compression(),
             compress_from: config.compression.threshold_bytes,
-            // What an index in memory holds is not there the next time.
-            inline_up_to: if keeps_files_alone(config) { 0 } else { config.storage.inline_bytes },
+            inline_up_to: config.storage.inline_bytes,
             verify: config.metadata.verify_cache_integrity,
             damage_is_absence: true,
             signing,
@@ -54,53 +39,127 @@ impl Settings {
     }
 }
 
-/// Whether there is nothing but files to find the entries by.
-fn keeps_files_alone(config: &CacheConfig) -> bool {
-    config.has_index_in_memory() && !config.is_in_memory()
+/// Rows that were opened and not yet brought together with the blobs.
+enum Rows {
+    Sled(Arc<SledIndex>, Health),
+    Other(Arc<dyn MetadataBackend>),
 }
 
-/// The index of a directory, in agreement with its blobs.
-fn open_index(
-    home: &Home,
-    blobs: &FilesystemBlobs,
-    config: &CacheConfig,
-    signing: &Arc<Signing>,
-) -> Result<Arc<dyn MetadataBackend>> {
-    let rules = Rules { limits: &config.limits, signing };
-    if keeps_files_alone(config) {
-        return index_of_files(home.root(), blobs, rules);
+/// Where the rows of other backends than sled say that they are in use, and in which format.
+const FORMAT_STATE: &str = "cacheness.format";
+const FORMAT: &[u8] = b"2";
+
+impl Rows {
+    /// Opens the rows of a directory whose lock the caller holds. One with rows of another backend is refused: values may
+    /// lie in them alone.
+    fn open(home: &Home, config: &CacheConfig, signing: &Arc<Signing>) -> Result<Self> {
+        let backend = config.metadata.backend.as_str();
+        if let Some(found) = registry::found_in(home.root()).filter(|found| *found != backend) {
+            let message = format!(
+                "{} has an index of its own: open it with metadata.backend `{found}`, or choose another directory",
+                home.root().display()
+            );
+            return Err(CacheError::new(ErrorKind::Config, message));
+        }
+        if backend == SLED {
+            let (page_cache_bytes, signing) = (config.page_cache_bytes(), Arc::clone(signing));
+            let (sled, health) = SledIndex::open(SledOptions { root: home.way(), page_cache_bytes, signing })?;
+            return Ok(Self::Sled(Arc::new(sled), health));
+        }
+        let options = BackendOptions::of(&backends::METADATA, &home.way(), &config.metadata.options);
+        registry::open_in(backend, &options).map(Self::Other)
     }
-    let options =
-        SledOptions { root: home.way(), page_cache_bytes: config.page_cache_bytes(), signing: Arc::clone(signing) };
-    let (index, health) = SledIndex::open(options)?;
+
+    fn backend(&self) -> Arc<dyn MetadataBackend> {
+        match self {
+            Self::Sled(sled, _) => Arc::clone(sled) as Arc<dyn MetadataBackend>,
+            Self::Other(rows) => Arc::clone(rows),
+        }
+    }
+
+    /// The index over these rows, in agreement with the blobs.
+    fn into_index(self, blobs: &dyn BlobBackend, config: &CacheConfig, signing: &Arc<Signing>) -> Result<Arc<Index>> {
+        let index = index_over(self.backend(), config, signing);
+        let rules = Rules { limits: &config.limits, signing };
+        match self {
+            Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, blobs, rules),
+            Self::Other(rows) => agree_with_rows(&index, &*rows, blobs, rules),
+        }?;
+        Ok(index)
+    }
+}
+
+fn agree_with_sled(
+    index: &Index,
+    sled: &SledIndex,
+    health: Health,
+    blobs: &dyn BlobBackend,
+    rules: Rules<'_>,
+) -> Result<()> {
     // What is not believed may have been lost with the index: with its key at hand it will be taken up.
-    let proof = index.take_proof();
-    let reconciled = recover::reconcile(&index, blobs, health, proof.as_ref(), rules)?;
+    let proof = sled.take_proof();
+    let reconciled = recover::reconcile(index, blobs, health, proof.as_ref(), rules)?;
     if health == Health::Damaged {
-        index.count_losses();
+        sled.count_losses();
     }
     // A kill must not leave blobs that were taken up without a record and without what proves them.
     if matches!(health, Health::New | Health::Damaged) {
         index.flush()?;
     }
-    index.begin_use(reconciled == Reconciled::Whole)?;
-    Ok(Arc::new(index))
+    sled.begin_use(reconciled == Reconciled::Whole)
 }
 
-/// An index in memory of what the files say. A directory that has an index is refused: values may lie in that alone.
-fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Result<Arc<dyn MetadataBackend>> {
-    if SledIndex::is_at(root) {
-        let message = format!(
-            "{} has an index of its own: open it with metadata.backend `sled`, or choose another directory",
-            root.display()
-        );
-        return Err(CacheError::new(ErrorKind::Config, message));
+/// Rows that live and die with the process are made of what the blobs say, and so are those of a backend that says nothing
+/// of an earlier use. Where others share them, blobs without a row may be about to get one.
+fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBackend, rules: Rules<'_>) -> Result<()> {
+    let traits = rows.traits();
+    let health = match rows.state(FORMAT_STATE, None)? {
+        None => Health::New,
+        Some(format) if format == FORMAT => Health::Unclean,
+        Some(format) => {
+            let message = format!(
+                "the rows of the metadata backend `{}` have the format {:?}, and this release reads {:?}: use the release \
+                 that wrote them",
+                traits.name,
+                String::from_utf8_lossy(&format),
+                String::from_utf8_lossy(FORMAT)
+            );
+            return Err(CacheError::new(ErrorKind::Config, message));
+        }
+    };
+    if !traits.shared {
+        let reconciled = recover::reconcile(index, blobs, health, None, rules)?;
+        if reconciled == Reconciled::WithoutDistrusted {
+            // With their key at hand they will be taken up.
+            return if traits.persistent { Ok(()) } else { recover::note_distrusted(index, blobs, rules) };
+        }
     }
-    let index = MemoryIndex::default();
-    if recover::reconcile(&index, blobs, Health::New, None, rules)? == Reconciled::WithoutDistrusted {
-        recover::note_distrusted(&index, blobs, rules)?;
+    if health == Health::New && traits.persistent {
+        rows.state(FORMAT_STATE, Some(Swap { expected: None, new: Some(FORMAT) }))?;
+        index.flush()?;
     }
-    Ok(Arc::new(index))
+    Ok(())
+}
+
+/// The blobs of a directory whose lock the caller holds.
+fn open_blobs(home: &Home, config: &CacheConfig, manifest: &str, rows: Traits) -> Result<Arc<dyn BlobBackend>> {
+    match config.blob_backend() {
+        FILESYSTEM => {
+            let mut files = FilesystemBlobs::new(home.vfs(), home.root(), restore(home, manifest));
+            if !rows.persistent && config.durability == Durability::Immediate {
+                files = files.with_durable_removals();
+            }
+            Ok(Arc::new(files))
+        }
+        MEMORY if rows.persistent => {
+            let message = format!("blob.backend is \"memory\": {}", values_are_gone(rows.name));
+            Err(CacheError::new(ErrorKind::Config, message))
+        }
+        name => {
+            let options = BackendOptions::of(&backends::BLOB, &home.way(), &config.blob.options);
+            blob::registry::open_in(name, &options)
+        }
+    }
 }
 
 /// Makes a directory that was emptied while it was in use one of ours again: what is made in it would be nobody's else.
@@ -113,24 +172,10 @@ fn restore(home: &Home, manifest: &str) -> Restore {
     })
 }
 
-/// An index with what stands before it.
-struct Fronted {
-    index: Arc<dyn MetadataBackend>,
-    columns: Arc<WithColumns>,
-    memory: Option<Arc<Tier>>,
-}
-
-/// The index with orders over columns before it, and before those the values in memory, if there are to be any.
-fn before(index: Arc<dyn MetadataBackend>, config: &CacheConfig) -> Fronted {
-    let columns = Arc::new(WithColumns::new(index));
-    match config.memory() {
-        Some(bounds) => {
-            let memory = Arc::new(Tier::new(bounds));
-            let index = Arc::new(Coherent::new(Arc::clone(&columns) as Arc<dyn MetadataBackend>, Arc::clone(&memory)));
-            Fronted { index, columns, memory: Some(memory) }
-        }
-        None => Fronted { index: Arc::clone(&columns) as Arc<dyn MetadataBackend>, columns, memory: None },
-    }
+/// The index over the rows of a backend, with values in memory if there are to be any.
+fn index_over(rows: Arc<dyn MetadataBackend>, config: &CacheConfig, signing: &Arc<Signing>) -> Arc<Index> {
+    let memory = config.memory().map(|bounds| Arc::new(Tier::new(bounds)));
+    Arc::new(Index::new(rows, Arc::clone(signing), memory))
 }
 
 impl Store {
@@ -147,13 +192,15 @@ impl Store {
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;
-        let mut blobs = FilesystemBlobs::new(vfs, root, restore(&home, &manifest));
-        if keeps_files_alone(config) && config.durability == Durability::Immediate {
-            blobs = blobs.with_durable_removals();
-        }
-        let Fronted { index, columns, memory } = before(open_index(&home, &blobs, config, &signing)?, config);
-        let blobs: Arc<dyn BlobBackend> = Arc::new(blobs);
+        let rows = Rows::open(&home, config, &signing)?;
+        let traits = rows.backend().traits();
+        let blobs = open_blobs(&home, config, &manifest, traits)?;
+        let index = rows.into_index(&*blobs, config, &signing)?;
         let mut settings = Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) };
+        if !traits.persistent {
+            // What rows in memory hold is not there the next time.
+            settings.inline_up_to = 0;
+        }
         // A power cut may leave a file of the right length with zeros in it, and only the checksum tells.
         settings.verify |= settings.leaves_blobs_to_the_system();
         let retired = Arc::<Retired>::default();
@@ -165,34 +212,21 @@ impl Store {
                 Some(Flusher::start(index, blobs, retired, Pace { interval: config.flush_interval(), leave_blobs })?)
             }
         };
-        Ok(Self {
-            home: Some(home),
-            manifest,
-            index,
-            columns,
-            memory,
-            blobs,
-            settings,
-            flusher,
-            retired,
-            lock: HeldLock::of(lock),
-        })
+        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, lock: HeldLock::of(lock) })
     }
 
     /// A store that lives and dies with the process.
     pub(crate) fn in_memory(config: &CacheConfig) -> Self {
-        Self::of_parts(Arc::new(MemoryIndex::default()), Arc::new(MemoryBlobs::new()), config)
+        Self::of_parts(Arc::new(MemoryMetadata::new()), Arc::new(MemoryBlobs::new()), config)
     }
 
     /// A store without a directory of its own, which flushes when it is told to.
-    pub(crate) fn of_parts(index: Arc<dyn MetadataBackend>, blobs: Arc<dyn BlobBackend>, config: &CacheConfig) -> Self {
-        let Fronted { index, columns, memory } = before(index, config);
+    pub(crate) fn of_parts(rows: Arc<dyn MetadataBackend>, blobs: Arc<dyn BlobBackend>, config: &CacheConfig) -> Self {
+        let index = index_over(rows, config, &Arc::default());
         Self {
             home: None,
             manifest: String::new(),
             index,
-            columns,
-            memory,
             blobs,
             settings: Settings::of(config, Arc::default()),
             flusher: None,

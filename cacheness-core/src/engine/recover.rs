@@ -5,13 +5,14 @@ use std::error::Error;
 
 use super::opened::Opened;
 use super::text_key;
+use crate::engine::index::Index;
 use crate::entry::{self, Details, Entry, IndexKey};
 use crate::error::{CacheError, Result};
 use crate::format::{self, HeaderRead, Rules};
 use crate::index::sled::{Health, Proof};
-use crate::index::{MetadataBackend, Payload, Record};
+use crate::index::{Payload, Record};
 use crate::security::{Distrust, KeyId, Signing};
-use crate::storage::blob::BlobBackend;
+use crate::storage::blob::{BlobBackend, all_names};
 use crate::storage::blob_name::BlobName;
 
 const PAGE: usize = 1024;
@@ -22,7 +23,7 @@ const FIRST_READ: u64 = 4096;
 /// committed, and taken up again from its header if the index lost something and the blob is current, by the proof or,
 /// without one, because the blobs of replaced and removed entries are gone.
 pub(crate) fn reconcile(
-    index: &dyn MetadataBackend,
+    index: &Index,
     blobs: &dyn BlobBackend,
     health: Health,
     proof: Option<&Proof>,
@@ -32,11 +33,7 @@ pub(crate) fn reconcile(
         return Ok(Reconciled::Whole);
     }
     let mut reconciled = Reconciled::Whole;
-    let mut unknown = HashSet::new();
-    blobs.list(&mut |name| {
-        unknown.insert(name);
-        Ok(())
-    })?;
+    let mut unknown = all_names(blobs)?;
     if health == Health::Damaged && proof.is_none() {
         drop_without_blob(index, &unknown)?;
     }
@@ -108,7 +105,7 @@ fn stays(error: &CacheError, rules: Rules<'_>) -> bool {
 }
 
 /// Leaves those that no record names; says whether there are records of a newer release, which may name any.
-fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>) -> Result<bool> {
+fn forget_referenced(index: &Index, names: &mut HashSet<BlobName>) -> Result<bool> {
     let (mut after, mut has_newer): (Option<IndexKey>, _) = (None, false);
     loop {
         let page = index.scan(after.as_ref(), PAGE)?;
@@ -124,7 +121,7 @@ fn forget_referenced(index: &dyn MetadataBackend, names: &mut HashSet<BlobName>)
 }
 
 /// Removes the records of blobs that are not there: entries that were replaced or removed.
-fn drop_without_blob(index: &dyn MetadataBackend, there: &HashSet<BlobName>) -> Result<()> {
+fn drop_without_blob(index: &Index, there: &HashSet<BlobName>) -> Result<()> {
     let mut after: Option<IndexKey> = None;
     loop {
         let page = index.scan(after.as_ref(), PAGE)?;
@@ -152,7 +149,7 @@ fn is_current(entry: &Entry, proof: Option<&Proof>) -> bool {
 
 /// Makes the record of a blob from its header, unless the blob is damaged, or not the current one of its key.
 fn take_up(
-    index: &dyn MetadataBackend,
+    index: &Index,
     blobs: &dyn BlobBackend,
     name: &BlobName,
     proof: Option<&Proof>,
@@ -204,12 +201,8 @@ fn is_of_the_medium(error: &CacheError) -> bool {
 
 /// Notes what is not believed in an index that is made of files alone, so that it counts, expires, is evicted and cleared.
 /// Of its header, sizes, times and key are taken and nothing else.
-pub(crate) fn note_distrusted(index: &dyn MetadataBackend, blobs: &dyn BlobBackend, rules: Rules<'_>) -> Result<()> {
-    let mut unknown = HashSet::new();
-    blobs.list(&mut |name| {
-        unknown.insert(name);
-        Ok(())
-    })?;
+pub(crate) fn note_distrusted(index: &Index, blobs: &dyn BlobBackend, rules: Rules<'_>) -> Result<()> {
+    let mut unknown = all_names(blobs)?;
     forget_referenced(index, &mut unknown)?;
     let unsigned = Rules { signing: &Signing::OFF, ..rules };
     for name in unknown {
@@ -221,8 +214,8 @@ pub(crate) fn note_distrusted(index: &dyn MetadataBackend, blobs: &dyn BlobBacke
         }
         if let Some((header, _)) = entry_of(blobs, &name, unsigned)? {
             let entry = Entry { details: Details::default(), ..header };
-            let record = Record::new(&entry, &Payload::Blob(name), u64::MAX, &Signing::OFF)?;
-            index.put_new(&entry.key, &record.distrusted(distrust))?;
+            let record = Record::of_distrusted(&entry, &Payload::Blob(name), distrust, rules.signing)?;
+            index.put_new(&entry.key, &record)?;
         }
     }
     Ok(())
@@ -232,7 +225,7 @@ pub(crate) fn note_distrusted(index: &dyn MetadataBackend, blobs: &dyn BlobBacke
 fn entry_of(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<(Entry, Option<KeyId>)>> {
     let mut wanted = FIRST_READ;
     loop {
-        let start = match blobs.read_start(name, wanted) {
+        let start = match blobs.read_range(name, 0, wanted) {
             Ok(Some(start)) => start,
             Ok(None) => return Ok(None),
             Err(error) if error.is_integrity() => return Ok(None),

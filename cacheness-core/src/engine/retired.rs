@@ -5,9 +5,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::engine::index::Index;
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::index::MetadataBackend;
 use crate::storage::blob::BlobBackend;
 use crate::storage::blob_name::BlobName;
 
@@ -65,7 +65,7 @@ impl Retired {
     /// what takes the room. What was doubtful before a flush that succeeded is looked up.
     pub(super) fn after(
         &self,
-        index: &dyn MetadataBackend,
+        index: &Index,
         blobs: &dyn BlobBackend,
         flush: impl FnOnce() -> Result<()>,
     ) -> Result<()> {

@@ -6,8 +6,9 @@ use super::*;
 use crate::codec::handler::Raw;
 use crate::config::CacheConfig;
 use crate::entry::sample;
+use crate::index::backend::{Change, Expected, Facts};
 use crate::index::sled::{SledIndex, SledOptions};
-use crate::index::{Call, Watched};
+use crate::index::{Call, MemoryMetadata, MetadataBackend, Records, Watched};
 use crate::key::ToKey;
 use crate::util::digest;
 
@@ -130,7 +131,7 @@ fn a_damaged_blob_is_a_miss_and_set_aside_and_the_next_put_works() {
     assert_eq!(get(&store, "large"), None);
     assert!(!file.exists());
     assert_eq!(fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 1);
-    assert_eq!(store.index().totals().entries, 0);
+    assert_eq!(store.index().totals().unwrap().entries, 0);
     put(&store, "large", &noise(5000));
     assert_eq!(get(&store, "large"), Some(noise(5000)));
 }
@@ -154,14 +155,15 @@ fn a_damaged_record_is_absent_in_a_cache_and_an_error_of_a_blob_store_where_it_s
     for (kind, absent) in [(Kind::Cache, true), (Kind::BlobStore, false)] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(super::Home::prepare(kind, dir.path()).unwrap(), &config(dir.path())).unwrap();
-        store.index = Arc::new(Watched::new(|call| match call {
-            Call::Read => Err(CacheError::new(ErrorKind::Integrity, "the record is damaged")),
-            _ => Ok(()),
-        }));
+        let rows = Arc::new(MemoryMetadata::new());
+        store.index = Arc::new(Index::new(Arc::clone(&rows) as Arc<dyn MetadataBackend>, Arc::default(), None));
         put(&store, "k", b"value");
-        let found = store.find(&key_of("k")).map(|found| found.is_some());
+        let (key, facts) = (key_of("k"), Facts::default());
+        let rot = Change { key: key.as_bytes(), expected: Expected::Anything, row: Some((b"rot", &facts)) };
+        assert!(rows.apply(&[rot]).unwrap()[0].made);
+        let found = store.find(&key).map(|found| found.is_some());
         assert!(if absent { matches!(found, Ok(false)) } else { found.unwrap_err().is_integrity() }, "{kind:?}");
-        assert_eq!(store.index.totals().entries, u64::from(!absent), "{kind:?}");
+        assert_eq!(store.index.totals().unwrap().entries, u64::from(!absent), "{kind:?}");
     }
 }
 
@@ -218,7 +220,7 @@ fn a_small_value_costs_one_write_of_the_index_and_no_file() {
     };
     let (index, _) = SledIndex::open(options).unwrap();
     let (index, mut store) = (Arc::new(index), Store::open(prepare(dir.path()).unwrap(), &values).unwrap());
-    store.index = Arc::clone(&index) as Arc<dyn MetadataBackend>;
+    store.index = Arc::new(Index::new(Arc::clone(&index) as Arc<dyn MetadataBackend>, Arc::default(), None));
     let mut writes = index.watch();
     // Different ones: sled writes nothing where nothing changes.
     (5..=7).for_each(|n| put(&store, "k", &[n; 90]));
@@ -255,7 +257,9 @@ fn a_value_that_is_put_while_one_that_is_not_believed_is_removed_stays() {
         Arc::new(crate::storage::blob::MemoryBlobs::new()),
         &CacheConfig::in_memory().with_memory_cache(false),
     );
-    store.settings.signing = Arc::new(signing);
+    let signing = Arc::new(signing);
+    store.index = Arc::new(Index::new(index, Arc::clone(&signing), None));
+    store.settings.signing = signing;
     assert!(store.find(&entry.key).unwrap().is_none());
-    assert_eq!(index.get(&entry.key).unwrap(), Some(ours), "what was put meanwhile is believed");
+    assert_eq!(store.index.get(&entry.key).unwrap(), Some(ours), "what was put meanwhile is believed");
 }

@@ -28,10 +28,7 @@ impl IndexKey {
     /// # Errors
     /// [`Integrity`](ErrorKind::Integrity) if they are too short to be a key.
     pub(crate) fn from_stored(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() <= HASH_LEN {
-            return Err(CacheError::new(ErrorKind::Integrity, "an index key is too short"));
-        }
-        Ok(Self(bytes.into()))
+        if bytes.len() <= HASH_LEN { Err(too_short()) } else { Ok(Self(bytes.into())) }
     }
 
     /// A bound that sorts before every key.
@@ -39,9 +36,13 @@ impl IndexKey {
         Self(Arc::from([].as_slice()))
     }
 
-    /// A bound that sorts before every key with this hash, and behind those with a smaller one.
-    pub(crate) fn first_of(hash: u64) -> Self {
-        Self(hash.to_be_bytes().as_slice().into())
+    /// [`from_stored`](Self::from_stored) without a copy.
+    pub(crate) fn from_shared(bytes: Arc<[u8]>) -> Result<Self> {
+        if bytes.len() <= HASH_LEN { Err(too_short()) } else { Ok(Self(bytes)) }
+    }
+
+    pub(crate) fn into_shared(self) -> Arc<[u8]> {
+        self.0
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -61,6 +62,10 @@ impl IndexKey {
     pub(crate) fn hash(&self) -> u64 {
         self.0.iter().take(HASH_LEN).fold(0, |hash, byte| (hash << 8) | u64::from(*byte))
     }
+}
+
+fn too_short() -> CacheError {
+    CacheError::new(ErrorKind::Integrity, "an index key is too short")
 }
 
 impl fmt::Display for IndexKey {

@@ -3,7 +3,7 @@
 mod codec;
 mod key;
 pub(crate) mod policy;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod sample;
 
 use std::fmt;

@@ -1,4 +1,5 @@
 //! Entries for tests, all alike but for what a test asks for.
+#![allow(clippy::unwrap_used, reason = "a failing check is to panic")]
 
 use std::time::Duration;
 

@@ -1,254 +1,243 @@
-//! An index that lives and dies with the process.
+//! A metadata backend that lives and dies with the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Group, MetadataBackend, Record, Totals};
+use super::backend::{Applied, Change, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use crate::clock::Timestamp;
-use crate::entry::IndexKey;
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
 
-/// Records in ordered maps behind one lock.
+type Key = Arc<[u8]>;
+
+/// Rows in ordered maps behind one lock.
+///
+/// Also the ground for a backend that keeps few rows elsewhere: it loads them into one of these, and brings them back at a
+/// [`flush`](MetadataBackend::flush).
 #[derive(Debug, Default)]
-pub(crate) struct MemoryIndex(RwLock<Tables>);
+pub struct MemoryMetadata(RwLock<Tables>);
 
 #[derive(Debug, Default)]
-struct Tables {
-    rows: BTreeMap<IndexKey, Row>,
-    by_expiry: BTreeSet<(Timestamp, IndexKey)>,
-    by_access: BTreeSet<(Timestamp, IndexKey)>,
-    by_creation: BTreeSet<(Timestamp, IndexKey)>,
-    by_group: BTreeSet<(Group, IndexKey)>,
+pub(super) struct Tables {
+    pub(super) rows: BTreeMap<Key, Stored>,
+    pub(super) state: BTreeMap<String, Vec<u8>>,
+    by_expiry: BTreeSet<(Timestamp, Key)>,
+    by_use: BTreeSet<(Timestamp, Key)>,
+    by_creation: BTreeSet<(Timestamp, Key)>,
+    by_group: BTreeSet<(u64, Key)>,
     bytes: u64,
+    /// How often anything was changed.
+    pub(super) changes: u64,
+    closed: bool,
 }
 
-struct Row {
-    record: Record,
-    created_at: Timestamp,
-    accessed_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    groups: Vec<Group>,
-    size: u64,
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) bytes: Vec<u8>,
+    pub(super) facts: Facts,
+    pub(super) used_at: Option<Timestamp>,
 }
 
-impl std::fmt::Debug for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Row").field("size", &self.size).finish_non_exhaustive()
+impl Stored {
+    /// Where it stands in the order of use.
+    fn last_use(&self) -> Timestamp {
+        self.used_at.map_or(self.facts.created_at, |at| at.max(self.facts.created_at))
     }
-}
 
-impl Row {
-    fn new(record: &Record) -> Result<Self> {
-        let entry = record.entry()?;
-        Ok(Self {
-            record: record.clone(),
-            created_at: entry.core.created_at,
-            accessed_at: entry.core.created_at,
-            expires_at: entry.core.expires_at,
-            groups: Group::all_of(&entry.details),
-            size: record.footprint(),
-        })
+    fn footprint(&self) -> u64 {
+        (self.bytes.len() as u64).saturating_add(self.facts.blob_bytes)
     }
 }
 
 impl Tables {
-    fn insert(&mut self, key: &IndexKey, row: Row) -> Option<Record> {
+    pub(super) fn insert(&mut self, key: &[u8], row: Stored) -> Option<Stored> {
         let previous = self.take(key);
-        self.bytes += row.size;
-        self.by_access.insert((row.accessed_at, key.clone()));
-        self.by_creation.insert((row.created_at, key.clone()));
-        if let Some(at) = row.expires_at {
-            self.by_expiry.insert((at, key.clone()));
+        let key: Key = previous.as_ref().map_or_else(|| Arc::from(key), |(key, _)| Arc::clone(key));
+        self.bytes = self.bytes.wrapping_add(row.footprint());
+        self.by_use.insert((row.last_use(), Arc::clone(&key)));
+        self.by_creation.insert((row.facts.created_at, Arc::clone(&key)));
+        self.by_expiry.extend(row.facts.expires_at.map(|at| (at, Arc::clone(&key))));
+        self.by_group.extend(row.facts.groups.iter().map(|group| (*group, Arc::clone(&key))));
+        self.rows.insert(key, row);
+        previous.map(|(_, row)| row)
+    }
+
+    fn take(&mut self, key: &[u8]) -> Option<(Key, Stored)> {
+        let (key, row) = self.rows.remove_entry(key)?;
+        self.bytes = self.bytes.wrapping_sub(row.footprint());
+        self.by_use.remove(&(row.last_use(), Arc::clone(&key)));
+        self.by_creation.remove(&(row.facts.created_at, Arc::clone(&key)));
+        if let Some(at) = row.facts.expires_at {
+            self.by_expiry.remove(&(at, Arc::clone(&key)));
         }
-        self.by_group.extend(row.groups.iter().map(|group| (*group, key.clone())));
-        self.rows.insert(key.clone(), row);
-        previous
-    }
-
-    fn take(&mut self, key: &IndexKey) -> Option<Record> {
-        let row = self.rows.remove(key)?;
-        self.bytes = self.bytes.saturating_sub(row.size);
-        self.by_access.remove(&(row.accessed_at, key.clone()));
-        self.by_creation.remove(&(row.created_at, key.clone()));
-        if let Some(at) = row.expires_at {
-            self.by_expiry.remove(&(at, key.clone()));
+        for group in &row.facts.groups {
+            self.by_group.remove(&(*group, Arc::clone(&key)));
         }
-        for group in row.groups {
-            self.by_group.remove(&(group, key.clone()));
+        Some((key, row))
+    }
+
+    fn apply(&mut self, change: &Change<'_>) -> Applied {
+        let there = self.rows.get(change.key);
+        if !change.expected.is_met_by(there.map(|row| &row.bytes[..])) {
+            return Applied::NOT_MADE;
         }
-        Some(row.record)
-    }
-
-    fn record_of(&self, key: &IndexKey) -> Option<(IndexKey, Record)> {
-        self.rows.get(key).map(|row| (key.clone(), row.record.clone()))
-    }
-}
-
-impl MemoryIndex {
-    fn read(&self) -> RwLockReadGuard<'_, Tables> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl MetadataBackend for MemoryIndex {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn get(&self, key: &IndexKey) -> Result<Option<Record>> {
-        Ok(self.read().rows.get(key).map(|row| row.record.clone()))
-    }
-
-    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>> {
-        let tables = self.read();
-        Ok(keys.iter().filter_map(|key| tables.record_of(key)).collect())
-    }
-
-    fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
-        let tables = self.read();
-        let rows = tables.rows.range(IndexKey::first_of(hash)..).take_while(|(key, _)| key.hash() == hash);
-        Ok(rows.map(|(key, row)| (key.clone(), row.record.clone())).collect())
-    }
-
-    fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
-        let row = Row::new(record)?;
-        Ok(self.write().insert(key, row))
-    }
-
-    fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
-        let row = Row::new(record)?;
-        let mut tables = self.write();
-        let free = !tables.rows.contains_key(key);
-        if free {
-            tables.insert(key, row);
-        }
-        Ok(free)
-    }
-
-    fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
-        Ok(self.write().take(key))
-    }
-
-    fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
-        let mut tables = self.write();
-        let same = tables.rows.get(key).is_some_and(|row| row.record == *expected);
-        if same {
-            tables.take(key);
-        }
-        Ok(same)
-    }
-
-    fn remove_damaged(&self, _key: &IndexKey) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
-        let mut row = Row::new(record)?;
-        let mut tables = self.write();
-        let Some(current) = tables.rows.get(key).filter(|row| row.record == *expected) else { return Ok(false) };
-        if current.created_at == row.created_at {
-            row.accessed_at = current.accessed_at;
-        }
-        tables.insert(key, row);
-        Ok(true)
-    }
-
-    fn accessed(&self, key: &IndexKey, at: Timestamp) {
-        let mut tables = self.write();
-        let Some(row) = tables.rows.get_mut(key) else { return };
-        let before = std::mem::replace(&mut row.accessed_at, at);
-        tables.by_access.remove(&(before, key.clone()));
-        tables.by_access.insert((at, key.clone()));
-    }
-
-    fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>> {
-        Ok(self.read().rows.get(key).map(|row| row.accessed_at))
-    }
-
-    fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        let tables = self.read();
-        let due = tables.by_expiry.iter().take_while(|(at, _)| *at <= now);
-        Ok(due.take(limit).filter_map(|(_, key)| tables.record_of(key)).collect())
-    }
-
-    fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        let tables = self.read();
-        Ok(tables.by_access.iter().take(limit).filter_map(|(_, key)| tables.record_of(key)).collect())
-    }
-
-    fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        let tables = self.read();
-        let end = after.map_or(Bound::Unbounded, |(at, key)| Bound::Excluded((at, key.clone())));
-        let rows = tables.by_creation.range((Bound::Unbounded, end)).rev();
-        let records = rows.filter_map(|(_, key)| tables.record_of(key));
-        Ok(records.filter(|(_, record)| record.is_believed()).take(limit).collect())
-    }
-
-    fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
-        let tables = self.read();
-        Ok(tables.by_creation.first().zip(tables.by_creation.last()).map(|(oldest, newest)| (oldest.0, newest.0)))
-    }
-
-    fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        let tables = self.read();
-        let start = match after {
-            Some(key) => Bound::Excluded((group, key.clone())),
-            None => Bound::Included((group, IndexKey::before_all())),
+        self.changes += 1;
+        let previous = match change.row {
+            None => self.take(change.key).map(|(_, row)| row),
+            Some((bytes, facts)) => {
+                let same = there.filter(|row| row.facts.created_at == facts.created_at);
+                let used_at = same.and_then(|row| row.used_at);
+                self.insert(change.key, Stored { bytes: bytes.to_vec(), facts: facts.clone(), used_at })
+            }
         };
-        let members = tables.by_group.range((start, Bound::Unbounded)).take_while(|(other, _)| *other == group);
-        Ok(members.take(limit).filter_map(|(_, key)| tables.record_of(key)).collect())
+        Applied::made(previous.map(|row| row.bytes))
     }
 
-    fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        let tables = self.read();
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = tables.rows.range::<IndexKey, _>((start, Bound::Unbounded));
-        Ok(rows.take(limit).map(|(key, row)| (key.clone(), row.record.clone())).collect())
+    fn used(&mut self, key: &[u8], at: Timestamp) {
+        let Some((key, row)) = self.rows.get_key_value(key) else { return };
+        let (key, before) = (Arc::clone(key), row.last_use());
+        let Some(row) = self.rows.get_mut(&key) else { return };
+        row.used_at = Some(at);
+        let after = row.last_use();
+        self.by_use.remove(&(before, Arc::clone(&key)));
+        self.by_use.insert((after, key));
+        self.changes += 1;
     }
 
-    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
-        let tables = self.read();
+    fn row(&self, key: &Key) -> Option<Row> {
+        let Stored { bytes, used_at, .. } = self.rows.get(key)?;
+        Some(Row { used_at: *used_at, ..Row::new(Arc::clone(key), bytes.clone()) })
+    }
+
+    fn keys_behind(&self, after: Option<&[u8]>) -> impl Iterator<Item = &Key> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        Ok(tables
-            .rows
-            .range::<IndexKey, _>((start, Bound::Unbounded))
-            .filter(|(_, row)| row.record.is_believed())
-            .take(limit)
-            .map(|(key, _)| key.clone())
-            .collect())
+        self.rows.range::<[u8], _>((start, Bound::Unbounded)).map(|(key, _)| key)
+    }
+
+    fn page(&self, scan: &Scan<'_>, limit: usize) -> Vec<Row> {
+        let rows = |keys: &mut dyn Iterator<Item = &Key>| keys.take(limit).filter_map(|key| self.row(key)).collect();
+        match scan {
+            Scan::Keys { after } => rows(&mut self.keys_behind(*after)),
+            Scan::Prefix(prefix) => {
+                let all = self.rows.range::<[u8], _>((Bound::Included(*prefix), Bound::Unbounded));
+                rows(&mut all.map(|(key, _)| key).take_while(|key| key.starts_with(prefix)))
+            }
+            Scan::Expired { now } => {
+                rows(&mut self.by_expiry.iter().take_while(|(at, _)| at <= now).map(|(_, key)| key))
+            }
+            Scan::LeastUsed => rows(&mut self.by_use.iter().map(|(_, key)| key)),
+            Scan::Newest { before } => {
+                let end = before.map_or(Bound::Unbounded, |(at, key)| Bound::Excluded((at, Arc::from(key))));
+                rows(&mut self.by_creation.range((Bound::Unbounded, end)).rev().map(|(_, key)| key))
+            }
+            Scan::Group { group, after } => {
+                let start = match after {
+                    Some(key) => Bound::Excluded((*group, Arc::from(*key))),
+                    None => Bound::Included((*group, Arc::from([].as_slice()))),
+                };
+                let members = self.by_group.range((start, Bound::Unbounded));
+                rows(&mut members.take_while(|(other, _)| other == group).map(|(_, key)| key))
+            }
+        }
     }
 
     fn totals(&self) -> Totals {
-        let tables = self.read();
-        Totals { entries: tables.rows.len() as u64, bytes: tables.bytes, records: 0, lost: 0 }
+        let created = self.by_creation.first().zip(self.by_creation.last());
+        Totals {
+            entries: self.rows.len() as u64,
+            bytes: self.bytes,
+            created: created.map(|(oldest, newest)| (oldest.0, newest.0)),
+            lost: 0,
+        }
     }
 
-    fn footprint(&self, record: &Record) -> u64 {
-        record.footprint()
+    fn swap(&mut self, name: &str, swap: Swap<'_>) {
+        if self.state.get(name).map(|there| &there[..]) != swap.expected {
+            return;
+        }
+        self.changes += 1;
+        match swap.new {
+            Some(new) => drop(self.state.insert(name.to_owned(), new.to_vec())),
+            None => drop(self.state.remove(name)),
+        }
+    }
+}
+
+impl MemoryMetadata {
+    /// One without rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    fn replacements(&self) -> u64 {
-        0
+    pub(super) fn of(tables: Tables) -> Self {
+        Self(RwLock::new(tables))
     }
 
-    /// Every opening makes it anew.
-    fn doubt_blobs(&self) {}
+    pub(super) fn read(&self) -> Result<RwLockReadGuard<'_, Tables>> {
+        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if tables.closed { Err(closed()) } else { Ok(tables) }
+    }
 
-    fn give_back_room(&self, _: &dyn Fn() -> bool) -> Result<()> {
+    fn write(&self) -> Result<RwLockWriteGuard<'_, Tables>> {
+        let tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if tables.closed { Err(closed()) } else { Ok(tables) }
+    }
+}
+
+fn closed() -> CacheError {
+    CacheError::new(ErrorKind::Closed, "the cache is closed")
+}
+
+impl MetadataBackend for MemoryMetadata {
+    fn traits(&self) -> Traits {
+        Traits::new("memory")
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.read()?.rows.get(key).map(|row| row.bytes.clone()))
+    }
+
+    fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
+        let mut tables = self.write()?;
+        Ok(changes.iter().map(|change| tables.apply(change)).collect())
+    }
+
+    fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {
+        Ok(self.read()?.page(scan, limit))
+    }
+
+    fn keys(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Arc<[u8]>>> {
+        Ok(self.read()?.keys_behind(after).take(limit).cloned().collect())
+    }
+
+    fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
+        let mut tables = self.write()?;
+        uses.iter().for_each(|(key, at)| tables.used(key, *at));
         Ok(())
+    }
+
+    fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
+        Ok(self.read()?.rows.get(key).and_then(|row| row.used_at))
+    }
+
+    fn totals(&self) -> Result<Totals> {
+        Ok(self.read()?.totals())
+    }
+
+    fn state(&self, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
+        let Some(swap) = swap else { return Ok(self.read()?.state.get(name).cloned()) };
+        let mut tables = self.write()?;
+        tables.swap(name, swap);
+        Ok(tables.state.get(name).cloned())
     }
 
     fn flush(&self) -> Result<()> {
-        Ok(())
+        self.read().map(drop)
     }
 
     fn close(&self) -> Result<()> {
-        *self.write() = Tables::default();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Tables { closed: true, ..Tables::default() };
         Ok(())
     }
 }

@@ -19,9 +19,11 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::entry::{self, Core, Entry, IndexKey, Names};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::index::Group;
+use crate::index::backend::Facts;
 use crate::security::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature, Signing};
 use crate::storage::blob_name::BlobName;
-use crate::util::digest;
+use crate::util::digest::{self, Tag};
 
 /// What a signed record begins with. No entry does: it begins with the version of its layout.
 const SIGNED: u8 = b'S';
@@ -98,7 +100,7 @@ impl Record {
             return Err(CacheError::new(ErrorKind::Integrity, format!("the index record of {key} is damaged")));
         }
         if entry::is_newer(record.body()) && record.times().is_ok() {
-            return Ok(record.distrusted(Distrust::Newer));
+            return Ok(Self { distrust: Some(Distrust::Newer), ..record });
         }
         if signing.is_on() {
             let (signature, len) = (record.signature(), key_len(key));
@@ -139,9 +141,27 @@ impl Record {
         self.signature().map(|signature| signature.key)
     }
 
-    /// Says that it is not believed: it was made of what a file says.
-    pub(crate) fn distrusted(self, distrust: Distrust) -> Self {
-        Self { distrust: Some(distrust), ..self }
+    /// The record of an entry that is not believed for this reason: whoever reads it finds the same one.
+    pub(crate) fn of_distrusted(
+        entry: &Entry,
+        payload: &Payload<'_>,
+        why: Distrust,
+        signing: &Signing,
+    ) -> Result<Self> {
+        let mut record = Self::new(entry, payload, u64::MAX, &Signing::OFF)?;
+        // That of nothing is that of no record.
+        let signature = match why {
+            Distrust::OtherKey(key) => Some(Signature { key, tag: Tag::default() }),
+            Distrust::Forged => signing.sign(Purpose::Record, &[]),
+            Distrust::Unsigned | Distrust::Newer => None,
+        };
+        if let Some(signature) = signature {
+            record.bytes.truncate(record.bytes.len() - CHECKSUM_LEN);
+            record.bytes.splice(..0, std::iter::once(SIGNED).chain(signature.to_bytes()));
+            let sum = checksum(&entry.key, &record.bytes);
+            record.bytes.extend_from_slice(&sum.to_le_bytes());
+        }
+        Ok(Self { distrust: Some(why), ..record })
     }
 
     /// Why the record is not believed, if it is not: somebody without the key may have written it. Nothing but sizes, times
@@ -154,6 +174,10 @@ impl Record {
         self.distrust.is_none()
     }
 
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -161,12 +185,6 @@ impl Record {
     /// The checksum that ends the record: it differs when the key, the entry or the value does.
     pub(crate) fn checksum(&self) -> u64 {
         self.sealed().map_or(0, |(_, sum)| sum)
-    }
-
-    /// A short form of the checksum, by which a version of an entry is told from others of the same creation.
-    pub(crate) fn mark(&self) -> u32 {
-        let sum = self.checksum();
-        (sum ^ (sum >> 32)) as u32
     }
 
     /// What the checksum covers, and the checksum.
@@ -224,13 +242,20 @@ impl Record {
         Ok((core, payload_in(rest)?))
     }
 
-    /// Bytes that the entry takes: its record, and its blob if it has one.
-    pub(crate) fn footprint(&self) -> u64 {
-        let blob = match self.core_and_payload() {
+    /// Where the entry stands in the orders of the index. One that is not believed can expire and be evicted, and belongs to
+    /// no group.
+    pub(crate) fn facts(&self) -> Result<Facts> {
+        let blob_bytes = match self.core_and_payload() {
             Ok((core, Payload::Blob(_))) => core.stored_size,
             _ => 0,
         };
-        (self.bytes.len() as u64).saturating_add(blob)
+        if !self.is_believed() {
+            let (created_at, expires_at) = self.times()?;
+            return Ok(Facts { created_at, expires_at, blob_bytes, groups: Vec::new() });
+        }
+        let (core, names) = self.core_and_names()?;
+        let groups = Group::of_names(&names).into_iter().map(Group::as_u64).collect();
+        Ok(Facts { created_at: core.created_at, expires_at: core.expires_at, blob_bytes, groups })
     }
 
     /// The blob that holds the value, if one does.
@@ -364,7 +389,7 @@ pub(super) mod tests {
             let newer = Record::from_stored(&key, bytes.clone(), Signing::off()).unwrap();
             assert_eq!(newer.distrust(), Some(Distrust::Newer));
             assert_eq!(newer.times().unwrap(), (Timestamp::from_micros(10), Some(Timestamp::from_micros(30))));
-            assert_eq!((newer.blob(), newer.footprint()), (None, bytes.len() as u64));
+            assert_eq!((newer.blob(), newer.facts().unwrap().blob_bytes), (None, 0));
             assert_eq!(Distrust::behind(&newer.core().unwrap_err()), Some(Distrust::Newer));
         }
         let older = changed(&key, &record, 0, 0);

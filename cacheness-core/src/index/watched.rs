@@ -1,21 +1,24 @@
-//! An index in memory for tests, which hear of each call before it is done and may let it fail.
+//! A metadata backend in memory for tests, which hear of each call before it is made and may let it fail.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Group, MemoryIndex, MetadataBackend, Record, Totals};
+use super::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+use super::{MemoryMetadata, Record};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 use crate::error::Result;
+use crate::security::Signing;
 
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Call<'a> {
     /// A look at one key.
     Read,
-    /// A look at the records of many keys.
+    /// A look at the rows of many keys.
     Page,
-    LastAccess,
+    LastUsed,
     /// This record goes in.
     Write(&'a Record),
     /// A record went in: an error now is one of which nobody knows what it means.
@@ -27,31 +30,49 @@ pub(crate) enum Call<'a> {
 type Watch = dyn Fn(Call<'_>) -> Result<()> + Send + Sync;
 
 pub(crate) struct Watched {
-    index: MemoryIndex,
+    rows: MemoryMetadata,
     watch: Box<Watch>,
-    replacements: AtomicU64,
+    epoch: AtomicU64,
 }
 
 impl Watched {
     pub(crate) fn new(watch: impl Fn(Call<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
-        Self { index: MemoryIndex::default(), watch: Box::new(watch), replacements: AtomicU64::new(0) }
+        Self { rows: MemoryMetadata::new(), watch: Box::new(watch), epoch: AtomicU64::new(0) }
     }
 
-    /// Loses the record of a key, as an index that is rebuilt from what can be believed may.
+    /// Loses the row of a key, as an index that is rebuilt from what can be believed may.
     pub(crate) fn lose(&self, key: &IndexKey) -> Result<()> {
-        self.index.remove(key)?;
-        self.replacements.fetch_add(1, Ordering::SeqCst);
+        self.rows.apply(&[Change { key: key.as_bytes(), expected: Expected::Anything, row: None }])?;
+        self.epoch.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
-    fn told_after<R>(&self, done: Result<R>) -> Result<R> {
-        done.and_then(|done| self.tell(Call::Written).map(|_| done))
+    fn tell(&self, call: Call<'_>) -> Result<&MemoryMetadata> {
+        (self.watch)(call).map(|()| &self.rows)
     }
 
-    fn tell(&self, call: Call<'_>) -> Result<&MemoryIndex> {
-        (self.watch)(call).map(|()| &self.index)
+    fn tell_of(&self, change: &Change<'_>) -> Result<()> {
+        let Some((bytes, _)) = change.row else { return (self.watch)(Call::Removal) };
+        let key = IndexKey::from_stored(change.key)?;
+        (self.watch)(Call::Write(&Record::from_stored(&key, bytes.to_vec(), Signing::off())?))
     }
 }
+
+/// Records straight to and from a backend, past the index over it.
+pub(crate) trait Records: MetadataBackend {
+    fn put(&self, key: &IndexKey, record: &Record) -> Result<()> {
+        let facts = record.facts()?;
+        let row = Some((record.as_bytes(), &facts));
+        self.apply(&[Change { key: key.as_bytes(), expected: Expected::Anything, row }]).map(drop)
+    }
+
+    fn record(&self, key: &IndexKey) -> Result<Option<Record>> {
+        let bytes = self.get(key.as_bytes())?;
+        bytes.map(|bytes| Record::from_stored(key, bytes, Signing::off())).transpose()
+    }
+}
+
+impl<B: MetadataBackend + ?Sized> Records for B {}
 
 impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,106 +81,54 @@ impl fmt::Debug for Watched {
 }
 
 impl MetadataBackend for Watched {
-    fn name(&self) -> &'static str {
-        self.index.name()
+    fn traits(&self) -> Traits {
+        self.rows.traits()
     }
 
-    fn get(&self, key: &IndexKey) -> Result<Option<Record>> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.tell(Call::Read)?.get(key)
     }
 
-    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>> {
-        self.tell(Call::Page)?.of_keys(keys)
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.tell(Call::Page)?.get_many(keys)
     }
 
-    fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
-        self.tell(Call::Read)?.with_hash(hash)
-    }
-
-    fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
-        let done = self.tell(Call::Write(record))?.put(key, record);
-        self.told_after(done)
-    }
-
-    fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
-        let done = self.tell(Call::Write(record))?.put_new(key, record);
-        self.told_after(done)
-    }
-
-    fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
-        self.tell(Call::Removal)?.remove(key)
-    }
-
-    fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
-        self.tell(Call::Removal)?.remove_expected(key, expected)
-    }
-
-    fn remove_damaged(&self, key: &IndexKey) -> Result<bool> {
-        match self.get(key) {
-            Err(error) if error.is_integrity() => self.tell(Call::Removal)?.remove(key).map(|gone| gone.is_some()),
-            read => read.map(|_| false),
+    fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
+        changes.iter().try_for_each(|change| self.tell_of(change))?;
+        let applied = self.rows.apply(changes)?;
+        if changes.iter().any(|change| change.row.is_some()) {
+            self.tell(Call::Written)?;
         }
+        Ok(applied)
     }
 
-    fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
-        let done = self.tell(Call::Write(record))?.replace_expected(key, expected, record);
-        self.told_after(done)
+    fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {
+        let call = if matches!(scan, Scan::Prefix(_)) { Call::Read } else { Call::Page };
+        self.tell(call)?.page(scan, limit)
     }
 
-    fn accessed(&self, key: &IndexKey, at: Timestamp) {
-        self.index.accessed(key, at);
-    }
-
-    fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>> {
-        self.tell(Call::LastAccess)?.last_access(key)
-    }
-
-    fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.tell(Call::Page)?.expired(now, limit)
-    }
-
-    fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.tell(Call::Page)?.least_recently_used(limit)
-    }
-
-    fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.tell(Call::Page)?.newest(after, limit)
-    }
-
-    fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
-        self.index.creation_bounds()
-    }
-
-    fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.tell(Call::Page)?.group(group, after, limit)
-    }
-
-    fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.tell(Call::Page)?.scan(after, limit)
-    }
-
-    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
+    fn keys(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Arc<[u8]>>> {
         self.tell(Call::Page)?.keys(after, limit)
     }
 
-    fn totals(&self) -> Totals {
-        self.index.totals()
+    fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
+        self.rows.used(uses)
     }
 
-    fn footprint(&self, record: &Record) -> u64 {
-        self.index.footprint(record)
+    fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
+        self.tell(Call::LastUsed)?.last_used(key)
     }
 
-    fn replacements(&self) -> u64 {
-        self.replacements.load(Ordering::SeqCst)
+    fn totals(&self) -> Result<Totals> {
+        self.rows.totals()
     }
 
-    fn doubt_blobs(&self) {
-        self.index.doubt_blobs();
+    fn state(&self, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
+        self.rows.state(name, swap)
     }
 
-    fn give_back_room(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
-        self.index.give_back_room(go_on)
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     fn flush(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::engine::Store;
 use crate::engine::opened::Opened;
 use crate::format::Rules;
 use crate::format::chunks::CHUNK_LEN;
-use crate::index::{Call, MemoryIndex, MetadataBackend, Watched};
+use crate::index::{Call, MemoryMetadata, MetadataBackend, Watched};
 use crate::storage::blob::FilesystemBlobs;
 use crate::storage::blob::conformance::names;
 use crate::storage::blob_name::BlobName;
@@ -26,7 +26,7 @@ fn files(vfs: &SimVfs) -> FilesystemBlobs {
 
 /// A store whose blobs are in a simulated file system, and whose index is in memory.
 fn store_on(vfs: &SimVfs) -> BlobStore {
-    store_of(vfs, MemoryIndex::default(), Durability::Immediate, false)
+    store_of(vfs, MemoryMetadata::default(), Durability::Immediate, false)
 }
 
 fn store_of(vfs: &SimVfs, index: impl MetadataBackend + 'static, durability: Durability, shares: bool) -> BlobStore {

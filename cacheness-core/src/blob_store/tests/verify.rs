@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::config::{CacheConfig, Durability};
 use crate::engine::Store;
-use crate::index::MetadataBackend;
+use crate::index::Records;
 use crate::index::sled::{SledIndex, SledOptions};
 use crate::storage::blob::FilesystemBlobs;
 use crate::storage::blob_name::BlobName;
@@ -193,7 +193,7 @@ fn references_are_counted_again_when_the_index_was_rebuilt() {
         ["a", "b"].iter().for_each(|key| drop(store.put_with(&noise(5000), *key).unwrap()));
         store.put_with(&noise(6000), "lost").unwrap();
         let key = |name| text_key::index_key(name).unwrap();
-        let removed = index.get(&key("a")).unwrap().unwrap();
+        let removed = index.record(&key("a")).unwrap().unwrap();
         assert!(store.delete("a").unwrap());
         index.put(&key("a"), &removed).unwrap();
         index.break_down(&key("lost"));

@@ -137,7 +137,7 @@ impl Engine {
     fn source(&self, spec: &Spec) -> Result<Source> {
         for admitted in spec.filter.admits(&spec.kind) {
             if self.custom().kinds.is_indexed(&spec.kind, admitted.column)
-                && let Some(mut keys) = self.store().columns().candidates(&spec.kind, &admitted)?
+                && let Some(mut keys) = self.store().index().candidates(&spec.kind, &admitted)?
             {
                 keys.reverse();
                 return Ok(Source::Keys(keys));

@@ -92,7 +92,7 @@ impl Engine {
     fn holder(&self, claim: &Claim, key: &IndexKey, moved_from: Option<&IndexKey>) -> Result<Option<IndexKey>> {
         let (kind, column, value) = claim;
         let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.0.clone())] };
-        let mut keys = self.store().columns().candidates(kind, &admitted)?.unwrap_or_default();
+        let mut keys = self.store().index().candidates(kind, &admitted)?.unwrap_or_default();
         keys.retain(|other| other != key && Some(other) != moved_from);
         let records = self.store().index().of_keys(&keys)?;
         for (other, record) in records.into_iter().filter(|(_, record)| record.is_believed()) {

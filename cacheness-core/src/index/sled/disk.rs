@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::files::is_file;
+use crate::index::files::sync_dir;
 use crate::storage::vfs::publish::STAGING;
 use crate::util::parallel::lock;
 use crate::util::unique::unique_name;
@@ -125,20 +126,6 @@ fn unless_gone(synced: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         synced => synced,
     }
-}
-
-#[cfg(unix)]
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    match File::open(dir)?.sync_all() {
-        // Some network and user-space file systems know no sync of directories.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-        synced => synced,
-    }
-}
-
-#[cfg(not(unix))]
-pub(super) fn sync_dir(_dir: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// Files of databases of this process that were given up without closing them: they, and the lock on each, are held until

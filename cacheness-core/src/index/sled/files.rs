@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::disk::{sync_dir, sync_path};
+use super::disk::sync_path;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::index::files::{remove, shown, sync_dir};
 
 pub(super) fn index_dir(root: &Path) -> PathBuf {
     root.join("index")
@@ -24,16 +25,6 @@ pub(super) fn clear_places(root: &Path) -> std::io::Result<()> {
     let within = within.filter(|item| is_dispensable(&item.file_name())).map(|item| item.path());
     let is_no_file = |place: &PathBuf| fs::symlink_metadata(place).is_ok_and(|found| !found.is_file());
     beside.into_iter().chain(within).filter(is_no_file).try_for_each(|place| remove(&place))
-}
-
-/// Removes whatever is at a path, a link itself and not what it leads to.
-pub(super) fn remove(path: &Path) -> std::io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// Whether an index was made and its log is gone: sled would begin a new one, as if there had never been an entry.
@@ -58,17 +49,6 @@ pub(super) fn is_of_files(index: &Path) -> bool {
 
 pub(super) fn storage(path: &Path, doing: &str, error: std::io::Error) -> CacheError {
     CacheError::caused_by(ErrorKind::Storage, format!("{doing} in {}: {error}", shown(path).display()), error)
-}
-
-/// A path as a user knows it: where sled is given one that leads through a handle of this process, what it leads to.
-pub(super) fn shown(path: &Path) -> PathBuf {
-    let is_handle = |path: &&Path| path.parent().is_some_and(|dir| dir.ends_with("proc/self/fd"));
-    let Some(handle) = path.ancestors().find(is_handle) else { return path.to_path_buf() };
-    match (fs::read_link(handle), path.strip_prefix(handle)) {
-        (Ok(dir), Ok(rest)) if rest.as_os_str().is_empty() => dir,
-        (Ok(dir), Ok(rest)) => dir.join(rest),
-        _ => path.to_path_buf(),
-    }
 }
 
 /// Where a damaged index lies for one who wants to look at it.

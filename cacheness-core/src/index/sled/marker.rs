@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::super::Totals;
+use super::counts::Sums;
 use crate::util::digest::{self, Checksum};
 
 const MAGIC: &[u8; 8] = b"CNSSMARK";
@@ -28,7 +28,7 @@ const CHUNK: usize = 1 << 18;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Marker {
     version: u8,
-    pub(super) totals: Totals,
+    pub(super) sums: Sums,
     pub(super) orders: u64,
     files: Vec<FileFacts>,
 }
@@ -46,8 +46,8 @@ fn path(root: &Path) -> PathBuf {
 
 impl Marker {
     /// Takes down what the files of a closed index look like.
-    pub(super) fn of(index: &Path, totals: Totals, orders: u64) -> io::Result<Self> {
-        Ok(Self { version: VERSION, totals, orders, files: facts_of(index)? })
+    pub(super) fn of(index: &Path, sums: Sums, orders: u64) -> io::Result<Self> {
+        Ok(Self { version: VERSION, sums, orders, files: facts_of(index)? })
     }
 
     /// Whether the files are still those.
@@ -55,8 +55,8 @@ impl Marker {
         facts_of(index).is_ok_and(|files| files == self.files)
     }
 
-    /// Whether its totals count what is counted today.
-    pub(super) fn has_current_totals(&self) -> bool {
+    /// Whether its sums count what is counted today.
+    pub(super) fn has_current_sums(&self) -> bool {
         self.version == VERSION
     }
 
@@ -82,8 +82,8 @@ impl Marker {
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.push(self.version);
-        out.extend_from_slice(&self.totals.entries.to_le_bytes());
-        out.extend_from_slice(&self.totals.bytes.to_le_bytes());
+        out.extend_from_slice(&self.sums.entries.to_le_bytes());
+        out.extend_from_slice(&self.sums.bytes.to_le_bytes());
         out.extend_from_slice(&self.orders.to_le_bytes());
         out.extend_from_slice(&(self.files.len() as u32).to_le_bytes());
         for file in &self.files {
@@ -106,11 +106,11 @@ impl Marker {
             return None;
         }
         let mut number = || take(&mut rest).map(u64::from_le_bytes);
-        let totals = Totals { entries: number()?, bytes: number()?, records: 0, lost: 0 };
+        let sums = Sums { entries: number()?, bytes: number()?, records: 0, lost: 0 };
         let orders = u64::from_le_bytes(take(&mut rest)?);
         let files = u32::from_le_bytes(take(&mut rest)?);
         let files = (0..files).map(|_| file_facts(&mut rest)).collect::<Option<_>>()?;
-        rest.is_empty().then_some(Self { version, totals, orders, files })
+        rest.is_empty().then_some(Self { version, sums, orders, files })
     }
 }
 
@@ -174,8 +174,8 @@ pub(super) fn checksum_of(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 impl Marker {
     /// As a release wrote it that counted a record once.
-    pub(super) fn of_version_3(self, totals: Totals) -> Self {
-        Self { version: 3, totals, ..self }
+    pub(super) fn of_version_3(self, sums: Sums) -> Self {
+        Self { version: 3, sums, ..self }
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
         let index = root.path().join("index");
         fs::create_dir(&index).unwrap();
         fs::write(index.join("db"), b"pages").unwrap();
-        let marker = Marker::of(&index, Totals { entries: 1, bytes: 2, records: 0, lost: 0 }, 7).unwrap();
+        let marker = Marker::of(&index, Sums { entries: 1, bytes: 2, records: 0, lost: 0 }, 7).unwrap();
         marker.write(root.path()).unwrap();
         assert_eq!(Marker::read(root.path()).as_ref(), Some(&marker));
         assert!(marker.fits(&index));

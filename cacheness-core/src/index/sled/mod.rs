@@ -6,6 +6,7 @@
 //! whether the files are still those that were closed; if not, what is [proven](proof) to be current is
 //! [carried over](salvage) into a new database.
 
+mod backend;
 mod chunks;
 mod counts;
 mod disk;
@@ -22,34 +23,35 @@ mod rows;
 mod salvage;
 mod saved;
 mod shield;
+mod states;
 #[cfg(test)]
 mod tests;
 mod uses;
 mod walk;
 
-use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use sled::Tree;
 
-use self::counts::Counts;
+use self::counts::{Counts, Sums};
 use self::disk::Disk;
-use self::orders::{Facts, Orders, Tables};
+use self::orders::{Orders, Placed, Tables};
 use self::pending::Pending;
 use self::proof::Known;
 use self::rewrite::Rewriting;
 use self::room::{Change, Room};
 use self::shield::shielded;
+use self::states::States;
 use self::uses::Uses;
-use self::walk::ByUse;
-use super::{Group, MetadataBackend, Record, Totals};
-use crate::clock::Timestamp;
+use super::Record;
+use super::backend::{Facts, MetadataBackend};
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::Signing;
+use crate::storage::vfs::lock::HeldLock;
 
 pub(crate) use open::Health;
 pub(crate) use proof::Proof;
@@ -76,6 +78,7 @@ pub(crate) struct SledIndex {
     last_reopening: Mutex<Option<Instant>>,
     orders: Orders,
     uses: Uses,
+    states: States,
     counts: Counts,
     pending: Pending,
     rewriting: Rewriting,
@@ -86,6 +89,8 @@ pub(crate) struct SledIndex {
     /// Changes of one key go one after the other, record, counts and orders together: the rows of a put that were made
     /// before those of the removal it followed would be taken out, and the entry could no more be evicted or cleared.
     turns: [Mutex<()>; TURNS],
+    /// Of the directory, where no cache holds it.
+    alone: HeldLock,
 }
 
 #[derive(Debug)]
@@ -111,7 +116,7 @@ struct Trees {
 #[derive(Debug)]
 struct Contents {
     trees: Trees,
-    totals: Totals,
+    sums: Sums,
     tables: Tables,
 }
 
@@ -156,9 +161,10 @@ impl SledIndex {
         })
     }
 
-    /// The record that a change took out. One that cannot be read has a blob of which the name is not known.
-    fn taken_out(&self, trees: &Trees, key: &IndexKey, bytes: &[u8]) -> Option<Record> {
-        trees.record(key, bytes).inspect_err(|_| self.doubt_blobs()).ok()
+    /// The facts of a row that a change took out. One that cannot be read has a blob of which the name is not known.
+    fn facts_of_gone(&self, trees: &Trees, key: &IndexKey, bytes: &[u8]) -> Option<Facts> {
+        let facts = trees.record(key, bytes).and_then(|record| record.facts());
+        facts.inspect_err(|_| self.doubt_blobs()).ok()
     }
 
     /// Lets every copy of a record rot on the disk, and sled panic on it.
@@ -184,48 +190,29 @@ impl SledIndex {
         self.turns[hash as usize % TURNS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The records of all keys with this hash; damaged ones are passed over.
-    fn records_of_hash(trees: &Trees, hash: u64) -> sled::Result<Vec<(IndexKey, Record)>> {
-        let mut found = Vec::new();
-        for row in trees.entries.scan_prefix(hash.to_be_bytes()) {
-            let (key, bytes) = row?;
-            found.extend(trees.whole(&key, &bytes));
-        }
-        Ok(found)
-    }
-
-    /// Keys that are listed because their records are signed.
-    fn believed_keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
-        let (mut keys, mut after) = (Vec::new(), after.cloned());
-        while keys.len() < limit {
-            let page = self.scan(after.as_ref(), limit - keys.len())?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            keys.extend(page.into_iter().filter(|(_, record)| record.is_believed()).map(|(key, _)| key));
-        }
-        Ok(keys)
-    }
-
-    /// Follows a record that took the place of another, or of none.
-    fn note_put(&self, key: &IndexKey, previous: Option<&Record>, record: &Record, facts: &Facts) {
-        self.note_change(key, Some(record));
-        self.counts.put(previous, record);
-        let before = previous.and_then(|previous| Facts::of(previous).ok());
-        self.orders.change(key.hash(), before.as_ref(), Some(facts));
-        if before.is_some_and(|before| before.created_at != facts.created_at) {
+    /// Follows a row that took the place of another, or of none.
+    fn note_put(&self, key: &IndexKey, previous: Option<&Placed<'_>>, bytes: &[u8], facts: &Facts) {
+        let row = Placed::of(bytes, facts);
+        self.note_change(key, Some(bytes));
+        previous.iter().for_each(|previous| self.counts.removed(previous));
+        self.counts.added(&row);
+        self.orders.change(key.hash(), previous, Some(&row));
+        if previous.is_some_and(|previous| previous.facts.created_at != facts.created_at) {
             self.uses.forget(key.hash());
         }
     }
 
-    fn note_change(&self, key: &IndexKey, record: Option<&Record>) {
-        self.pending.note(key, record);
-        self.rewriting.note(key, record);
+    fn note_change(&self, key: &IndexKey, bytes: Option<&[u8]>) {
+        self.pending.note(key, bytes);
+        self.rewriting.note(key, bytes);
     }
 
-    fn note_removal(&self, key: &IndexKey, removed: &Record) {
+    fn note_removal(&self, key: &IndexKey, removed: Option<&Placed<'_>>) {
         self.note_change(key, None);
+        // A damaged one may have gone.
+        let Some(removed) = removed else { return };
         self.counts.removed(removed);
-        self.orders.change(key.hash(), Facts::of(removed).ok().as_ref(), None);
+        self.orders.change(key.hash(), Some(removed), None);
         self.uses.forget(key.hash());
     }
 }
@@ -233,6 +220,16 @@ impl SledIndex {
 impl Trees {
     fn record(&self, key: &IndexKey, bytes: &[u8]) -> Result<Record> {
         Record::from_stored(key, bytes.to_vec(), &self.signing)
+    }
+
+    /// The rows of all keys with this hash; damaged ones are passed over.
+    fn of_hash(&self, hash: u64) -> sled::Result<Vec<(IndexKey, Record)>> {
+        let mut found = Vec::new();
+        for row in self.entries.scan_prefix(hash.to_be_bytes()) {
+            let (key, bytes) = row?;
+            found.extend(self.whole(&key, &bytes));
+        }
+        Ok(found)
     }
 
     /// A record whose bytes are what was written under this key.
@@ -249,206 +246,4 @@ fn unusable(doing: &str) -> CacheError {
 
 fn closed() -> CacheError {
     CacheError::new(ErrorKind::Closed, "the cache is closed")
-}
-
-impl MetadataBackend for SledIndex {
-    fn name(&self) -> &'static str {
-        "sled"
-    }
-
-    fn get(&self, key: &IndexKey) -> Result<Option<Record>> {
-        match self.with("read the index", |trees| trees.entries.get(key.as_bytes()))? {
-            Some(bytes) => Record::from_stored(key, bytes.to_vec(), &self.options.signing).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn of_keys(&self, keys: &[IndexKey]) -> Result<Vec<(IndexKey, Record)>> {
-        self.with("read the index", |trees| {
-            let mut found = Vec::new();
-            for key in keys {
-                let bytes = trees.entries.get(key.as_bytes())?;
-                found.extend(bytes.and_then(|bytes| trees.whole(key.as_bytes(), &bytes)));
-            }
-            Ok(found)
-        })
-    }
-
-    fn with_hash(&self, hash: u64) -> Result<Vec<(IndexKey, Record)>> {
-        self.with("read the index", |trees| Self::records_of_hash(trees, hash))
-    }
-
-    fn put(&self, key: &IndexKey, record: &Record) -> Result<Option<Record>> {
-        let facts = Facts::of(record)?;
-        self.change(Change::More, key, |trees| {
-            let previous = trees.entries.insert(key.as_bytes(), record.as_bytes())?;
-            let previous = previous.and_then(|bytes| self.taken_out(trees, key, &bytes));
-            self.note_put(key, previous.as_ref(), record, &facts);
-            Ok(previous)
-        })
-    }
-
-    fn put_new(&self, key: &IndexKey, record: &Record) -> Result<bool> {
-        let facts = Facts::of(record)?;
-        self.change(Change::More, key, |trees| {
-            let swapped = trees.entries.compare_and_swap(key.as_bytes(), None::<&[u8]>, Some(record.as_bytes()))?;
-            if swapped.is_ok() {
-                self.note_put(key, None, record, &facts);
-            }
-            Ok(swapped.is_ok())
-        })
-    }
-
-    fn remove(&self, key: &IndexKey) -> Result<Option<Record>> {
-        self.change(Change::Less, key, |trees| {
-            let removed = trees.entries.remove(key.as_bytes())?;
-            let removed = removed.and_then(|bytes| self.taken_out(trees, key, &bytes));
-            match &removed {
-                Some(record) => self.note_removal(key, record),
-                // A damaged one may have gone.
-                None => self.note_change(key, None),
-            }
-            Ok(removed)
-        })
-    }
-
-    fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
-        self.change(Change::Less, key, |trees| {
-            let swapped = trees.entries.compare_and_swap(key.as_bytes(), Some(expected.as_bytes()), None::<&[u8]>)?;
-            if swapped.is_ok() {
-                self.note_removal(key, expected);
-            }
-            Ok(swapped.is_ok())
-        })
-    }
-
-    fn remove_damaged(&self, key: &IndexKey) -> Result<bool> {
-        self.change(Change::Less, key, |trees| {
-            let Some(bytes) = trees.entries.get(key.as_bytes())? else { return Ok(false) };
-            if trees.record(key, &bytes).is_ok() {
-                return Ok(false);
-            }
-            trees.entries.remove(key.as_bytes())?;
-            self.doubt_blobs();
-            self.note_change(key, None);
-            Ok(true)
-        })
-    }
-
-    fn replace_expected(&self, key: &IndexKey, expected: &Record, record: &Record) -> Result<bool> {
-        let facts = Facts::of(record)?;
-        self.change(Change::More, key, |trees| {
-            let (before, after) = (Some(expected.as_bytes()), Some(record.as_bytes()));
-            let swapped = trees.entries.compare_and_swap(key.as_bytes(), before, after)?;
-            if swapped.is_ok() {
-                self.note_put(key, Some(expected), record, &facts);
-            }
-            Ok(swapped.is_ok())
-        })
-    }
-
-    fn accessed(&self, key: &IndexKey, at: Timestamp) {
-        self.uses.note(key.hash(), at);
-    }
-
-    fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>> {
-        self.with("read the index", |_| Ok(self.uses.last(key.hash())))
-    }
-
-    fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.with("read the index by expiry", |trees| walk::expired(trees, &self.orders, now, limit))
-    }
-
-    fn least_recently_used(&self, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        let doing = "read the index by last access";
-        self.with(doing, |_| Ok(()))?;
-        let (mut walk, mut found) = (ByUse::default(), Vec::new());
-        while found.len() < limit {
-            let Some(row) = walk.next(&self.orders) else { break };
-            let _turn = self.turn(row.1);
-            if !walk.moves(&self.orders, &self.uses, row) {
-                found.extend(self.with(doing, |trees| ByUse::due(trees, &self.orders, row))?);
-            }
-        }
-        Ok(found)
-    }
-
-    fn newest(&self, after: Option<(Timestamp, &IndexKey)>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.with("read the index by creation", |trees| walk::newest(trees, &self.orders, after, limit))
-    }
-
-    fn creation_bounds(&self) -> Result<Option<(Timestamp, Timestamp)>> {
-        // From memory: statistics are to cost the same however many entries there are.
-        self.with("read the index by creation", |_| Ok(self.orders.lock().by_creation.bounds()))
-            .map(|bounds| bounds.map(|(oldest, newest)| (oldest.0, newest.0)))
-    }
-
-    fn group(&self, group: Group, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        self.with("read the index by group", |trees| walk::group(trees, &self.orders, group, after, limit))
-    }
-
-    fn scan(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<(IndexKey, Record)>> {
-        let start = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes()));
-        self.with("read the index", |trees| {
-            let rows = trees.entries.range::<&[u8], _>((start, Bound::Unbounded));
-            let mut found = Vec::new();
-            for row in rows {
-                let (key, bytes) = row?;
-                found.extend(trees.whole(&key, &bytes));
-                if found.len() >= limit {
-                    break;
-                }
-            }
-            Ok(found)
-        })
-    }
-
-    fn keys(&self, after: Option<&IndexKey>, limit: usize) -> Result<Vec<IndexKey>> {
-        if self.options.signing.is_on() {
-            return self.believed_keys(after, limit);
-        }
-        let start = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes()));
-        self.with("read the index", |trees| {
-            let mut keys = Vec::new();
-            for key in trees.entries.range::<&[u8], _>((start, Bound::Unbounded)).keys() {
-                keys.extend(IndexKey::from_stored(&key?).ok());
-                if keys.len() >= limit {
-                    break;
-                }
-            }
-            Ok(keys)
-        })
-    }
-
-    fn totals(&self) -> Totals {
-        self.counts.totals()
-    }
-
-    fn footprint(&self, record: &Record) -> u64 {
-        counts::footprint(record)
-    }
-
-    fn replacements(&self) -> u64 {
-        self.slot().generation
-    }
-
-    fn doubt_blobs(&self) {
-        self.doubts_blobs.store(true, Ordering::SeqCst);
-    }
-
-    fn give_back_room(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
-        self.rewrite_if_dead(go_on)
-    }
-
-    fn flush(&self) -> Result<()> {
-        let last = self.pending.last();
-        self.with("flush the index", |trees| trees.flush())?;
-        self.pending.flushed(last);
-        self.save_uses(Uses::append);
-        Ok(())
-    }
-
-    fn close(&self) -> Result<()> {
-        self.shut()
-    }
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, Once, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::counts::{self, Counts};
+use super::counts::{Counts, Sums};
 use super::disk::{self, Disk};
-use super::files::{clear_places, index_dir, is_file, is_of_files, lacks_log, remove, shown, storage};
+use super::files::{clear_places, index_dir, is_file, is_of_files, lacks_log, storage};
 use super::marker::Marker;
-use super::orders::{Gathering, Orders, Tables};
+use super::orders::{Gathering, Orders, Placed, Tables};
 use super::pending::Pending;
 use super::proof::{Known, Proof};
 use super::rebuilding::Rebuilding;
@@ -19,11 +19,14 @@ use super::rewrite::{self, Rewriting};
 use super::room::Room;
 use super::saved;
 use super::shield::shielded;
+use super::states::States;
 use super::uses::Uses;
 use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage, unusable};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::index::{Record, Totals};
-use crate::storage::vfs::lock::locked;
+use crate::index::Record;
+use crate::index::files::{remove, shown};
+use crate::storage::vfs::RealVfs;
+use crate::storage::vfs::lock::{HeldLock, lock_root, locked};
 use crate::util::warn::emit;
 
 /// How long the threads of a closed database may take to end.
@@ -31,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long another process may keep an opening waiting.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(100);
+
+/// Memory for pages of an index that is opened without a cache.
+const ALONE_PAGES: u64 = 64 << 20;
 
 const BETWEEN_REOPENINGS: Duration = Duration::from_secs(2);
 
@@ -88,7 +94,7 @@ impl SledIndex {
                 open_unmarked(&options, &Pending::default()).map(|found| (found, Health::Unclean))
             }
             None => Rebuilding::begin(&root).and_then(|()| Trees::open(&options)).map(|trees| {
-                let contents = Contents { trees, totals: Totals::default(), tables: Tables::default() };
+                let contents = Contents { trees, sums: Sums::default(), tables: Tables::default() };
                 (contents, Health::New)
             }),
         };
@@ -106,7 +112,7 @@ impl SledIndex {
     }
 
     fn over(contents: Contents, known: Known, options: SledOptions, room: Room) -> Self {
-        let Contents { trees, totals, tables } = contents;
+        let Contents { trees, sums, tables } = contents;
         let uses = Uses::read(&options.root, tables.by_creation.iter().map(|(_, hash)| hash));
         Self {
             options,
@@ -115,13 +121,29 @@ impl SledIndex {
             last_reopening: Mutex::new(None),
             orders: Orders::of(tables.place(&uses)),
             uses,
-            counts: Counts::of(totals),
+            states: States::default(),
+            counts: Counts::of(sums),
             pending: Pending::default(),
             known: Mutex::new(known),
             rewriting: Rewriting::default(),
             doubts_blobs: AtomicBool::new(false),
             turns: [const { Mutex::new(()) }; TURNS],
+            alone: HeldLock::default(),
         }
+    }
+
+    /// [`open`](Self::open) for nobody else: takes the lock of the directory. Blobs are left as they are.
+    ///
+    /// # Errors
+    /// [`Locked`](ErrorKind::Locked) if somebody has it; as [`open`](Self::open).
+    pub(crate) fn open_alone(dir: &Path) -> Result<Self> {
+        let held = lock_root(&RealVfs::new(), dir)?;
+        let options = SledOptions { root: dir.to_path_buf(), page_cache_bytes: ALONE_PAGES, signing: Arc::default() };
+        let (index, health) = Self::open(options)?;
+        if health != Health::Damaged {
+            index.begin_use(health == Health::New)?;
+        }
+        Ok(Self { alone: HeldLock::of(held), ..index })
     }
 
     /// Whether there is such an index in a cache directory.
@@ -159,7 +181,7 @@ impl SledIndex {
     }
 
     fn count_loss(&self, had: Option<u64>) {
-        let has = self.counts.totals().entries;
+        let has = self.counts.sums().entries;
         let place = shown(&self.options.root);
         let place = place.display();
         match had.map(|had| (had, had.saturating_sub(has))) {
@@ -193,16 +215,16 @@ impl SledIndex {
     /// Puts another database in the place of this one: what can be believed of a damaged one, all of another, and in both
     /// what was acknowledged and is not on the disk. Where that fails the next try knows that the files are damaged.
     fn replace(&self, slot: &mut Slot) -> Result<()> {
-        let had = self.counts.totals().entries;
+        let had = self.counts.sums().entries;
         let broken = slot.trees.take();
-        let Contents { trees, totals, tables } = if slot.damaged {
+        let Contents { trees, sums, tables } = if slot.damaged {
             self.carried_over(broken)?
         } else {
             broken.map_or(Ok(()), |trees| trees.let_go(&index_dir(&self.options.root)))?;
             open_unmarked(&self.options, &self.pending).inspect_err(|error| slot.damaged = error.is_integrity())?
         };
         *slot = Slot { trees: Some(trees), generation: slot.generation + 1, closed: slot.closed, damaged: false };
-        self.counts.replace_by(totals);
+        self.counts.replace_by(sums);
         self.orders.replace_by(tables.place(&self.uses));
         self.count_loss(Some(had));
         Ok(())
@@ -238,9 +260,16 @@ impl SledIndex {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         let has_all = slot.trees.is_none() && !slot.damaged && self.pending.count() == 0;
         if std::mem::replace(&mut slot.closed, true) || has_all {
+            self.alone.release();
             return Ok(());
         }
-        let trees = self.flushed(&mut slot).map_err(|error| self.unwritten(error))?;
+        let closed = self.let_go(&mut slot);
+        self.alone.release();
+        closed
+    }
+
+    fn let_go(&self, slot: &mut Slot) -> Result<()> {
+        let trees = self.flushed(slot).map_err(|error| self.unwritten(error))?;
         let root = &self.options.root;
         trees.let_go(&index_dir(root))?;
         self.save_uses(Uses::save);
@@ -249,7 +278,7 @@ impl SledIndex {
             return Ok(());
         }
         saved::write(root, &tables)
-            .and_then(|orders| Marker::of(&index_dir(root), self.counts.totals(), orders))
+            .and_then(|orders| Marker::of(&index_dir(root), self.counts.sums(), orders))
             .and_then(|marker| marker.write(root))
             .map_err(|error| storage(root, "cannot mark the index as closed", error))
     }
@@ -316,13 +345,13 @@ fn damaged(contents: Contents) -> (Contents, Health) {
 fn open_marked(options: &SledOptions, marker: &Marker) -> Result<(Contents, Health)> {
     let trees = Trees::open(options)?;
     // Nobody vouches for orders that were saved, and what was not believed then may be now.
-    let saved = if options.signing.is_on() || !marker.has_current_totals() {
+    let saved = if options.signing.is_on() || !marker.has_current_sums() {
         None
     } else {
         saved::read(&options.root, marker.orders)
     };
     let contents = match saved {
-        Some(tables) => Contents { trees, totals: marker.totals, tables },
+        Some(tables) => Contents { trees, sums: marker.sums, tables },
         None => take_stock(trees)?,
     };
     Ok((contents, Health::Clean))
@@ -346,30 +375,32 @@ impl Known {
     /// What the marker of a clean close, and the orders that were saved with it, tell of a database that differs now.
     fn of(root: &Path, marker: Option<&Marker>) -> Self {
         let proof = marker.and_then(|marker| saved::read(root, marker.orders)).map(|tables| Proof(tables.by_creation));
-        Self { was_damaged: true, proof, entries: marker.map(|marker| marker.totals.entries) }
+        Self { was_damaged: true, proof, entries: marker.map(|marker| marker.sums.entries) }
     }
 }
 
 /// Looks at every record: counts and orders are taken from those that are whole, others are removed.
 pub(super) fn take_stock(trees: Trees) -> Result<Contents> {
-    let (mut totals, mut gathering) = (Totals::default(), Gathering::default());
+    let (mut sums, mut gathering) = (Sums::default(), Gathering::default());
     shielded("read the index", || {
         for row in trees.entries.iter() {
             let (key, bytes) = row?;
-            match trees.whole(&key, &bytes).filter(|(_, record)| trees.may_stay(record)) {
-                Some((key, record)) => {
-                    totals.entries += 1;
+            let whole = trees.whole(&key, &bytes).filter(|(_, record)| trees.may_stay(record));
+            match whole.and_then(|(key, record)| Some((key, record.facts().ok()?))) {
+                Some((key, facts)) => {
+                    let row = Placed::of(&bytes, &facts);
+                    sums.entries += 1;
                     // A record may tell any size. Wrapped like the counters, so that its removal takes it back.
-                    totals.bytes = totals.bytes.wrapping_add(counts::footprint(&record));
-                    totals.records += record.as_bytes().len() as u64;
-                    gathering.add(key.hash(), &record);
+                    sums.bytes = sums.bytes.wrapping_add(row.footprint());
+                    sums.records += row.len;
+                    gathering.add(key.hash(), &row);
                 }
                 None => drop(trees.entries.remove(key)?),
             }
         }
         Ok(())
     })?;
-    Ok(Contents { trees, totals, tables: gathering.finish() })
+    Ok(Contents { trees, sums, tables: gathering.finish() })
 }
 
 impl Trees {

@@ -19,11 +19,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::counts;
 use super::rows::{Row, Rows};
 use super::uses::Uses;
 use crate::clock::Timestamp;
-use crate::error::Result;
-use crate::index::{Group, Record};
+use crate::index::backend::Facts;
 
 /// The orders behind one lock, which is held no longer than it takes to change or copy some rows.
 #[derive(Debug, Default)]
@@ -34,36 +34,34 @@ pub(super) struct Tables {
     pub(super) by_expiry: Rows<Timestamp>,
     pub(super) by_access: Rows<Timestamp>,
     pub(super) by_creation: Created,
-    pub(super) by_group: Rows<Group>,
+    pub(super) by_group: Rows<u64>,
 }
 
 /// The order of creation, with a mark of every record.
 pub(super) type Created = Rows<Timestamp, u32>;
 
-/// What of a record decides its rows.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    groups: Vec<Group>,
+/// A row of the index and its facts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed<'a> {
+    pub(super) facts: &'a Facts,
     pub(super) mark: u32,
+    pub(super) len: u64,
 }
 
-impl Facts {
-    /// One that is not believed can expire and be evicted, and belongs to no group.
-    pub(super) fn of(record: &Record) -> Result<Self> {
-        if !record.is_believed() {
-            let (created_at, expires_at) = record.times()?;
-            return Ok(Self { created_at, expires_at, groups: Vec::new(), mark: record.mark() });
-        }
-        let (core, names) = record.core_and_names()?;
-        let groups = Group::of_names(&names);
-        Ok(Self { created_at: core.created_at, expires_at: core.expires_at, groups, mark: record.mark() })
+impl<'a> Placed<'a> {
+    pub(super) fn of(bytes: &[u8], facts: &'a Facts) -> Self {
+        Self { facts, mark: mark_of(bytes), len: bytes.len() as u64 }
     }
 
-    pub(super) fn has(&self, group: Group) -> bool {
-        self.groups.contains(&group)
+    pub(super) fn footprint(&self) -> u64 {
+        counts::footprint(self.len, self.facts.blob_bytes)
     }
+}
+
+/// Tells a version of a row from others of the same creation: a short form of the checksum that it ends with.
+pub(super) fn mark_of(bytes: &[u8]) -> u32 {
+    let sum = bytes.last_chunk().copied().map_or(0, u64::from_le_bytes);
+    (sum ^ (sum >> 32)) as u32
 }
 
 impl Orders {
@@ -80,7 +78,7 @@ impl Orders {
     }
 
     /// One record takes the place of another, or of none, or none takes its place.
-    pub(super) fn change(&self, hash: u64, before: Option<&Facts>, after: Option<&Facts>) {
+    pub(super) fn change(&self, hash: u64, before: Option<&Placed<'_>>, after: Option<&Placed<'_>>) {
         let mut tables = self.lock();
         if let Some(before) = before {
             tables.remove(hash, before);
@@ -96,14 +94,13 @@ impl Orders {
 pub(super) struct Gathering {
     by_expiry: Vec<(Row<Timestamp>, ())>,
     by_creation: Vec<(Row<Timestamp>, u32)>,
-    by_group: Vec<(Row<Group>, ())>,
+    by_group: Vec<(Row<u64>, ())>,
 }
 
 impl Gathering {
-    pub(super) fn add(&mut self, hash: u64, record: &Record) {
-        // A record whose own checksum is right has its facts.
-        let Ok(facts) = Facts::of(record) else { return };
-        self.by_creation.push(((facts.created_at, hash), facts.mark));
+    pub(super) fn add(&mut self, hash: u64, row: &Placed<'_>) {
+        let facts = row.facts;
+        self.by_creation.push(((facts.created_at, hash), row.mark));
         self.by_expiry.extend(facts.expires_at.map(|at| ((at, hash), ())));
         self.by_group.extend(facts.groups.iter().map(|group| ((*group, hash), ())));
     }
@@ -127,18 +124,20 @@ impl Tables {
         self
     }
 
-    fn insert(&mut self, hash: u64, facts: &Facts) {
+    fn insert(&mut self, hash: u64, row: &Placed<'_>) {
+        let facts = row.facts;
         self.by_access.insert((facts.created_at, hash), ());
-        self.by_creation.insert((facts.created_at, hash), facts.mark);
+        self.by_creation.insert((facts.created_at, hash), row.mark);
         if let Some(at) = facts.expires_at {
             self.by_expiry.insert((at, hash), ());
         }
         facts.groups.iter().for_each(|group| self.by_group.insert((*group, hash), ()));
     }
 
-    fn remove(&mut self, hash: u64, facts: &Facts) {
+    fn remove(&mut self, hash: u64, row: &Placed<'_>) {
+        let facts = row.facts;
         self.by_access.remove((facts.created_at, hash), ());
-        self.by_creation.remove((facts.created_at, hash), facts.mark);
+        self.by_creation.remove((facts.created_at, hash), row.mark);
         if let Some(at) = facts.expires_at {
             self.by_expiry.remove((at, hash), ());
         }

@@ -11,7 +11,6 @@ use super::Trees;
 use super::shield::shielded;
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::index::Record;
 
 /// With more than this the next change flushes first.
 const MOST_BYTES: usize = 32 << 20;
@@ -32,25 +31,25 @@ struct Changes {
 struct Change {
     number: u64,
     /// `None` if the entry was removed.
-    record: Option<Record>,
+    row: Option<Vec<u8>>,
 }
 
 impl Changes {
-    fn size_of(key: &IndexKey, record: Option<&Record>) -> usize {
-        EACH + key.as_bytes().len() + record.map_or(0, |record| record.as_bytes().len())
+    fn size_of(key: &IndexKey, row: Option<&[u8]>) -> usize {
+        EACH + key.as_bytes().len() + row.map_or(0, <[u8]>::len)
     }
 }
 
 impl Pending {
     /// Notes what has become of a key. The caller has its turn.
-    pub(super) fn note(&self, key: &IndexKey, record: Option<&Record>) {
-        let record = record.cloned();
+    pub(super) fn note(&self, key: &IndexKey, row: Option<&[u8]>) {
+        let kept = row.map(<[u8]>::to_vec);
         let mut changes = self.lock();
         changes.last += 1;
-        changes.bytes += Changes::size_of(key, record.as_ref());
-        let change = Change { number: changes.last, record };
+        changes.bytes += Changes::size_of(key, row);
+        let change = Change { number: changes.last, row: kept };
         if let Some(before) = changes.by_key.insert(key.clone(), change) {
-            changes.bytes -= Changes::size_of(key, before.record.as_ref());
+            changes.bytes -= Changes::size_of(key, before.row.as_deref());
         }
     }
 
@@ -70,7 +69,7 @@ impl Pending {
         by_key.retain(|key, change| {
             let stays = change.number > last;
             if !stays {
-                *bytes -= Changes::size_of(key, change.record.as_ref());
+                *bytes -= Changes::size_of(key, change.row.as_deref());
             }
             stays
         });
@@ -89,8 +88,8 @@ impl Pending {
         let changes = self.lock();
         shielded("bring what was acknowledged into the index", || {
             for (key, change) in &changes.by_key {
-                match &change.record {
-                    Some(record) => trees.entries.insert(key.as_bytes(), record.as_bytes())?,
+                match &change.row {
+                    Some(row) => trees.entries.insert(key.as_bytes(), row.as_slice())?,
                     None => trees.entries.remove(key.as_bytes())?,
                 };
             }
@@ -112,8 +111,8 @@ mod tests {
     fn a_flush_covers_the_changes_before_it_and_none_that_came_meanwhile() {
         let pending = Pending::default();
         let ((one, first), (two, second)) = (record_of("one", 1, None), record_of("two", 2, None));
-        pending.note(&one, Some(&first));
-        pending.note(&two, Some(&second));
+        pending.note(&one, Some(first.as_bytes()));
+        pending.note(&two, Some(second.as_bytes()));
         let flush = pending.last();
         pending.note(&one, None);
         pending.flushed(flush);

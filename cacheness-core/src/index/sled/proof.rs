@@ -1,6 +1,6 @@
 //! Which records were current, by what is known outside the database.
 
-use super::orders::Created;
+use super::orders::{Created, mark_of};
 use crate::entry::{Entry, IndexKey};
 use crate::index::Record;
 
@@ -12,7 +12,9 @@ pub(crate) struct Proof(pub(super) Created);
 impl Proof {
     /// Whether this record is the current one of its key.
     pub(super) fn holds(&self, key: &IndexKey, record: &Record) -> bool {
-        record.core().is_ok_and(|core| self.0.mark_of_one((core.created_at, key.hash())) == Some(record.mark()))
+        record
+            .core()
+            .is_ok_and(|core| self.0.mark_of_one((core.created_at, key.hash())) == Some(mark_of(record.as_bytes())))
     }
 
     /// Whether an entry that a blob's header tells is current.

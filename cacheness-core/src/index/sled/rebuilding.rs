@@ -9,13 +9,13 @@
 //! The marker of the clean close and the orders beside it prove what is current in a damaged index. They stay until the
 //! new index agrees with its blobs, so that an opening that fails or is killed takes nothing from the next one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::sync_dir;
-use super::files::{is_file, remove, storage};
+use super::files::{is_file, storage};
 use crate::error::Result;
+use crate::index::files::replace_file;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rebuilding {
@@ -56,7 +56,8 @@ impl Rebuilding {
             Self::Damaged => "damaged",
             Self::Aside => "aside",
         };
-        replace(root, content).map_err(|error| storage(root, "cannot note how far the index is rebuilt", error))
+        replace_file(&place(root), content.as_bytes())
+            .map_err(|error| storage(root, "cannot note how far the index is rebuilt", error))
     }
 
     fn end(root: &Path) -> Result<()> {
@@ -67,14 +68,4 @@ impl Rebuilding {
             _ => Ok(()),
         }
     }
-}
-
-fn replace(root: &Path, content: &str) -> io::Result<()> {
-    let part = root.join("index.rebuilding.part");
-    remove(&part)?;
-    let mut file = File::create(&part)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&part, place(root))?;
-    sync_dir(root)
 }

@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::counts::MOST_TIMES;
-use super::files::{index_dir, remove, storage};
+use super::files::{index_dir, storage};
 use super::pending::Pending;
 use super::shield::shielded;
 use super::{SledIndex, Trees};
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::index::Record;
+use crate::index::files::remove;
 
 type Page = Vec<(sled::IVec, sled::IVec)>;
 
@@ -57,9 +57,9 @@ pub(super) struct Rewriting {
 }
 
 impl Rewriting {
-    pub(super) fn note(&self, key: &IndexKey, record: Option<&Record>) {
+    pub(super) fn note(&self, key: &IndexKey, row: Option<&[u8]>) {
         if let Some(changed) = &*self.changed.read().unwrap_or_else(PoisonError::into_inner) {
-            changed.note(key, record);
+            changed.note(key, row);
         }
     }
 
@@ -124,7 +124,7 @@ impl SledIndex {
         }
         let go_on = &|| !self.rewriting.ending.load(Ordering::SeqCst) && go_on();
         let Ok(_alone) = self.rewriting.alone.try_lock() else { return Ok(()) };
-        let (last, entries) = (self.pending.last(), self.counts.totals().entries);
+        let (last, entries) = (self.pending.last(), self.counts.sums().entries);
         if last - self.rewriting.looked_at.load(Ordering::Relaxed) < self.rewriting.pause(entries) {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl SledIndex {
             self.counts.set_records(bytes);
             self.rewriting.counted.store(true, Ordering::Relaxed);
         }
-        Ok(Some(self.counts.totals().records))
+        Ok(Some(self.counts.sums().records))
     }
 
     /// A database with all live records, and which one it is made of. `None` if that was closed or

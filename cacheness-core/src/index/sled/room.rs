@@ -6,8 +6,9 @@
 
 use std::path::Path;
 
-use super::files::{index_dir, shown};
+use super::files::index_dir;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::index::files::shown;
 use crate::storage::vfs::largest_file;
 
 /// What the index takes at least: a few segments of sled, and the room that is kept.

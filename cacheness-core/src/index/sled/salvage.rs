@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::files::{aside, index_dir, remove, set_aside, storage};
+use super::files::{aside, index_dir, set_aside, storage};
 use super::pending::Pending;
 use super::proof::Proof;
 use super::rebuilding::Rebuilding;
@@ -18,6 +18,7 @@ use super::{Contents, SledOptions, Trees};
 use crate::entry::IndexKey;
 use crate::error::Result;
 use crate::index::Record;
+use crate::index::files::remove;
 
 /// A multiple of the length of sled's segments, whose bounds no record crosses.
 const WINDOW: usize = 8 << 19;

@@ -14,7 +14,6 @@ use super::marker::checksum_of;
 use super::orders::{Created, Tables};
 use super::rows::{Mark, Row, Rows};
 use crate::clock::Timestamp;
-use crate::index::Group;
 
 const FILE_NAME: &str = "index.orders";
 
@@ -28,7 +27,7 @@ pub(super) fn write(root: &Path, tables: &Tables) -> io::Result<u64> {
     write_rows(&mut file, &tables.by_creation, |at| at.as_micros().cast_unsigned())?;
     write_marks(&mut file, &tables.by_creation)?;
     write_rows(&mut file, &tables.by_expiry, |at| at.as_micros().cast_unsigned())?;
-    write_rows(&mut file, &tables.by_group, Group::as_u64)?;
+    write_rows(&mut file, &tables.by_group, |group| group)?;
     drop(file);
     checksum_of(&path(root)).map(|(_, checksum)| checksum)
 }
@@ -56,7 +55,7 @@ pub(super) fn read(root: &Path, checksum: u64) -> Option<Tables> {
     let mut by_creation: Created = read_rows(&mut file, time)?;
     let marks = read_pairs(&mut file)?;
     by_creation.set_marks(marks.as_flattened().iter().flat_map(|two| [*two as u32, (*two >> 32) as u32]));
-    let (by_expiry, by_group) = (read_rows(&mut file, time)?, read_rows(&mut file, Group::from_u64)?);
+    let (by_expiry, by_group) = (read_rows(&mut file, time)?, read_rows(&mut file, |group| group)?);
     Some(Tables { by_creation, by_expiry, by_group, by_access: Rows::default() })
 }
 

@@ -4,28 +4,58 @@ mod rewriting;
 use std::fs;
 use std::path::Path;
 
-use super::super::MemoryIndex;
 use super::super::record::tests::record_of;
 use super::*;
+use crate::clock::Timestamp;
+use crate::engine::index::Index;
+use crate::index::backend::Totals;
+use crate::index::{Group, MemoryMetadata};
+use crate::security::Signing;
+
+/// An index over sled.
+struct Opened {
+    index: Index,
+    sled: Arc<SledIndex>,
+}
+
+impl Opened {
+    fn over(sled: SledIndex, signing: &Arc<Signing>) -> Self {
+        let sled = Arc::new(sled);
+        let rows = Arc::clone(&sled) as Arc<dyn MetadataBackend>;
+        Self { index: Index::new(rows, Arc::clone(signing), None), sled }
+    }
+}
+
+impl std::ops::Deref for Opened {
+    type Target = Index;
+
+    fn deref(&self) -> &Index {
+        &self.index
+    }
+}
+
+fn in_memory() -> Index {
+    Index::new(Arc::new(MemoryMetadata::new()), Arc::default(), None)
+}
 
 fn options(root: &Path) -> SledOptions {
     SledOptions { root: root.to_path_buf(), page_cache_bytes: 16 << 20, signing: Default::default() }
 }
 
-fn open(root: &Path) -> (SledIndex, Health) {
-    let (index, health) = SledIndex::open(options(root)).unwrap();
-    index.begin_use(true).unwrap();
-    (index, health)
+fn open(root: &Path) -> (Opened, Health) {
+    let (sled, health) = SledIndex::open(options(root)).unwrap();
+    sled.begin_use(true).unwrap();
+    (Opened::over(sled, &Arc::default()), health)
 }
 
-fn filled(index: &dyn MetadataBackend, count: i64) {
+fn filled(index: &Index, count: i64) {
     for n in 0..count {
         let (key, record) = record_of(&format!("key {n}"), n, (n % 2 == 0).then_some(1000));
         assert_eq!(index.put(&key, &record).unwrap(), None);
     }
 }
 
-fn behaves(index: &dyn MetadataBackend) {
+fn behaves(index: &Index) {
     filled(index, 20);
     let (key, first) = record_of("key 4", 4, Some(1000));
     assert_eq!(index.get(&key).unwrap(), Some(first.clone()));
@@ -36,8 +66,8 @@ fn behaves(index: &dyn MetadataBackend) {
     let (fresh, new) = record_of("fresh", 1, None);
     assert!(index.put_new(&fresh, &new).unwrap() && index.remove_expected(&fresh, &new).unwrap());
     let one = index.footprint(&record_of("key 4", 100, None).1);
-    assert_eq!(index.totals().entries, 20);
-    assert!(index.totals().bytes.abs_diff(20 * one) < 200, "{:?}", index.totals());
+    assert_eq!(index.totals().unwrap().entries, 20);
+    assert!(index.totals().unwrap().bytes.abs_diff(20 * one) < 200, "{:?}", index.totals().unwrap());
 
     let expired: Vec<_> = index.expired(Timestamp::from_micros(1008), 100).unwrap();
     let times: Vec<_> = expired.iter().map(|(_, record)| record.core().unwrap().created_at.as_micros()).collect();
@@ -57,7 +87,7 @@ fn behaves(index: &dyn MetadataBackend) {
     let (last, record) = newest.last().unwrap();
     let behind = index.newest(Some((record.core().unwrap().created_at, last)), 100).unwrap();
     assert_eq!((created(&behind)[0], behind.len()), (17, 17), "the next page begins behind the last entry of this one");
-    let bounds = index.creation_bounds().unwrap().map(|(oldest, newest)| (oldest.as_micros(), newest.as_micros()));
+    let bounds = index.totals().unwrap().created.map(|(oldest, newest)| (oldest.as_micros(), newest.as_micros()));
     assert_eq!(bounds, Some((0, 100)));
     let (other, before) = record_of("key 6", 6, Some(1000));
     let longer = record_of("key 6", 6, Some(9000)).1;
@@ -81,8 +111,8 @@ fn behaves(index: &dyn MetadataBackend) {
     assert!(index.remove_expected(&key, &second).unwrap());
     assert_eq!(index.remove(&oldest).unwrap(), Some(record_of("key 0", 0, Some(1000)).1));
     assert_eq!(index.remove(&oldest).unwrap(), None);
-    assert_eq!(index.totals().entries, 18);
-    assert!(index.totals().bytes.abs_diff(18 * one) < 200, "{:?}", index.totals());
+    assert_eq!(index.totals().unwrap().entries, 18);
+    assert!(index.totals().unwrap().bytes.abs_diff(18 * one) < 200, "{:?}", index.totals().unwrap());
     assert_eq!(index.group(Group::function("f"), None, 100).unwrap().len(), 18);
 }
 
@@ -90,7 +120,7 @@ fn behaves(index: &dyn MetadataBackend) {
 fn sled_and_memory_behave_alike() {
     let root = tempfile::tempdir().unwrap();
     behaves(&open(root.path()).0);
-    behaves(&MemoryIndex::default());
+    behaves(&in_memory());
 }
 
 #[test]
@@ -99,14 +129,13 @@ fn a_closed_index_is_found_clean_with_its_counts_and_order() {
     let (index, health) = open(root.path());
     assert_eq!(health, Health::New);
     filled(&index, 50);
-    // The bytes of the records are counted when they are asked for.
-    let totals = Totals { records: 0, ..index.totals() };
+    let totals = index.totals().unwrap();
     index.close().unwrap();
     assert!(index.get(&record_of("key 1", 1, None).0).unwrap_err().is_closed());
     for _ in 0..20 {
         let (index, health) = open(root.path());
         assert_eq!(health, Health::Clean);
-        assert_eq!(index.totals(), totals);
+        assert_eq!(index.totals().unwrap(), totals);
         assert_eq!(index.expired(Timestamp::MAX, 100).unwrap().len(), 25);
         index.close().unwrap();
     }
@@ -117,12 +146,12 @@ fn an_index_that_was_only_flushed_is_found_with_everything_and_its_order_made_an
     let root = tempfile::tempdir().unwrap();
     let (index, _) = open(root.path());
     filled(&index, 50);
-    let totals = index.totals();
-    shield::shielded("flush", || index.slot().trees.as_ref().unwrap().db.flush()).unwrap();
+    let totals = index.totals().unwrap();
+    shield::shielded("flush", || index.sled.slot().trees.as_ref().unwrap().db.flush()).unwrap();
     drop(index);
     let (index, health) = open(root.path());
     assert_eq!(health, Health::Unclean);
-    assert_eq!(index.totals(), totals);
+    assert_eq!(index.totals().unwrap(), totals);
     assert_eq!(index.expired(Timestamp::MAX, 100).unwrap().len(), 25);
     assert_eq!(index.least_recently_used(100).unwrap().len(), 50);
 }
@@ -141,7 +170,7 @@ fn an_error_of_the_disk_undoes_nothing_that_was_acknowledged() {
         index.put(&replaced, &newer).unwrap();
         index.remove(&removed).unwrap();
         index.put(&new, &first).unwrap();
-        let error = index.with("write the index", |trees| {
+        let error = index.sled.with("write the index", |trees| {
             trees.entries.insert(replaced.as_bytes(), old.as_bytes())?;
             trees.entries.insert(removed.as_bytes(), gone.as_bytes())?;
             trees.entries.remove(new.as_bytes())?;
@@ -157,7 +186,7 @@ fn an_error_of_the_disk_undoes_nothing_that_was_acknowledged() {
         assert_eq!(index.get(&replaced).unwrap(), Some(newer));
         assert_eq!(index.get(&removed).unwrap(), None, "what was removed stays so");
         assert_eq!(index.get(&new).unwrap(), Some(first));
-        assert_eq!((index.totals().entries, index.totals().lost), (20, 0));
+        assert_eq!((index.totals().unwrap().entries, index.totals().unwrap().lost), (20, 0));
         assert_eq!(index.group(Group::function("f"), None, 99).unwrap().len(), 20);
     }
 }
@@ -170,11 +199,11 @@ fn an_index_that_may_have_blobs_too_many_is_looked_at_when_it_is_opened_again() 
     index.doubt_blobs();
     index.close().unwrap();
     let (index, health) = open(root.path());
-    assert_eq!((health, index.totals().entries), (Health::Unclean, 5));
+    assert_eq!((health, index.totals().unwrap().entries), (Health::Unclean, 5));
 }
 
 /// Closes an index, and says whether the next opening finds it as it should be.
-fn is_found_clean(index: &SledIndex, root: &Path) -> bool {
+fn is_found_clean(index: &Opened, root: &Path) -> bool {
     index.close().unwrap();
     open(root).1 == Health::Clean
 }
@@ -186,7 +215,7 @@ fn a_change_that_fails_may_be_in_and_blobs_are_looked_for_at_the_next_opening() 
         let (index, _) = open(root.path());
         filled(&index, 5);
         let key = record_of("key 3", 3, None).0;
-        let changed = index.change(Change::Less, &key, |_| match fails {
+        let changed = index.sled.change(room::Change::Less, &key, |_| match fails {
             true => Err(sled::Error::Io(std::io::Error::from_raw_os_error(libc::EIO))),
             false => Ok(()),
         });
@@ -210,13 +239,13 @@ fn whoever_met_a_damaged_record_does_not_remove_the_sound_one_that_took_its_plac
     assert!(!index.remove_damaged(&key).unwrap());
 }
 
-fn damage(index: &SledIndex, key: &IndexKey) {
-    index.with("damage", |trees| trees.entries.insert(key.as_bytes(), b"rot")).unwrap();
+fn damage(index: &Opened, key: &IndexKey) {
+    index.sled.with("damage", |trees| trees.entries.insert(key.as_bytes(), b"rot")).unwrap();
 }
 
 #[test]
 fn the_blob_of_a_damaged_record_that_goes_is_looked_for_at_the_next_opening() {
-    let changes: [fn(&SledIndex, &IndexKey, &Record); 3] = [
+    let changes: [fn(&Opened, &IndexKey, &Record); 3] = [
         |index, key, record| assert_eq!(index.put(key, record).unwrap(), None),
         |index, key, _| assert_eq!(index.remove(key).unwrap(), None),
         |index, key, _| assert!(index.remove_damaged(key).unwrap()),
@@ -237,11 +266,11 @@ fn a_panic_inside_sled_rebuilds_the_index_and_the_next_call_works() {
     let (index, _) = open(root.path());
     filled(&index, 50);
     index.flush().unwrap();
-    let error = index.with("try", |_| -> sled::Result<()> { panic!("as sled does on rot") }).unwrap_err();
+    let error = index.sled.with("try", |_| -> sled::Result<()> { panic!("as sled does on rot") }).unwrap_err();
     assert!(error.is_integrity());
     let (key, record) = record_of("key 3", 3, None);
     assert_eq!(index.get(&key).unwrap(), Some(record));
-    assert_eq!(index.totals().entries, 50);
+    assert_eq!(index.totals().unwrap().entries, 50);
     index.close().unwrap();
     assert_eq!(open(root.path()).1, Health::Damaged, "blobs whose records were lost are still to be taken up");
     assert_eq!(open(root.path()).1, Health::Unclean);
@@ -276,7 +305,7 @@ fn puts_and_removals_of_one_key_side_by_side_leave_a_record_with_its_rows_or_nei
         ];
         assert_eq!(rows, [live; 3], "burst {burst}");
         index.remove(&key).unwrap();
-        assert_eq!(index.totals(), Totals::default());
+        assert_eq!(index.totals().unwrap(), Totals::default());
     }
 }
 
@@ -285,7 +314,7 @@ fn an_error_of_the_database_is_one_of_the_index_and_keeps_its_cause() {
     let root = tempfile::tempdir().unwrap();
     let (index, _) = open(root.path());
     let full = || std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
-    let error = index.with("read the index", |_| Err::<(), _>(sled::Error::Io(full()))).unwrap_err();
+    let error = index.sled.with("read the index", |_| Err::<(), _>(sled::Error::Io(full()))).unwrap_err();
     assert!(error.is_metadata() && error.to_string().contains("cannot read the index"), "{error}");
     assert!(std::error::Error::source(&error).is_some());
     assert!(index.get(&record_of("k", 0, None).0).unwrap().is_none(), "and the next call works");
@@ -294,7 +323,7 @@ fn an_error_of_the_database_is_one_of_the_index_and_keeps_its_cause() {
 #[test]
 fn an_entry_that_was_used_between_others_stands_between_them() {
     let root = tempfile::tempdir().unwrap();
-    for index in [&open(root.path()).0 as &dyn MetadataBackend, &MemoryIndex::default()] {
+    for index in [&*open(root.path()).0, &in_memory()] {
         filled(index, 10);
         index.accessed(&record_of("key 0", 0, None).0, Timestamp::from_micros(4));
         let order: Vec<_> = index.least_recently_used(10).unwrap().into_iter().map(|(key, _)| key).collect();
@@ -328,7 +357,7 @@ fn an_entry_that_is_read_all_the_time_does_not_keep_the_eviction_from_ending() {
     assert!(start.elapsed().as_secs() < 10, "it ended when the reader did");
 }
 
-fn times_and_keys(index: &dyn MetadataBackend) -> [Vec<IndexKey>; 4] {
+fn times_and_keys(index: &Index) -> [Vec<IndexKey>; 4] {
     let keys = |found: Result<Vec<(IndexKey, Record)>>| found.unwrap().into_iter().map(|(key, _)| key).collect();
     [
         keys(index.expired(Timestamp::MAX, 100)),
@@ -418,7 +447,7 @@ fn of_two_keys_with_one_hash_either_can_go_and_the_other_stays_in_every_order() 
             assert_eq!(found, [twins[1 - gone].0.clone()], "without {gone}");
         }
         index.remove(&twins[1 - gone].0).unwrap();
-        assert_eq!((times_and_keys(&index), index.creation_bounds().unwrap()), (Default::default(), None));
+        assert_eq!((times_and_keys(&index), index.totals().unwrap().created), (Default::default(), None));
     }
 }
 
@@ -427,8 +456,9 @@ fn orders_that_somebody_without_the_key_wrote_keep_no_entry_from_being_found_by_
     let root = tempfile::tempdir().unwrap();
     let signing = Arc::new(Signing::with(crate::security::SigningKey::from_bytes([1; 32]), []));
     let options = SledOptions { signing: Arc::clone(&signing), ..options(root.path()) };
-    let (index, _) = SledIndex::open(options.clone()).unwrap();
-    index.begin_use(true).unwrap();
+    let (sled, _) = SledIndex::open(options.clone()).unwrap();
+    sled.begin_use(true).unwrap();
+    let index = Opened::over(sled, &signing);
     let entry = super::super::record::tests::entry_of("key", 1, None);
     let record = Record::new(&entry, &super::super::Payload::Inline(b"value"), 1 << 16, &signing).unwrap();
     index.put(&entry.key, &record).unwrap();
@@ -438,7 +468,8 @@ fn orders_that_somebody_without_the_key_wrote_keep_no_entry_from_being_found_by_
     marker.orders = saved::write(root.path(), &Tables::default()).unwrap();
     marker.write(root.path()).unwrap();
 
-    let (index, health) = SledIndex::open(options).unwrap();
+    let (sled, health) = SledIndex::open(options).unwrap();
+    let index = Opened::over(sled, &signing);
     assert_eq!(health, Health::Clean);
     assert!(index.get(&entry.key).unwrap().unwrap().is_believed());
     assert_eq!(index.group(Group::function("f"), None, 9).unwrap().len(), 1, "clearing the function leaves its value");
@@ -451,12 +482,12 @@ fn totals_of_a_marker_that_counts_otherwise_are_not_believed() {
     let root = tempfile::tempdir().unwrap();
     let (index, _) = open(root.path());
     filled(&index, 10);
-    let totals = index.totals();
+    let totals = index.totals().unwrap();
     index.close().unwrap();
     let marker = marker::Marker::read(root.path()).unwrap();
-    marker.of_version_3(Totals { bytes: 7, ..totals }).write(root.path()).unwrap();
+    marker.of_version_3(Sums { entries: totals.entries, bytes: 7, ..Sums::default() }).write(root.path()).unwrap();
     let (index, health) = open(root.path());
-    assert_eq!((health, index.totals()), (Health::Clean, totals));
+    assert_eq!((health, index.totals().unwrap()), (Health::Clean, totals));
 }
 
 #[test]
@@ -464,7 +495,7 @@ fn a_record_that_tells_the_largest_size_keeps_no_index_from_opening() {
     let root = tempfile::tempdir().unwrap();
     let (index, _) = open(root.path());
     filled(&index, 3);
-    let totals = index.totals();
+    let totals = index.totals().unwrap();
     let mut entry = super::super::record::tests::entry_of("huge", 1, None);
     entry.core.stored_size = u64::MAX;
     let payload = super::super::Payload::Blob(crate::storage::blob_name::BlobName::unique());
@@ -473,9 +504,9 @@ fn a_record_that_tells_the_largest_size_keeps_no_index_from_opening() {
     index.flush().unwrap();
     drop(index);
     let (index, health) = open(root.path());
-    assert_eq!((health, index.totals().entries), (Health::Unclean, 4));
+    assert_eq!((health, index.totals().unwrap().entries), (Health::Unclean, 4));
     index.remove(&entry.key).unwrap();
-    assert_eq!((index.totals().entries, index.totals().bytes), (3, totals.bytes));
+    assert_eq!((index.totals().unwrap().entries, index.totals().unwrap().bytes), (3, totals.bytes));
 }
 
 #[cfg(target_os = "linux")]
@@ -486,6 +517,9 @@ fn a_message_names_the_directory_that_a_handle_leads_to() {
     let handle = fs::File::open(root.path()).unwrap();
     let way = Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string());
     let dir = root.path().canonicalize().unwrap();
-    assert_eq!((files::shown(&way), files::shown(&way.join("index"))), (dir.clone(), dir.join("index")));
-    assert_eq!(files::shown(root.path()), root.path());
+    assert_eq!(
+        (crate::index::files::shown(&way), crate::index::files::shown(&way.join("index"))),
+        (dir.clone(), dir.join("index"))
+    );
+    assert_eq!(crate::index::files::shown(root.path()), root.path());
 }

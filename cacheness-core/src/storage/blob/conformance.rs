@@ -4,7 +4,6 @@
 
 use super::{BlobBackend, BlobName};
 use crate::config::Durability;
-use crate::error::{CacheError, ErrorKind};
 
 /// Checks that a backend keeps blobs as [`BlobBackend`] says. It must be empty, and is empty afterwards.
 ///
@@ -14,11 +13,11 @@ pub fn blob_backend(blobs: &dyn BlobBackend) {
     what_was_written_is_read(blobs);
     what_was_written_in_pieces_is_read_at_any_place(blobs);
     limits_hold(blobs);
-    a_start_is_read(blobs);
+    a_range_is_read(blobs);
     what_is_missing_is_none(blobs);
     a_write_replaces(blobs);
     quarantined_blobs_are_gone(blobs);
-    listing_visits_each_blob_once(blobs);
+    pages_have_each_blob_once_in_the_order_of_the_names(blobs);
     threads_do_not_disturb_each_other(blobs);
     assert_eq!(names(blobs), [], "nothing is left over");
 }
@@ -31,12 +30,7 @@ fn written(blobs: &dyn BlobBackend, parts: &[&[u8]]) -> BlobName {
 
 /// The names of all blobs, sorted.
 pub(crate) fn names(blobs: &dyn BlobBackend) -> Vec<BlobName> {
-    let mut names = Vec::new();
-    let mut visit = |name| {
-        names.push(name);
-        Ok(())
-    };
-    blobs.list(&mut visit).unwrap();
+    let mut names: Vec<_> = blobs.page(None, usize::MAX).unwrap().into_iter().map(|blob| blob.name).collect();
     names.sort();
     names
 }
@@ -90,10 +84,11 @@ fn limits_hold(blobs: &dyn BlobBackend) {
     assert!(blobs.remove(&name).unwrap());
 }
 
-fn a_start_is_read(blobs: &dyn BlobBackend) {
+fn a_range_is_read(blobs: &dyn BlobBackend) {
     let name = written(blobs, &[b"start", b"rest"]);
-    for (bytes, expected) in [(0, &b""[..]), (5, b"start"), (9, b"startrest"), (u64::MAX, b"startrest")] {
-        assert_eq!(blobs.read_start(&name, bytes).unwrap().as_deref(), Some(expected));
+    let cases = [(0, 0, &b""[..]), (0, 5, b"start"), (0, u64::MAX, b"startrest"), (5, 2, b"re"), (5, 99, b"rest")];
+    for (offset, len, expected) in cases.into_iter().chain([(9, 1, &b""[..]), (u64::MAX, u64::MAX, b"")]) {
+        assert_eq!(blobs.read_range(&name, offset, len).unwrap().as_deref(), Some(expected), "{len} from {offset}");
     }
     assert!(blobs.remove(&name).unwrap());
 }
@@ -101,7 +96,7 @@ fn a_start_is_read(blobs: &dyn BlobBackend) {
 fn what_is_missing_is_none(blobs: &dyn BlobBackend) {
     let name = BlobName::unique();
     assert_eq!(blobs.read(&name, 10).unwrap(), None);
-    assert_eq!(blobs.read_start(&name, 10).unwrap(), None);
+    assert_eq!(blobs.read_range(&name, 0, 10).unwrap(), None);
     assert!(!blobs.remove(&name).unwrap());
     blobs.quarantine(&name).unwrap();
     blobs.sync().unwrap();
@@ -122,19 +117,27 @@ fn quarantined_blobs_are_gone(blobs: &dyn BlobBackend) {
     assert_eq!(names(blobs), []);
 }
 
-fn listing_visits_each_blob_once(blobs: &dyn BlobBackend) {
-    let mut expected: Vec<BlobName> = (0..50).map(|_| written(blobs, &[b"x"])).collect();
+fn pages_have_each_blob_once_in_the_order_of_the_names(blobs: &dyn BlobBackend) {
+    let mut expected: Vec<BlobName> = (0..50).map(|_| written(blobs, &[b"four"])).collect();
     expected.sort();
-    assert_eq!(names(blobs), expected);
-    let stop = || CacheError::new(ErrorKind::Closed, "enough");
-    let mut visits = 0;
-    let stopped = blobs.list(&mut |_| {
-        visits += 1;
-        Err(stop())
-    });
-    assert_eq!((stopped.unwrap_err().kind(), visits), (ErrorKind::Closed, 1));
-    blobs.list(&mut |name| blobs.remove(&name).map(drop)).unwrap();
-    assert_eq!(names(blobs), [], "a visit may remove");
+    for limit in [1, 7, 50, 51] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = blobs.page(after.as_ref(), limit).unwrap();
+            assert!(page.iter().all(|blob| blob.len == 4) && page.len() <= limit, "{page:?}");
+            found.extend(page.iter().map(|blob| blob.name.clone()));
+            match page.into_iter().next_back().filter(|_| found.len().is_multiple_of(limit)) {
+                Some(last) => after = Some(last.name),
+                None => break,
+            }
+        }
+        assert_eq!(found, expected, "{limit} at a time");
+    }
+    let missing = BlobName::unique();
+    let (first, others) = expected.split_first().unwrap();
+    assert_eq!(blobs.remove_many(&[first.clone(), missing]).unwrap(), 1);
+    assert_eq!(names(blobs), others);
+    assert_eq!(blobs.remove_many(others).unwrap(), 49);
 }
 
 fn threads_do_not_disturb_each_other(blobs: &dyn BlobBackend) {

@@ -133,11 +133,9 @@ fn goes_on(vfs: &SimVfs, blobs: &FilesystemBlobs) {
     let root = Path::new(ROOT);
     let left = vfs_names(vfs, STAGING) as u64;
     assert_eq!((remove_left_over(vfs, root, &[]).unwrap(), vfs_names(vfs, STAGING)), (left, 0));
-    let mut visit = |name| {
-        look(blobs, &name);
-        Ok(())
-    };
-    blobs.list(&mut visit).unwrap();
+    for blob in blobs.page(None, usize::MAX).unwrap() {
+        look(blobs, &blob.name);
+    }
     let name = BlobName::unique();
     write(blobs, &name, Durability::Immediate).unwrap();
     assert_eq!(look(blobs, &name), Found::Whole);
@@ -296,8 +294,8 @@ fn any_call_of_any_operation_may_fail_and_no_blob_comes_to_harm() {
     let operations: [fn(&FilesystemBlobs, &BlobName) -> Result<()>; 7] = [
         |blobs, name| blobs.read(name, MAX).map(drop),
         |blobs, name| blobs.open(name)?.map_or(Ok(()), |mut blob| blob.read_at(3, &mut [0; 8]).map(drop)),
-        |blobs, name| blobs.read_start(name, 8).map(drop),
-        |blobs, _| blobs.list(&mut |_| Ok(())),
+        |blobs, name| blobs.read_range(name, 0, 8).map(drop),
+        |blobs, _| blobs.page(None, 99).map(drop),
         |blobs, _| blobs.sync(),
         |blobs, name| blobs.remove(name).map(drop),
         |blobs, name| blobs.quarantine(name),

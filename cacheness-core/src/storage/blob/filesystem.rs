@@ -7,13 +7,14 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BlobBackend, BlobName, BlobRead, BlobWrite};
+use super::{BlobBackend, BlobInfo, BlobName, BlobRead, BlobWrite};
 use crate::config::Durability;
 use crate::error::Result;
+use crate::storage::vfs::lock::lock_root;
 use crate::storage::vfs::publish::publish;
-use crate::storage::vfs::read::{read_start, read_whole};
-use crate::storage::vfs::root::BLOBS;
-use crate::storage::vfs::{DirEntry, FileKind, Vfs, io_kind, storage_error};
+use crate::storage::vfs::read::{read_range, read_whole};
+use crate::storage::vfs::root::{BLOBS, make_rooms, prepare_root};
+use crate::storage::vfs::{DirEntry, FileKind, RealVfs, Vfs, io_kind, storage_error};
 
 mod anew;
 mod quarantine;
@@ -75,10 +76,10 @@ impl FilesystemBlobs {
     /// Opens the blobs of a new cache directory.
     #[cfg(test)]
     pub(crate) fn open(vfs: Arc<dyn Vfs>, root: &Path) -> Result<Self> {
-        let root = crate::storage::vfs::root::prepare_root(&*vfs, root)?;
+        let root = prepare_root(&*vfs, root)?;
         let restore = {
             let (vfs, root) = (Arc::clone(&vfs), root.clone());
-            Restore::by(move || crate::storage::vfs::root::prepare_root(&*vfs, &root).map(drop))
+            Restore::by(move || prepare_root(&*vfs, &root).map(drop))
         };
         Ok(Self::new(vfs, &root, restore))
     }
@@ -91,6 +92,26 @@ impl FilesystemBlobs {
         let (unsynced, failed, syncing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let durable_removals = false;
         Self(Arc::new(Files { vfs, root, restore, shards, quarantine, unsynced, failed, syncing, durable_removals }))
+    }
+
+    /// Opens the blobs of a directory for nobody else: takes its lock.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::ErrorKind::Locked) if somebody has it; [`Storage`](crate::ErrorKind::Storage).
+    pub(crate) fn open_alone(dir: &Path) -> Result<Self> {
+        let vfs: Arc<dyn Vfs> = Arc::new(RealVfs::new());
+        let root = prepare_root(&*vfs, dir)?;
+        let held = lock_root(&*vfs, &root)?;
+        let again = root.clone();
+        let restore = {
+            let vfs = Arc::clone(&vfs);
+            // Held as long as the blobs are open.
+            Restore::by(move || {
+                let _ = &held;
+                make_rooms(&*vfs, &again)
+            })
+        };
+        Ok(Self::new(vfs, &root, restore))
     }
 
     /// Lets no power cut bring a blob back whose removal has returned. For blobs that are all there is: with an index,
@@ -157,22 +178,38 @@ impl Files {
         }
     }
 
+    /// The digits of the shards from these on, in order.
+    fn shards_from(&self, first: &str) -> Result<Vec<String>> {
+        let shards = list_or_nothing(&*self.vfs, &self.root.join(BLOBS))?;
+        let dirs = shards.into_iter().filter(|shard| shard.kind == FileKind::Dir);
+        let mut digits: Vec<_> = dirs.filter_map(|shard| shard.name.into_string().ok()).collect();
+        digits.retain(|digits| digits.as_str() >= first);
+        digits.sort();
+        Ok(digits)
+    }
+
+    /// The blobs in a shard, in no order.
+    fn names_in(&self, digits: &str) -> Result<Vec<BlobName>> {
+        let entries = list_or_nothing(&*self.vfs, &self.root.join(BLOBS).join(digits))?;
+        let names = entries.iter().filter_map(blob_name);
+        Ok(names.filter(|name| shards::digits(name) == digits).collect())
+    }
+
     fn visit_all(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
-        for shard in list_or_nothing(&*self.vfs, &self.root.join(BLOBS))? {
-            self.visit_shard(&shard, visit)?;
+        for digits in self.shards_from("")? {
+            self.names_in(&digits)?.into_iter().try_for_each(&mut *visit)?;
         }
         Ok(())
     }
 
-    fn visit_shard(&self, shard: &DirEntry, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
-        let Some(digits) = shard.name.to_str().filter(|_| shard.kind == FileKind::Dir) else { return Ok(()) };
-        let dir = self.root.join(BLOBS).join(&shard.name);
-        for entry in list_or_nothing(&*self.vfs, &dir)? {
-            if let Some(name) = blob_name(&entry).filter(|name| shards::digits(name) == digits) {
-                visit(name)?;
-            }
+    /// What is known of a blob; `None` if it is gone.
+    fn info(&self, name: BlobName) -> Result<Option<BlobInfo>> {
+        let path = self.path(&name);
+        match self.vfs.metadata(&path) {
+            Ok(found) => Ok(Some(BlobInfo { written_at: found.modified, ..BlobInfo::new(name, found.len) })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(storage_error("examine", &path, error)),
         }
-        Ok(())
     }
 
     /// Syncs what is too much for one sync each, and leaves what still needs one.
@@ -262,8 +299,8 @@ impl BlobBackend for FilesystemBlobs {
         read_whole(&*self.vfs, &self.path(name), max_bytes)
     }
 
-    fn read_start(&self, name: &BlobName, bytes: u64) -> Result<Option<Vec<u8>>> {
-        read_start(&*self.vfs, &self.path(name), bytes)
+    fn read_range(&self, name: &BlobName, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
+        read_range(&*self.vfs, &self.path(name), offset, len)
     }
 
     fn remove(&self, name: &BlobName) -> Result<bool> {
@@ -282,8 +319,20 @@ impl BlobBackend for FilesystemBlobs {
         self.quarantine.take(&*self.vfs, &self.path(name))
     }
 
-    fn list(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
-        self.visit_all(visit)
+    fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {
+        let mut page = Vec::new();
+        for digits in self.shards_from(after.map_or("", shards::digits))? {
+            let mut names = self.names_in(&digits)?;
+            names.retain(|name| after.is_none_or(|after| name > after));
+            names.sort();
+            for name in names {
+                if page.len() >= limit {
+                    return Ok(page);
+                }
+                page.extend(self.info(name)?);
+            }
+        }
+        Ok(page)
     }
 
     /// One sync for each file written since the last call, and one for each directory these are in; if there are many,

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{BlobBackend, BlobName, BlobRead, BlobWrite};
+use super::{BlobBackend, BlobInfo, BlobName, BlobRead, BlobWrite};
 use crate::config::Durability;
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -48,11 +49,6 @@ impl BlobBackend for MemoryBlobs {
         Ok(Some(blob.to_vec()))
     }
 
-    fn read_start(&self, name: &BlobName, bytes: u64) -> Result<Option<Vec<u8>>> {
-        let end = |blob: &[u8]| usize::try_from(bytes).unwrap_or(usize::MAX).min(blob.len());
-        Ok(self.get(name).map(|blob| blob[..end(&blob)].to_vec()))
-    }
-
     fn remove(&self, name: &BlobName) -> Result<bool> {
         Ok(self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some())
     }
@@ -62,10 +58,10 @@ impl BlobBackend for MemoryBlobs {
         self.remove(name).map(drop)
     }
 
-    fn list(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
-        // Copied, so that `visit` may write and remove blobs.
-        let names: Vec<BlobName> = self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        names.into_iter().try_for_each(visit)
+    fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {
+        let blobs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let behind = blobs.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        Ok(behind.take(limit).map(|(name, blob)| BlobInfo::new(name.clone(), blob.len() as u64)).collect())
     }
 
     /// Memory does not survive a power cut whatever is done.

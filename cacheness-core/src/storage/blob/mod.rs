@@ -1,7 +1,9 @@
 //! Where the bytes of values are kept: blobs under names of our own, written once and never changed.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 
+use crate::clock::Timestamp;
 use crate::config::Durability;
 use crate::error::Result;
 
@@ -11,10 +13,14 @@ pub(crate) mod conformance;
 mod crash_tests;
 mod filesystem;
 mod memory;
+pub(crate) mod registry;
 
 use crate::storage::blob_name::BlobName;
 pub(crate) use filesystem::{FilesystemBlobs, Restore};
 pub use memory::MemoryBlobs;
+
+/// Blobs that are listed at a time.
+const PAGE: usize = 1024;
 
 /// A place for blobs.
 ///
@@ -51,17 +57,31 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// backend wrote has its name; `Storage`.
     fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>>;
 
-    /// Reads the first `bytes` bytes of a blob, all of it when it is shorter; `None` when there is none of that name.
+    /// Reads the `len` bytes of a blob from `offset` on, fewer where it ends before; `None` when there is none of that name.
     ///
     /// # Errors
     /// As [`BlobBackend::read`], without `Limit`.
-    fn read_start(&self, name: &BlobName, bytes: u64) -> Result<Option<Vec<u8>>>;
+    fn read_range(&self, name: &BlobName, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
+        let Some(mut blob) = self.open(name)? else { return Ok(None) };
+        let len = usize::try_from(len.min(blob.len().saturating_sub(offset))).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        blob.append_to(offset, len, &mut bytes)?;
+        Ok(Some(bytes))
+    }
 
     /// Removes a blob, and says whether there was one.
     ///
     /// # Errors
     /// `Storage`.
     fn remove(&self, name: &BlobName) -> Result<bool>;
+
+    /// Removes many blobs, and says how many of them there were. Where each removal is a round trip, remove all at once.
+    ///
+    /// # Errors
+    /// `Storage`: some of them may be removed.
+    fn remove_many(&self, names: &[BlobName]) -> Result<u64> {
+        names.iter().try_fold(0, |removed, name| Ok(removed + u64::from(self.remove(name)?)))
+    }
 
     /// Takes a damaged blob out of the way: keeps it for inspection while there is room for such, else removes it.
     /// There is no blob of that name afterwards.
@@ -70,18 +90,59 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// `Storage`.
     fn quarantine(&self, name: &BlobName) -> Result<()>;
 
-    /// Visits the name of every blob, in no order, and passes over what no backend wrote. Blobs written or removed
-    /// meanwhile may be visited or not.
+    /// The next blobs in the order of their names, `limit` at most and fewer only at the end, behind `after`. What no backend
+    /// wrote is passed over. Blobs written or removed meanwhile may be there or not.
     ///
     /// # Errors
-    /// `Storage`, and what `visit` returns, which ends the walk.
-    fn list(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()>;
+    /// `Storage`.
+    fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>>;
 
     /// Makes every blob whose [`write`](BlobBackend::write) returned before this call survive a power cut.
     ///
     /// # Errors
     /// `Storage`.
     fn sync(&self) -> Result<()>;
+}
+
+/// What a [page](BlobBackend::page) tells of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlobInfo {
+    /// Its name.
+    pub name: BlobName,
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it was written, where that is known.
+    pub written_at: Option<Timestamp>,
+}
+
+impl BlobInfo {
+    /// A blob of which it is not known when it was written.
+    #[must_use]
+    pub fn new(name: BlobName, len: u64) -> Self {
+        Self { name, len, written_at: None }
+    }
+
+    /// Says when it was written.
+    #[must_use]
+    pub fn written_at(self, at: Timestamp) -> Self {
+        Self { written_at: Some(at), ..self }
+    }
+}
+
+/// The names of all blobs.
+pub(crate) fn all_names(blobs: &dyn BlobBackend) -> Result<HashSet<BlobName>> {
+    let mut names = HashSet::new();
+    let mut after: Option<BlobName> = None;
+    loop {
+        let page = blobs.page(after.as_ref(), PAGE)?;
+        let at_the_end = page.len() < PAGE;
+        after = page.last().map(|blob| blob.name.clone());
+        names.extend(page.into_iter().map(|blob| blob.name));
+        if at_the_end {
+            return Ok(names);
+        }
+    }
 }
 
 /// A blob being written. Memory does not grow with what was written, where the backend keeps blobs elsewhere.

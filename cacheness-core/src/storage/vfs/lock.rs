@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Lock, Vfs, storage_error};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -20,6 +21,20 @@ pub(crate) fn lock_root(vfs: &dyn Vfs, root: &Path) -> Result<Box<dyn Lock>> {
         io::ErrorKind::WouldBlock => locked(root, error),
         _ => storage_error("lock", &path, error),
     })
+}
+
+/// The lock of the directory, until it is released or the store is gone.
+#[derive(Debug, Default)]
+pub(crate) struct HeldLock(Mutex<Option<Box<dyn Lock>>>);
+
+impl HeldLock {
+    pub(crate) fn of(lock: Box<dyn Lock>) -> Self {
+        Self(Mutex::new(Some(lock)))
+    }
+
+    pub(crate) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 /// The error of a cache directory that another process uses.

@@ -32,6 +32,7 @@ pub use real::RealVfs;
 #[cfg(any(test, feature = "testing"))]
 pub use sim::{Fault, Lie, Repeat, SimVfs};
 
+use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind};
 
 /// A file system, as much of it as a cache needs.
@@ -199,6 +200,8 @@ pub struct Metadata {
     pub len: u64,
     /// Whose it is, on systems that say so.
     pub owner: Option<Owner>,
+    /// When it was last written, where that is known.
+    pub modified: Option<Timestamp>,
 }
 
 /// Who owns a file and who may do what with it.

@@ -1,6 +1,6 @@
 //! Reading a file whole, never more of it than the caller allows.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::{Vfs, storage_error};
@@ -21,14 +21,20 @@ pub(crate) fn read_whole(vfs: &dyn Vfs, path: &Path, max_bytes: u64) -> Result<O
     Ok(Some(bytes))
 }
 
-/// The first `bytes` bytes of a file, all of it when it is shorter, or `None` when there is none.
+/// The `len` bytes of a file from `offset` on, fewer where it ends before, or `None` when there is none.
 ///
 /// # Errors
 /// As [`read_whole`], without `Limit`.
-pub(crate) fn read_start(vfs: &dyn Vfs, path: &Path, bytes: u64) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read_range(vfs: &dyn Vfs, path: &Path, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
     let Some(mut file) = open_regular(vfs, path)? else { return Ok(None) };
-    let len = file.len().map_err(|error| storage_error("read", path, error))?;
-    take(&mut file, path, len.min(bytes)).map(Some)
+    let whole = file.len().map_err(|error| storage_error("read", path, error))?;
+    if offset > whole {
+        return Ok(Some(Vec::new()));
+    }
+    if offset > 0 {
+        file.seek(SeekFrom::Start(offset)).map_err(|error| storage_error("read", path, error))?;
+    }
+    take(&mut file, path, len.min(whole.saturating_sub(offset))).map(Some)
 }
 
 /// A file open for reading, or `None` when there is none.
@@ -93,7 +99,7 @@ mod tests {
         std::fs::File::create(&path).unwrap().set_len(ten_tebibytes).unwrap();
         let error = read_whole(&RealVfs::new(), &path, 1 << 20).unwrap_err();
         assert!(error.is_limit(), "{error:?}");
-        let start = read_start(&RealVfs::new(), &path, 16).unwrap().unwrap();
+        let start = read_range(&RealVfs::new(), &path, 1 << 40, 16).unwrap().unwrap();
         assert_eq!(start, [0; 16]);
     }
 

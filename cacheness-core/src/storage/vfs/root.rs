@@ -43,7 +43,6 @@ pub(crate) fn make_rooms(vfs: &dyn Vfs, root: &Path) -> Result<()> {
 }
 
 /// Makes a cache directory with what belongs in it.
-#[cfg(test)]
 pub(crate) fn prepare_root(vfs: &dyn Vfs, path: &Path) -> Result<PathBuf> {
     let root = find_root(vfs, path)?;
     make_rooms(vfs, &root)?;
@@ -111,7 +110,7 @@ mod tests {
     use crate::storage::vfs::{Owner, SimVfs};
 
     fn dir_of(uid: u32, mode: u32) -> Metadata {
-        Metadata { kind: FileKind::Dir, len: 0, owner: Some(Owner { uid, mode }) }
+        Metadata { kind: FileKind::Dir, len: 0, owner: Some(Owner { uid, mode }), modified: None }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DirEntry, FileKind, Metadata, not_regular};
+use crate::clock::Timestamp;
 
 /// The only way there is.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +112,8 @@ impl Sys {
 
     pub(super) fn metadata(self, path: &Path) -> io::Result<Metadata> {
         let metadata = fs::symlink_metadata(path)?;
-        Ok(Metadata { kind: kind_of(metadata.file_type()), len: metadata.len(), owner: None })
+        let modified = metadata.modified().ok().map(Timestamp::from);
+        Ok(Metadata { kind: kind_of(metadata.file_type()), len: metadata.len(), owner: None, modified })
     }
 
     pub(super) fn list(self, path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -18,6 +18,7 @@ use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{DirEntry, FileKind, Metadata, Owner, not_regular};
+use crate::clock::Timestamp;
 
 /// How far links are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,6 +271,7 @@ fn metadata_of(stat: &Stat) -> Metadata {
         kind: kind_of(FileType::from_raw_mode(stat.st_mode)),
         len: u64::try_from(stat.st_size).unwrap_or(0),
         owner: Some(Owner { uid: stat.st_uid as u32, mode: stat.st_mode as u32 & 0o7777 }),
+        modified: Some(Timestamp::from_micros((stat.st_mtime as i64).saturating_mul(1_000_000))),
     }
 }
 

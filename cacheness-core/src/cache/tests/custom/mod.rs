@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::engine::Store;
 use crate::index::sled::{SledIndex, SledOptions};
-use crate::index::{Call, MetadataBackend, Watched};
+use crate::index::{Call, Records, Watched};
 use crate::query::{Column, ColumnSchema, CustomMetadata, Field, Filter, Schema};
 use crate::storage::blob::MemoryBlobs;
 use crate::value::Metadata;
@@ -248,7 +248,7 @@ fn an_older_record_that_a_rebuilt_index_gives_back_is_found_by_its_own_values() 
     let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
     let (key, lost) = (IndexKey::of(&1u32.to_key().unwrap()), IndexKey::of(&2u32.to_key().unwrap()));
     cache.put_with(&1u32, 1u32, both(&run(7))).unwrap();
-    let older = index.get(&key).unwrap().unwrap();
+    let older = index.record(&key).unwrap().unwrap();
     cache.put_with(&1u32, 1u32, both(&run(8))).unwrap();
     cache.put_with(&2u32, 2u32, both(&run(9))).unwrap();
     let found = |minutes| cache.query::<Run>().filter(Run::MINUTES.eq(minutes)).count().unwrap();

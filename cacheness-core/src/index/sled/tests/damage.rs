@@ -18,7 +18,7 @@ fn an_older_record_that_a_damaged_index_gives_back_is_not_believed() {
     let (index, health) = open(root.path());
     assert_eq!(health, Health::Damaged);
     assert_eq!(index.get(&key).unwrap(), None, "the value before the last put must not come back");
-    assert_eq!(index.totals().entries, 49);
+    assert_eq!(index.totals().unwrap().entries, 49);
 }
 
 /// A closed index with what was in it at the close; before that, entries were replaced and removed.
@@ -62,9 +62,9 @@ impl Closed {
             let found = index.get(key).unwrap();
             assert!(found.is_none() || found == *current, "{key}: an older state came back");
         }
-        index.count_losses();
+        index.sled.count_losses();
         let had = self.current.iter().filter(|(_, record)| record.is_some()).count() as u64;
-        let Totals { entries, lost, .. } = index.totals();
+        let Totals { entries, lost, .. } = index.totals().unwrap();
         assert_eq!(entries + lost, had, "what is lost is told");
         index.close().unwrap();
         entries
@@ -111,7 +111,7 @@ fn where_nothing_proves_what_is_current_no_value_of_a_damaged_index_is_returned(
     db[2000] ^= 1;
     fs::write(root.join("index/db"), db).unwrap();
     let (index, health) = open(root);
-    assert_eq!((health, index.totals().entries), (Health::Damaged, 0));
+    assert_eq!((health, index.totals().unwrap().entries), (Health::Damaged, 0));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn an_older_index_beside_a_damaged_one_does_not_come_back() {
         index.remove(&record_of(&format!("key {n}"), n, None).0).unwrap();
     }
     index.flush().unwrap();
-    assert!(index.with("try", |_| -> sled::Result<()> { panic!("as sled does on rot") }).is_err());
+    assert!(index.sled.with("try", |_| -> sled::Result<()> { panic!("as sled does on rot") }).is_err());
     assert_eq!(index.scan(None, 99).unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [kept]);
 }
 
@@ -156,7 +156,7 @@ fn an_opening_that_ended_while_it_carried_over_takes_no_proof_from_the_next() {
     };
     let comes_back = |when: &str| {
         let (index, health) = open(root);
-        assert_eq!((health, index.totals().entries), (Health::Damaged, left), "{when}");
+        assert_eq!((health, index.totals().unwrap().entries), (Health::Damaged, left), "{when}");
         for (key, current) in &closed.current {
             let found = index.get(key).unwrap();
             assert!(found.is_none() || found == *current, "{when}, {key}: an older state came back");
@@ -205,7 +205,7 @@ fn damage_met_in_use_is_not_forgotten_where_it_cannot_be_carried_over_at_once() 
         let quarantine = root.path().join("quarantine");
         fs::write(&quarantine, "in the way").unwrap();
         let db = root.path().join("index/db");
-        let broken = index.with("break down", |_| -> sled::Result<()> {
+        let broken = index.sled.with("break down", |_| -> sled::Result<()> {
             let mut bytes = fs::read(&db)?;
             let at = bytes.windows(newer.as_bytes().len()).rposition(|found| found == newer.as_bytes()).unwrap();
             bytes[at] ^= 1;
@@ -226,10 +226,10 @@ fn damage_met_in_use_is_not_forgotten_where_it_cannot_be_carried_over_at_once() 
             continue;
         }
         fs::remove_file(&quarantine).unwrap();
-        *index.last_reopening.lock().unwrap() = None;
+        *index.sled.last_reopening.lock().unwrap() = None;
         assert!(index.get(&key).is_err(), "this call opens it again");
         assert_eq!(index.get(&key).unwrap(), None, "the older value must not come back");
-        assert_eq!((index.totals().entries, index.totals().lost), (49, 1));
+        assert_eq!((index.totals().unwrap().entries, index.totals().unwrap().lost), (49, 1));
     }
 }
 
@@ -243,5 +243,5 @@ fn a_pipe_in_the_place_of_the_log_is_not_waited_for() {
     fs::remove_file(&db).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&db).status().unwrap().success());
     let (index, health) = open(root.path());
-    assert_eq!((health, index.totals().entries), (Health::Damaged, 0));
+    assert_eq!((health, index.totals().unwrap().entries), (Health::Damaged, 0));
 }

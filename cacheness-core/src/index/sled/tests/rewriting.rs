@@ -11,7 +11,7 @@ fn big(key: &str, created: i64) -> (IndexKey, Record) {
 }
 
 /// Leaves 100 of 1,500 entries; returns the length of the log before.
-fn mostly_dead(index: &SledIndex, len: impl Fn() -> u64) -> u64 {
+fn mostly_dead(index: &Opened, len: impl Fn() -> u64) -> u64 {
     for n in 0..1500 {
         let (key, record) = big(&format!("key {n}"), n);
         index.put(&key, &record).unwrap();
@@ -44,8 +44,8 @@ fn an_index_of_which_most_is_dead_is_written_anew_and_has_what_was_changed_meanw
     };
     index.give_back_room(&meanwhile).unwrap();
     assert!(steps.get() > 0 && len() < before / 3, "{} of {before} bytes", len());
-    let look = |index: &SledIndex| {
-        assert_eq!(index.totals().entries, 100);
+    let look = |index: &Opened| {
+        assert_eq!(index.totals().unwrap().entries, 100);
         assert_eq!(index.scan(None, 999).unwrap().len(), 100);
         assert_eq!(index.get(&big("key 1490", 0).0).unwrap(), Some(big("key 1490", 7000).1));
         assert_eq!(index.get(&big("key 1491", 0).0).unwrap(), None);
@@ -69,7 +69,7 @@ fn a_crash_while_an_index_is_written_anew_leaves_the_old_one_or_the_new_one() {
     let [index, next, old] = ["index", "index.next", "index.old"].map(|name| root.path().join(name));
     let there = |when: &str| {
         let (opened, health) = open(root.path());
-        assert_eq!((health, opened.totals().entries), (Health::Unclean, 20), "{when}");
+        assert_eq!((health, opened.totals().unwrap().entries), (Health::Unclean, 20), "{when}");
         drop(opened);
         assert!(!next.exists() && !old.exists(), "{when}");
     };
@@ -107,9 +107,9 @@ fn an_index_that_is_always_changed_is_not_written_anew_for_ever_and_the_next_try
         index.put(&record_of("one", n, None).0, &record_of("one", n, None).1).unwrap();
     }
     index.give_back_room(&|| true).unwrap();
-    assert_eq!(index.totals().entries, 100 + 300 + 500 + 1);
+    assert_eq!(index.totals().unwrap().entries, 100 + 300 + 500 + 1);
     index.close().unwrap();
-    assert_eq!(open(root.path()).0.totals().entries, 901);
+    assert_eq!(open(root.path()).0.totals().unwrap().entries, 901);
 }
 
 #[test]
@@ -131,12 +131,12 @@ fn a_close_waits_for_the_end_of_writing_the_index_anew() {
         });
         begins.recv().unwrap();
         index.close().unwrap();
-        drop(index.rewriting.end());
+        drop(index.sled.rewriting.end());
         assert!(!root.path().join("index.next").exists());
         begins.iter().for_each(drop);
     });
     let (index, health) = open(root.path());
-    assert_eq!((health, index.totals().entries), (Health::Clean, 100));
+    assert_eq!((health, index.totals().unwrap().entries), (Health::Clean, 100));
 }
 
 #[test]
@@ -147,6 +147,6 @@ fn a_file_with_the_name_of_what_is_left_of_an_index_keeps_no_index_from_opening(
     index.close().unwrap();
     ["index.next", "index.old"].iter().for_each(|name| fs::write(root.path().join(name), "no directory").unwrap());
     let (index, health) = open(root.path());
-    assert_eq!((health, index.totals().entries), (Health::Clean, 20));
+    assert_eq!((health, index.totals().unwrap().entries), (Health::Clean, 20));
     assert!(!root.path().join("index.old").exists());
 }

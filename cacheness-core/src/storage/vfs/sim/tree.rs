@@ -189,7 +189,7 @@ impl Tree {
         let node = &self.nodes[self.find(path)?];
         let len = if let Node::File(file) = node { file.live.len() as u64 } else { 0 };
         let mode = if node.kind() == FileKind::Dir { 0o700 } else { 0o600 };
-        Ok(Metadata { kind: node.kind(), len, owner: user().map(|uid| Owner { uid, mode }) })
+        Ok(Metadata { kind: node.kind(), len, owner: user().map(|uid| Owner { uid, mode }), modified: None })
     }
 
     pub(super) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {

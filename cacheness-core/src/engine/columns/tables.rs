@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::super::Record;
 use crate::entry::{Entry, IndexKey};
+use crate::index::Record;
 use crate::query::{ColumnType, Rank, Span};
 
 /// A value of a column, and whose it is.
@@ -30,19 +30,19 @@ pub(super) struct Table {
     cells: BTreeSet<Cell>,
     /// How many values of which type there are; nulls are not counted.
     of_type: BTreeMap<Option<ColumnType>, u64>,
-    /// Of which state of the index it is: after another replacement it has to be made anew.
-    replacements: u64,
+    /// Of which state of the index it is: in another epoch it has to be made anew.
+    epoch: u64,
     ready: bool,
 }
 
 impl Tables {
     /// The order of a column, if it is whole and of this state of the index.
-    pub(super) fn ready(&self, name: &Name, replacements: u64) -> Option<&Table> {
-        self.0.get(name).filter(|table| table.ready && table.replacements == replacements)
+    pub(super) fn ready(&self, name: &Name, epoch: u64) -> Option<&Table> {
+        self.0.get(name).filter(|table| table.ready && table.epoch == epoch)
     }
 
-    pub(super) fn begin(&mut self, name: &Name, replacements: u64) {
-        let table = Table { cells: BTreeSet::new(), of_type: BTreeMap::new(), replacements, ready: false };
+    pub(super) fn begin(&mut self, name: &Name, epoch: u64) {
+        let table = Table { cells: BTreeSet::new(), of_type: BTreeMap::new(), epoch, ready: false };
         self.0.insert(name.clone(), table);
     }
 
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn table(values: &[Value]) -> Table {
-        let mut table = Table { cells: BTreeSet::new(), of_type: BTreeMap::new(), replacements: 0, ready: true };
+        let mut table = Table { cells: BTreeSet::new(), of_type: BTreeMap::new(), epoch: 0, ready: true };
         (0..).zip(values).for_each(|(n, value)| table.insert((Rank(value.clone()), key(n))));
         table
     }

@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..2 {
         println!("{}", northernmost(&data("airports.csv"), 20)?.0[0].name);
     }
-    cache.put_by(&ByFile(Svg), &Drawing("<svg/>".into()), "drawing", Default::default())?;
+    cache.put_by(&ByFile(Svg), "drawing", &Drawing("<svg/>".into()), Default::default())?;
     println!("{:?}", cache.get_by(&ByFile(Svg), "drawing")?.map(|drawing| drawing.0));
     for entry in cache.list_entries() {
         println!("stored by {}", entry?.handler_used());

@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = BlobOptions::key(format!("alaska/{version}"))
             .metadata("accuracy", model.accuracy(&airports, alaskan))
             .metadata("source", source_key.as_str());
-        store.put_with(&model, options)?;
+        store.put_with(options, &model)?;
     }
 
     let good = store.list_matching("alaska/", &Field::metadata("accuracy").ge(0.99))?;

@@ -200,7 +200,7 @@ pub fn derive_cache_key(input: TokenStream) -> TokenStream {
 /// for (id, accuracy) in [("exp_001", 0.91), ("exp_002", 0.95), ("exp_003", 0.82)] {
 ///     let model_type = "xgboost".to_owned();
 ///     let experiment = Experiment { experiment_id: id.to_owned(), model_type, accuracy, epochs: None };
-///     cache.put_with(&vec![accuracy], id, PutOptions::new().custom(&experiment))?;
+///     cache.put_with(id, &vec![accuracy], PutOptions::new().custom(&experiment))?;
 /// }
 ///
 /// let good = Experiment::ACCURACY.ge(0.9) & Experiment::MODEL_TYPE.starts_with("xg");

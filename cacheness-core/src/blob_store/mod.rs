@@ -60,7 +60,7 @@ use engine::{Encoding, Engine};
 /// # fn main() -> cacheness_core::Result<()> {
 /// let store = BlobStore::in_memory();
 /// let weights = vec![0.25, 0.5, 0.75];
-/// store.put_with(&weights, BlobOptions::key("model/v1.0").metadata("accuracy", 0.95))?;
+/// store.put_with(BlobOptions::key("model/v1.0").metadata("accuracy", 0.95), &weights)?;
 /// assert_eq!(store.get::<Vec<f64>>("model/v1.0")?, Some(weights));
 /// assert_eq!(store.list("model/")?, ["model/v1.0"]);
 /// # Ok(())
@@ -107,7 +107,7 @@ impl BlobStore {
     /// # Errors
     /// As [`put_with`](Self::put_with).
     pub fn put<T: Storable>(&self, value: &T) -> Result<String> {
-        self.put_with(value, BlobOptions::new())
+        self.put_with(BlobOptions::new(), value)
     }
 
     /// Stores a value under the key of the options, in the place of what was there, and returns the key. Options may be
@@ -119,7 +119,7 @@ impl BlobStore {
     /// [`Config`](crate::ErrorKind::Config) if the key is empty; [`Storage`](crate::ErrorKind::Storage),
     /// [`Metadata`](crate::ErrorKind::Metadata), [`Closed`](crate::ErrorKind::Closed). What was stored under the key
     /// before is then still there, or the new value where only the last step failed, which brings it to the disk.
-    pub fn put_with<T: Storable>(&self, value: &T, options: impl Into<BlobOptions>) -> Result<String> {
+    pub fn put_with<T: Storable>(&self, options: impl Into<BlobOptions>, value: &T) -> Result<String> {
         self.engine()?.put(value, options.into()).map(key_of)
     }
 
@@ -195,7 +195,7 @@ impl BlobStore {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let store = BlobStore::in_memory();
-    /// store.put_with(&1u8, BlobOptions::key("model").metadata("epochs", 10).metadata("stage", "test"))?;
+    /// store.put_with(BlobOptions::key("model").metadata("epochs", 10).metadata("stage", "test"), &1u8)?;
     /// assert!(store.update_metadata("model", &Metadata::from([("stage".into(), "live".into())]))?);
     /// let entry = store.get_metadata("model")?.expect("it was just put");
     /// assert_eq!((&entry.metadata()["epochs"], &entry.metadata()["stage"]), (&10.into(), &"live".into()));
@@ -243,7 +243,7 @@ impl BlobStore {
     /// # fn main() -> cacheness_core::Result<()> {
     /// let store = BlobStore::in_memory();
     /// for (key, accuracy) in [("model/a", 0.91), ("model/b", 0.85), ("model/c", 0.97)] {
-    ///     store.put_with(&key.to_owned(), BlobOptions::key(key).metadata("accuracy", accuracy))?;
+    ///     store.put_with(BlobOptions::key(key).metadata("accuracy", accuracy), &key.to_owned())?;
     /// }
     /// let good = Field::metadata("accuracy").ge(0.9);
     /// assert_eq!(store.list_matching("model/", &good)?, ["model/a", "model/c"]);
@@ -296,7 +296,7 @@ impl BlobStore {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let store = BlobStore::in_memory();
-    /// store.put_with(&vec![1u8, 2, 3], "bytes")?;
+    /// store.put_with("bytes", &vec![1u8, 2, 3])?;
     /// let report = store.verify(Repair::Yes)?;
     /// assert!(report.is_whole());
     /// assert_eq!(report.checked, 1);

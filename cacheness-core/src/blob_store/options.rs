@@ -9,8 +9,8 @@ use crate::value::{Metadata, Value};
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// let store = BlobStore::in_memory();
-/// store.put_with(&vec![0.5, 0.25], "weights/v1.0")?;
-/// store.put_with(&vec![0.5, 0.75], BlobOptions::key("weights/v1.1").metadata("accuracy", 0.95).tag("best"))?;
+/// store.put_with("weights/v1.0", &vec![0.5, 0.25])?;
+/// store.put_with(BlobOptions::key("weights/v1.1").metadata("accuracy", 0.95).tag("best"), &vec![0.5, 0.75])?;
 /// # Ok(())
 /// # }
 /// ```

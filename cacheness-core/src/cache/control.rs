@@ -44,8 +44,8 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put_with(&1u8, "profile", PutOptions::new().tag("user:7"))?;
-    /// cache.put_with(&2u8, "orders", PutOptions::new().tag("user:7").tag("orders"))?;
+    /// cache.put_with("profile", &1u8, PutOptions::new().tag("user:7"))?;
+    /// cache.put_with("orders", &2u8, PutOptions::new().tag("user:7").tag("orders"))?;
     /// assert_eq!(cache.invalidate_tag("user:7")?, 2);
     /// # Ok(())
     /// # }
@@ -93,8 +93,8 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&"text".to_owned(), "a text")?;
-    /// cache.put(&7u64, "a number")?;
+    /// cache.put("a text", &"text".to_owned())?;
+    /// cache.put("a number", &7u64)?;
     /// assert_eq!(cache.delete_where(|entry| entry.data_type() == "u64")?, 1);
     /// # Ok(())
     /// # }
@@ -134,7 +134,7 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&1u8, "one")?;
+    /// cache.put("one", &1u8)?;
     /// assert_eq!(cache.remaining_ttl("one")?, None);
     /// assert!(cache.touch_with_ttl("one", Duration::from_secs(60))?);
     /// assert!(cache.remaining_ttl("one")? <= Some(Duration::from_secs(60)));

@@ -64,7 +64,7 @@ impl Cache {
     /// # fn main() -> Result<()> {
     /// let cache = Cache::in_memory();
     /// for (name, minutes) in [("short", 30), ("long", 90)] {
-    ///     cache.put_with(&name.to_owned(), name, PutOptions::new().custom(&Run { minutes }))?;
+    ///     cache.put_with(name, &name.to_owned(), PutOptions::new().custom(&Run { minutes }))?;
     /// }
     /// let longest = cache.query::<Run>().order_by(Run::MINUTES.desc()).first()?.expect("there are two");
     /// assert_eq!(longest.minutes, 90);
@@ -91,7 +91,7 @@ impl Cache {
     /// # }
     /// # fn main() -> Result<()> {
     /// # let cache = Cache::in_memory();
-    /// # cache.put_with(&1, "one", PutOptions::new().custom(&Run { minutes: 90 }))?;
+    /// # cache.put_with("one", &1, PutOptions::new().custom(&Run { minutes: 90 }))?;
     /// let rows = cache.query_custom("runs").matching([("minutes", 90)]).all()?;
     /// assert_eq!(rows[0]["minutes"], 90.into());
     /// let none = cache.query_custom("runs").filter(Field::custom("runs", "minutes").gt(90));

@@ -59,8 +59,8 @@ impl Cache {
     pub fn put_by<H: Handler>(
         &self,
         handler: &H,
-        value: &H::Value,
         key: impl ToKey,
+        value: &H::Value,
         options: PutOptions,
     ) -> Result<Key> {
         let key = self.key(key)?;

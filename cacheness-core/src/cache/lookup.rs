@@ -36,7 +36,7 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&vec![0u8; 100_000], "large")?;
+    /// cache.put("large", &vec![0u8; 100_000])?;
     /// let entry = cache.get_metadata("large", Expired::Skip)?.expect("it was just stored");
     /// assert!(entry.raw_size() >= 100_000);
     /// # Ok(())
@@ -64,7 +64,7 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// let name = cache.put(&42u8, "answer")?.to_string();
+    /// let name = cache.put("answer", &42u8)?.to_string();
     /// let entry = cache.get_entry(&name)?.expect("it was just stored");
     /// assert_eq!(cache.get::<u8>(&entry)?, Some(42));
     /// # Ok(())
@@ -111,7 +111,7 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// (0..5u8).try_for_each(|n| cache.put(&n, n).map(drop))?;
+    /// (0..5u8).try_for_each(|n| cache.put(n, &n).map(drop))?;
     /// let page = cache.keys(None, 3)?;
     /// let rest = cache.keys(page.last(), 3)?;
     /// assert_eq!((page.len(), rest.len()), (3, 2));

@@ -60,7 +60,7 @@ pub use walk::Entries;
 /// # fn main() -> cacheness_core::Result<()> {
 /// let cache = Cache::in_memory();
 /// let key = params! { experiment: "exp_001", run: 42 };
-/// cache.put_with(&vec![0.5, 0.7], &key, PutOptions::new().ttl(Duration::from_secs(3600)))?;
+/// cache.put_with(&key, &vec![0.5, 0.7], PutOptions::new().ttl(Duration::from_secs(3600)))?;
 /// assert_eq!(cache.get::<Vec<f64>>(&key)?, Some(vec![0.5, 0.7]));
 /// # Ok(())
 /// # }
@@ -125,7 +125,7 @@ impl Cache {
     /// # fn main() -> cacheness_core::Result<()> {
     /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-new-{}", std::process::id()));
     /// let cache = Cache::new(CacheConfig::new(&dir).with_max_size_mb(100))?;
-    /// cache.put(&"value".to_owned(), "key")?;
+    /// cache.put("key", &"value".to_owned())?;
     /// # drop(cache);
     /// # std::fs::remove_dir_all(dir).ok();
     /// # Ok(())

@@ -18,7 +18,7 @@ use crate::value::{Metadata, Value};
 ///     .ttl(Duration::from_secs(60))
 ///     .description("a model of last week")
 ///     .metadata("accuracy", 0.93);
-/// cache.put_with(&vec![1u8, 2, 3], "model", options)?;
+/// cache.put_with("model", &vec![1u8, 2, 3], options)?;
 /// let (_, entry) = cache.get_with_metadata::<Vec<u8>>("model")?.expect("it was just stored");
 /// assert_eq!(entry.metadata()["accuracy"], 0.93.into());
 /// # Ok(())

@@ -21,8 +21,8 @@ impl Cache {
     /// [`Storage`](crate::ErrorKind::Storage), [`Metadata`](crate::ErrorKind::Metadata),
     /// [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key. What was stored under the key before is then
     /// still there.
-    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<Key> {
-        self.put_with(value, key, PutOptions::new())
+    pub fn put<T: Storable>(&self, key: impl ToKey, value: &T) -> Result<Key> {
+        self.put_with(key, value, PutOptions::new())
     }
 
     /// Stores a value under a key, with options for this entry.
@@ -31,7 +31,7 @@ impl Cache {
     /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
     /// told, if custom metadata of one kind is given twice, or if another entry has a value of it that must be unique;
     /// [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
-    pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
+    pub fn put_with<T: Storable>(&self, key: impl ToKey, value: &T, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
         self.retain(&key, value, options, Means::stored())?;
         Ok(key)
@@ -51,7 +51,7 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&Arc::new(vec![0.5; 100_000]), "large")?;
+    /// cache.put("large", &Arc::new(vec![0.5; 100_000]))?;
     /// let (first, second) = (cache.get::<Arc<Vec<f64>>>("large")?, cache.get::<Arc<Vec<f64>>>("large")?);
     /// assert!(Arc::ptr_eq(&first.expect("it was just stored"), &second.expect("it was just read")));
     /// # Ok(())
@@ -106,9 +106,9 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// assert!(!cache.update_data(&1u8, "counter")?);
-    /// cache.put_with(&1u8, "counter", PutOptions::new().tag("numbers"))?;
-    /// assert!(cache.update_data(&2u8, "counter")?);
+    /// assert!(!cache.update_data("counter", &1u8)?);
+    /// cache.put_with("counter", &1u8, PutOptions::new().tag("numbers"))?;
+    /// assert!(cache.update_data("counter", &2u8)?);
     /// assert_eq!(cache.get::<u8>("counter")?, Some(2));
     /// assert_eq!(cache.get_metadata("counter", Expired::Skip)?.expect("it is there").tags(), ["numbers"]);
     /// # Ok(())
@@ -117,7 +117,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`put`](Self::put). The old value is then still there.
-    pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<bool> {
+    pub fn update_data<T: Storable>(&self, key: impl ToKey, value: &T) -> Result<bool> {
         let (engine, key) = (self.engine()?, self.index_key(key)?);
         let encoded = engine.encode(value, None, Way::chosen())?.encoded;
         engine.update(&key, std::any::type_name::<T>(), &encoded)
@@ -144,7 +144,7 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&1u8, "draft")?;
+    /// cache.put("draft", &1u8)?;
     /// assert!(cache.rename("draft", "final")?);
     /// assert_eq!((cache.get::<u8>("draft")?, cache.get::<u8>("final")?), (None, Some(1)));
     /// # Ok(())

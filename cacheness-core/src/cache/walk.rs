@@ -128,7 +128,7 @@ impl Engine {
 /// # fn main() -> cacheness_core::Result<()> {
 /// let cache = Cache::in_memory();
 /// for n in 0..1000u32 {
-///     cache.put_with(&n, n, PutOptions::new().metadata("even", n % 2 == 0))?;
+///     cache.put_with(n, &n, PutOptions::new().metadata("even", n % 2 == 0))?;
 /// }
 /// let page: Vec<_> = cache.list_entries().take(100).collect::<Result<_, _>>()?;
 /// let next: Vec<_> = cache.list_entries().after(&page[99]).take(100).collect::<Result<_, _>>()?;

@@ -19,7 +19,7 @@ const LONGEST_NAME: usize = 64;
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// let cache = Cache::new(CacheConfig::in_memory().with_handler_priority(["messagepack"]))?;
-/// cache.put(&42u8, "answer")?;
+/// cache.put("answer", &42u8)?;
 /// let (_, entry) = cache.get_with_metadata::<u8>("answer")?.expect("it was just stored");
 /// assert_eq!(entry.handler_used(), "messagepack");
 /// # Ok(())

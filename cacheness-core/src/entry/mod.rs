@@ -31,7 +31,7 @@ pub(crate) use key::IndexKey;
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put(&42u64, "answer")?;
+/// cache.put("answer", &42u64)?;
 /// let (value, entry) = cache.get_with_metadata::<u64>("answer")?.expect("it was just stored");
 /// assert_eq!(value, 42);
 /// assert_eq!(entry.data_type(), "u64");
@@ -126,7 +126,7 @@ impl Core {
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put(&"again and again ".repeat(1000), "text")?;
+/// cache.put("text", &"again and again ".repeat(1000))?;
 /// let info = cache.get_metadata("text", Expired::Skip)?.expect("it was just stored").compression_info();
 /// assert_eq!(info.codec, "lz4");
 /// assert!(info.ratio() < 0.1);

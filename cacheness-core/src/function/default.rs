@@ -26,7 +26,7 @@ static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// set_default_cache(Cache::in_memory());
-/// default_cache()?.put(&1u8, "one")?;
+/// default_cache()?.put("one", &1u8)?;
 /// let before = set_default_cache(Cache::in_memory()).expect("the first one");
 /// assert_eq!(before.get::<u8>("one")?, Some(1));
 /// # Ok(())

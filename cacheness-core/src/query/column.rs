@@ -25,7 +25,7 @@ use super::value::{ColumnField, ColumnValue};
 /// # fn main() -> Result<()> {
 /// let cache = Cache::in_memory();
 /// for minutes in [30, 60, 90] {
-///     cache.put_with(&minutes, minutes, PutOptions::new().custom(&Run { minutes }))?;
+///     cache.put_with(minutes, &minutes, PutOptions::new().custom(&Run { minutes }))?;
 /// }
 /// let longest_first = cache.query::<Run>().filter(Run::MINUTES.ge(60)).order_by(Run::MINUTES.desc()).all()?;
 /// assert_eq!(longest_first.iter().map(|run| run.minutes).collect::<Vec<_>>(), [90, 60]);

@@ -21,8 +21,8 @@ use crate::value::Value;
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put_with(&vec![0u8; 2000], params! { run: 1 }, PutOptions::new().metadata("accuracy", 0.91))?;
-/// cache.put_with(&vec![0u8; 3000], params! { run: 2 }, PutOptions::new().metadata("accuracy", 0.85))?;
+/// cache.put_with(params! { run: 1 }, &vec![0u8; 2000], PutOptions::new().metadata("accuracy", 0.91))?;
+/// cache.put_with(params! { run: 2 }, &vec![0u8; 3000], PutOptions::new().metadata("accuracy", 0.85))?;
 ///
 /// let good = Field::metadata("accuracy").ge(0.9);
 /// let late = Field::param("run").gt(1) & Field::from(EntryField::RawSize).gt(1000);

@@ -47,7 +47,7 @@ use crate::value::{Metadata, Value};
 ///
 /// # fn main() -> Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put_with(&"a result".to_owned(), "run 1", PutOptions::new().custom(&Run { minutes: 90 }))?;
+/// cache.put_with("run 1", &"a result".to_owned(), PutOptions::new().custom(&Run { minutes: 90 }))?;
 /// let long = cache.query::<Run>().filter(Run::MINUTES.gt(60)).all()?;
 /// assert_eq!((long.len(), long[0].minutes), (1, 90));
 /// # Ok(())

@@ -69,7 +69,7 @@ fn what_every_handle_has_for_itself_may_differ() {
     let ttl = Duration::from_secs(60);
     let second = Cache::new(first.config().clone().with_ttl(ttl)).unwrap();
     assert_eq!((first.config().default_ttl(), second.config().default_ttl()), (None, Some(ttl)));
-    second.put(&1u8, "one").unwrap();
+    second.put("one", &1u8).unwrap();
     assert!(first.remaining_ttl("one").unwrap().is_some_and(|left| left <= ttl));
 }
 

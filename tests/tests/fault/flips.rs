@@ -109,7 +109,7 @@ fn the_sweep_notices_a_value_that_is_not_the_right_one() {
     let dir = scratch();
     filled(dir.path(), 5, 1);
     let cache = cacheness::Cache::new(config(dir.path())).unwrap();
-    cache.put(&vec![1u8, 2, 3], 3u64).unwrap();
+    cache.put(3u64, &vec![1u8, 2, 3]).unwrap();
     cache.close().unwrap();
     silence_panics_of_sled();
     assert!(catch_unwind(AssertUnwindSafe(|| examine(dir.path(), &values(5)))).is_err());

@@ -26,7 +26,7 @@ use crate::value::{Metadata, Value};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<()> {
 /// let cache = AsyncCache::in_memory();
-/// cache.put_with(&1, "one", PutOptions::new().custom(&Run { minutes: 90 })).await?;
+/// cache.put_with("one", &1, PutOptions::new().custom(&Run { minutes: 90 })).await?;
 /// let long = cache.query::<Run>().filter(Run::MINUTES.gt(60)).all().await?;
 /// assert_eq!(long[0].minutes, 90);
 /// # Ok(())

@@ -17,7 +17,7 @@ const PAGE: usize = 256;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> cacheness_core::Result<()> {
 /// let cache = AsyncCache::in_memory();
-/// cache.put(&1u8, "one").await?;
+/// cache.put("one", &1u8).await?;
 /// let mut entries = cache.list_entries();
 /// while let Some(entry) = entries.next().await {
 ///     println!("{}", entry?.cache_key());

@@ -35,7 +35,7 @@ pub use entries::AsyncEntries;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> cacheness_core::Result<()> {
 /// let cache = AsyncCache::in_memory();
-/// cache.put(&"value".to_owned(), "key").await?;
+/// cache.put("key", &"value".to_owned()).await?;
 /// assert_eq!(cache.get::<String>("key").await?.as_deref(), Some("value"));
 /// # Ok(())
 /// # }

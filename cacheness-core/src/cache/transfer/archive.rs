@@ -27,7 +27,7 @@ impl Cache {
     ///
     /// # fn main() -> cacheness_core::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&42u8, "answer")?;
+    /// cache.put("answer", &42u8)?;
     /// let mut archive = Vec::new(); // in real life, a file
     /// cache.export(&mut archive)?;
     ///

@@ -16,7 +16,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 ///
 /// # fn main() -> cacheness_core::Result<()> {
 /// let (old, new) = (Cache::in_memory(), Cache::in_memory());
-/// old.put(&42u8, "answer")?;
+/// old.put("answer", &42u8)?;
 /// assert_eq!(migrate_cache(&old, &new)?.copied, 1);
 /// assert_eq!(migrate_cache(&old, &new)?.present, 1);
 /// assert_eq!(new.get::<u8>("answer")?, Some(42));

@@ -190,7 +190,7 @@ fn a_directory_of_one_kind_is_refused_to_the_other_and_stays_as_it_is() {
 fn every_name_that_a_cache_uses_is_one_that_may_be_in_the_way() {
     let root = tempfile::tempdir().unwrap();
     let cache = crate::Cache::open(root.path()).unwrap();
-    cache.put(&1u8, "one").unwrap();
+    cache.put("one", &1u8).unwrap();
     cache.get::<u8>("one").unwrap();
     cache.flush().unwrap();
     let names = || fs::read_dir(root.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());

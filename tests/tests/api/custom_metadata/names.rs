@@ -15,8 +15,8 @@ struct Hostile {
 fn names_and_values_are_data_whatever_is_in_them() {
     let (cache, kind) = (Cache::in_memory(), "x'; DROP TABLE entries; --");
     let row = Hostile { a: "'; DELETE FROM entries; --".to_owned(), b: -1 };
-    cache.put_with(&1u8, "key", PutOptions::new().custom(&row)).unwrap();
-    cache.put_with(&2u8, "other", PutOptions::new().custom(&Hostile { a: "x' OR '1'='1".to_owned(), b: 1 })).unwrap();
+    cache.put_with("key", &1u8, PutOptions::new().custom(&row)).unwrap();
+    cache.put_with("other", &2u8, PutOptions::new().custom(&Hostile { a: "x' OR '1'='1".to_owned(), b: 1 })).unwrap();
     let found = cache.query::<Hostile>().filter(Hostile::A.eq("'; DELETE FROM entries; --")).all().unwrap();
     assert_eq!((found.len(), &found[0].value), (1, &row));
     let by_name = cache.query_custom(kind).matching([("a\" OR 1=1 --", "'; DELETE FROM entries; --")]).all().unwrap();

@@ -84,7 +84,7 @@ fn a_column_of_every_type_reads_back_as_it_was() {
     };
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put_with(&1u8, "key", PutOptions::new().custom(&row)).unwrap();
+    cache.put_with("key", &1u8, PutOptions::new().custom(&row)).unwrap();
     cache.close().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
     assert_eq!(cache.get_custom::<Row>("key").unwrap().unwrap(), row);

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use cacheness::{Cache, CustomMetadata, EntryField, Field, PutOptions, Result, params};
+use cacheness::query::EntryField;
+use cacheness::{Cache, CustomMetadata, Field, PutOptions, Result, params};
 
 #[derive(Debug, CustomMetadata)]
 #[metadata(name = "experiments")]

@@ -3,7 +3,8 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use cacheness::{ByFile, Cache, FileHandler, Handler, HandlerError, cached};
+use cacheness::handler::{ByFile, FileHandler, Handler, HandlerError};
+use cacheness::{Cache, cached};
 use cacheness_examples::{Airport, data, read_csv};
 
 /// Airports, the northernmost first. Serde knows nothing of it.

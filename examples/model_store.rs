@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 
-use cacheness::{BlobOptions, BlobStore, Field, Metadata, Repair};
+use cacheness::blob::Repair;
+use cacheness::{BlobOptions, BlobStore, Field, Metadata};
 use cacheness_examples::{Airport, data, read_csv};
 use serde::{Deserialize, Serialize};
 

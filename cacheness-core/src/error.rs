@@ -54,7 +54,7 @@ impl fmt::Display for ErrorKind {
 /// field and what to do, and the cause as [`source`](StdError::source).
 ///
 /// ```
-/// use cacheness_core::{CacheError, ErrorKind};
+/// use cacheness::{CacheError, ErrorKind};
 ///
 /// let error = CacheError::new(ErrorKind::Limit, "key is 70 MiB long, the limit is 64 MiB");
 /// assert!(error.is_limit());

@@ -13,6 +13,7 @@ mod expand;
 mod fallback;
 mod mentions;
 mod parse;
+mod private;
 mod shape;
 
 use proc_macro::TokenStream;
@@ -143,7 +144,8 @@ fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream) -> TokenSt
 /// one name inside two functions of one module are not told apart.
 ///
 /// ```
-/// use cacheness::{CacheKey, ToKey};
+/// use cacheness::CacheKey;
+/// use cacheness::key::ToKey;
 ///
 /// #[derive(CacheKey)]
 /// struct Query {

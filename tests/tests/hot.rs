@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use allocation_counter::{AllocationInfo, measure};
-use cacheness::{Cache, CacheConfig, ToKey, cached};
+use cacheness::key::ToKey;
+use cacheness::{Cache, CacheConfig, cached};
 
 #[cached(cache = cache, ttl = 3600, skip(cache))]
 fn number(cache: &Cache, id: u64, name: &str) -> u64 {

@@ -15,9 +15,10 @@ use crate::error::Result;
 /// How a [`BlobStore`] is opened: made by [`BlobStore::builder`].
 ///
 /// ```
-/// use cacheness_core::{BlobStore, Codec};
+/// use cacheness::config::Codec;
+/// use cacheness::BlobStore;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-blobs-{}", std::process::id()));
 /// let store = BlobStore::builder().dir(&dir).codec(Codec::None).content_addressable(true).open()?;
 /// let (first, second) = (store.put(&"the same".to_owned())?, store.put(&"the same".to_owned())?);

@@ -55,9 +55,9 @@ use engine::{Encoding, Engine};
 /// there being none; [`verify`](Self::verify) finds all of it.
 ///
 /// ```
-/// use cacheness_core::{BlobOptions, BlobStore};
+/// use cacheness::{BlobOptions, BlobStore};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let store = BlobStore::in_memory();
 /// let weights = vec![0.25, 0.5, 0.75];
 /// store.put_with(BlobOptions::key("model/v1.0").metadata("accuracy", 0.95), &weights)?;
@@ -143,7 +143,7 @@ impl BlobStore {
     /// ```
     /// use std::io::{Read, Seek, SeekFrom, Write};
     ///
-    /// use cacheness_core::BlobStore;
+    /// use cacheness::BlobStore;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let store = BlobStore::in_memory();
@@ -191,9 +191,9 @@ impl BlobStore {
     /// whether there is such an entry.
     ///
     /// ```
-    /// use cacheness_core::{BlobOptions, BlobStore, Metadata};
+    /// use cacheness::{BlobOptions, BlobStore, Metadata};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let store = BlobStore::in_memory();
     /// store.put_with(BlobOptions::key("model").metadata("epochs", 10).metadata("stage", "test"), &1u8)?;
     /// assert!(store.update_metadata("model", &Metadata::from([("stage".into(), "live".into())]))?);
@@ -238,9 +238,9 @@ impl BlobStore {
     /// The keys that begin with `prefix` of entries that a filter lets through, in the order of their bytes.
     ///
     /// ```
-    /// use cacheness_core::{BlobOptions, BlobStore, Field};
+    /// use cacheness::{BlobOptions, BlobStore, Field};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let store = BlobStore::in_memory();
     /// for (key, accuracy) in [("model/a", 0.91), ("model/b", 0.85), ("model/c", 0.97)] {
     ///     store.put_with(BlobOptions::key(key).metadata("accuracy", accuracy), &key.to_owned())?;
@@ -292,9 +292,10 @@ impl BlobStore {
     /// meanwhile.
     ///
     /// ```
-    /// use cacheness_core::{BlobStore, Repair};
+    /// use cacheness::blob::Repair;
+    /// use cacheness::BlobStore;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let store = BlobStore::in_memory();
     /// store.put_with("bytes", &vec![1u8, 2, 3])?;
     /// let report = store.verify(Repair::Yes)?;

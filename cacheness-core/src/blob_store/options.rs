@@ -5,9 +5,9 @@ use crate::value::{Metadata, Value};
 /// A text alone is the key:
 ///
 /// ```
-/// use cacheness_core::{BlobOptions, BlobStore};
+/// use cacheness::{BlobOptions, BlobStore};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let store = BlobStore::in_memory();
 /// store.put_with("weights/v1.0", &vec![0.5, 0.25])?;
 /// store.put_with(BlobOptions::key("weights/v1.1").metadata("accuracy", 0.95).tag("best"), &vec![0.5, 0.75])?;

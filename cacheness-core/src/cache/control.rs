@@ -40,9 +40,9 @@ impl Cache {
     /// Removes every entry with this tag; returns how many.
     ///
     /// ```
-    /// use cacheness_core::{Cache, PutOptions};
+    /// use cacheness::{Cache, PutOptions};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put_with("profile", &1u8, PutOptions::new().tag("user:7"))?;
     /// cache.put_with("orders", &2u8, PutOptions::new().tag("user:7").tag("orders"))?;
@@ -89,9 +89,9 @@ impl Cache {
     /// An entry that is replaced while it is looked at is looked at again.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put("a text", &"text".to_owned())?;
     /// cache.put("a number", &7u64)?;
@@ -130,9 +130,9 @@ impl Cache {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put("one", &1u8)?;
     /// assert_eq!(cache.remaining_ttl("one")?, None);

@@ -53,7 +53,8 @@ impl Cache {
     /// A query over the custom metadata of type `E`.
     ///
     /// ```
-    /// # use cacheness_core::{Cache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+    /// # use cacheness::query::{Column, ColumnSchema, Schema};
+    /// # use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
     /// # struct Run { minutes: u32 }
     /// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
     /// # impl CustomMetadata for Run {
@@ -82,7 +83,8 @@ impl Cache {
     /// names. Names are data.
     ///
     /// ```
-    /// # use cacheness_core::{Cache, ColumnSchema, CustomMetadata, Field, Metadata, PutOptions, Result, Schema};
+    /// # use cacheness::query::{ColumnSchema, Schema};
+    /// # use cacheness::{Cache, CustomMetadata, Field, Metadata, PutOptions, Result};
     /// # struct Run { minutes: u32 }
     /// # impl CustomMetadata for Run {
     /// #     const SCHEMA: &'static Schema = &Schema::new("runs", &[ColumnSchema::of::<u32>("minutes")]);

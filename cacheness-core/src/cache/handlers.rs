@@ -32,9 +32,9 @@ impl Cache {
     /// in, as far as `handlers.disabled` lets them.
     ///
     /// ```
-    /// use cacheness_core::{Cache, CacheConfig};
+    /// use cacheness::{Cache, CacheConfig};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::new(CacheConfig::in_memory().with_disabled_handlers(["messagepack"]))?;
     /// assert_eq!(&*cache.list_handlers()?[0].name, "bincode");
     /// # Ok(())

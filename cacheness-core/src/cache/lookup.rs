@@ -32,9 +32,10 @@ impl Cache {
     /// The entry of a key, without its value.
     ///
     /// ```
-    /// use cacheness_core::{Cache, Expired};
+    /// use cacheness::cache::Expired;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put("large", &vec![0u8; 100_000])?;
     /// let entry = cache.get_metadata("large", Expired::Skip)?.expect("it was just stored");
@@ -60,9 +61,9 @@ impl Cache {
     /// Where several keys share the name, which takes somebody who wants them to, it is the newest.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// let name = cache.put("answer", &42u8)?.to_string();
     /// let entry = cache.get_entry(&name)?.expect("it was just stored");
@@ -107,9 +108,9 @@ impl Cache {
     /// reads the entries. The keys tell no [parameters](Key::params).
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// (0..5u8).try_for_each(|n| cache.put(n, &n).map(drop))?;
     /// let page = cache.keys(None, 3)?;

@@ -55,9 +55,9 @@ pub use walk::Entries;
 ///
 /// ```
 /// use std::time::Duration;
-/// use cacheness_core::{Cache, PutOptions, params};
+/// use cacheness::{Cache, PutOptions, params};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let key = params! { experiment: "exp_001", run: 42 };
 /// cache.put_with(&key, &vec![0.5, 0.7], PutOptions::new().ttl(Duration::from_secs(3600)))?;
@@ -120,9 +120,9 @@ impl Cache {
     /// if the index cannot be opened.
     ///
     /// ```
-    /// use cacheness_core::{Cache, CacheConfig};
+    /// use cacheness::{Cache, CacheConfig};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-new-{}", std::process::id()));
     /// let cache = Cache::new(CacheConfig::new(&dir).with_max_size_mb(100))?;
     /// cache.put("key", &"value".to_owned())?;

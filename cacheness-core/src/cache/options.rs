@@ -10,9 +10,9 @@ use crate::value::{Metadata, Value};
 ///
 /// ```
 /// use std::time::Duration;
-/// use cacheness_core::{Cache, PutOptions};
+/// use cacheness::{Cache, PutOptions};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let options = PutOptions::new()
 ///     .ttl(Duration::from_secs(60))

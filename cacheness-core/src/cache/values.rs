@@ -47,9 +47,9 @@ impl Cache {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put("large", &Arc::new(vec![0.5; 100_000]))?;
     /// let (first, second) = (cache.get::<Arc<Vec<f64>>>("large")?, cache.get::<Arc<Vec<f64>>>("large")?);
@@ -102,9 +102,10 @@ impl Cache {
     /// not expired; if not, nothing is stored.
     ///
     /// ```
-    /// use cacheness_core::{Cache, Expired, PutOptions};
+    /// use cacheness::cache::Expired;
+    /// use cacheness::{Cache, PutOptions};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// assert!(!cache.update_data("counter", &1u8)?);
     /// cache.put_with("counter", &1u8, PutOptions::new().tag("numbers"))?;
@@ -140,9 +141,9 @@ impl Cache {
     /// under the old key meanwhile stays there.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put("draft", &1u8)?;
     /// assert!(cache.rename("draft", "final")?);

@@ -27,9 +27,9 @@ pub(crate) use key::IndexKey;
 /// was said about it at the put.
 ///
 /// ```
-/// use cacheness_core::Cache;
+/// use cacheness::Cache;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// cache.put("answer", &42u64)?;
 /// let (value, entry) = cache.get_with_metadata::<u64>("answer")?.expect("it was just stored");
@@ -122,9 +122,10 @@ impl Core {
 /// What compression made of a value.
 ///
 /// ```
-/// use cacheness_core::{Cache, Expired};
+/// use cacheness::cache::Expired;
+/// use cacheness::Cache;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// cache.put("text", &"again and again ".repeat(1000))?;
 /// let info = cache.get_metadata("text", Expired::Skip)?.expect("it was just stored").compression_info();

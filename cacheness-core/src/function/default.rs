@@ -22,9 +22,9 @@ static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
 /// Makes `cache` the one that attributes use from now on when they name none. Returns the one before, if there was one.
 ///
 /// ```
-/// use cacheness_core::{Cache, default_cache, set_default_cache};
+/// use cacheness::{Cache, default_cache, set_default_cache};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// set_default_cache(Cache::in_memory());
 /// default_cache()?.put("one", &1u8)?;
 /// let before = set_default_cache(Cache::in_memory()).expect("the first one");

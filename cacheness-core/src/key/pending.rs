@@ -7,14 +7,14 @@ use crate::error::Result;
 ///
 /// ```
 /// use std::path::Path;
-/// use cacheness_core::{KeyWriter, ToKey};
+/// use cacheness::key::{KeyWriter, ToKey};
 ///
 /// assert!(!"London".to_key_with(KeyWriter::new()).needs_io());
 ///
 /// let pending = Path::new("no such file").to_key_with(KeyWriter::new());
 /// assert!(pending.needs_io());
 /// let key = pending.resolve()?;
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[must_use = "a pending key does nothing until it is resolved"]
 pub struct PendingKey(State);

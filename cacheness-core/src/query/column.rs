@@ -14,7 +14,8 @@ use super::value::{ColumnField, ColumnValue};
 /// metadata of the kind, is met by none of them but [`is_null`](Self::is_null).
 ///
 /// ```
-/// # use cacheness_core::{Cache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+/// # use cacheness::query::{Column, ColumnSchema, Schema};
+/// # use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
 /// # struct Run { minutes: u32 }
 /// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
 /// # impl CustomMetadata for Run {

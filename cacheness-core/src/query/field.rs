@@ -17,9 +17,10 @@ use crate::value::Value;
 /// lacks the field is met by none of them but [`is_missing`](Self::is_missing).
 ///
 /// ```
-/// use cacheness_core::{Cache, EntryField, Field, PutOptions, params};
+/// use cacheness::query::EntryField;
+/// use cacheness::{Cache, Field, PutOptions, params};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// cache.put_with(params! { run: 1 }, &vec![0u8; 2000], PutOptions::new().metadata("accuracy", 0.91))?;
 /// cache.put_with(params! { run: 2 }, &vec![0u8; 3000], PutOptions::new().metadata("accuracy", 0.85))?;
@@ -209,12 +210,12 @@ macro_rules! entry_fields {
         /// Has a name as text, too:
         ///
         /// ```
-        /// use cacheness_core::EntryField;
+        /// use cacheness::query::EntryField;
         ///
         /// assert_eq!("created_at".parse::<EntryField>()?, EntryField::CreatedAt);
         /// let error = "creatd_at".parse::<EntryField>().unwrap_err();
         /// assert!(error.is_config() && error.to_string().contains("created_at"));
-        /// # Ok::<(), cacheness_core::CacheError>(())
+        /// # Ok::<(), cacheness::CacheError>(())
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]

@@ -23,7 +23,8 @@ use crate::value::{Metadata, Value};
 /// By hand:
 ///
 /// ```
-/// use cacheness_core::{Cache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+/// use cacheness::query::{Column, ColumnSchema, Schema};
+/// use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
 ///
 /// struct Run {
 ///     minutes: u32,

@@ -10,12 +10,12 @@ const SECRET_LEN: usize = 32;
 /// A secret of 32 bytes that entries are signed with. It is never printed: `Debug` shows its [id](Self::id).
 ///
 /// ```
-/// use cacheness_core::SigningKey;
+/// use cacheness::config::SigningKey;
 ///
 /// let key = SigningKey::from_bytes([7; 32]);
 /// assert_eq!(format!("{key:?}"), format!("SigningKey({})", key.id()));
 /// assert_ne!(key.id(), SigningKey::generate()?.id());
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 //
 // Of the secret itself nothing is kept once the secrets for each purpose are made, but what it takes to write it down.

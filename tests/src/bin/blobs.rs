@@ -6,7 +6,8 @@ use std::process::exit;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use cacheness::{BlobStore, Durability};
+use cacheness::BlobStore;
+use cacheness::config::Durability;
 use cacheness_tests::value_of;
 
 static IN_A_STATIC: OnceLock<BlobStore> = OnceLock::new();

@@ -6,9 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cacheness::blob::Repair;
+use cacheness::cache::Expired;
+use cacheness::clock::ManualClock;
+use cacheness::config::Codec;
+use cacheness::query::Filter;
 use cacheness::{
-    BlobStore, Cache, CacheConfig, Codec, Expired, Field, Filter, ManualClock, PutOptions, Repair, Value, cached,
-    function, hash_content, hash_file_path, params,
+    BlobStore, Cache, CacheConfig, Field, PutOptions, Value, cached, function, hash_content, hash_file_path, params,
 };
 use cacheness_tests::files_below;
 
@@ -169,7 +173,7 @@ fn the_order_of_maps_and_sets_and_the_process_do_not_change_a_key() {
 #[test]
 fn values_that_differ_deep_inside_have_keys_that_differ() {
     let nested = |innermost: u8| (0..9).fold(Value::from(vec![innermost]), |inner, _| Value::from(vec![inner]));
-    let hash = |innermost| hash_content(&cacheness::SerdeKey(nested(innermost))).unwrap();
+    let hash = |innermost| hash_content(&cacheness::key::SerdeKey(nested(innermost))).unwrap();
     assert_ne!(hash(1), hash(2));
     let vectors = |innermost: u8| vec![vec![vec![vec![vec![vec![vec![vec![innermost]]]]]]]];
     assert_ne!(hash_content(&vectors(1)).unwrap(), hash_content(&vectors(2)).unwrap());

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cacheness::{
-    Cache, CacheConfig, Expired, Handler, HandlerError, ManualClock, bypass, cache_async, cached, function,
-    list_handlers, refresh, register_handler, unregister_handler,
-};
+use cacheness::cache::Expired;
+use cacheness::clock::ManualClock;
+use cacheness::handler::{Handler, HandlerError, list_handlers, register_handler, unregister_handler};
+use cacheness::{Cache, CacheConfig, bypass, cache_async, cached, function, refresh};
 
 /// A table of another library: it knows nothing of serde, and a thread cannot even share it.
 #[derive(Debug, PartialEq)]

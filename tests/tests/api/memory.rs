@@ -4,7 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use cacheness::{Cache, CacheConfig, EntryField, Expired, Field, ManualClock, MemoryPolicy, PutOptions, cached};
+use cacheness::cache::Expired;
+use cacheness::clock::ManualClock;
+use cacheness::config::MemoryPolicy;
+use cacheness::query::EntryField;
+use cacheness::{Cache, CacheConfig, Field, PutOptions, cached};
 use serde::{Deserialize, Deserializer, Serialize};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -175,7 +179,7 @@ fn when_an_entry_was_used_is_told_also_of_uses_in_memory() {
         clock.advance(SECOND);
         assert_eq!(cache.get::<u8>("key").unwrap(), Some(1));
         let entry = cache.get_metadata("key", Expired::Skip).unwrap().unwrap();
-        assert_eq!(entry.accessed_at(), cacheness::Clock::now(&*clock));
+        assert_eq!(entry.accessed_at(), cacheness::clock::Clock::now(&*clock));
     }
     assert_eq!(memory_hits(&cache), 2);
 }

@@ -1,4 +1,5 @@
-use cacheness::{Cache, CacheConfig, Codec};
+use cacheness::config::Codec;
+use cacheness::{Cache, CacheConfig};
 
 /// Every codec, at every level and without one.
 fn settings() -> impl Iterator<Item = (Codec, Option<u8>)> {

@@ -172,7 +172,7 @@ pub(super) fn a_damaged_value(dir: &Path, config: &CacheConfig) -> String {
 /// Whether the index, read once, must be read from its files again.
 pub(super) fn bytes_read_again(dir: &Path, config: &CacheConfig) -> String {
     let file = dir.join("cache.toml");
-    config.clone().with_inline_bytes(65_536).with_codec(cacheness::Codec::None).to_file(&file).unwrap();
+    config.clone().with_inline_bytes(65_536).with_codec(cacheness::config::Codec::None).to_file(&file).unwrap();
     let program = env!("CARGO_BIN_EXE_probe");
     let mut probe = cacheness_tests::probe(program, &dir.join("cache"), &["read-twice", "20000", "1000"]);
     let output = probe.env("CACHENESS_CONFIG", file).output().unwrap();

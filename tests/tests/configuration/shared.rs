@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cacheness::{AsyncCache, Cache, CacheConfig, Durability};
+use cacheness::config::Durability;
+use cacheness::{AsyncCache, Cache, CacheConfig};
 
 fn first(dir: &Path) -> Cache {
     Cache::new(CacheConfig::new(dir).with_max_size_mb(100)).unwrap()

@@ -99,7 +99,7 @@ fn a_flip_in_a_cache_of_several_index_segments_is_never_a_wrong_value_a_panic_or
 
 #[test]
 fn a_flip_in_a_signed_cache_is_never_a_wrong_value_a_panic_or_an_error() {
-    let signed: Opening = |dir| config(dir).with_signing_key(cacheness::SigningKey::from_bytes([1; 32]));
+    let signed: Opening = |dir| config(dir).with_signing_key(cacheness::config::SigningKey::from_bytes([1; 32]));
     sweep(signed, 30, 2, 1000, 4);
 }
 

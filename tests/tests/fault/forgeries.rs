@@ -5,10 +5,9 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Codec, Durability, Entry, InvalidEntries, PutOptions, Repair,
-    SigningKey, UnsignedEntries,
-};
+use cacheness::blob::Repair;
+use cacheness::config::{Codec, Durability, InvalidEntries, SigningKey, UnsignedEntries};
+use cacheness::{BlobOptions, BlobStore, Cache, CacheConfig, Entry, PutOptions};
 use cacheness_tests::{copy_cache, files_below, scratch};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -243,7 +242,7 @@ fn entries_come_from_elsewhere_in_the_place_of_those_that_are_not_believed() {
     put_all(signed(there.path()), right);
     put_all(unsigned(here.path()), wrong);
     let (from, to) = (Cache::new(signed(there.path())).unwrap(), Cache::new(signed(here.path())).unwrap());
-    assert_eq!(cacheness::migrate_cache(&from, &to).unwrap().copied, 4);
+    assert_eq!(cacheness::cache::migrate_cache(&from, &to).unwrap().copied, 4);
     assert!((0..KEYS).all(|n| to.get::<Secret>(n).unwrap() == Some(right(n))));
     assert_eq!(to.len().unwrap(), 4);
     to.close().unwrap();
@@ -330,7 +329,7 @@ fn a_migration_ends_at_its_total_though_there_are_entries_that_are_not_believed(
     let dir = directory();
     let cache = Cache::new(with_other_key(dir.path())).unwrap();
     cache.put("mine", &right(0)).unwrap();
-    let done = cacheness::migrate_cache(&cache, &Cache::in_memory()).unwrap();
+    let done = cacheness::cache::migrate_cache(&cache, &Cache::in_memory()).unwrap();
     assert_eq!(done.seen(), done.total, "progress ends at the whole");
 }
 

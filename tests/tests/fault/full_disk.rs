@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use cacheness::{AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, Durability, Repair, Result};
+use cacheness::blob::Repair;
+use cacheness::config::Durability;
+use cacheness::{AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, Result};
 use cacheness_tests::{files_below, skip};
 
 use crate::mount::Mounted;

@@ -9,10 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Codec, CustomMetadata, Expired, Field, PutOptions, Repair, SigningKey,
-    params,
-};
+use cacheness::blob::Repair;
+use cacheness::cache::Expired;
+use cacheness::config::{Codec, SigningKey};
+use cacheness::{BlobOptions, BlobStore, Cache, CacheConfig, CustomMetadata, Field, PutOptions, params};
 use cacheness_tests::{copy_dir, value_of};
 use serde::{Deserialize, Serialize};
 
@@ -122,7 +122,7 @@ fn check_open_cache(cache: &Cache) {
     assert_eq!(noted.count(), CODECS.len());
 }
 
-fn fill_store(builder: cacheness::BlobStoreBuilder) {
+fn fill_store(builder: cacheness::blob::BlobStoreBuilder) {
     let store = builder.open().unwrap();
     let options = |key: &str| BlobOptions::key(key).tag("one").metadata("accuracy", 0.93).description("all of it");
     store.put_with(options("readings"), &readings()).unwrap();
@@ -135,7 +135,7 @@ fn fill_store(builder: cacheness::BlobStoreBuilder) {
     store.close().unwrap();
 }
 
-fn check_store(builder: cacheness::BlobStoreBuilder) {
+fn check_store(builder: cacheness::blob::BlobStoreBuilder) {
     let store = builder.open().unwrap();
     let report = store.verify(Repair::Yes).unwrap();
     assert!(report.is_whole() && report.unreferenced.is_empty() && report.newer.is_empty(), "{report:?}");
@@ -150,7 +150,7 @@ fn check_store(builder: cacheness::BlobStoreBuilder) {
     store.close().unwrap();
 }
 
-fn builder(dir: &Path) -> cacheness::BlobStoreBuilder {
+fn builder(dir: &Path) -> cacheness::blob::BlobStoreBuilder {
     BlobStore::builder().dir(dir)
 }
 

@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Metadata, PutOptions, Repair, SecurityConfig, SigningKey,
-    UnsignedEntries,
-};
+use cacheness::blob::Repair;
+use cacheness::config::{SecurityConfig, SigningKey, UnsignedEntries};
+use cacheness::{BlobOptions, BlobStore, Cache, CacheConfig, Metadata, PutOptions};
 use cacheness_tests::scratch;
 
 use crate::forgeries::{KEYS, Secret, blobs, directory, put_all, right, signed, unsigned, with_other_key, wrong};

@@ -11,7 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheness::{Cache, CacheConfig, Clock, Codec, Entry, Expired, Field, ManualClock, PutOptions, SigningKey};
+use cacheness::cache::Expired;
+use cacheness::clock::{Clock, ManualClock};
+use cacheness::config::{Codec, SigningKey};
+use cacheness::{Cache, CacheConfig, Entry, Field, PutOptions};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use map::Map;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheness::{BlobStore, Cache, CacheConfig, Repair};
+use cacheness::blob::Repair;
+use cacheness::{BlobStore, Cache, CacheConfig};
 use cacheness_tests::{bodies, copy_dir, errors_of, files_below, probe, run, skip, value_of, warnings};
 
 use crate::PROBE;

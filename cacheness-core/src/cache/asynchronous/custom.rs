@@ -15,7 +15,8 @@ use crate::value::{Metadata, Value};
 /// A [`Query`] whose calls are futures; rows are read away from the executor.
 ///
 /// ```
-/// # use cacheness_core::{AsyncCache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+/// # use cacheness::query::{Column, ColumnSchema, Schema};
+/// # use cacheness::{AsyncCache, CustomMetadata, Metadata, PutOptions, Result};
 /// # struct Run { minutes: u32 }
 /// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
 /// # impl CustomMetadata for Run {

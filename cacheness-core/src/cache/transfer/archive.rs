@@ -23,9 +23,9 @@ impl Cache {
     /// `archive`.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put("answer", &42u8)?;
     /// let mut archive = Vec::new(); // in real life, a file

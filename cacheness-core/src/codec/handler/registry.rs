@@ -149,7 +149,8 @@ impl Registered {
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use cacheness_core::{Cache, Handler, HandlerError, list_handlers, register_handler, unregister_handler};
+/// use cacheness::handler::{Handler, HandlerError, list_handlers, register_handler, unregister_handler};
+/// use cacheness::Cache;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -173,7 +174,7 @@ impl Registered {
 ///     }
 /// }
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// register_handler(AsText, 10)?;
 /// assert_eq!(&*list_handlers()[0].name, "celsius-as-text");
 ///

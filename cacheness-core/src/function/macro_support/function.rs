@@ -130,10 +130,10 @@ impl Function {
 ///     n * 2
 /// }
 ///
-/// # cacheness_core::set_default_cache(cacheness_core::Cache::in_memory());
-/// let error = cacheness_core::function(twice).info().unwrap_err(); // it lacks #[cached]
+/// # cacheness::set_default_cache(cacheness::Cache::in_memory());
+/// let error = cacheness::function(twice).info().unwrap_err(); // it lacks #[cached]
 /// assert!(error.is_config());
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 pub fn function<F>(function: F) -> FunctionHandle {
     const { assert!(size_of::<F>() == 0, "`function` takes a function by its name, not a function pointer") };

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cacheness::{
-    AsyncCache, Cache, CacheConfig, Column, CustomMetadata, EntryField, Field, InvalidEntries, ManualClock, PutOptions,
-    SigningKey, Timestamp, ToKey, Value, migrate_cache, params,
-};
+use cacheness::cache::migrate_cache;
+use cacheness::clock::{ManualClock, Timestamp};
+use cacheness::config::{InvalidEntries, SigningKey};
+use cacheness::key::ToKey;
+use cacheness::query::{Column, EntryField};
+use cacheness::{AsyncCache, Cache, CacheConfig, CustomMetadata, Field, PutOptions, Value, params};
 
 mod names;
 mod types;

@@ -14,8 +14,8 @@ impl From<Stage> for Value {
     }
 }
 
-impl cacheness::ColumnValue for Stage {
-    const TYPE: cacheness::ColumnType = cacheness::ColumnType::Text;
+impl cacheness::query::ColumnValue for Stage {
+    const TYPE: cacheness::query::ColumnType = cacheness::query::ColumnType::Text;
     type Operand<'a> = Self;
 
     fn to_value(&self) -> Value {
@@ -23,7 +23,7 @@ impl cacheness::ColumnValue for Stage {
     }
 
     fn from_value(value: &Value) -> Option<Self> {
-        [Self::Draft, Self::Final].into_iter().find(|stage| cacheness::ColumnValue::to_value(stage) == *value)
+        [Self::Draft, Self::Final].into_iter().find(|stage| cacheness::query::ColumnValue::to_value(stage) == *value)
     }
 }
 

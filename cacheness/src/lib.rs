@@ -31,6 +31,20 @@
 //!
 //! A hit is what this function returned for these arguments, as this type. What cannot be believed is a miss; an error of
 //! the cache is one warning, and the function runs.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `config-files` | yes | configurations as TOML or JSON: [`CacheConfig::from_file`], [`CacheConfig::to_file`], the variable `CACHENESS_CONFIG` |
+//! | `archive` | no | [`Cache::export`](Cache#method.export) and [`Cache::import`](Cache#method.import); needs a C compiler |
+//! | `zstd` | no | the codec [`Codec::Zstd`](config::Codec::Zstd), denser than `lz4`; needs a C compiler |
+//! | `gzip` | no | the codec [`Codec::Gzip`](config::Codec::Gzip), in Rust alone |
+//! | `blosclz` | no | the codec [`Codec::Blosclz`](config::Codec::Blosclz) for vectors of numbers, in Rust alone |
+//! | `testing` | no | the module `testing`: a simulated file system and conformance suites, for tests |
+//!
+//! Without any of them values are compressed by `lz4`, and configurations are written in code.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
 pub mod blob;

@@ -90,21 +90,25 @@ impl CacheError {
     }
 
     /// Whether a file or directory could not be read, written or created.
+    #[doc(alias = "CacheStorageError")]
     pub fn is_storage(&self) -> bool {
         self.kind() == ErrorKind::Storage
     }
 
     /// Whether a value or key could not be turned into bytes or back.
+    #[doc(alias = "CacheSerializationError")]
     pub fn is_serialization(&self) -> bool {
         self.kind() == ErrorKind::Serialization
     }
 
     /// Whether compressing or inflating failed.
+    #[doc(alias = "CacheCompressionError")]
     pub fn is_compression(&self) -> bool {
         self.kind() == ErrorKind::Compression
     }
 
     /// Whether the index of entries failed.
+    #[doc(alias = "CacheMetadataError")]
     pub fn is_metadata(&self) -> bool {
         self.kind() == ErrorKind::Metadata
     }

@@ -253,6 +253,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// As [`list`](Self::list).
+    #[doc(alias = "metadata_filter")]
     pub fn list_matching(&self, prefix: &str, filter: &Filter) -> Result<Vec<String>> {
         Ok(self.entries(prefix, |entry| filter.matches(entry))?.into_iter().map(key_of).collect())
     }

@@ -75,6 +75,7 @@ impl Cache {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "query_custom_session")]
     pub fn query<E: CustomMetadata>(&self) -> Query<E> {
         Query::over(self, E::SCHEMA.name.into(), Some(E::SCHEMA), E::from_row)
     }

@@ -8,7 +8,9 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, ToKey};
 
 /// What to do about an entry that has expired and is still there.
+#[doc(alias = "check_expiration")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Expired {
     /// It counts as gone.
     Skip,

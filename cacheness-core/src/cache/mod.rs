@@ -65,6 +65,8 @@ pub use walk::Entries;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "cacheness")]
+#[doc(alias = "UnifiedCache")]
 #[derive(Clone)]
 pub struct Cache(Arc<HandleOf>);
 

@@ -54,6 +54,7 @@ impl PutOptions {
     }
 
     /// How long the entry lives.
+    #[doc(alias = "ttl_seconds")]
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
@@ -68,6 +69,7 @@ impl PutOptions {
     }
 
     /// The namespace of the entry.
+    #[doc(alias = "cache_key_prefix")]
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
@@ -105,6 +107,7 @@ impl PutOptions {
 
     /// Adds typed metadata that can be [queried](crate::Cache::query). An entry may have one row of each of several kinds;
     /// a second one of the same kind is an error of the put.
+    #[doc(alias = "custom_metadata")]
     #[must_use]
     pub fn custom<E: CustomMetadata>(mut self, row: &E) -> Self {
         self.custom.push((E::SCHEMA, row.to_row()));

@@ -174,6 +174,7 @@ impl Entry {
     }
 
     /// When the value was last read or stored.
+    #[doc(alias = "last_accessed")]
     pub fn accessed_at(&self) -> Timestamp {
         self.accessed_at.map_or(self.core.created_at, |at| at.max(self.core.created_at))
     }

@@ -21,6 +21,7 @@ const MAX_TEXT: usize = 1024;
 /// assert_eq!(built.to_key()?, params! { experiment: "exp_001", run: 42 }.to_key()?);
 /// # Ok::<(), cacheness::CacheError>(())
 /// ```
+#[doc(alias = "kwargs")]
 #[derive(Clone, Default)]
 pub struct Params {
     entries: Vec<Param>,

@@ -59,6 +59,7 @@ use crate::value::{Metadata, Value};
     label = "this type has no columns",
     note = "derive `CustomMetadata` for a struct with named fields"
 )]
+#[doc(alias = "CustomMetadataBase")]
 pub trait CustomMetadata: Sized + 'static {
     /// The name of the kind, and its columns.
     const SCHEMA: &'static Schema;
@@ -202,6 +203,7 @@ impl Schema {
     ///
     /// # Errors
     /// [`Serialization`](ErrorKind::Serialization) if the row has a value of another type.
+    #[doc(alias = "migrate_custom_metadata_tables")]
     pub fn read_or_default<F: ColumnField + Default>(&self, row: &Metadata, column: &str) -> Result<F> {
         match row.get(column) {
             None | Some(Value::Null) => Ok(F::default()),

@@ -50,6 +50,7 @@ const LONGEST_EXTENSION: usize = 16;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "StorageHandler")]
 pub trait FileHandler: Send + Sync {
     /// The type whose values it handles.
     type Value: 'static;

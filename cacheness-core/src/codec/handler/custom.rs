@@ -58,6 +58,7 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
     message = "`{Self}` is no handler of values",
     label = "implement `cacheness::handler::Handler` for it"
 )]
+#[doc(alias = "CacheHandler")]
 pub trait Handler: Send + Sync {
     /// The type whose values it handles.
     type Value: 'static;

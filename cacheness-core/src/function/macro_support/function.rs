@@ -191,6 +191,7 @@ impl FunctionHandle {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if nothing shows that it is a cached function, see [`function`]; others when the
     /// cache cannot be opened or its index cannot be read.
+    #[doc(alias = "cache_info")]
     pub fn info(&self) -> Result<FunctionInfo> {
         let cache = self.cache()?;
         let entries = self.entries()?;
@@ -213,6 +214,7 @@ impl FunctionHandle {
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) for a closure; others when the cache cannot be opened or an entry cannot be removed.
+    #[doc(alias = "cache_clear")]
     pub fn clear(&self) -> Result<u64> {
         let removed = self.cache()?.clear_function(self.name())?;
         if removed == 0 && !self.function.is_cached() {

@@ -116,7 +116,7 @@ impl BlobStore {
     /// # Errors
     /// [`Serialization`](crate::ErrorKind::Serialization) if the value does not serialise or would not read back;
     /// [`Limit`](crate::ErrorKind::Limit) if key, value or metadata are over a limit;
-    /// [`Config`](crate::ErrorKind::Config) if the key is empty; [`Storage`](crate::ErrorKind::Storage),
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the key is empty; [`Storage`](crate::ErrorKind::Storage),
     /// [`Metadata`](crate::ErrorKind::Metadata), [`Closed`](crate::ErrorKind::Closed). What was stored under the key
     /// before is then still there, or the new value where only the last step failed, which brings it to the disk.
     pub fn put_with<T: Storable>(&self, options: impl Into<BlobOptions>, value: &T) -> Result<String> {

@@ -27,7 +27,7 @@ impl Cache {
     /// Where several keys share the name, which takes somebody who wants them to, all of them go.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if it is no such name; else as [`clear`](Self::clear).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is no such name; else as [`clear`](Self::clear).
     pub fn invalidate_by_cache_key(&self, cache_key: &str) -> Result<bool> {
         let store = self.engine()?.store();
         let mut removed = false;
@@ -146,8 +146,7 @@ impl Cache {
     /// altogether, a value that lies in a file is taken up again with the time to live it was put with.
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
-    /// told.
+    /// As [`put`](Self::put); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the time to live is zero or too long.
     pub fn touch_with_ttl(&self, key: impl ToKey, ttl: Duration) -> Result<bool> {
         self.engine()?.touch(&self.index_key(key)?, Some(ttl))
     }
@@ -164,7 +163,7 @@ impl Cache {
     /// many there were.
     ///
     /// # Errors
-    /// As [`clear`](Self::clear); [`Config`](crate::ErrorKind::Config) as [`touch_with_ttl`](Self::touch_with_ttl).
+    /// As [`clear`](Self::clear); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) as [`touch_with_ttl`](Self::touch_with_ttl).
     pub fn touch_batch_with_ttl(&self, filter: &Filter, ttl: Duration) -> Result<u64> {
         self.renew_matching(filter, Some(ttl))
     }

@@ -106,7 +106,7 @@ impl Cache {
     /// # }
     /// ```
     ///
-    /// Calls of the query fail with [`Config`](ErrorKind::Config) if there is no such kind, with those that there are, or no
+    /// Calls of the query fail with [`InvalidArgument`](ErrorKind::InvalidArgument) if there is no such kind, with those that there are, or no
     /// such column, with those of the kind.
     pub fn query_custom(&self, kind: impl Into<String>) -> Query<Metadata> {
         Query::over(self, kind.into().into(), None, |row| Ok(row.clone()))
@@ -183,7 +183,7 @@ impl<E> Query<E> {
     ///
     /// # Errors
     /// [`Serialization`](ErrorKind::Serialization) if a row cannot be read as the type, or has a value of another type in a
-    /// column that the query names; [`Config`](ErrorKind::Config) if a kind or a column is named that is not known;
+    /// column that the query names; [`InvalidArgument`](ErrorKind::InvalidArgument) if a kind or a column is named that is not known;
     /// [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed).
     pub fn all(&self) -> Result<Vec<Found<E>>> {
         let entries = self.cache.engine()?.select(&self.spec)?;

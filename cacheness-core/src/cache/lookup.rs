@@ -75,7 +75,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if it is no such name; else as [`get`](Self::get).
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if it is no such name; else as [`get`](Self::get).
     pub fn get_entry(&self, cache_key: &str) -> Result<Option<Entry>> {
         let engine = self.engine()?;
         let mut newest: Option<Entry> = None;
@@ -184,6 +184,6 @@ pub(super) fn hash_of(cache_key: &str) -> Result<u64> {
     u64::from_str_radix(cache_key, 16).ok().filter(|_| is_name).ok_or_else(|| {
         let shown: String = cache_key.chars().take(32).collect();
         let message = format!("{shown:?} is no name of an entry: those are the 16 hex digits that a key prints as");
-        CacheError::new(ErrorKind::Config, message)
+        CacheError::new(ErrorKind::InvalidArgument, message)
     })
 }

@@ -114,8 +114,9 @@ impl Cache {
     /// Opens the cache that the configuration describes.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) with every fault of the configuration, if this process has the directory open with other
-    /// values of what handles share, or if the directory is a blob store's or of another release; [`Locked`](ErrorKind::Locked) if another
+    /// [`Config`](ErrorKind::Config) with every fault of the configuration; [`Conflict`](ErrorKind::Conflict) if this process
+    /// has the directory open with other values of what handles share, or if the directory is a blob store's or of
+    /// another release; [`Locked`](ErrorKind::Locked) if another
     /// process has the directory open; [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
     /// owned by another user, may be written by others, or holds something of others under a name that the cache would
     /// use, or if the signing key cannot be had; [`Metadata`](ErrorKind::Metadata)

@@ -117,7 +117,7 @@ impl PutOptions {
     /// The kinds of custom metadata that are given.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if one is given twice.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if one is given twice.
     pub(super) fn kinds(&self) -> Result<impl Iterator<Item = &'static Schema>> {
         let mut seen = BTreeSet::new();
         match self.custom.iter().find(|(schema, _)| !seen.insert(schema.name)) {
@@ -127,7 +127,7 @@ impl PutOptions {
                     "custom metadata {:?} is given twice for one entry: an entry has one row of each kind",
                     schema.name
                 );
-                Err(CacheError::new(ErrorKind::Config, message))
+                Err(CacheError::new(ErrorKind::InvalidArgument, message))
             }
         }
     }

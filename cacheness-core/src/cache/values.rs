@@ -28,8 +28,9 @@ impl Cache {
     /// Stores a value under a key, with options for this entry.
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
-    /// told, if custom metadata of one kind is given twice, or if another entry has a value of it that must be unique;
+    /// As [`put`](Self::put); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the time to live is zero or too long, if
+    /// custom metadata of one kind is given twice, or if no handler of the given name is registered for the type;
+    /// [`Conflict`](crate::ErrorKind::Conflict) if another entry has a value of custom metadata that must be unique;
     /// [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, key: impl ToKey, value: &T, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
@@ -128,7 +129,7 @@ impl Cache {
     /// lives. What was there goes. Says whether there was an entry that had not expired.
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if it has custom metadata with a unique value.
+    /// As [`put`](Self::put); [`Conflict`](crate::ErrorKind::Conflict) if it has custom metadata with a unique value.
     pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> Result<bool> {
         let (engine, from, to) = (self.engine()?, self.index_key(from)?, self.key(to)?);
         let copied = self.copy_entry(engine, &from, &to, false)?.is_some();

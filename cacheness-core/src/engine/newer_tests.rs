@@ -118,7 +118,7 @@ fn an_entry_of_a_newer_release_is_an_error_of_a_blob_store_and_verify_tells_it_a
         for _ in 0..2 {
             let store = BlobStore::open(dir.path()).unwrap();
             let error = store.get::<u8>("newer").unwrap_err();
-            assert!(error.is_config() && error.to_string().contains("newer release"), "{part:?}: {error}");
+            assert!(error.is_conflict() && error.to_string().contains("newer release"), "{part:?}: {error}");
             let report = store.verify(Repair::Yes).unwrap();
             assert_eq!((report.checked, report.newer.len()), (2, 1), "{part:?}: {report:?}");
             assert!(report.is_whole() && blob.exists(), "{part:?}: {report:?}");

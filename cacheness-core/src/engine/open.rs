@@ -94,7 +94,7 @@ fn index_of_files(root: &Path, blobs: &FilesystemBlobs, rules: Rules<'_>) -> Res
             "{} has an index of its own: open it with metadata.backend `sled`, or choose another directory",
             root.display()
         );
-        return Err(CacheError::new(ErrorKind::Config, message));
+        return Err(CacheError::new(ErrorKind::Conflict, message));
     }
     let index = MemoryIndex::default();
     if recover::reconcile(&index, blobs, Health::New, None, rules)? == Reconciled::WithoutDistrusted {
@@ -137,7 +137,7 @@ impl Store {
     /// Opens a [prepared](super::prepare) directory for this process alone.
     ///
     /// # Errors
-    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if another kind
+    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Conflict`](crate::ErrorKind::Conflict) if another kind
     /// of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {

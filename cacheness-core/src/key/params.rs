@@ -101,7 +101,10 @@ fn write_params(writer: &mut KeyWriter, sorted: &[(&Param, &Key)]) {
 }
 
 fn doubled(name: &str) -> CacheError {
-    CacheError::new(ErrorKind::Config, format!("the parameter `{name}` is given twice: name each parameter once"))
+    CacheError::new(
+        ErrorKind::InvalidArgument,
+        format!("the parameter `{name}` is given twice: name each parameter once"),
+    )
 }
 
 /// The beginning of a `Debug` output, which is not produced any further.

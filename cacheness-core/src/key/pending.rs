@@ -63,8 +63,8 @@ impl PendingKey {
     /// # Errors
     ///
     /// The first error of the encoding: `Storage` if a path cannot be read or is neither a file nor a directory,
-    /// `Limit` if the key is too large or nested too deeply, `Serialization` if a value could not be encoded, `Config`
-    /// if a parameter is named twice.
+    /// `Limit` if the key is too large or nested too deeply, `Serialization` if a value could not be encoded,
+    /// `InvalidArgument` if a parameter is named twice.
     #[inline]
     pub fn resolve(mut self) -> Result<Key> {
         match &mut self.0 {

@@ -175,7 +175,7 @@ impl KeyWriter {
     pub fn scope(&mut self, function: &str, prefix: Option<&str>, version: Option<&str>) {
         if self.length > 0 {
             let message = format!("the key of `{function}` does not begin with its scope: call `scope` first");
-            return self.fail(CacheError::new(ErrorKind::Config, message));
+            return self.fail(CacheError::new(ErrorKind::InvalidArgument, message));
         }
         self.tagged_blob(tag::FUNCTION, function.as_bytes());
         self.optional_blob(prefix);

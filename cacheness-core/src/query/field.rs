@@ -214,7 +214,7 @@ macro_rules! entry_fields {
         ///
         /// assert_eq!("created_at".parse::<EntryField>()?, EntryField::CreatedAt);
         /// let error = "creatd_at".parse::<EntryField>().unwrap_err();
-        /// assert!(error.is_config() && error.to_string().contains("created_at"));
+        /// assert!(error.is_invalid_argument() && error.to_string().contains("created_at"));
         /// # Ok::<(), cacheness::CacheError>(())
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -289,12 +289,12 @@ impl FromStr for EntryField {
     type Err = CacheError;
 
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if entries have no field of this name, with the names that there are.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if entries have no field of this name, with the names that there are.
     fn from_str(name: &str) -> Result<Self> {
         Self::named(name).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|field| field.name()).collect();
             let message = format!("entries have no field `{name}`; choose one of: {}", known.join(", "));
-            CacheError::new(ErrorKind::Config, message)
+            CacheError::new(ErrorKind::InvalidArgument, message)
         })
     }
 }

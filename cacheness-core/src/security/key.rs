@@ -73,7 +73,7 @@ impl FromStr for SigningKey {
     type Err = CacheError;
 
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if it is not that. The message does not repeat the text.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if it is not that. The message does not repeat the text.
     fn from_str(text: &str) -> Result<Self> {
         let digits = text.trim_ascii();
         let mut secret = [0; SECRET_LEN];
@@ -86,7 +86,7 @@ impl FromStr for SigningKey {
                 }
                 _ => false,
             });
-        let wrong = || CacheError::new(ErrorKind::Config, "a signing key has 64 hex digits and nothing else");
+        let wrong = || CacheError::new(ErrorKind::InvalidArgument, "a signing key has 64 hex digits and nothing else");
         whole.then(|| Self::from_bytes(secret)).ok_or_else(wrong)
     }
 }
@@ -121,7 +121,7 @@ mod tests {
         for text in ["", &digits[1..], &format!("{digits}0"), &digits.replace('b', "x"), &digits.replacen("ab", "é", 1)]
         {
             let error = text.parse::<SigningKey>().unwrap_err();
-            assert!(error.is_config() && (text.is_empty() || !error.to_string().contains(text)), "{error}");
+            assert!(error.is_invalid_argument() && (text.is_empty() || !error.to_string().contains(text)), "{error}");
         }
     }
 

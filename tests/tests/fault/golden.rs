@@ -276,7 +276,7 @@ fn golden_directories_of_earlier_formats_are_read_or_refused_cleanly() {
             let scratch = tempfile::tempdir().unwrap();
             unpack(&file, scratch.path());
             let opened = Cache::open(scratch.path()).map(drop).err();
-            assert!(opened.is_none_or(|error| error.is_config()), "{}", file.display());
+            assert!(opened.is_none_or(|error| error.is_conflict()), "{}", file.display());
         }
     }
 }

@@ -259,7 +259,7 @@ fn one_directory_is_not_open_in_a_process_with_two_opinions_of_what_is_believed(
     let dir = directory();
     let cache = Cache::new(signed(dir.path())).unwrap();
     let error = Cache::new(unsigned(dir.path())).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("security"), "{error}");
+    assert!(error.is_conflict() && error.to_string().contains("security"), "{error}");
     assert!(Cache::new(signed(dir.path())).is_ok());
     cache.close().unwrap();
     assert!(Cache::new(unsigned(dir.path())).is_ok());

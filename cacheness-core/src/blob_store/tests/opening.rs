@@ -53,17 +53,17 @@ fn after_close_every_call_says_closed_and_closing_again_is_nothing() {
 fn a_cache_does_not_take_the_directory_of_a_store_nor_a_store_that_of_a_cache() {
     let f = fixture();
     f.store.put_with("k", &1u8).unwrap();
-    assert!(Cache::open(f.dir.path()).unwrap_err().is_config(), "said before it is locked");
+    assert!(Cache::open(f.dir.path()).unwrap_err().is_conflict(), "said before it is locked");
     f.store.close().unwrap();
     for _ in 0..2 {
         let error = Cache::open(f.dir.path()).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("directory of a blob store"), "{error}");
+        assert!(error.is_conflict() && error.to_string().contains("directory of a blob store"), "{error}");
     }
     let dir = tempfile::tempdir().unwrap();
     Cache::open(dir.path()).unwrap().put("k", &1u8).unwrap();
     for _ in 0..2 {
         let error = BlobStore::open(dir.path()).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("directory of a cache"), "{error}");
+        assert!(error.is_conflict() && error.to_string().contains("directory of a cache"), "{error}");
     }
     assert_eq!(Cache::open(dir.path()).unwrap().get::<u8>("k").unwrap(), Some(1));
     assert_eq!(f.reopened().store.get::<u8>("k").unwrap(), Some(1));

@@ -46,7 +46,7 @@ fn an_empty_key_and_one_that_is_too_long_are_refused_everywhere_by_what_is_wrong
     ];
     for call in calls {
         let empty = call(&store, "").unwrap_err();
-        assert!(empty.is_config() && empty.to_string().contains("the key is empty"), "{empty}");
+        assert!(empty.is_invalid_argument() && empty.to_string().contains("the key is empty"), "{empty}");
         let error = call(&store, &long).unwrap_err();
         assert!(error.is_limit() && error.to_string().contains("1200 bytes"), "{error}");
     }

@@ -62,8 +62,9 @@ fn entries_are_touched_by_metadata_and_by_parameters() {
 fn a_ttl_that_is_none_or_has_no_end_is_refused_and_nothing_changes() {
     let (cache, _) = with_three(10);
     for ttl in [Duration::ZERO, Duration::from_nanos(999), Duration::MAX] {
-        let said =
-            |error: crate::CacheError| assert!(error.is_config() && error.to_string().contains("ttl"), "{error}");
+        let said = |error: crate::CacheError| {
+            assert!(error.is_invalid_argument() && error.to_string().contains("ttl"), "{error}")
+        };
         said(cache.put_with(params! { n: 1u8 }, &9u8, PutOptions::new().ttl(ttl)).unwrap_err());
         said(cache.touch_with_ttl(params! { n: 1u8 }, ttl).unwrap_err());
         said(cache.touch_batch_with_ttl(&Field::any("n").gt(0), ttl).unwrap_err());

@@ -390,3 +390,21 @@ fn small_values_take_no_more_of_the_disk_than_the_limit_and_room_comes_back_afte
     cache.flush().unwrap();
     assert!(index() <= 2 << 20, "{} bytes after a clear", index());
 }
+
+#[test]
+fn an_argument_a_conflict_and_a_configuration_are_told_apart() {
+    let cache = Cache::in_memory();
+    let zero = cache.put_with("k", &1u8, PutOptions::new().ttl(Duration::ZERO)).unwrap_err();
+    assert!(zero.is_invalid_argument() && !zero.is_config(), "{zero}");
+    let unknown = cache.put_with("k", &1u8, PutOptions::new().handler("none")).unwrap_err();
+    assert!(unknown.is_invalid_argument(), "{unknown}");
+    let twice = cache.get::<u8>(crate::params! { a: 1, a: 2 }).unwrap_err();
+    assert!(twice.is_invalid_argument(), "{twice}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let _open = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1)).unwrap();
+    let other = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(2)).unwrap_err();
+    assert!(other.is_conflict() && !other.is_config(), "{other}");
+    let none = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(0)).unwrap_err();
+    assert!(none.is_config() && !none.is_conflict(), "{none}");
+}

@@ -141,7 +141,7 @@ fn one_kind_given_twice_is_an_error_and_nothing_is_stored() {
     let cache = Cache::in_memory();
     let options = PutOptions::new().custom(&experiment(1)).custom(&performance(1)).custom(&experiment(2));
     let error = cache.put_with("key", &1u8, options).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("\"experiments\""), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains("\"experiments\""), "{error}");
     assert!(!cache.exists("key").unwrap());
 }
 
@@ -222,7 +222,7 @@ fn rows_are_there_after_reopening_also_where_the_index_is_lost() {
         assert_eq!(all(&cache), before, "{name}");
         assert_eq!(cache.get_custom_metadata_for_entry(params! { experiment: 4u32 }).unwrap(), names, "{name}");
         let taken = cache.put_with("another", &1u8, PutOptions::new().custom(&experiment(4))).unwrap_err();
-        assert!(taken.is_config() && taken.to_string().contains("exp_004"), "{name}: {taken}");
+        assert!(taken.is_conflict() && taken.to_string().contains("exp_004"), "{name}: {taken}");
     }
 }
 
@@ -237,7 +237,7 @@ fn rows_that_are_not_signed_are_not_found_and_keep_no_unique_value() {
     cache.put_with("signed", &1u8, PutOptions::new().custom(&experiment(4))).unwrap();
     assert_eq!(epochs(&cache.query()), [40], "by a walk");
     assert_eq!(epochs(&cache.query().filter(Experiment::EXPERIMENT_ID.starts_with("exp"))), [40], "by an index");
-    assert!(cache.query_custom("performance").count().unwrap_err().is_config(), "no kind is known by them");
+    assert!(cache.query_custom("performance").count().unwrap_err().is_invalid_argument(), "no kind is known by them");
 }
 
 #[test]
@@ -286,7 +286,7 @@ async fn the_asynchronous_cache_finds_the_same() {
     assert_eq!(rows, cache.blocking().get_custom_metadata_for_entry(key()).unwrap());
     assert_eq!(query.delete().await.unwrap(), 4);
     let taken = cache.put_with("another", &1u8, PutOptions::new().custom(&experiment(4))).await.unwrap_err();
-    assert!(taken.is_config(), "{taken}");
+    assert!(taken.is_conflict(), "{taken}");
 }
 
 #[test]

@@ -29,10 +29,10 @@ fn names_and_values_are_data_whatever_is_in_them() {
 fn an_unknown_kind_or_column_is_refused_with_those_that_there_are() {
     let cache = Cache::in_memory();
     let error = cache.query_custom("experiments").all().unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("there is none"), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains("there is none"), "{error}");
     filled(&cache, 2);
     let error = cache.query_custom("experimnts").count().unwrap_err();
-    assert!(error.is_config() && error.to_string().contains(r#""experiments", "performance""#), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains(r#""experiments", "performance""#), "{error}");
     let query = || cache.query_custom("experiments");
     let of = |column: &str| Field::custom("experiments", column);
     let errors = [
@@ -43,7 +43,7 @@ fn an_unknown_kind_or_column_is_refused_with_those_that_there_are() {
         cache.query::<Performance>().filter(of("acuracy").ge(1)).delete().unwrap_err(),
     ];
     for error in errors {
-        assert!(error.is_config() && error.to_string().contains(r#""acuracy""#), "{error}");
+        assert!(error.is_invalid_argument() && error.to_string().contains(r#""acuracy""#), "{error}");
         assert!(error.to_string().contains(r#"it has "accuracy", "epochs","#), "{error}");
     }
     assert_eq!(cache.query_custom("performance").matching([("memory_mb", 0)]).count().unwrap(), 1);

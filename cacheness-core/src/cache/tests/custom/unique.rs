@@ -24,7 +24,7 @@ fn a_unique_value_of_another_entry_is_refused_by_name_and_nothing_is_stored() {
     let cache = Cache::in_memory();
     let holder = cache.put_with("first", &1u8, PutOptions::new().custom(&named("a'b"))).unwrap().to_string();
     let error = cache.put_with("second", &2u8, PutOptions::new().custom(&named("a'b"))).unwrap_err();
-    assert!(error.is_config(), "{error:?}");
+    assert!(error.is_conflict(), "{error:?}");
     for part in ["\"named runs\"", "\"label\"", "\"a'b\"", holder.as_str()] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
@@ -42,13 +42,13 @@ fn a_unique_value_of_another_entry_is_refused_by_name_and_nothing_is_stored() {
 fn a_batch_and_a_copy_keep_a_value_unique_and_a_renamed_entry_takes_it_along() {
     let cache = Cache::in_memory();
     let options = PutOptions::new().custom(&named("one"));
-    assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_config());
+    assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_conflict());
     assert_eq!((cache.exists("a").unwrap(), cache.exists("b").unwrap()), (true, false));
-    assert!(cache.copy("a", "b").unwrap_err().is_config());
+    assert!(cache.copy("a", "b").unwrap_err().is_conflict());
     assert!(cache.rename("a", "b").unwrap());
     assert_eq!(cache.get_custom::<Named>("b").unwrap().map(|row| row.label), Some("one".to_owned()));
     assert!(cache.update_data("b", &3u8).unwrap() && cache.touch("b").unwrap());
-    assert!(cache.put_with("a", &1u8, options).unwrap_err().is_config());
+    assert!(cache.put_with("a", &1u8, options).unwrap_err().is_conflict());
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn of_threads_that_put_one_unique_value_one_wins() {
                         start.wait();
                         match cache.put_with((round, part), &part, options.clone()) {
                             Ok(_) => drop(won.fetch_add(1, Ordering::SeqCst)),
-                            Err(error) => assert!(error.is_config(), "{error}"),
+                            Err(error) => assert!(error.is_conflict(), "{error}"),
                         }
                     });
                 }

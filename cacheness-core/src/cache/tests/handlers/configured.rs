@@ -14,15 +14,18 @@ fn a_put_may_name_its_handler_and_a_name_that_is_not_there_is_told_with_those_th
         assert_eq!((wrote(&cache, "a").as_str(), cache.get::<Reading>("a").unwrap()), (name, Some(reading(8))));
     }
     let error = cache.put_with("key", &reading(8), with("txet")).unwrap_err();
-    assert!(error.is_config());
+    assert!(error.is_invalid_argument());
     assert!(
         error.to_string().ends_with("Reading` is registered and enabled; there are: never, text, bincode, messagepack")
     );
-    assert!(cache.put_with("byte", &1u8, with("text")).unwrap_err().is_config(), "of another type");
+    assert!(cache.put_with("byte", &1u8, with("text")).unwrap_err().is_invalid_argument(), "of another type");
     assert!(cache.put_with("key", &reading(8), with("never")).unwrap_err().is_handler(), "it does not take it");
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(7)));
     let error = cache.put_by(&text("text"), "key", &reading(8), with("other")).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("`text` is given and handler \"other\""), "{error}");
+    assert!(
+        error.is_invalid_argument() && error.to_string().contains("`text` is given and handler \"other\""),
+        "{error}"
+    );
     cache.put_by(&text("text"), "key", &reading(9), with("text")).unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(9)));
 }
@@ -53,7 +56,7 @@ fn the_configuration_orders_handlers_and_switches_them_off() {
     assert_eq!(by, "messagepack");
     let (cache, by) = opened(config().with_disabled_handlers(["first", "bincode"]));
     assert_eq!((by.as_str(), names(&cache)), ("second", ["second", "messagepack"].map(str::to_owned).into()));
-    assert!(cache.put_with("key", &reading(1), PutOptions::new().handler("first")).unwrap_err().is_config());
+    assert!(cache.put_with("key", &reading(1), PutOptions::new().handler("first")).unwrap_err().is_invalid_argument());
     let error = cache.put_with("key", &reading(1), PutOptions::new().handler("bincode")).unwrap_err();
     assert!(error.to_string().ends_with("there are: second, messagepack"), "{error}");
 }

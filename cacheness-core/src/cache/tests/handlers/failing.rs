@@ -88,7 +88,7 @@ fn a_handler_of_the_same_name_for_another_type_is_not_the_one_that_wrote() {
     assert_eq!(cache.get::<Reading>("key").unwrap(), None);
     assert_eq!(cache.get::<String>("key").unwrap(), None);
     let error = cache.register_handler(text("one-name"), 0).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("Opaque` is registered already"), "{error}");
+    assert!(error.is_conflict() && error.to_string().contains("Opaque` is registered already"), "{error}");
 }
 
 #[test]
@@ -152,15 +152,15 @@ fn a_name_is_well_formed_its_own_and_not_built_in() {
     let cache = Cache::in_memory();
     for name in ["", "a b", "ä", "a/b", "bincode", "messagepack", "bytes", "unknown"] {
         let error = cache.register_handler(text(name), 0).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains(&format!("{name:?}")), "{error}");
-        assert!(cache.put_by(&text(name), "key", &reading(1), PutOptions::new()).unwrap_err().is_config());
+        assert!(error.is_invalid_argument() && error.to_string().contains(&format!("{name:?}")), "{error}");
+        assert!(cache.put_by(&text(name), "key", &reading(1), PutOptions::new()).unwrap_err().is_invalid_argument());
         assert!(
             cache.get_by(&text(name), "key").is_ok_and(|found| found.is_none()),
             "nothing is there to be asked for"
         );
     }
     cache.register_handler(text("text"), 0).unwrap();
-    assert!(cache.register_handler(text("text"), 3).unwrap_err().is_config());
-    assert!(cache.unregister_handler("bincode").unwrap_err().is_config());
+    assert!(cache.register_handler(text("text"), 3).unwrap_err().is_conflict());
+    assert!(cache.unregister_handler("bincode").unwrap_err().is_invalid_argument());
     assert!(!cache.unregister_handler("never").unwrap());
 }

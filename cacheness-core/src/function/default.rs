@@ -147,6 +147,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_default_cache_that_is_set_replaces_the_one_before_and_returns_it() {
+        let (first, second) = (Cache::in_memory(), Cache::in_memory());
+        set_default_cache(first);
+        default_cache().unwrap().put("one", &1u8).unwrap();
+        let before = set_default_cache(second).unwrap();
+        assert_eq!(before.get::<u8>("one").unwrap(), Some(1));
+        assert_eq!(default_cache().unwrap().get::<u8>("one").unwrap(), None);
+    }
+
+    #[test]
     fn who_uses_the_default_cache_while_it_is_opened_waits_for_itself_at_no_time() {
         let opening = Opening::begin();
         assert!(opening.is_some());

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use cacheness::{Cache, CustomMetadata, EntryField, Field, PutOptions, Result, params};
+use cacheness::query::EntryField;
+use cacheness::{Cache, CustomMetadata, Field, PutOptions, Result, params};
 
 #[derive(Debug, CustomMetadata)]
 #[metadata(name = "experiments")]
@@ -34,7 +35,7 @@ fn main() -> Result<()> {
         let (weights, accuracy) = train(learning_rate);
         let experiment = Experiment { experiment_id: format!("sine_{run}"), accuracy, learning_rate };
         let options = PutOptions::new().ttl(Duration::from_secs(7 * 86_400)).custom(&experiment).tag("sweep");
-        cache.put_with(&weights, params! { experiment: "sine", run: run }, options)?;
+        cache.put_with(params! { experiment: "sine", run: run }, &weights, options)?;
     }
 
     let good = Experiment::ACCURACY.ge(0.9) & Field::param("experiment").eq("sine");
@@ -48,7 +49,7 @@ fn main() -> Result<()> {
     println!("the slowest is {:?}", slow.map(|found| found["experiment_id"].clone()));
 
     let again = Experiment { experiment_id: "sine_0".to_owned(), accuracy: 1.0, learning_rate: 1.0 };
-    if let Err(error) = cache.put_with(&vec![0.0], "a second sine_0", PutOptions::new().custom(&again)) {
+    if let Err(error) = cache.put_with("a second sine_0", &vec![0.0], PutOptions::new().custom(&again)) {
         println!("refused: {error}");
     }
 

@@ -3,7 +3,8 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use cacheness::{ByFile, Cache, FileHandler, Handler, HandlerError, cached};
+use cacheness::handler::{ByFile, FileHandler, Handler, HandlerError};
+use cacheness::{Cache, cached};
 use cacheness_examples::{Airport, data, read_csv};
 
 /// Airports, the northernmost first. Serde knows nothing of it.
@@ -68,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..2 {
         println!("{}", northernmost(&data("airports.csv"), 20)?.0[0].name);
     }
-    cache.put_by(&ByFile(Svg), &Drawing("<svg/>".into()), "drawing", Default::default())?;
+    cache.put_by(&ByFile(Svg), "drawing", &Drawing("<svg/>".into()), Default::default())?;
     println!("{:?}", cache.get_by(&ByFile(Svg), "drawing")?.map(|drawing| drawing.0));
     for entry in cache.list_entries() {
         println!("stored by {}", entry?.handler_used());

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 
-use cacheness::{BlobOptions, BlobStore, Field, Metadata, Repair};
+use cacheness::blob::Repair;
+use cacheness::{BlobOptions, BlobStore, Field, Metadata};
 use cacheness_examples::{Airport, data, read_csv};
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = BlobOptions::key(format!("alaska/{version}"))
             .metadata("accuracy", model.accuracy(&airports, alaskan))
             .metadata("source", source_key.as_str());
-        store.put_with(&model, options)?;
+        store.put_with(options, &model)?;
     }
 
     let good = store.list_matching("alaska/", &Field::metadata("accuracy").ge(0.99))?;

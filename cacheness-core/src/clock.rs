@@ -117,7 +117,7 @@ impl Clock for SystemClock {
 ///
 /// ```
 /// use std::time::Duration;
-/// use cacheness_core::{Clock, ManualClock};
+/// use cacheness::clock::{Clock, ManualClock};
 ///
 /// let clock = ManualClock::default();
 /// let before = clock.now();

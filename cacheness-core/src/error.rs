@@ -21,8 +21,13 @@ pub enum ErrorKind {
     Metadata,
     /// Stored bytes are not what was written: a checksum, a length or a signature does not match.
     Integrity,
-    /// The configuration, an environment variable or an argument is not valid.
+    /// A field of the configuration or an environment variable is not valid.
     Config,
+    /// An argument of the call is not valid.
+    InvalidArgument,
+    /// What is asked for conflicts with what is there: a name or a unique value is taken, or a directory is open with other
+    /// settings, is of another kind or was written by a newer release.
+    Conflict,
     /// Another process is using the cache directory.
     Locked,
     /// A key, a value or a header is larger than the configured limit.
@@ -42,6 +47,8 @@ impl fmt::Display for ErrorKind {
             Self::Metadata => "metadata",
             Self::Integrity => "integrity",
             Self::Config => "configuration",
+            Self::InvalidArgument => "invalid argument",
+            Self::Conflict => "conflict",
             Self::Locked => "locked",
             Self::Limit => "limit",
             Self::Handler => "handler",
@@ -54,7 +61,7 @@ impl fmt::Display for ErrorKind {
 /// field and what to do, and the cause as [`source`](StdError::source).
 ///
 /// ```
-/// use cacheness_core::{CacheError, ErrorKind};
+/// use cacheness::{CacheError, ErrorKind};
 ///
 /// let error = CacheError::new(ErrorKind::Limit, "key is 70 MiB long, the limit is 64 MiB");
 /// assert!(error.is_limit());
@@ -90,21 +97,25 @@ impl CacheError {
     }
 
     /// Whether a file or directory could not be read, written or created.
+    #[doc(alias = "CacheStorageError")]
     pub fn is_storage(&self) -> bool {
         self.kind() == ErrorKind::Storage
     }
 
     /// Whether a value or key could not be turned into bytes or back.
+    #[doc(alias = "CacheSerializationError")]
     pub fn is_serialization(&self) -> bool {
         self.kind() == ErrorKind::Serialization
     }
 
     /// Whether compressing or inflating failed.
+    #[doc(alias = "CacheCompressionError")]
     pub fn is_compression(&self) -> bool {
         self.kind() == ErrorKind::Compression
     }
 
     /// Whether the index of entries failed.
+    #[doc(alias = "CacheMetadataError")]
     pub fn is_metadata(&self) -> bool {
         self.kind() == ErrorKind::Metadata
     }
@@ -114,9 +125,19 @@ impl CacheError {
         self.kind() == ErrorKind::Integrity
     }
 
-    /// Whether the configuration, an environment variable or an argument is not valid.
+    /// Whether a field of the configuration or an environment variable is not valid.
     pub fn is_config(&self) -> bool {
         self.kind() == ErrorKind::Config
+    }
+
+    /// Whether an argument of the call is not valid.
+    pub fn is_invalid_argument(&self) -> bool {
+        self.kind() == ErrorKind::InvalidArgument
+    }
+
+    /// Whether what is asked for conflicts with what is there.
+    pub fn is_conflict(&self) -> bool {
+        self.kind() == ErrorKind::Conflict
     }
 
     /// Whether another process is using the cache directory.

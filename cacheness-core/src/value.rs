@@ -20,7 +20,7 @@ pub type Metadata = BTreeMap<String, Value>;
 /// Made by `From` out of booleans, numbers, text, times, options, lists and maps:
 ///
 /// ```
-/// use cacheness_core::{Metadata, Value};
+/// use cacheness::{Metadata, Value};
 ///
 /// let metadata = Metadata::from([
 ///     ("city".to_owned(), "London".into()),
@@ -37,7 +37,7 @@ pub type Metadata = BTreeMap<String, Value>;
 /// is NaN with anything:
 ///
 /// ```
-/// # use cacheness_core::Value;
+/// # use cacheness::Value;
 /// assert_eq!(Value::from(1), Value::from(1.0));
 /// assert!(Value::from(9_007_199_254_740_993_i64) > Value::from(9_007_199_254_740_992.0));
 /// assert_ne!(Value::from(1), Value::from("1"));

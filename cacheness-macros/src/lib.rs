@@ -13,6 +13,7 @@ mod expand;
 mod fallback;
 mod mentions;
 mod parse;
+mod private;
 mod shape;
 
 use proc_macro::TokenStream;
@@ -143,7 +144,8 @@ fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream) -> TokenSt
 /// one name inside two functions of one module are not told apart.
 ///
 /// ```
-/// use cacheness::{CacheKey, ToKey};
+/// use cacheness::CacheKey;
+/// use cacheness::key::ToKey;
 ///
 /// #[derive(CacheKey)]
 /// struct Query {
@@ -200,7 +202,7 @@ pub fn derive_cache_key(input: TokenStream) -> TokenStream {
 /// for (id, accuracy) in [("exp_001", 0.91), ("exp_002", 0.95), ("exp_003", 0.82)] {
 ///     let model_type = "xgboost".to_owned();
 ///     let experiment = Experiment { experiment_id: id.to_owned(), model_type, accuracy, epochs: None };
-///     cache.put_with(&vec![accuracy], id, PutOptions::new().custom(&experiment))?;
+///     cache.put_with(id, &vec![accuracy], PutOptions::new().custom(&experiment))?;
 /// }
 ///
 /// let good = Experiment::ACCURACY.ge(0.9) & Experiment::MODEL_TYPE.starts_with("xg");

@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::marker::PhantomData;
 
-use cacheness::{CacheKey, Key, KeyFields, KeyWriter, ToKey};
+use cacheness::key::{KeyFields, KeyWriter, ToKey};
+use cacheness::{CacheKey, Key};
 
 fn key(value: impl ToKey) -> Key {
     value.to_key().unwrap()

@@ -102,7 +102,7 @@ fn in_memory(bench: &mut Bench, dir: &Path, entries: u64) {
 
 fn fill(dir: &Path, entries: u64) {
     let cache = Cache::new(config(dir)).unwrap();
-    (0..entries).for_each(|id| drop(cache.put(&station(id), ("station", id)).unwrap()));
+    (0..entries).for_each(|id| drop(cache.put(("station", id), &station(id)).unwrap()));
     cache.close().unwrap();
 }
 
@@ -126,7 +126,7 @@ fn throughput(bench: &mut Bench, bytes: u64) {
     let numbers = random_numbers(bytes as usize / 8);
     let cache = Cache::new(config(&bench.dir(&format!("values-{bytes}")))).unwrap();
     let put = |calls| {
-        let seconds = timed(|| (0..calls).for_each(|_| drop(cache.put(&numbers, "numbers").unwrap())));
+        let seconds = timed(|| (0..calls).for_each(|_| drop(cache.put("numbers", &numbers).unwrap())));
         // What is left to write is not to be written in another's turn.
         cache.flush().unwrap();
         seconds

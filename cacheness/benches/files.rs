@@ -59,7 +59,7 @@ fn put(bench: &mut Bench) {
     bench
         .work("put of 8 KiB that do not compress")
         .calls(500)
-        .ours(repeat(|_| drop(cache.put(&next(&mut ours), ours).unwrap())))
+        .ours(repeat(|_| drop(cache.put(ours, &next(&mut ours)).unwrap())))
         .peer(
             "create, write and rename",
             1.5,
@@ -75,7 +75,7 @@ fn put(bench: &mut Bench) {
 fn close(bench: &mut Bench) {
     let puts = bench.full_or(PUTS, 200);
     let cache = Cache::open(bench.dir("closed")).unwrap();
-    let putting = timed(|| (0..puts).for_each(|id| drop(cache.put(&value(id), id).unwrap())));
+    let putting = timed(|| (0..puts).for_each(|id| drop(cache.put(id, &value(id)).unwrap())));
     let closing = timed(|| cache.close().unwrap());
     let says = format!("{closing:.2} s ({putting:.2} s for the puts)");
     bench.verdict("close after 20,000 puts of 8 KiB", &says, "at most 0.5 s", closing <= 0.5);

@@ -42,7 +42,7 @@ fn measure(bench: &mut Bench, runtime: &Runtime, flavor: &str, cache: &AsyncCach
     for round in 0..bench.full_or(ROUNDS, 1) {
         plain.push(longest_pause(runtime, write_aside(aside.clone())));
         let of_put = cache.clone();
-        put.push(longest_pause(runtime, async move { of_put.put(&*NUMBERS, "numbers").await.unwrap() }));
+        put.push(longest_pause(runtime, async move { of_put.put("numbers", &*NUMBERS).await.unwrap() }));
         let of_get = cache.clone();
         get.push(longest_pause(runtime, async move { of_get.get::<Vec<f64>>("numbers").await.unwrap().unwrap() }));
         cacheness::function(numbers).clear().unwrap();

@@ -26,7 +26,7 @@ fn numbers(bench: &mut Bench, cache: &Cache, kind: &'static str, numbers: &Vec<f
     let name = |doing: &str| format!("{doing} 100 MB f64, {kind}");
     let order = |work: &str| format!("{work}.{kind}.{}", numbers.len());
     let put = |_| {
-        let seconds = timed(|| drop(cache.put(numbers, kind).unwrap()));
+        let seconds = timed(|| drop(cache.put(kind, numbers).unwrap()));
         // What is left to write is not to be written in another's turn.
         cache.flush().unwrap();
         seconds

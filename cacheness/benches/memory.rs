@@ -87,7 +87,7 @@ fn functions(bench: &mut Bench) {
 /// The tier without the attribute: a key that is ready, a number.
 fn raw(bench: &mut Bench, cache: &Cache) {
     let size = KEYS as usize * 2;
-    let keys: Vec<Key> = order().into_iter().map(|id| cache.put(&id, ("raw", id)).unwrap()).collect();
+    let keys: Vec<Key> = order().into_iter().map(|id| cache.put(("raw", id), &id).unwrap()).collect();
     let order = order();
     // With the hasher that it has by default. Its lock is that of std, as in the engine.
     let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), quick_cache::sync::DefaultLifecycle::default());

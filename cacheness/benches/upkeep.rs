@@ -16,7 +16,7 @@ fn main() {
     let dir = bench.dir("cache");
     let cache = open(&dir);
     for id in 0..ENTRIES {
-        cache.put_with(&station(id), ("station", id), PutOptions::new().ttl(Duration::from_secs(3600))).unwrap();
+        cache.put_with(("station", id), &station(id), PutOptions::new().ttl(Duration::from_secs(3600))).unwrap();
     }
     let python = bench.python();
     let list = |_| {

@@ -18,12 +18,12 @@
 //! # }
 //! ```
 //!
-//! - [`macro@cached`], [`cache_async`], [`cache_if`] and [`cached::for_api`] are the attributes; [`function`], [`refresh`] and
-//!   [`bypass`] control what they do.
+//! - [`macro@cached`], [`cache_async`], [`cache_if`] and [`cached::for_api`] are the attributes; [`function()`], [`refresh`]
+//!   and [`bypass`] control what they do.
 //! - [`default_cache`] is the cache they use when they name none: opened as the environment says ([`CacheConfig::from_env`]),
 //!   or given by [`set_default_cache`].
 //! - [`Cache`] is the same without attributes: [`put`](Cache::put), [`get`](Cache::get), and what belongs to them: listing
-//!   and filtering ([`Field`], [`Filter`]), touching, updating, removing. [`AsyncCache`] has the same methods as futures.
+//!   and filtering ([`Field`]), touching, updating, removing. [`AsyncCache`] has the same methods as futures.
 //! - [`BlobStore`] keeps values that neither expire nor are evicted, and streams of any size.
 //! - [`hash_content`], [`hash_file_path`] and [`get_size_mb`] hash and measure as the cache does.
 //! - [`macro@CustomMetadata`] makes a struct typed metadata of entries, and [`Cache::query`] finds entries by it.
@@ -31,8 +31,41 @@
 //!
 //! A hit is what this function returned for these arguments, as this type. What cannot be believed is a miss; an error of
 //! the cache is one warning, and the function runs.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `config-files` | yes | configurations as TOML or JSON: [`CacheConfig::from_file`], [`CacheConfig::to_file`], the variable `CACHENESS_CONFIG` |
+//! | `json` | yes | the metadata backend `json`: one file that people can read, for small caches |
+//! | `archive` | no | [`Cache::export`](Cache#method.export) and [`Cache::import`](Cache#method.import); needs a C compiler |
+//! | `zstd` | no | the codec [`Codec::Zstd`](config::Codec::Zstd), denser than `lz4`; needs a C compiler |
+//! | `gzip` | no | the codec [`Codec::Gzip`](config::Codec::Gzip), in Rust alone |
+//! | `blosclz` | no | the codec [`Codec::Blosclz`](config::Codec::Blosclz) for vectors of numbers, in Rust alone |
+//! | `testing` | no | the module `testing`: a simulated file system and conformance suites, for tests |
+//!
+//! Without any of them values are compressed by `lz4`, and configurations are written in code.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub use cacheness_core::*;
+pub mod backend;
+pub mod blob;
+pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod entry;
+pub mod function;
+pub mod handler;
+pub mod key;
+pub mod query;
+#[cfg(feature = "testing")]
+#[doc(inline)]
+pub use cacheness_core::testing;
+
+pub use cacheness_core::{
+    AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, CacheError, CacheKey, CustomMetadata, Entry, ErrorKind,
+    Field, Key, Metadata, PutOptions, Query, Result, Stats, Value, bypass, bypass_async, default_cache, function,
+    get_size_mb, hash_content, hash_file_path, params, refresh, refresh_async, set_default_cache,
+};
 /// ```
 /// use cacheness::{Cache, cache_async};
 ///

@@ -1,7 +1,8 @@
 //! What the rehearsals of a power cut write: operations that follow from their numbers, so that whoever looks at a disk
 //! knows what may be on it.
 
-use cacheness::{CacheConfig, Durability};
+use cacheness::CacheConfig;
+use cacheness::config::Durability;
 
 /// So many threads write, each its own keys.
 pub const THREADS: u64 = 2;

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use allocation_counter::{AllocationInfo, measure};
-use cacheness::{Cache, CacheConfig, ToKey, cached};
+use cacheness::key::ToKey;
+use cacheness::{Cache, CacheConfig, cached};
 
 #[cached(cache = cache, ttl = 3600, skip(cache))]
 fn number(cache: &Cache, id: u64, name: &str) -> u64 {
@@ -40,7 +41,7 @@ fn hits_in_memory_take_no_allocation_and_no_system_call(dir: &Path) {
     let calls = || (0..1000).for_each(|id| assert_eq!(number(&cache, id, "Zermatt"), id + 7));
     (0..2).for_each(|_| calls());
     let key = 5_u64.to_key().unwrap();
-    cache.put(&7_u64, &key).unwrap();
+    cache.put(&key, &7_u64).unwrap();
     let gets = || (0..1000).for_each(|_| assert_eq!(cache.get::<u64>(&key).unwrap(), Some(7)));
     gets();
     // The flusher rests from here on: what was put is on the disk.
@@ -63,7 +64,7 @@ fn hits_on_disk_take_one_read_of_a_file_and_no_write(dir: &Path) {
     let config = CacheConfig::new(dir).with_memory_cache(false);
     let cache = Cache::new(config).unwrap();
     let values: Vec<_> = (0..100).map(|n| cacheness_tests::value_of(70 + 700 * n)).collect();
-    values.iter().enumerate().for_each(|(n, value)| drop(cache.put(value, n).unwrap()));
+    values.iter().enumerate().for_each(|(n, value)| drop(cache.put(n, value).unwrap()));
     cache.flush().unwrap();
     std::thread::sleep(cache.config().flush_interval() * 2);
     let hits =

@@ -15,9 +15,10 @@ use crate::error::Result;
 /// How a [`BlobStore`] is opened: made by [`BlobStore::builder`].
 ///
 /// ```
-/// use cacheness_core::{BlobStore, Codec};
+/// use cacheness::config::Codec;
+/// use cacheness::BlobStore;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-blobs-{}", std::process::id()));
 /// let store = BlobStore::builder().dir(&dir).codec(Codec::None).content_addressable(true).open()?;
 /// let (first, second) = (store.put(&"the same".to_owned())?, store.put(&"the same".to_owned())?);
@@ -105,8 +106,8 @@ impl BlobStoreBuilder {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level, a limit is 0, or the
-    /// directory is a cache's or of another release;
+    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level or a limit is 0;
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the directory is a cache's or of another release;
     /// [`Locked`](crate::ErrorKind::Locked) if the store is open already, in this process or another;
     /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, may
     /// be written by others, or holds something of others under a name that the store would use.

@@ -55,12 +55,12 @@ use engine::{Encoding, Engine};
 /// there being none; [`verify`](Self::verify) finds all of it.
 ///
 /// ```
-/// use cacheness_core::{BlobOptions, BlobStore};
+/// use cacheness::{BlobOptions, BlobStore};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let store = BlobStore::in_memory();
 /// let weights = vec![0.25, 0.5, 0.75];
-/// store.put_with(&weights, BlobOptions::key("model/v1.0").metadata("accuracy", 0.95))?;
+/// store.put_with(BlobOptions::key("model/v1.0").metadata("accuracy", 0.95), &weights)?;
 /// assert_eq!(store.get::<Vec<f64>>("model/v1.0")?, Some(weights));
 /// assert_eq!(store.list("model/")?, ["model/v1.0"]);
 /// # Ok(())
@@ -107,7 +107,7 @@ impl BlobStore {
     /// # Errors
     /// As [`put_with`](Self::put_with).
     pub fn put<T: Storable>(&self, value: &T) -> Result<String> {
-        self.put_with(value, BlobOptions::new())
+        self.put_with(BlobOptions::new(), value)
     }
 
     /// Stores a value under the key of the options, in the place of what was there, and returns the key. Options may be
@@ -116,10 +116,10 @@ impl BlobStore {
     /// # Errors
     /// [`Serialization`](crate::ErrorKind::Serialization) if the value does not serialise or would not read back;
     /// [`Limit`](crate::ErrorKind::Limit) if key, value or metadata are over a limit;
-    /// [`Config`](crate::ErrorKind::Config) if the key is empty; [`Storage`](crate::ErrorKind::Storage),
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the key is empty; [`Storage`](crate::ErrorKind::Storage),
     /// [`Metadata`](crate::ErrorKind::Metadata), [`Closed`](crate::ErrorKind::Closed). What was stored under the key
     /// before is then still there, or the new value where only the last step failed, which brings it to the disk.
-    pub fn put_with<T: Storable>(&self, value: &T, options: impl Into<BlobOptions>) -> Result<String> {
+    pub fn put_with<T: Storable>(&self, options: impl Into<BlobOptions>, value: &T) -> Result<String> {
         self.engine()?.put(value, options.into()).map(key_of)
     }
 
@@ -143,7 +143,7 @@ impl BlobStore {
     /// ```
     /// use std::io::{Read, Seek, SeekFrom, Write};
     ///
-    /// use cacheness_core::BlobStore;
+    /// use cacheness::BlobStore;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let store = BlobStore::in_memory();
@@ -191,11 +191,11 @@ impl BlobStore {
     /// whether there is such an entry.
     ///
     /// ```
-    /// use cacheness_core::{BlobOptions, BlobStore, Metadata};
+    /// use cacheness::{BlobOptions, BlobStore, Metadata};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let store = BlobStore::in_memory();
-    /// store.put_with(&1u8, BlobOptions::key("model").metadata("epochs", 10).metadata("stage", "test"))?;
+    /// store.put_with(BlobOptions::key("model").metadata("epochs", 10).metadata("stage", "test"), &1u8)?;
     /// assert!(store.update_metadata("model", &Metadata::from([("stage".into(), "live".into())]))?);
     /// let entry = store.get_metadata("model")?.expect("it was just put");
     /// assert_eq!((&entry.metadata()["epochs"], &entry.metadata()["stage"]), (&10.into(), &"live".into()));
@@ -238,12 +238,12 @@ impl BlobStore {
     /// The keys that begin with `prefix` of entries that a filter lets through, in the order of their bytes.
     ///
     /// ```
-    /// use cacheness_core::{BlobOptions, BlobStore, Field};
+    /// use cacheness::{BlobOptions, BlobStore, Field};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let store = BlobStore::in_memory();
     /// for (key, accuracy) in [("model/a", 0.91), ("model/b", 0.85), ("model/c", 0.97)] {
-    ///     store.put_with(&key.to_owned(), BlobOptions::key(key).metadata("accuracy", accuracy))?;
+    ///     store.put_with(BlobOptions::key(key).metadata("accuracy", accuracy), &key.to_owned())?;
     /// }
     /// let good = Field::metadata("accuracy").ge(0.9);
     /// assert_eq!(store.list_matching("model/", &good)?, ["model/a", "model/c"]);
@@ -253,6 +253,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// As [`list`](Self::list).
+    #[doc(alias = "metadata_filter")]
     pub fn list_matching(&self, prefix: &str, filter: &Filter) -> Result<Vec<String>> {
         Ok(self.entries(prefix, |entry| filter.matches(entry))?.into_iter().map(key_of).collect())
     }
@@ -292,11 +293,12 @@ impl BlobStore {
     /// meanwhile.
     ///
     /// ```
-    /// use cacheness_core::{BlobStore, Repair};
+    /// use cacheness::blob::Repair;
+    /// use cacheness::BlobStore;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let store = BlobStore::in_memory();
-    /// store.put_with(&vec![1u8, 2, 3], "bytes")?;
+    /// store.put_with("bytes", &vec![1u8, 2, 3])?;
     /// let report = store.verify(Repair::Yes)?;
     /// assert!(report.is_whole());
     /// assert_eq!(report.checked, 1);

@@ -5,12 +5,12 @@ use crate::value::{Metadata, Value};
 /// A text alone is the key:
 ///
 /// ```
-/// use cacheness_core::{BlobOptions, BlobStore};
+/// use cacheness::{BlobOptions, BlobStore};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let store = BlobStore::in_memory();
-/// store.put_with(&vec![0.5, 0.25], "weights/v1.0")?;
-/// store.put_with(&vec![0.5, 0.75], BlobOptions::key("weights/v1.1").metadata("accuracy", 0.95).tag("best"))?;
+/// store.put_with("weights/v1.0", &vec![0.5, 0.25])?;
+/// store.put_with(BlobOptions::key("weights/v1.1").metadata("accuracy", 0.95).tag("best"), &vec![0.5, 0.75])?;
 /// # Ok(())
 /// # }
 /// ```

@@ -15,6 +15,7 @@ use crate::storage::blob_name::BlobName;
 
 /// What [`BlobStore::verify`](crate::BlobStore::verify) does with what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Repair {
     /// Nothing.
     No,

@@ -12,9 +12,9 @@ impl Cache {
     /// The values under several keys, in the order of the keys; `None` where [`get`](Self::get) would say so.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// cache.put_batch([("one", &1u8), ("two", &2u8)])?;
     /// let found: Vec<_> = cache.get_batch::<u8, _>(["one", "three"])?.into_iter().map(|(_, value)| value).collect();

@@ -39,9 +39,9 @@ impl Cache {
     /// A cache that cannot be read or written costs a counter and a warning, and `make` runs.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
     /// assert_eq!(cache.get_or_insert_with("answer", || 42)?, 42);
     /// assert_eq!(cache.get_or_insert_with("answer", || -> i32 { unreachable!() })?, 42);

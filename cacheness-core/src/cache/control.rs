@@ -27,7 +27,7 @@ impl Cache {
     /// Where several keys share the name, which takes somebody who wants them to, all of them go.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if it is no such name; else as [`clear`](Self::clear).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is no such name; else as [`clear`](Self::clear).
     pub fn invalidate_by_cache_key(&self, cache_key: &str) -> Result<bool> {
         let store = self.engine()?.store();
         let mut removed = false;
@@ -40,12 +40,12 @@ impl Cache {
     /// Removes every entry with this tag; returns how many.
     ///
     /// ```
-    /// use cacheness_core::{Cache, PutOptions};
+    /// use cacheness::{Cache, PutOptions};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put_with(&1u8, "profile", PutOptions::new().tag("user:7"))?;
-    /// cache.put_with(&2u8, "orders", PutOptions::new().tag("user:7").tag("orders"))?;
+    /// cache.put_with("profile", &1u8, PutOptions::new().tag("user:7"))?;
+    /// cache.put_with("orders", &2u8, PutOptions::new().tag("user:7").tag("orders"))?;
     /// assert_eq!(cache.invalidate_tag("user:7")?, 2);
     /// # Ok(())
     /// # }
@@ -89,12 +89,12 @@ impl Cache {
     /// An entry that is replaced while it is looked at is looked at again.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&"text".to_owned(), "a text")?;
-    /// cache.put(&7u64, "a number")?;
+    /// cache.put("a text", &"text".to_owned())?;
+    /// cache.put("a number", &7u64)?;
     /// assert_eq!(cache.delete_where(|entry| entry.data_type() == "u64")?, 1);
     /// # Ok(())
     /// # }
@@ -130,11 +130,11 @@ impl Cache {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&1u8, "one")?;
+    /// cache.put("one", &1u8)?;
     /// assert_eq!(cache.remaining_ttl("one")?, None);
     /// assert!(cache.touch_with_ttl("one", Duration::from_secs(60))?);
     /// assert!(cache.remaining_ttl("one")? <= Some(Duration::from_secs(60)));
@@ -146,8 +146,7 @@ impl Cache {
     /// altogether, a value that lies in a file is taken up again with the time to live it was put with.
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
-    /// told.
+    /// As [`put`](Self::put); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the time to live is zero or too long.
     pub fn touch_with_ttl(&self, key: impl ToKey, ttl: Duration) -> Result<bool> {
         self.engine()?.touch(&self.index_key(key)?, Some(ttl))
     }
@@ -164,7 +163,7 @@ impl Cache {
     /// many there were.
     ///
     /// # Errors
-    /// As [`clear`](Self::clear); [`Config`](crate::ErrorKind::Config) as [`touch_with_ttl`](Self::touch_with_ttl).
+    /// As [`clear`](Self::clear); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) as [`touch_with_ttl`](Self::touch_with_ttl).
     pub fn touch_batch_with_ttl(&self, filter: &Filter, ttl: Duration) -> Result<u64> {
         self.renew_matching(filter, Some(ttl))
     }

@@ -53,7 +53,8 @@ impl Cache {
     /// A query over the custom metadata of type `E`.
     ///
     /// ```
-    /// # use cacheness_core::{Cache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+    /// # use cacheness::query::{Column, ColumnSchema, Schema};
+    /// # use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
     /// # struct Run { minutes: u32 }
     /// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
     /// # impl CustomMetadata for Run {
@@ -64,7 +65,7 @@ impl Cache {
     /// # fn main() -> Result<()> {
     /// let cache = Cache::in_memory();
     /// for (name, minutes) in [("short", 30), ("long", 90)] {
-    ///     cache.put_with(&name.to_owned(), name, PutOptions::new().custom(&Run { minutes }))?;
+    ///     cache.put_with(name, &name.to_owned(), PutOptions::new().custom(&Run { minutes }))?;
     /// }
     /// let longest = cache.query::<Run>().order_by(Run::MINUTES.desc()).first()?.expect("there are two");
     /// assert_eq!(longest.minutes, 90);
@@ -74,6 +75,7 @@ impl Cache {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "query_custom_session")]
     pub fn query<E: CustomMetadata>(&self) -> Query<E> {
         Query::over(self, E::SCHEMA.name.into(), Some(E::SCHEMA), E::from_row)
     }
@@ -82,7 +84,8 @@ impl Cache {
     /// names. Names are data.
     ///
     /// ```
-    /// # use cacheness_core::{Cache, ColumnSchema, CustomMetadata, Field, Metadata, PutOptions, Result, Schema};
+    /// # use cacheness::query::{ColumnSchema, Schema};
+    /// # use cacheness::{Cache, CustomMetadata, Field, Metadata, PutOptions, Result};
     /// # struct Run { minutes: u32 }
     /// # impl CustomMetadata for Run {
     /// #     const SCHEMA: &'static Schema = &Schema::new("runs", &[ColumnSchema::of::<u32>("minutes")]);
@@ -91,7 +94,7 @@ impl Cache {
     /// # }
     /// # fn main() -> Result<()> {
     /// # let cache = Cache::in_memory();
-    /// # cache.put_with(&1, "one", PutOptions::new().custom(&Run { minutes: 90 }))?;
+    /// # cache.put_with("one", &1, PutOptions::new().custom(&Run { minutes: 90 }))?;
     /// let rows = cache.query_custom("runs").matching([("minutes", 90)]).all()?;
     /// assert_eq!(rows[0]["minutes"], 90.into());
     /// let none = cache.query_custom("runs").filter(Field::custom("runs", "minutes").gt(90));
@@ -103,7 +106,7 @@ impl Cache {
     /// # }
     /// ```
     ///
-    /// Calls of the query fail with [`Config`](ErrorKind::Config) if there is no such kind, with those that there are, or no
+    /// Calls of the query fail with [`InvalidArgument`](ErrorKind::InvalidArgument) if there is no such kind, with those that there are, or no
     /// such column, with those of the kind.
     pub fn query_custom(&self, kind: impl Into<String>) -> Query<Metadata> {
         Query::over(self, kind.into().into(), None, |row| Ok(row.clone()))
@@ -180,7 +183,7 @@ impl<E> Query<E> {
     ///
     /// # Errors
     /// [`Serialization`](ErrorKind::Serialization) if a row cannot be read as the type, or has a value of another type in a
-    /// column that the query names; [`Config`](ErrorKind::Config) if a kind or a column is named that is not known;
+    /// column that the query names; [`InvalidArgument`](ErrorKind::InvalidArgument) if a kind or a column is named that is not known;
     /// [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed).
     pub fn all(&self) -> Result<Vec<Found<E>>> {
         let entries = self.cache.engine()?.select(&self.spec)?;

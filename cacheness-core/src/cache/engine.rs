@@ -271,7 +271,7 @@ impl Engine {
             "a ttl of {ttl:?} is none that can be kept: it takes at least a microsecond and at most 100,000 years; leave it \
              out for an entry that never expires"
         );
-        Err(CacheError::new(ErrorKind::Config, message))
+        Err(CacheError::new(ErrorKind::InvalidArgument, message))
     }
 
     fn core_of(&self, encoded: &Encoded<'_>, ttl: Option<Duration>) -> Core {

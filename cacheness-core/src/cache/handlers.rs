@@ -13,8 +13,8 @@ impl Cache {
     /// tells what that means, and these are asked before those of the process. Handles of one directory share them.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if this cache has a handler of this name already, for whatever type, or if
-    /// none can have it; [`Closed`](crate::ErrorKind::Closed).
+    /// [`Conflict`](crate::ErrorKind::Conflict) if this cache has a handler of this name already, for whatever type;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if none can have this name; [`Closed`](crate::ErrorKind::Closed).
     pub fn register_handler<H: Handler + 'static>(&self, handler: H, priority: i32) -> Result<()> {
         self.engine()?.handlers().register(handler, priority)
     }
@@ -23,7 +23,7 @@ impl Cache {
     /// name. Those of the process stay.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if it is built in; [`Closed`](crate::ErrorKind::Closed).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is built in; [`Closed`](crate::ErrorKind::Closed).
     pub fn unregister_handler(&self, name: &str) -> Result<bool> {
         self.engine()?.handlers().unregister(name)
     }
@@ -32,9 +32,9 @@ impl Cache {
     /// in, as far as `handlers.disabled` lets them.
     ///
     /// ```
-    /// use cacheness_core::{Cache, CacheConfig};
+    /// use cacheness::{Cache, CacheConfig};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::new(CacheConfig::in_memory().with_disabled_handlers(["messagepack"]))?;
     /// assert_eq!(&*cache.list_handlers()?[0].name, "bincode");
     /// # Ok(())
@@ -54,13 +54,13 @@ impl Cache {
     ///
     /// # Errors
     /// As [`put_with`](Self::put_with); [`Handler`](crate::ErrorKind::Handler) if the handler fails or panics;
-    /// [`Config`](crate::ErrorKind::Config) also if it has a name that no handler can have, or another one than
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) also if it has a name that no handler can have, or another one than
     /// [`PutOptions::handler`].
     pub fn put_by<H: Handler>(
         &self,
         handler: &H,
-        value: &H::Value,
         key: impl ToKey,
+        value: &H::Value,
         options: PutOptions,
     ) -> Result<Key> {
         let key = self.key(key)?;
@@ -72,7 +72,7 @@ impl Cache {
     /// the handler cannot read is none, and the entry stays.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`Config`](crate::ErrorKind::Config) also if the handler has a name that none can have;
+    /// As [`get`](Self::get); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) also if the handler has a name that none can have;
     /// [`Handler`](crate::ErrorKind::Handler) if its `name` panics.
     pub fn get_by<H: Handler>(&self, handler: &H, key: impl ToKey) -> Result<Option<H::Value>> {
         self.recall(&self.key(key)?, None, Means::by(handler), Look::First)

@@ -8,7 +8,9 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, ToKey};
 
 /// What to do about an entry that has expired and is still there.
+#[doc(alias = "check_expiration")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Expired {
     /// It counts as gone.
     Skip,
@@ -32,11 +34,12 @@ impl Cache {
     /// The entry of a key, without its value.
     ///
     /// ```
-    /// use cacheness_core::{Cache, Expired};
+    /// use cacheness::cache::Expired;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&vec![0u8; 100_000], "large")?;
+    /// cache.put("large", &vec![0u8; 100_000])?;
     /// let entry = cache.get_metadata("large", Expired::Skip)?.expect("it was just stored");
     /// assert!(entry.raw_size() >= 100_000);
     /// # Ok(())
@@ -60,11 +63,11 @@ impl Cache {
     /// Where several keys share the name, which takes somebody who wants them to, it is the newest.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// let name = cache.put(&42u8, "answer")?.to_string();
+    /// let name = cache.put("answer", &42u8)?.to_string();
     /// let entry = cache.get_entry(&name)?.expect("it was just stored");
     /// assert_eq!(cache.get::<u8>(&entry)?, Some(42));
     /// # Ok(())
@@ -72,7 +75,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if it is no such name; else as [`get`](Self::get).
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if it is no such name; else as [`get`](Self::get).
     pub fn get_entry(&self, cache_key: &str) -> Result<Option<Entry>> {
         let engine = self.engine()?;
         let mut newest: Option<Entry> = None;
@@ -107,11 +110,11 @@ impl Cache {
     /// reads the entries. The keys tell no [parameters](Key::params).
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// (0..5u8).try_for_each(|n| cache.put(&n, n).map(drop))?;
+    /// (0..5u8).try_for_each(|n| cache.put(n, &n).map(drop))?;
     /// let page = cache.keys(None, 3)?;
     /// let rest = cache.keys(page.last(), 3)?;
     /// assert_eq!((page.len(), rest.len()), (3, 2));
@@ -181,6 +184,6 @@ pub(super) fn hash_of(cache_key: &str) -> Result<u64> {
     u64::from_str_radix(cache_key, 16).ok().filter(|_| is_name).ok_or_else(|| {
         let shown: String = cache_key.chars().take(32).collect();
         let message = format!("{shown:?} is no name of an entry: those are the 16 hex digits that a key prints as");
-        CacheError::new(ErrorKind::Config, message)
+        CacheError::new(ErrorKind::InvalidArgument, message)
     })
 }

@@ -55,16 +55,18 @@ pub use walk::Entries;
 ///
 /// ```
 /// use std::time::Duration;
-/// use cacheness_core::{Cache, PutOptions, params};
+/// use cacheness::{Cache, PutOptions, params};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let key = params! { experiment: "exp_001", run: 42 };
-/// cache.put_with(&vec![0.5, 0.7], &key, PutOptions::new().ttl(Duration::from_secs(3600)))?;
+/// cache.put_with(&key, &vec![0.5, 0.7], PutOptions::new().ttl(Duration::from_secs(3600)))?;
 /// assert_eq!(cache.get::<Vec<f64>>(&key)?, Some(vec![0.5, 0.7]));
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "cacheness")]
+#[doc(alias = "UnifiedCache")]
 #[derive(Clone)]
 pub struct Cache(Arc<HandleOf>);
 
@@ -112,20 +114,21 @@ impl Cache {
     /// Opens the cache that the configuration describes.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) with every fault of the configuration, if this process has the directory open with other
-    /// values of what handles share, or if the directory is a blob store's or of another release; [`Locked`](ErrorKind::Locked) if another
+    /// [`Config`](ErrorKind::Config) with every fault of the configuration; [`Conflict`](ErrorKind::Conflict) if this process
+    /// has the directory open with other values of what handles share, or if the directory is a blob store's or of
+    /// another release; [`Locked`](ErrorKind::Locked) if another
     /// process has the directory open; [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
     /// owned by another user, may be written by others, or holds something of others under a name that the cache would
     /// use, or if the signing key cannot be had; [`Metadata`](ErrorKind::Metadata)
     /// if the index cannot be opened.
     ///
     /// ```
-    /// use cacheness_core::{Cache, CacheConfig};
+    /// use cacheness::{Cache, CacheConfig};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-new-{}", std::process::id()));
     /// let cache = Cache::new(CacheConfig::new(&dir).with_max_size_mb(100))?;
-    /// cache.put(&"value".to_owned(), "key")?;
+    /// cache.put("key", &"value".to_owned())?;
     /// # drop(cache);
     /// # std::fs::remove_dir_all(dir).ok();
     /// # Ok(())

@@ -10,15 +10,15 @@ use crate::value::{Metadata, Value};
 ///
 /// ```
 /// use std::time::Duration;
-/// use cacheness_core::{Cache, PutOptions};
+/// use cacheness::{Cache, PutOptions};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let options = PutOptions::new()
 ///     .ttl(Duration::from_secs(60))
 ///     .description("a model of last week")
 ///     .metadata("accuracy", 0.93);
-/// cache.put_with(&vec![1u8, 2, 3], "model", options)?;
+/// cache.put_with("model", &vec![1u8, 2, 3], options)?;
 /// let (_, entry) = cache.get_with_metadata::<Vec<u8>>("model")?.expect("it was just stored");
 /// assert_eq!(entry.metadata()["accuracy"], 0.93.into());
 /// # Ok(())
@@ -54,6 +54,7 @@ impl PutOptions {
     }
 
     /// How long the entry lives.
+    #[doc(alias = "ttl_seconds")]
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
@@ -68,6 +69,7 @@ impl PutOptions {
     }
 
     /// The namespace of the entry.
+    #[doc(alias = "cache_key_prefix")]
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
@@ -105,6 +107,7 @@ impl PutOptions {
 
     /// Adds typed metadata that can be [queried](crate::Cache::query). An entry may have one row of each of several kinds;
     /// a second one of the same kind is an error of the put.
+    #[doc(alias = "custom_metadata")]
     #[must_use]
     pub fn custom<E: CustomMetadata>(mut self, row: &E) -> Self {
         self.custom.push((E::SCHEMA, row.to_row()));
@@ -114,7 +117,7 @@ impl PutOptions {
     /// The kinds of custom metadata that are given.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if one is given twice.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if one is given twice.
     pub(super) fn kinds(&self) -> Result<impl Iterator<Item = &'static Schema>> {
         let mut seen = BTreeSet::new();
         match self.custom.iter().find(|(schema, _)| !seen.insert(schema.name)) {
@@ -124,7 +127,7 @@ impl PutOptions {
                     "custom metadata {:?} is given twice for one entry: an entry has one row of each kind",
                     schema.name
                 );
-                Err(CacheError::new(ErrorKind::Config, message))
+                Err(CacheError::new(ErrorKind::InvalidArgument, message))
             }
         }
     }

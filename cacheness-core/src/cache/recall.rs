@@ -224,7 +224,7 @@ mod tests {
         let cache = Cache::with_clock(clock.clone());
         let key = "one".to_key().unwrap();
         let collides = "other".to_key().unwrap().with_hash(key.hash());
-        cache.put_with(&7_u64, &key, PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
+        cache.put_with(&key, &7_u64, PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
         clock.advance(Duration::from_secs(1));
         assert_eq!(cache.recall::<u64>(&key, None, Means::kept(), Look::First).unwrap(), None);
         assert_eq!(cache.recall_stale::<u64>(&key, Means::stored()).unwrap(), Some(7), "a miss has removed nothing");

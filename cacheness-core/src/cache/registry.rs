@@ -83,7 +83,7 @@ fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -
             "{place} is open in this process with other settings for signatures: open it with the same `security`, or \
              close it first"
         );
-        return Err(CacheError::new(ErrorKind::Config, message));
+        return Err(CacheError::new(ErrorKind::Conflict, message));
     }
     let differences = config.differences(engine.config());
     if differences.is_empty() || difference == Difference::Taken {
@@ -99,7 +99,7 @@ fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -
         "{place} is open in this process already, with another configuration: {differences}. Open it with the same values, \
          or by `open`, which takes those in force, or close it first"
     );
-    Err(CacheError::new(ErrorKind::Config, message))
+    Err(CacheError::new(ErrorKind::Conflict, message))
 }
 
 struct Claim<'a>(&'a DirId);

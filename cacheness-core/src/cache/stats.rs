@@ -10,6 +10,7 @@ use crate::util::counter::Counter;
 #[non_exhaustive]
 pub struct Stats {
     /// Entries, also expired ones that were not cleaned up yet.
+    #[doc(alias = "total_entries")]
     pub entries: u64,
     /// Bytes that they take: their records and their values as stored. On the disk a record counts with five times its
     /// bytes, which is what the files of the index take at most, but for 2 MiB.
@@ -28,10 +29,13 @@ pub struct Stats {
     /// proven to be current.
     pub lost: u64,
     /// When the oldest entry was stored or last touched; `None` if there is no entry.
+    #[doc(alias = "oldest_entry_date")]
     pub oldest: Option<Timestamp>,
     /// When the newest entry was stored or last touched; `None` if there is no entry.
+    #[doc(alias = "newest_entry_date")]
     pub newest: Option<Timestamp>,
     /// Name of the metadata backend.
+    #[doc(alias = "backend_type")]
     pub backend: &'static str,
     /// What is in memory before the index; `None` if nothing is to be, or `metadata.memory_cache_stats` is false.
     pub memory: Option<MemoryStats>,
@@ -44,11 +48,13 @@ impl Stats {
     }
 
     /// Bytes of a value on average; 0 if there is none.
+    #[doc(alias = "avg_entry_size_mb")]
     pub fn average_entry_size(&self) -> f64 {
         ratio(self.size_bytes, self.entries)
     }
 
     /// The size in megabytes of 1,048,576 bytes.
+    #[doc(alias = "total_size_mb")]
     pub fn size_mb(&self) -> f64 {
         ratio(self.size_bytes, 1 << 20)
     }

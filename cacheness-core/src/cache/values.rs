@@ -21,17 +21,18 @@ impl Cache {
     /// [`Storage`](crate::ErrorKind::Storage), [`Metadata`](crate::ErrorKind::Metadata),
     /// [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key. What was stored under the key before is then
     /// still there.
-    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<Key> {
-        self.put_with(value, key, PutOptions::new())
+    pub fn put<T: Storable>(&self, key: impl ToKey, value: &T) -> Result<Key> {
+        self.put_with(key, value, PutOptions::new())
     }
 
     /// Stores a value under a key, with options for this entry.
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if the time to live is none, or has no end that can be
-    /// told, if custom metadata of one kind is given twice, or if another entry has a value of it that must be unique;
+    /// As [`put`](Self::put); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the time to live is zero or too long, if
+    /// custom metadata of one kind is given twice, or if no handler of the given name is registered for the type;
+    /// [`Conflict`](crate::ErrorKind::Conflict) if another entry has a value of custom metadata that must be unique;
     /// [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
-    pub fn put_with<T: Storable>(&self, value: &T, key: impl ToKey, options: PutOptions) -> Result<Key> {
+    pub fn put_with<T: Storable>(&self, key: impl ToKey, value: &T, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
         self.retain(&key, value, options, Means::stored())?;
         Ok(key)
@@ -47,11 +48,11 @@ impl Cache {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&Arc::new(vec![0.5; 100_000]), "large")?;
+    /// cache.put("large", &Arc::new(vec![0.5; 100_000]))?;
     /// let (first, second) = (cache.get::<Arc<Vec<f64>>>("large")?, cache.get::<Arc<Vec<f64>>>("large")?);
     /// assert!(Arc::ptr_eq(&first.expect("it was just stored"), &second.expect("it was just read")));
     /// # Ok(())
@@ -102,13 +103,14 @@ impl Cache {
     /// not expired; if not, nothing is stored.
     ///
     /// ```
-    /// use cacheness_core::{Cache, Expired, PutOptions};
+    /// use cacheness::cache::Expired;
+    /// use cacheness::{Cache, PutOptions};
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// assert!(!cache.update_data(&1u8, "counter")?);
-    /// cache.put_with(&1u8, "counter", PutOptions::new().tag("numbers"))?;
-    /// assert!(cache.update_data(&2u8, "counter")?);
+    /// assert!(!cache.update_data("counter", &1u8)?);
+    /// cache.put_with("counter", &1u8, PutOptions::new().tag("numbers"))?;
+    /// assert!(cache.update_data("counter", &2u8)?);
     /// assert_eq!(cache.get::<u8>("counter")?, Some(2));
     /// assert_eq!(cache.get_metadata("counter", Expired::Skip)?.expect("it is there").tags(), ["numbers"]);
     /// # Ok(())
@@ -117,7 +119,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`put`](Self::put). The old value is then still there.
-    pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> Result<bool> {
+    pub fn update_data<T: Storable>(&self, key: impl ToKey, value: &T) -> Result<bool> {
         let (engine, key) = (self.engine()?, self.index_key(key)?);
         let encoded = engine.encode(value, None, Way::chosen())?.encoded;
         engine.update(&key, std::any::type_name::<T>(), &encoded)
@@ -127,7 +129,7 @@ impl Cache {
     /// lives. What was there goes. Says whether there was an entry that had not expired.
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`Config`](crate::ErrorKind::Config) if it has custom metadata with a unique value.
+    /// As [`put`](Self::put); [`Conflict`](crate::ErrorKind::Conflict) if it has custom metadata with a unique value.
     pub fn copy(&self, from: impl ToKey, to: impl ToKey) -> Result<bool> {
         let (engine, from, to) = (self.engine()?, self.index_key(from)?, self.key(to)?);
         let copied = self.copy_entry(engine, &from, &to, false)?.is_some();
@@ -140,11 +142,11 @@ impl Cache {
     /// under the old key meanwhile stays there.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&1u8, "draft")?;
+    /// cache.put("draft", &1u8)?;
     /// assert!(cache.rename("draft", "final")?);
     /// assert_eq!((cache.get::<u8>("draft")?, cache.get::<u8>("final")?), (None, Some(1)));
     /// # Ok(())

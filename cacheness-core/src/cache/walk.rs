@@ -123,12 +123,12 @@ impl Engine {
 /// read moves to its beginning, and is not met any more if that lies behind. After an error the list is at its end.
 ///
 /// ```
-/// use cacheness_core::{Cache, Field, PutOptions};
+/// use cacheness::{Cache, Field, PutOptions};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// for n in 0..1000u32 {
-///     cache.put_with(&n, n, PutOptions::new().metadata("even", n % 2 == 0))?;
+///     cache.put_with(n, &n, PutOptions::new().metadata("even", n % 2 == 0))?;
 /// }
 /// let page: Vec<_> = cache.list_entries().take(100).collect::<Result<_, _>>()?;
 /// let next: Vec<_> = cache.list_entries().after(&page[99]).take(100).collect::<Result<_, _>>()?;

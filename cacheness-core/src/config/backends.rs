@@ -53,23 +53,23 @@ impl Names {
     }
 
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if the name is taken or empty.
+    /// [`Conflict`](ErrorKind::Conflict) if the name is taken; [`InvalidArgument`](ErrorKind::InvalidArgument) if it is empty
+    /// or that of a built-in one.
     fn add(&self, name: &str) -> Result<()> {
-        let refused = |why: &str| {
+        let refused = |kind, why: &str| {
             let message = format!("the {} backend {name:?} cannot be registered: {why}", self.field);
-            Err(CacheError::new(ErrorKind::Config, message))
+            Err(CacheError::new(kind, message))
         };
         if name.trim().is_empty() {
-            return refused("it needs a name");
+            return refused(ErrorKind::InvalidArgument, "it needs a name");
         }
         if self.is_built_in(name) {
-            return refused("a built-in one has this name, choose another");
+            return refused(ErrorKind::InvalidArgument, "a built-in one has this name, choose another");
         }
         let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
-        if registered.insert(name.to_owned()) {
-            Ok(())
-        } else {
-            refused("it is registered already, unregister it first")
+        match registered.insert(name.to_owned()) {
+            true => Ok(()),
+            false => refused(ErrorKind::Conflict, "it is registered already, unregister it first"),
         }
     }
 }
@@ -103,7 +103,7 @@ impl<B: ?Sized> Registry<B> {
     pub(crate) fn unregister(&self, name: &str) -> Result<bool> {
         if self.names.is_built_in(name) {
             let message = format!("the {} backend `{name}` is built in and cannot be unregistered", self.names.field);
-            return Err(CacheError::new(ErrorKind::Config, message));
+            return Err(CacheError::new(ErrorKind::InvalidArgument, message));
         }
         self.names.registered.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         let gone = self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -209,13 +209,13 @@ impl From<String> for OptionValue {
 /// What a backend is opened with: the directory of the cache, and the options of the configuration.
 ///
 /// ```
-/// use cacheness_core::BackendOptions;
+/// use cacheness::backend::BackendOptions;
 ///
 /// let options = BackendOptions::new().with("url", "http://localhost:8080").with("retries", 3);
 /// assert_eq!(options.text("url")?, Some("http://localhost:8080"));
 /// assert_eq!(options.integer("retries")?, Some(3));
 /// assert_eq!(options.only(&["url"]).unwrap_err().to_string(), "options.retries: there is no such option, choose url");
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BackendOptions {
@@ -353,9 +353,10 @@ mod tests {
             [("mine", "registered already"), ("sled", "built-in"), ("sqlite", "built-in"), (" ", "a name")]
         {
             let error = registry.register(name, Arc::new(|_| Ok(Arc::from(""))), "").unwrap_err();
-            assert!(error.is_config() && error.to_string().contains(why), "{error}");
+            let kind = if name == "mine" { ErrorKind::Conflict } else { ErrorKind::InvalidArgument };
+            assert!(error.kind() == kind && error.to_string().contains(why), "{error}");
         }
-        assert!(registry.unregister("sled").unwrap_err().is_config());
+        assert!(registry.unregister("sled").unwrap_err().is_invalid_argument());
         assert!(registry.unregister("mine").unwrap() && !registry.unregister("mine").unwrap());
         assert!(registry.open("mine", &BackendOptions::new()).is_err());
     }

@@ -14,11 +14,11 @@ use crate::error::{CacheError, ErrorKind, Result};
 /// be used. What one of them wrote is kept by a program without it, and an attempt to read it tells the feature.
 ///
 /// ```
-/// use cacheness_core::Codec;
+/// use cacheness::config::Codec;
 ///
 /// assert_eq!("lz4".parse::<Codec>()?, Codec::Lz4);
 /// assert_eq!(Codec::None.to_string(), "none");
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
@@ -56,7 +56,7 @@ impl Codec {
     /// Those that are compiled in.
     ///
     /// ```
-    /// # use cacheness_core::Codec;
+    /// # use cacheness::config::Codec;
     /// assert!(Codec::ALL.contains(&Codec::Lz4));
     /// ```
     pub const ALL: &'static [Self] = &[
@@ -87,7 +87,7 @@ impl Codec {
     /// Its levels, from the fastest to the densest; `None` if it has none.
     ///
     /// ```
-    /// # use cacheness_core::Codec;
+    /// # use cacheness::config::Codec;
     /// assert_eq!(Codec::Lz4.levels(), None);
     /// ```
     pub const fn levels(self) -> Option<RangeInclusive<u8>> {

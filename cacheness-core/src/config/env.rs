@@ -64,11 +64,11 @@ impl CacheConfig {
     /// What code sets afterwards stands, so that the program has the last word:
     ///
     /// ```
-    /// use cacheness_core::CacheConfig;
+    /// use cacheness::CacheConfig;
     ///
     /// let config = CacheConfig::default().apply_env()?.with_max_size_mb(500);
     /// assert_eq!(config.storage.max_cache_size_mb, 500);
-    /// # Ok::<(), cacheness_core::CacheError>(())
+    /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
     /// # Errors

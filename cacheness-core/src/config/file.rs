@@ -32,14 +32,14 @@ impl CacheConfig {
     /// Reads TOML. A field that is not there takes its default.
     ///
     /// ```
-    /// use cacheness_core::CacheConfig;
+    /// use cacheness::CacheConfig;
     ///
     /// let config = CacheConfig::from_toml("default_ttl_seconds = 3600\n[storage]\nmax_cache_size_mb = 500")?;
     /// assert_eq!(config.storage.max_cache_size_mb, 500);
     ///
     /// let error = CacheConfig::from_toml("[storage]\ncache_dri = 'x'").unwrap_err();
     /// assert!(error.to_string().contains("TOML:2: storage.cache_dri: there is no field `cache_dri`, did you mean `cache_dir`?"));
-    /// # Ok::<(), cacheness_core::CacheError>(())
+    /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
     /// # Errors
@@ -53,11 +53,11 @@ impl CacheConfig {
     /// Reads JSON. A field that is not there takes its default.
     ///
     /// ```
-    /// use cacheness_core::CacheConfig;
+    /// use cacheness::CacheConfig;
     ///
     /// let config = CacheConfig::from_json(r#"{"storage": {"max_cache_size_mb": 500}}"#)?;
     /// assert_eq!(config.storage.max_cache_size_mb, 500);
-    /// # Ok::<(), cacheness_core::CacheError>(())
+    /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
     /// # Errors
@@ -69,11 +69,11 @@ impl CacheConfig {
     /// Writes every field as TOML, but for those that are none.
     ///
     /// ```
-    /// use cacheness_core::CacheConfig;
+    /// use cacheness::CacheConfig;
     ///
     /// let config = CacheConfig::for_api("./api");
     /// assert_eq!(CacheConfig::from_toml(&config.to_toml()?)?, config);
-    /// # Ok::<(), cacheness_core::CacheError>(())
+    /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
     /// # Errors
@@ -86,11 +86,11 @@ impl CacheConfig {
     /// Writes every field as JSON.
     ///
     /// ```
-    /// use cacheness_core::CacheConfig;
+    /// use cacheness::CacheConfig;
     ///
     /// let config = CacheConfig::for_api("./api");
     /// assert_eq!(CacheConfig::from_json(&config.to_json()?)?, config);
-    /// # Ok::<(), cacheness_core::CacheError>(())
+    /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl CacheConfig {
     /// Writes a file, TOML or JSON by its extension. One that is there is replaced when the new one is whole.
     ///
     /// ```
-    /// use cacheness_core::CacheConfig;
+    /// use cacheness::CacheConfig;
     ///
     /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-to-file-{}", std::process::id()));
     /// # std::fs::create_dir_all(&dir).unwrap();
@@ -127,7 +127,7 @@ impl CacheConfig {
     /// CacheConfig::for_size("./small").to_file(&path)?;
     /// assert_eq!(CacheConfig::from_file(&path)?, CacheConfig::for_size("./small"));
     /// # std::fs::remove_dir_all(dir).ok();
-    /// # Ok::<(), cacheness_core::CacheError>(())
+    /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
     /// # Errors

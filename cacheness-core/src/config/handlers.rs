@@ -15,11 +15,11 @@ const LONGEST_NAME: usize = 64;
 /// [`Cache::list_handlers`](crate::Cache::list_handlers) tells what is there, in the order in which it is asked.
 ///
 /// ```
-/// use cacheness_core::{Cache, CacheConfig};
+/// use cacheness::{Cache, CacheConfig};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::new(CacheConfig::in_memory().with_handler_priority(["messagepack"]))?;
-/// cache.put(&42u8, "answer")?;
+/// cache.put("answer", &42u8)?;
 /// let (_, entry) = cache.get_with_metadata::<u8>("answer")?.expect("it was just stored");
 /// assert_eq!(entry.handler_used(), "messagepack");
 /// # Ok(())

@@ -26,7 +26,7 @@ impl MemoryPolicy {
     /// The name in a configuration.
     ///
     /// ```
-    /// assert_eq!(cacheness_core::MemoryPolicy::Lfu.name(), "lfu");
+    /// assert_eq!(cacheness::config::MemoryPolicy::Lfu.name(), "lfu");
     /// ```
     pub const fn name(self) -> &'static str {
         match self {

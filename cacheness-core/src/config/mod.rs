@@ -62,12 +62,12 @@ const BYTES_PER_MB: u64 = 1024 * 1024;
 ///
 /// ```
 /// use std::time::Duration;
-/// use cacheness_core::CacheConfig;
+/// use cacheness::CacheConfig;
 ///
 /// let mut config = CacheConfig::new("/var/cache/weather").with_ttl(Duration::from_secs(86_400)).with_max_size_mb(500);
 /// config.storage.cleanup_on_init = true;
 /// config.validate()?;
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -133,7 +133,7 @@ impl CacheConfig {
     /// A cache that writes nothing to disk and ends with the process.
     ///
     /// ```
-    /// # use cacheness_core::CacheConfig;
+    /// # use cacheness::CacheConfig;
     /// assert!(CacheConfig::in_memory().is_in_memory());
     /// ```
     pub fn in_memory() -> Self {
@@ -185,7 +185,7 @@ impl CacheConfig {
     /// Name of the backend of values: the configured one, or the one that goes with the index.
     ///
     /// ```
-    /// # use cacheness_core::CacheConfig;
+    /// # use cacheness::CacheConfig;
     /// assert_eq!(CacheConfig::default().blob_backend(), "filesystem");
     /// assert_eq!(CacheConfig::in_memory().blob_backend(), "memory");
     /// ```

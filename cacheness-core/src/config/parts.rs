@@ -138,17 +138,21 @@ pub struct CacheBlobConfig {
 #[non_exhaustive]
 pub struct CompressionConfig {
     /// The codec. Default `lz4`.
+    #[doc(alias = "pickle_compression_codec")]
     pub codec: Codec,
     /// The codec's level: from 1 to 22 for `zstd`, from 1 to 9 for `gzip` and `blosclz`; higher is denser and slower.
     /// Default none: 3 for `zstd`, 6 for `gzip`, 5 for `blosclz`. `lz4` and `none` have no levels, and a level is refused.
+    #[doc(alias = "pickle_compression_level")]
     pub level: Option<u8>,
     /// Values smaller than this many bytes are stored as they are. Default 1024.
     pub threshold_bytes: u64,
     /// The codec of vectors of numbers, `Vec<f64>` and its like; `Vec<u8>` counts as bytes. Default none: as all other
     /// values.
+    #[doc(alias = "blosc2_array_codec")]
     pub numbers_codec: Option<Codec>,
     /// The level for vectors of numbers. Default none: `level` if they have no codec of their own, else that codec's
     /// choice.
+    #[doc(alias = "blosc2_array_level")]
     pub numbers_level: Option<u8>,
 }
 

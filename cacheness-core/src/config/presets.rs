@@ -14,7 +14,7 @@ impl CacheConfig {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use cacheness_core::CacheConfig;
+    /// # use cacheness::CacheConfig;
     /// assert_eq!(CacheConfig::for_api("./api").default_ttl(), Some(Duration::from_secs(21_600)));
     /// ```
     pub fn for_api(cache_dir: impl Into<PathBuf>) -> Self {
@@ -25,7 +25,7 @@ impl CacheConfig {
     /// pages there are up to 2 GB of memory.
     ///
     /// ```
-    /// # use cacheness_core::CacheConfig;
+    /// # use cacheness::CacheConfig;
     /// assert_eq!(CacheConfig::for_performance("./fast").storage.inline_bytes, 16_384);
     /// ```
     pub fn for_performance(cache_dir: impl Into<PathBuf>) -> Self {
@@ -40,7 +40,7 @@ impl CacheConfig {
     /// (`zstd` at level 12, `gzip` at level 9, `lz4`), and the index takes 16 MB of memory for its pages.
     ///
     /// ```
-    /// # use cacheness_core::CacheConfig;
+    /// # use cacheness::CacheConfig;
     /// assert_eq!(CacheConfig::for_size("./small").compression.threshold_bytes, 256);
     /// ```
     pub fn for_size(cache_dir: impl Into<PathBuf>) -> Self {

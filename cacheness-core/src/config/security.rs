@@ -14,13 +14,14 @@ use crate::security::SigningKey;
 /// alone. Not used if index and values are in memory.
 ///
 /// ```
-/// use cacheness_core::{Cache, CacheConfig, Expired};
+/// use cacheness::cache::Expired;
+/// use cacheness::{Cache, CacheConfig};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-signed-{}", std::process::id()));
 /// let config = CacheConfig::new(dir.join("cache")).with_signing_key_file(dir.join("signing.key"));
 /// let cache = Cache::new(config)?;
-/// cache.put(&42u8, "answer")?;
+/// cache.put("answer", &42u8)?;
 /// let entry = cache.get_metadata("answer", Expired::Skip)?.expect("it was just stored");
 /// assert!(entry.entry_signature().is_some());
 /// # drop(cache);

@@ -24,7 +24,7 @@ impl CacheConfig {
     /// Checks every field. Opening a cache does so by itself.
     ///
     /// ```
-    /// use cacheness_core::CacheConfig;
+    /// use cacheness::CacheConfig;
     ///
     /// let error = CacheConfig::new("").with_max_size_mb(0).validate().unwrap_err();
     /// assert!(error.is_config());

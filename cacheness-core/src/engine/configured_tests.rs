@@ -159,7 +159,7 @@ fn an_index_in_memory_is_made_of_the_files_when_it_is_opened() {
     on_disk.close().unwrap();
     drop(on_disk);
     let error = open(&config).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("metadata.backend `sled`"), "{error}");
+    assert!(error.is_conflict() && error.to_string().contains("metadata.backend `sled`"), "{error}");
     assert_eq!(get(&open(&CacheConfig::new(dir.path())).unwrap(), "large"), Some(noise(6000)), "and nothing is lost");
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Home {
 ///
 /// # Errors
 /// [`Storage`](ErrorKind::Storage) if it cannot be made, must not be used, or something is in the way;
-/// [`Config`](ErrorKind::Config) if another release wrote it, or it belongs to a blob store.
+/// [`Conflict`](ErrorKind::Conflict) if another release wrote it, or it belongs to a blob store.
 pub(crate) fn prepare(dir: &Path) -> Result<Home> {
     Home::prepare(Kind::Cache, dir)
 }

@@ -51,7 +51,7 @@ impl Kind {
 ///
 /// # Errors
 /// [`Storage`](ErrorKind::Storage) if there is something in the way that is not known to be ours;
-/// [`Config`](ErrorKind::Config) if another release wrote the directory, or it is one of the other kind.
+/// [`Conflict`](ErrorKind::Conflict) if another release wrote the directory, or it is one of the other kind.
 pub(crate) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
     match find(vfs, root)? {
         Found::Whole(text) => check(root, &text, kind),
@@ -90,7 +90,7 @@ fn refuse<R>(root: &Path, what: &str, why: &str) -> Result<R> {
 
 /// Whether a directory with this manifest may be opened as one of this kind.
 fn check(root: &Path, text: &str, kind: Kind) -> Result<()> {
-    let refused = |why: String| Err(CacheError::new(ErrorKind::Config, format!("{} {why}", root.display())));
+    let refused = |why: String| Err(CacheError::new(ErrorKind::Conflict, format!("{} {why}", root.display())));
     let body = body_of(text).unwrap_or_default();
     match (format_of(body), kind_of(body)) {
         (Some(format), _) if format > FORMAT => refused(format!(

@@ -95,7 +95,7 @@ fn an_entry_of_a_newer_release_is_a_miss_of_a_cache_that_stays_until_it_is_repla
             assert_eq!(cache.len().unwrap(), 1, "{part:?}, round {round}");
             cache.cleanup_expired().unwrap();
             cache.list_entries().for_each(|entry| drop(entry.unwrap()));
-            cache.put(&round, "another").unwrap();
+            cache.put("another", &round).unwrap();
             assert!(cache.invalidate("another").unwrap());
             cache.close().unwrap();
             leave_unclosed(dir.path());
@@ -103,7 +103,7 @@ fn an_entry_of_a_newer_release_is_a_miss_of_a_cache_that_stays_until_it_is_repla
             assert_eq!(fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 0);
         }
         let cache = Cache::open(dir.path()).unwrap();
-        cache.put(&7u8, "newer").unwrap();
+        cache.put("newer", &7u8).unwrap();
         assert_eq!((cache.get::<u8>("newer").unwrap(), cache.len().unwrap()), (Some(7), 1), "{part:?}");
         assert_eq!(cache.clear().unwrap(), 1);
     }
@@ -113,12 +113,12 @@ fn an_entry_of_a_newer_release_is_a_miss_of_a_cache_that_stays_until_it_is_repla
 fn an_entry_of_a_newer_release_is_an_error_of_a_blob_store_and_verify_tells_it_apart_from_damage() {
     for part in PARTS {
         let dir = tempfile::tempdir().unwrap();
-        BlobStore::open(dir.path()).unwrap().put_with(&1u8, "good").unwrap();
+        BlobStore::open(dir.path()).unwrap().put_with("good", &1u8).unwrap();
         let blob = plant(dir.path(), &index_key("newer").unwrap(), part);
         for _ in 0..2 {
             let store = BlobStore::open(dir.path()).unwrap();
             let error = store.get::<u8>("newer").unwrap_err();
-            assert!(error.is_config() && error.to_string().contains("newer release"), "{part:?}: {error}");
+            assert!(error.is_conflict() && error.to_string().contains("newer release"), "{part:?}: {error}");
             let report = store.verify(Repair::Yes).unwrap();
             assert_eq!((report.checked, report.newer.len()), (2, 1), "{part:?}: {report:?}");
             assert!(report.is_whole() && blob.exists(), "{part:?}: {report:?}");
@@ -126,7 +126,7 @@ fn an_entry_of_a_newer_release_is_an_error_of_a_blob_store_and_verify_tells_it_a
             leave_unclosed(dir.path());
         }
         let store = BlobStore::open(dir.path()).unwrap();
-        store.put_with(&2u8, "newer").unwrap();
+        store.put_with("newer", &2u8).unwrap();
         assert_eq!(store.get::<u8>("newer").unwrap(), Some(2), "{part:?}");
     }
 }

@@ -59,7 +59,7 @@ impl Rows {
                 "{} has an index of its own: open it with metadata.backend `{found}`, or choose another directory",
                 home.root().display()
             );
-            return Err(CacheError::new(ErrorKind::Config, message));
+            return Err(CacheError::new(ErrorKind::Conflict, message));
         }
         if backend == SLED {
             let (page_cache_bytes, signing) = (config.page_cache_bytes(), Arc::clone(signing));
@@ -182,7 +182,7 @@ impl Store {
     /// Opens a [prepared](super::prepare) directory for this process alone.
     ///
     /// # Errors
-    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Config`](crate::ErrorKind::Config) if another kind
+    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Conflict`](crate::ErrorKind::Conflict) if another kind
     /// of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {

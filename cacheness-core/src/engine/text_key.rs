@@ -15,11 +15,11 @@ const SHOWN: usize = 40;
 /// How an entry of this key is found.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) if the key is empty, [`Limit`](ErrorKind::Limit) if it is too long.
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) if the key is empty, [`Limit`](ErrorKind::Limit) if it is too long.
 pub(crate) fn index_key(key: &str) -> Result<IndexKey> {
     if key.is_empty() {
         let message = "the key is empty: name the entry, or leave the key out to have one made";
-        return Err(CacheError::new(ErrorKind::Config, message));
+        return Err(CacheError::new(ErrorKind::InvalidArgument, message));
     }
     if key.len() > MAX_KEY_BYTES {
         let shown: String = key.chars().take(SHOWN).collect();

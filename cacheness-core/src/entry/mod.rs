@@ -27,11 +27,11 @@ pub(crate) use key::IndexKey;
 /// was said about it at the put.
 ///
 /// ```
-/// use cacheness_core::Cache;
+/// use cacheness::Cache;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put(&42u64, "answer")?;
+/// cache.put("answer", &42u64)?;
 /// let (value, entry) = cache.get_with_metadata::<u64>("answer")?.expect("it was just stored");
 /// assert_eq!(value, 42);
 /// assert_eq!(entry.data_type(), "u64");
@@ -122,11 +122,12 @@ impl Core {
 /// What compression made of a value.
 ///
 /// ```
-/// use cacheness_core::{Cache, Expired};
+/// use cacheness::cache::Expired;
+/// use cacheness::Cache;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put(&"again and again ".repeat(1000), "text")?;
+/// cache.put("text", &"again and again ".repeat(1000))?;
 /// let info = cache.get_metadata("text", Expired::Skip)?.expect("it was just stored").compression_info();
 /// assert_eq!(info.codec, "lz4");
 /// assert!(info.ratio() < 0.1);
@@ -173,6 +174,7 @@ impl Entry {
     }
 
     /// When the value was last read or stored.
+    #[doc(alias = "last_accessed")]
     pub fn accessed_at(&self) -> Timestamp {
         self.accessed_at.map_or(self.core.created_at, |at| at.max(self.core.created_at))
     }

@@ -31,7 +31,7 @@ pub(crate) enum HeaderRead<'a> {
 ///
 /// # Errors
 /// `Integrity` when a part is damaged, missing or too much, naming it; also when signatures are asked for and one is not
-/// there or not valid. `Config` when a newer release wrote it, by [`Distrust::Newer`].
+/// there or not valid. `Conflict` when a newer release wrote it, by [`Distrust::Newer`].
 /// `Limit` when the blob is whole and over the limits.
 pub(crate) fn open<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Result<Opened<'a>> {
     open_by(bytes, rules, true)

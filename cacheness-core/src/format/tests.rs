@@ -152,7 +152,7 @@ fn a_newer_format_version_is_told_apart_from_damage_by_the_checksum_of_the_heade
     bytes[68..76].copy_from_slice(&sum.to_le_bytes());
     for error in [open(&bytes, RULES).unwrap_err(), open_header(&bytes, RULES).unwrap_err()] {
         assert_eq!(Distrust::behind(&error), Some(Distrust::Newer));
-        assert!(error.is_config() && error.to_string().contains("newer release"), "{error}");
+        assert!(error.is_conflict() && error.to_string().contains("newer release"), "{error}");
     }
     bytes[8..10].copy_from_slice(&0u16.to_le_bytes());
     damage(open(&bytes, RULES), "version");

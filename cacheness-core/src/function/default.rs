@@ -22,11 +22,11 @@ static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
 /// Makes `cache` the one that attributes use from now on when they name none. Returns the one before, if there was one.
 ///
 /// ```
-/// use cacheness_core::{Cache, default_cache, set_default_cache};
+/// use cacheness::{Cache, default_cache, set_default_cache};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// set_default_cache(Cache::in_memory());
-/// default_cache()?.put(&1u8, "one")?;
+/// default_cache()?.put("one", &1u8)?;
 /// let before = set_default_cache(Cache::in_memory()).expect("the first one");
 /// assert_eq!(before.get::<u8>("one")?, Some(1));
 /// # Ok(())
@@ -145,6 +145,16 @@ pub(crate) fn report_without_cache(doing: &str, error: &CacheError) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_default_cache_that_is_set_replaces_the_one_before_and_returns_it() {
+        let (first, second) = (Cache::in_memory(), Cache::in_memory());
+        set_default_cache(first);
+        default_cache().unwrap().put("one", &1u8).unwrap();
+        let before = set_default_cache(second).unwrap();
+        assert_eq!(before.get::<u8>("one").unwrap(), Some(1));
+        assert_eq!(default_cache().unwrap().get::<u8>("one").unwrap(), None);
+    }
 
     #[test]
     fn who_uses_the_default_cache_while_it_is_opened_waits_for_itself_at_no_time() {

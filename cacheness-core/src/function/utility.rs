@@ -25,7 +25,8 @@ const DIRECTORY: &str = "cacheness 2026-11-24 hash of a directory";
 /// than 128 values, [`Storage`](ErrorKind::Storage) if it contains a path that cannot be read.
 ///
 /// ```
-/// use cacheness_core::{SerdeKey, hash_content};
+/// use cacheness::key::SerdeKey;
+/// use cacheness::hash_content;
 ///
 /// #[derive(serde::Serialize)]
 /// struct City { name: &'static str }
@@ -34,7 +35,7 @@ const DIRECTORY: &str = "cacheness 2026-11-24 hash of a directory";
 /// assert_ne!(hash_content(&("ab", "c"))?, hash_content(&("a", "bc"))?);
 /// assert_ne!(hash_content(&1)?, hash_content(&1.0)?);
 /// assert_eq!(hash_content(&SerdeKey(City { name: "London" }))?.len(), 64);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 pub fn hash_content<T: ToKey + ?Sized>(content: &T) -> Result<String> {
     let limits = Limits { max_key_bytes: u64::MAX, ..Limits::DEFAULT };
@@ -54,7 +55,7 @@ pub fn hash_content<T: ToKey + ?Sized>(content: &T) -> Result<String> {
 /// [`Limit`](ErrorKind::Limit) if directories are nested too deeply.
 ///
 /// ```
-/// use cacheness_core::hash_file_path;
+/// use cacheness::hash_file_path;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-hash-{}", std::process::id()));
@@ -86,7 +87,7 @@ pub fn hash_file_path(path: impl AsRef<Path>) -> Result<String> {
 /// [`Storage`](ErrorKind::Storage) naming what does not exist or cannot be read.
 ///
 /// ```
-/// use cacheness_core::get_size_mb;
+/// use cacheness::get_size_mb;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let file = std::env::temp_dir().join(format!("cacheness-doc-size-{}", std::process::id()));

@@ -19,18 +19,20 @@ static REGISTRY: Registry<dyn MetadataBackend> = Registry::new(&backends::METADA
 ///
 /// ```
 /// use std::sync::Arc;
-/// use cacheness_core::{CacheConfig, Cache, MemoryMetadata, register_metadata_backend};
+/// use cacheness::backend::{MemoryMetadata, register_metadata_backend};
+/// use cacheness::{Cache, CacheConfig};
 ///
 /// register_metadata_backend("mine", |_options| Ok(Arc::new(MemoryMetadata::new())), "rows in memory, for tests")?;
 /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-register-{}", std::process::id()));
 /// let cache = Cache::new(CacheConfig::new(&dir).with_backend("mine"))?;
 /// # cache.close()?;
 /// # std::fs::remove_dir_all(dir).ok();
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 ///
 /// # Errors
-/// [`Config`](crate::ErrorKind::Config) if the name is taken or empty.
+/// [`Conflict`](crate::ErrorKind::Conflict) if the name is taken; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it
+/// is empty or that of a built-in one.
 pub fn register_metadata_backend(
     name: &str,
     open: impl Fn(&BackendOptions) -> Result<Arc<dyn MetadataBackend>> + Send + Sync + 'static,
@@ -42,7 +44,7 @@ pub fn register_metadata_backend(
 /// Takes the name of a metadata backend back; says whether it had one. Caches that are open keep theirs.
 ///
 /// # Errors
-/// [`Config`](crate::ErrorKind::Config) if it is a built-in one.
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is a built-in one.
 pub fn unregister_metadata_backend(name: &str) -> Result<bool> {
     REGISTRY.unregister(name)
 }
@@ -51,11 +53,11 @@ pub fn unregister_metadata_backend(name: &str) -> Result<bool> {
 /// directory, which must be there, and which no cache may have open.
 ///
 /// ```
-/// use cacheness_core::{BackendOptions, get_metadata_backend};
+/// use cacheness::backend::{BackendOptions, get_metadata_backend};
 ///
 /// let rows = get_metadata_backend("memory", &BackendOptions::new())?;
 /// assert_eq!(rows.totals()?.entries, 0);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 ///
 /// # Errors
@@ -102,7 +104,7 @@ pub(crate) fn found_in(dir: &Path) -> Option<&'static str> {
 /// The metadata backends that `metadata.backend` may name.
 ///
 /// ```
-/// let sled = &cacheness_core::list_metadata_backends()[0];
+/// let sled = &cacheness::backend::list_metadata_backends()[0];
 /// assert_eq!((sled.name.as_str(), sled.builtin), ("sled", true));
 /// ```
 #[must_use]

@@ -76,13 +76,13 @@ impl Inline {
 /// which name an entry but do not prove which one it is.
 ///
 /// ```
-/// use cacheness_core::ToKey;
+/// use cacheness::key::ToKey;
 ///
 /// let key = ("London", 7).to_key()?;
 /// assert_eq!(key, (String::from("London"), 7).to_key()?);
 /// assert_ne!(key, ("London", 7_u8).to_key()?);
 /// assert_eq!(key.to_string().len(), 16);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[derive(Clone)]
 pub struct Key {

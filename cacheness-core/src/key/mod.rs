@@ -86,7 +86,8 @@ use crate::error::Result;
 /// count. A file is read when it has changed, see [`VerifyPaths`](crate::VerifyPaths).
 ///
 /// ```
-/// use cacheness_core::{CacheKey, KeyWriter, ToKey};
+/// use cacheness::key::{KeyWriter, ToKey};
+/// use cacheness::CacheKey;
 ///
 /// struct Celsius(f64);
 ///
@@ -97,7 +98,7 @@ use crate::error::Result;
 /// }
 ///
 /// assert_ne!(Celsius(20.0).to_key()?, Celsius(21.0).to_key()?);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of a key",
@@ -139,12 +140,13 @@ pub trait CacheKey {
 /// What a cache can be asked for: any [`CacheKey`] value, [`params!`](crate::params), or a finished [`Key`].
 ///
 /// ```
-/// use cacheness_core::{ToKey, params};
+/// use cacheness::key::ToKey;
+/// use cacheness::params;
 ///
 /// let key = "London".to_key()?;
 /// assert_eq!(key.to_key()?, key);
 /// assert_ne!(params! { city: "London" }.to_key()?, key);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 pub trait ToKey {
     /// Encodes the key into an empty writer, which brings limits and settings.

@@ -14,12 +14,14 @@ const MAX_TEXT: usize = 1024;
 /// Named parameters that make a key, see [`params!`](crate::params).
 ///
 /// ```
-/// use cacheness_core::{Params, ToKey, params};
+/// use cacheness::key::{Params, ToKey};
+/// use cacheness::params;
 ///
 /// let built = Params::new().with("run", &42).with("experiment", "exp_001");
 /// assert_eq!(built.to_key()?, params! { experiment: "exp_001", run: 42 }.to_key()?);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
+#[doc(alias = "kwargs")]
 #[derive(Clone, Default)]
 pub struct Params {
     entries: Vec<Param>,
@@ -99,7 +101,10 @@ fn write_params(writer: &mut KeyWriter, sorted: &[(&Param, &Key)]) {
 }
 
 fn doubled(name: &str) -> CacheError {
-    CacheError::new(ErrorKind::Config, format!("the parameter `{name}` is given twice: name each parameter once"))
+    CacheError::new(
+        ErrorKind::InvalidArgument,
+        format!("the parameter `{name}` is given twice: name each parameter once"),
+    )
 }
 
 /// The beginning of a `Debug` output, which is not produced any further.
@@ -129,12 +134,13 @@ impl Write for Excerpt {
 /// Values implement [`CacheKey`] and [`Debug`].
 ///
 /// ```
-/// use cacheness_core::{ToKey, params};
+/// use cacheness::key::ToKey;
+/// use cacheness::params;
 ///
 /// let key = params! { experiment: "exp_001", run: 42 }.to_key()?;
 /// assert_eq!(key, params! { run: 42, experiment: "exp_001" }.to_key()?);
 /// assert_eq!(key.params()[0], ("experiment".into(), "exp_001".into()));
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[macro_export]
 macro_rules! params {

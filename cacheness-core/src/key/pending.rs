@@ -7,14 +7,14 @@ use crate::error::Result;
 ///
 /// ```
 /// use std::path::Path;
-/// use cacheness_core::{KeyWriter, ToKey};
+/// use cacheness::key::{KeyWriter, ToKey};
 ///
 /// assert!(!"London".to_key_with(KeyWriter::new()).needs_io());
 ///
 /// let pending = Path::new("no such file").to_key_with(KeyWriter::new());
 /// assert!(pending.needs_io());
 /// let key = pending.resolve()?;
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[must_use = "a pending key does nothing until it is resolved"]
 pub struct PendingKey(State);
@@ -63,8 +63,8 @@ impl PendingKey {
     /// # Errors
     ///
     /// The first error of the encoding: `Storage` if a path cannot be read or is neither a file nor a directory,
-    /// `Limit` if the key is too large or nested too deeply, `Serialization` if a value could not be encoded, `Config`
-    /// if a parameter is named twice.
+    /// `Limit` if the key is too large or nested too deeply, `Serialization` if a value could not be encoded,
+    /// `InvalidArgument` if a parameter is named twice.
     #[inline]
     pub fn resolve(mut self) -> Result<Key> {
         match &mut self.0 {

@@ -34,12 +34,12 @@ use crate::error::{CacheError, ErrorKind};
 /// A failing implementation is kept by the writer as an error of kind `Serialization`.
 ///
 /// ```
-/// use cacheness_core::{KeyWriter, serialize_key};
+/// use cacheness::key::{KeyWriter, serialize_key};
 ///
 /// let mut writer = KeyWriter::new();
 /// serialize_key(&("London", 7), &mut writer);
 /// let key = writer.finish().resolve()?;
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 pub fn serialize_key<T: Serialize + ?Sized>(value: &T, writer: &mut KeyWriter) {
     if let Err(Stop::Refused(message)) = value.serialize(Encoder::of::<T>(writer)) {
@@ -51,14 +51,14 @@ pub fn serialize_key<T: Serialize + ?Sized>(value: &T, writer: &mut KeyWriter) {
 /// Makes a value that only implements [`Serialize`] part of a key, see [`serialize_key`].
 ///
 /// ```
-/// use cacheness_core::{SerdeKey, ToKey};
+/// use cacheness::key::{SerdeKey, ToKey};
 ///
 /// #[derive(serde::Serialize)]
 /// struct City { name: &'static str }
 ///
 /// let key = ("population", SerdeKey(City { name: "London" })).to_key()?;
 /// assert_ne!(key, ("population", SerdeKey(City { name: "Paris" })).to_key()?);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SerdeKey<T: ?Sized>(pub T);

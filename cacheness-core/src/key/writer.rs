@@ -24,12 +24,13 @@ pub(in crate::key) use paths::Notes;
 /// ([`ErrorKind::Serialization`]), a path that cannot be read ([`ErrorKind::Storage`]).
 ///
 /// ```
-/// use cacheness_core::{CacheKey, KeyWriter, ToKey};
+/// use cacheness::key::{KeyWriter, ToKey};
+/// use cacheness::CacheKey;
 ///
 /// let mut writer = KeyWriter::new();
 /// "London".encode(&mut writer);
 /// assert_eq!(writer.finish().resolve()?, "London".to_key()?);
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 pub struct KeyWriter {
     pub(super) sink: Sink,
@@ -142,7 +143,8 @@ impl KeyWriter {
     /// `encode` writes: by [`field`](Self::field) if they have names, by [`CacheKey::encode`] if they do not.
     ///
     /// ```
-    /// use cacheness_core::{CacheKey, KeyFields, KeyWriter};
+    /// use cacheness::key::{KeyFields, KeyWriter};
+    /// use cacheness::CacheKey;
     ///
     /// struct City { name: String, population: u64, notes: String }
     ///
@@ -173,7 +175,7 @@ impl KeyWriter {
     pub fn scope(&mut self, function: &str, prefix: Option<&str>, version: Option<&str>) {
         if self.length > 0 {
             let message = format!("the key of `{function}` does not begin with its scope: call `scope` first");
-            return self.fail(CacheError::new(ErrorKind::Config, message));
+            return self.fail(CacheError::new(ErrorKind::InvalidArgument, message));
         }
         self.tagged_blob(tag::FUNCTION, function.as_bytes());
         self.optional_blob(prefix);

@@ -14,7 +14,8 @@ use super::value::{ColumnField, ColumnValue};
 /// metadata of the kind, is met by none of them but [`is_null`](Self::is_null).
 ///
 /// ```
-/// # use cacheness_core::{Cache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+/// # use cacheness::query::{Column, ColumnSchema, Schema};
+/// # use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
 /// # struct Run { minutes: u32 }
 /// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
 /// # impl CustomMetadata for Run {
@@ -25,7 +26,7 @@ use super::value::{ColumnField, ColumnValue};
 /// # fn main() -> Result<()> {
 /// let cache = Cache::in_memory();
 /// for minutes in [30, 60, 90] {
-///     cache.put_with(&minutes, minutes, PutOptions::new().custom(&Run { minutes }))?;
+///     cache.put_with(minutes, &minutes, PutOptions::new().custom(&Run { minutes }))?;
 /// }
 /// let longest_first = cache.query::<Run>().filter(Run::MINUTES.ge(60)).order_by(Run::MINUTES.desc()).all()?;
 /// assert_eq!(longest_first.iter().map(|run| run.minutes).collect::<Vec<_>>(), [90, 60]);

@@ -17,12 +17,13 @@ use crate::value::Value;
 /// lacks the field is met by none of them but [`is_missing`](Self::is_missing).
 ///
 /// ```
-/// use cacheness_core::{Cache, EntryField, Field, PutOptions, params};
+/// use cacheness::query::EntryField;
+/// use cacheness::{Cache, Field, PutOptions, params};
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put_with(&vec![0u8; 2000], params! { run: 1 }, PutOptions::new().metadata("accuracy", 0.91))?;
-/// cache.put_with(&vec![0u8; 3000], params! { run: 2 }, PutOptions::new().metadata("accuracy", 0.85))?;
+/// cache.put_with(params! { run: 1 }, &vec![0u8; 2000], PutOptions::new().metadata("accuracy", 0.91))?;
+/// cache.put_with(params! { run: 2 }, &vec![0u8; 3000], PutOptions::new().metadata("accuracy", 0.85))?;
 ///
 /// let good = Field::metadata("accuracy").ge(0.9);
 /// let late = Field::param("run").gt(1) & Field::from(EntryField::RawSize).gt(1000);
@@ -209,12 +210,12 @@ macro_rules! entry_fields {
         /// Has a name as text, too:
         ///
         /// ```
-        /// use cacheness_core::EntryField;
+        /// use cacheness::query::EntryField;
         ///
         /// assert_eq!("created_at".parse::<EntryField>()?, EntryField::CreatedAt);
         /// let error = "creatd_at".parse::<EntryField>().unwrap_err();
-        /// assert!(error.is_config() && error.to_string().contains("created_at"));
-        /// # Ok::<(), cacheness_core::CacheError>(())
+        /// assert!(error.is_invalid_argument() && error.to_string().contains("created_at"));
+        /// # Ok::<(), cacheness::CacheError>(())
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -288,12 +289,12 @@ impl FromStr for EntryField {
     type Err = CacheError;
 
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if entries have no field of this name, with the names that there are.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if entries have no field of this name, with the names that there are.
     fn from_str(name: &str) -> Result<Self> {
         Self::named(name).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|field| field.name()).collect();
             let message = format!("entries have no field `{name}`; choose one of: {}", known.join(", "));
-            CacheError::new(ErrorKind::Config, message)
+            CacheError::new(ErrorKind::InvalidArgument, message)
         })
     }
 }

@@ -23,7 +23,8 @@ use crate::value::{Metadata, Value};
 /// By hand:
 ///
 /// ```
-/// use cacheness_core::{Cache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+/// use cacheness::query::{Column, ColumnSchema, Schema};
+/// use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
 ///
 /// struct Run {
 ///     minutes: u32,
@@ -47,7 +48,7 @@ use crate::value::{Metadata, Value};
 ///
 /// # fn main() -> Result<()> {
 /// let cache = Cache::in_memory();
-/// cache.put_with(&"a result".to_owned(), "run 1", PutOptions::new().custom(&Run { minutes: 90 }))?;
+/// cache.put_with("run 1", &"a result".to_owned(), PutOptions::new().custom(&Run { minutes: 90 }))?;
 /// let long = cache.query::<Run>().filter(Run::MINUTES.gt(60)).all()?;
 /// assert_eq!((long.len(), long[0].minutes), (1, 90));
 /// # Ok(())
@@ -58,6 +59,7 @@ use crate::value::{Metadata, Value};
     label = "this type has no columns",
     note = "derive `CustomMetadata` for a struct with named fields"
 )]
+#[doc(alias = "CustomMetadataBase")]
 pub trait CustomMetadata: Sized + 'static {
     /// The name of the kind, and its columns.
     const SCHEMA: &'static Schema;
@@ -201,6 +203,7 @@ impl Schema {
     ///
     /// # Errors
     /// [`Serialization`](ErrorKind::Serialization) if the row has a value of another type.
+    #[doc(alias = "migrate_custom_metadata_tables")]
     pub fn read_or_default<F: ColumnField + Default>(&self, row: &Metadata, column: &str) -> Result<F> {
         match row.get(column) {
             None | Some(Value::Null) => Ok(F::default()),

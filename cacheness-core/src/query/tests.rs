@@ -106,5 +106,5 @@ fn an_unknown_field_of_entries_is_refused_with_those_that_there_are() {
         assert_eq!(field.name().parse::<EntryField>().unwrap(), *field);
     }
     let error = "created".parse::<EntryField>().unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("created_at, accessed_at"), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains("created_at, accessed_at"), "{error}");
 }

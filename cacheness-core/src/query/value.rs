@@ -12,7 +12,8 @@ use crate::value::{Metadata, Value};
 /// Implement it for a type of your own, such as an enum that is stored as text:
 ///
 /// ```
-/// use cacheness_core::{ColumnType, ColumnValue, Value};
+/// use cacheness::query::{ColumnType, ColumnValue};
+/// use cacheness::Value;
 ///
 /// #[derive(Clone, Copy, PartialEq)]
 /// enum Stage {

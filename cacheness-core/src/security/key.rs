@@ -10,12 +10,12 @@ const SECRET_LEN: usize = 32;
 /// A secret of 32 bytes that entries are signed with. It is never printed: `Debug` shows its [id](Self::id).
 ///
 /// ```
-/// use cacheness_core::SigningKey;
+/// use cacheness::config::SigningKey;
 ///
 /// let key = SigningKey::from_bytes([7; 32]);
 /// assert_eq!(format!("{key:?}"), format!("SigningKey({})", key.id()));
 /// assert_ne!(key.id(), SigningKey::generate()?.id());
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 //
 // Of the secret itself nothing is kept once the secrets for each purpose are made, but what it takes to write it down.
@@ -73,7 +73,7 @@ impl FromStr for SigningKey {
     type Err = CacheError;
 
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if it is not that. The message does not repeat the text.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if it is not that. The message does not repeat the text.
     fn from_str(text: &str) -> Result<Self> {
         let digits = text.trim_ascii();
         let mut secret = [0; SECRET_LEN];
@@ -86,7 +86,7 @@ impl FromStr for SigningKey {
                 }
                 _ => false,
             });
-        let wrong = || CacheError::new(ErrorKind::Config, "a signing key has 64 hex digits and nothing else");
+        let wrong = || CacheError::new(ErrorKind::InvalidArgument, "a signing key has 64 hex digits and nothing else");
         whole.then(|| Self::from_bytes(secret)).ok_or_else(wrong)
     }
 }
@@ -121,7 +121,7 @@ mod tests {
         for text in ["", &digits[1..], &format!("{digits}0"), &digits.replace('b', "x"), &digits.replacen("ab", "é", 1)]
         {
             let error = text.parse::<SigningKey>().unwrap_err();
-            assert!(error.is_config() && (text.is_empty() || !error.to_string().contains(text)), "{error}");
+            assert!(error.is_invalid_argument() && (text.is_empty() || !error.to_string().contains(text)), "{error}");
         }
     }
 

@@ -220,7 +220,7 @@ impl Distrust {
     /// The error that says so of something.
     pub(crate) fn of(self, what: impl fmt::Display) -> CacheError {
         if self == Self::Newer {
-            return CacheError::caused_by(ErrorKind::Config, format!("{what} cannot be read: {self}"), self);
+            return CacheError::caused_by(ErrorKind::Conflict, format!("{what} cannot be read: {self}"), self);
         }
         CacheError::caused_by(ErrorKind::Integrity, format!("{what} is not believed: {self}"), self)
     }

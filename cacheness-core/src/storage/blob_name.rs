@@ -8,12 +8,12 @@ use crate::util::unique::{UNIQUE_LEN, is_unique_name, unique_name};
 /// The name of a blob: 32 lowercase hex digits, never made from what a user said and never used twice.
 ///
 /// ```
-/// use cacheness_core::BlobName;
+/// use cacheness::backend::BlobName;
 ///
 /// let name = BlobName::unique();
 /// assert_eq!(BlobName::parse(name.as_str())?, name);
 /// assert!(BlobName::parse("../../etc/passwd").is_err());
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

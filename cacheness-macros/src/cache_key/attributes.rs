@@ -1,15 +1,16 @@
 //! The helper attribute `#[cache_key(..)]` on types and fields.
 
 use proc_macro2::TokenStream;
-use quote::ToTokens;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Data, DeriveInput, Error, Field, Path, Result, Variant};
+
+use crate::private::private;
 
 const NAME: &str = "cache_key";
 
 /// What the attributes say, checked as a whole.
 pub(super) struct Options {
-    /// Where the items of `cacheness` are.
+    /// The private module of `cacheness`.
     pub(super) root: TokenStream,
 }
 
@@ -20,7 +21,7 @@ impl Options {
         let root = errors.keep(root(&input.attrs)).flatten();
         check_parts(&input.data, &mut errors);
         errors.into_result()?;
-        Ok(Self { root: root.map_or_else(|| quote::quote!(::cacheness), ToTokens::into_token_stream) })
+        Ok(Self { root: private(root.as_ref()) })
     }
 }
 

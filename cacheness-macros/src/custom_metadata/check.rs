@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, Field, Fields, FieldsNamed, Ident, LitStr};
 
 use super::attributes::{OfField, OfStruct, named};
 use crate::errors::Errors;
+use crate::private::private;
 
 /// A kind of custom metadata.
 pub(super) struct Kind<'a> {
@@ -49,7 +49,7 @@ pub(super) fn kind(input: &DeriveInput) -> Result<Kind<'_>, TokenStream> {
             named("", input.ident.span())
         }
     };
-    let root = root.map_or_else(|| quote!(::cacheness), ToTokens::into_token_stream);
+    let root = private(root.as_ref());
     match errors.report() {
         Some(report) => Err(report),
         None => Ok(Kind { ident: &input.ident, root, name, columns }),

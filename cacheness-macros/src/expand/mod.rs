@@ -19,6 +19,7 @@ use crate::errors::Errors;
 use crate::fallback;
 use crate::mentions::{captures, mentions};
 use crate::parse::{Flavor, Function, Options, ShareErrors, Ttl, Version, bare};
+use crate::private::private;
 use crate::shape::{Argument, BoxedBody, Kind, Shape};
 
 const FOR_API_TTL_MICROS: u64 = 6 * 3600 * 1_000_000;
@@ -38,7 +39,7 @@ pub(crate) fn attribute(flavor: Flavor, options: TokenStream, item: TokenStream)
     check::check(flavor, &options, &function, &shape, &mut errors);
     match errors.report() {
         Some(report) => fallback::expand(report, item),
-        None => Expansion { flavor, options: &options, site: Span::mixed_site(), p: private(&options) }
+        None => Expansion { flavor, options: &options, site: Span::mixed_site(), p: private(options.krate.as_ref()) }
             .function(function, &shape),
     }
 }
@@ -50,15 +51,6 @@ fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
         error
     } else {
         syn::Error::new_spanned(item, "only a function can be cached: put the attribute on a `fn`")
-    }
-}
-
-/// The private module of the runtime: its name has the version, so that versions cannot be mixed.
-fn private(options: &Options) -> TokenStream {
-    let version = format_ident!("v{}", env!("CARGO_PKG_VERSION").replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
-    match &options.krate {
-        Some(krate) => quote!(#krate::__private::#version),
-        None => quote!(::cacheness::__private::#version),
     }
 }
 

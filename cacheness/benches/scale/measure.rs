@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cacheness::{Cache, Entries, Entry, Expired};
+use cacheness::cache::Expired;
+use cacheness::entry::Entries;
+use cacheness::{Cache, Entry};
 use cacheness_benches::{Bench, median, timed};
 
 use crate::subject::{Station, Subject, key};

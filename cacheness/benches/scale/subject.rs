@@ -70,7 +70,7 @@ impl Subject {
     }
 
     fn put(&self, id: u64) {
-        self.cache().put_with(&station(id), key(id), options()).unwrap();
+        self.cache().put_with(key(id), &station(id), options()).unwrap();
     }
 
     pub(crate) fn put_over_a_random_one(&mut self) {
@@ -84,7 +84,7 @@ impl Subject {
 
     pub(crate) fn put_a_short_lived_one(&self) {
         let (id, options) = (self.new_id(), options().ttl(Duration::from_millis(1)));
-        self.cache().put_with(&station(id), key(id), options).unwrap();
+        self.cache().put_with(key(id), &station(id), options).unwrap();
     }
 
     fn new_id(&self) -> u64 {

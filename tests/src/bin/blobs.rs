@@ -6,7 +6,8 @@ use std::process::exit;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use cacheness::{BlobStore, Durability};
+use cacheness::BlobStore;
+use cacheness::config::Durability;
 use cacheness_tests::value_of;
 
 static IN_A_STATIC: OnceLock<BlobStore> = OnceLock::new();
@@ -21,7 +22,7 @@ fn main() {
         Some("put-and-exit") => {
             let store = BlobStore::builder().dir(dir()).durability(Durability::Interval).open().expect("it is ours");
             let store = IN_A_STATIC.get_or_init(|| store);
-            (0..number).for_each(|n| drop(store.put_with(&value_of(n), n.to_string()).expect("there is room")));
+            (0..number).for_each(|n| drop(store.put_with(n.to_string(), &value_of(n)).expect("there is room")));
             exit(7);
         }
         Some("hold") => {
@@ -44,7 +45,7 @@ fn put_until_killed() {
     for n in store.len().expect("it is open").. {
         let key = n.to_string();
         if n % 2 == 0 {
-            store.put_with(&value_of(n), key).expect("there is room");
+            store.put_with(key, &value_of(n)).expect("there is room");
         } else {
             let mut writer = store.writer(key).expect("there is room");
             writer.write_all(&value_of(n)).expect("there is room");

@@ -16,7 +16,7 @@ fn main() {
             let store = BlobStore::builder().dir(dir).content_addressable(kind == Kind::Contents).open();
             let store = store.expect("it is ours");
             let run = |operation: Operation| match operation.value(kind) {
-                Some(value) => drop(store.put_with(&value, operation.key()).expect("there is room")),
+                Some(value) => drop(store.put_with(operation.key(), &value).expect("there is room")),
                 None => drop(store.delete(&operation.key()).expect("there is room")),
             };
             until_killed(run, || false);
@@ -24,7 +24,7 @@ fn main() {
         _ => {
             let cache = Cache::new(kind.config(CacheConfig::new(dir))).expect("it is ours");
             let run = |operation: Operation| match operation.value(kind) {
-                Some(value) => drop(cache.put(&value, operation.key()).expect("there is room")),
+                Some(value) => drop(cache.put(operation.key(), &value).expect("there is room")),
                 None => drop(cache.invalidate(operation.key()).expect("there is room")),
             };
             until_killed(run, || !kind.is_durable() && cache.flush().is_ok());

@@ -113,7 +113,7 @@ fn put_until_killed() {
     let mut out = std::io::stdout();
     let first = cache.get_stats().expect("it is open").entries;
     for n in first.. {
-        cache.put(&value_of(n), n).expect("there is room");
+        cache.put(n, &value_of(n)).expect("there is room");
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         writeln!(out, "{n} {}", now.as_millis()).expect("the reader listens");
     }
@@ -128,9 +128,9 @@ fn hold() {
 /// Opens by a relative path, then works from another directory.
 fn change_directory(to: &Path) {
     let cache = Cache::open("cache").expect("the directory is ours");
-    cache.put(&value_of(0), "before").expect("there is room");
+    cache.put("before", &value_of(0)).expect("there is room");
     std::env::set_current_dir(to).expect("it is there");
-    cache.put(&value_of(10), "after").expect("there is room");
+    cache.put("after", &value_of(10)).expect("there is room");
     assert_eq!(cache.get("before").expect("it can be read"), Some(value_of(0)));
     assert_eq!(cache.get("after").expect("it can be read"), Some(value_of(10)));
     let again = Cache::open("cache").expect("another directory, and ours");
@@ -139,7 +139,7 @@ fn change_directory(to: &Path) {
 
 /// Keeps the cache open for a moment, so that others meet it.
 fn hold_on(cache: Cache) -> String {
-    cache.put(&value_of(0), "key").expect("there is room");
+    cache.put("key", &value_of(0)).expect("there is room");
     std::thread::sleep(Duration::from_millis(300));
     "open".to_owned()
 }
@@ -158,7 +158,7 @@ fn without_threads() {
     }
     let large = vec![7u8; 20 << 20];
     let cache = cacheness::AsyncCache::in_memory();
-    block_on(cache.put(&large, "large")).expect("memory needs no thread");
+    block_on(cache.put("large", &large)).expect("memory needs no thread");
     assert_eq!(block_on(cache.get("large")).expect("memory needs no thread"), Some(large));
     println!("done");
 }
@@ -201,7 +201,7 @@ fn cost_of_puts() {
     let (mut next, mut costs) = (0u64, Vec::new());
     for entries in [200, 20_000] {
         let mut put_until = |end: u64| {
-            (next..end).for_each(|n| drop(cache.put(&n, n).expect("there is room")));
+            (next..end).for_each(|n| drop(cache.put(n, &n).expect("there is room")));
             next = end;
             cache.flush().expect("there is room");
         };
@@ -246,7 +246,7 @@ fn configuration() {
 /// Fills the index, reads all of it twice, and tells how many bytes the second time read from files.
 fn read_twice(count: u64, size: u64) {
     let cache = default_cache().expect("the directory is ours");
-    (0..count).for_each(|n| drop(cache.put(&vec![n as u8; size as usize], n).expect("there is room")));
+    (0..count).for_each(|n| drop(cache.put(n, &vec![n as u8; size as usize]).expect("there is room")));
     cache.flush().expect("there is room");
     let read_all = || (0..count).for_each(|n| assert!(cache.get::<Vec<u8>>(n).is_ok_and(|value| value.is_some())));
     read_all();

@@ -6,9 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cacheness::blob::Repair;
+use cacheness::cache::Expired;
+use cacheness::clock::ManualClock;
+use cacheness::config::Codec;
+use cacheness::query::Filter;
 use cacheness::{
-    BlobStore, Cache, CacheConfig, Codec, Expired, Field, Filter, ManualClock, PutOptions, Repair, Value, cached,
-    function, hash_content, hash_file_path, params,
+    BlobStore, Cache, CacheConfig, Field, PutOptions, Value, cached, function, hash_content, hash_file_path, params,
 };
 use cacheness_tests::files_below;
 
@@ -36,7 +40,7 @@ fn a_plain_get_and_an_attribute_honour_the_ttl_of_the_put() {
         answer
     }
     let (cache, clock) = with_clock();
-    cache.put_with(&1u8, "key", PutOptions::new().ttl(HOUR)).unwrap();
+    cache.put_with("key", &1u8, PutOptions::new().ttl(HOUR)).unwrap();
     assert_eq!((cache.get::<u8>("key").unwrap(), f(&cache, 1), f(&cache, 2)), (Some(1), 1, 1));
     clock.advance(HOUR);
     assert_eq!((cache.get::<u8>("key").unwrap(), cache.exists("key").unwrap(), f(&cache, 3)), (None, false, 3));
@@ -47,12 +51,12 @@ fn a_plain_get_and_an_attribute_honour_the_ttl_of_the_put() {
 fn an_overwrite_goes_to_a_new_file_and_the_old_one_stays_whole_until_then() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put(&large(1), "key").unwrap();
+    cache.put("key", &large(1)).unwrap();
     let old = files_below(&dir.path().join("blobs")).unwrap();
     let kept = dir.path().join("a second name of the old file");
     fs::hard_link(&old[0], &kept).unwrap();
     let before = fs::read(&kept).unwrap();
-    cache.put(&large(2), "key").unwrap();
+    cache.put("key", &large(2)).unwrap();
     assert_eq!(fs::read(&kept).unwrap(), before, "not one byte of the old file was written to");
     assert_ne!(files_below(&dir.path().join("blobs")).unwrap(), old);
 }
@@ -62,9 +66,9 @@ fn an_overwrite_goes_to_a_new_file_and_the_old_one_stays_whole_until_then() {
 fn a_put_whose_record_is_refused_keeps_the_value_before_it_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put(&large(1), "key").unwrap();
+    cache.put("key", &large(1)).unwrap();
     let too_long = PutOptions::new().description("x".repeat(2 << 20));
-    assert!(cache.put_with(&large(2), "key", too_long).unwrap_err().is_limit());
+    assert!(cache.put_with("key", &large(2), too_long).unwrap_err().is_limit());
     assert_eq!(cache.get::<Vec<u8>>("key").unwrap(), Some(large(1)));
     assert_eq!(blobs(dir.path()), 1);
 }
@@ -74,7 +78,7 @@ fn a_put_whose_record_is_refused_keeps_the_value_before_it_and_leaves_no_file() 
 fn clear_and_repair_leave_foreign_files_alone() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put(&large(1), "key").unwrap();
+    cache.put("key", &large(1)).unwrap();
     let shard = files_below(&dir.path().join("blobs")).unwrap()[0].parent().unwrap().to_owned();
     let foreign = [dir.path().join("notes.txt"), dir.path().join("blobs/thesis.pkl"), shard.join("model.bin")];
     foreign.iter().for_each(|file| fs::write(file, "mine").unwrap());
@@ -93,7 +97,7 @@ fn keys_with_dots_and_slashes_and_long_keys_are_kept_exactly() {
     let long = "k".repeat(10_000);
     let keys = ["a/b", "a_b", "a.b", "ab", "v1.0", "v1.1", "v1", "", &long, &long[1..], &format!("{long}x")];
     for (n, key) in keys.iter().enumerate() {
-        cache.put(&n, *key).unwrap();
+        cache.put(*key, &n).unwrap();
     }
     for (n, key) in keys.iter().enumerate() {
         assert_eq!(cache.get::<usize>(*key).unwrap(), Some(n));
@@ -108,12 +112,12 @@ fn a_blob_store_keeps_each_key_exactly_and_lists_it_as_it_was_given() {
     let long = "k".repeat(1024);
     let mut keys = vec!["a/b", "a_b", "v1.0", "v1.1", "v1", "../../escaped", "/tmp/x", "\u{0}", &long];
     for (n, key) in keys.iter().enumerate() {
-        assert_eq!(store.put_with(&large(n as u8), *key).unwrap(), *key);
+        assert_eq!(store.put_with(*key, &large(n as u8)).unwrap(), *key);
     }
     for (n, key) in keys.iter().enumerate() {
         assert_eq!(store.get::<Vec<u8>>(key).unwrap(), Some(large(n as u8)), "{key:.20}");
     }
-    assert!(store.put_with(&1u8, format!("{long}k").as_str()).unwrap_err().is_limit(), "refused, not cut");
+    assert!(store.put_with(format!("{long}k").as_str(), &1u8).unwrap_err().is_limit(), "refused, not cut");
     let mut listed = store.list("").unwrap();
     listed.sort();
     keys.sort();
@@ -126,7 +130,7 @@ fn a_blob_store_keeps_each_key_exactly_and_lists_it_as_it_was_given() {
 fn the_repair_of_a_blob_store_leaves_foreign_files_alone() {
     let dir = tempfile::tempdir().unwrap();
     let store = BlobStore::open(dir.path()).unwrap();
-    store.put_with(&large(1), "key").unwrap();
+    store.put_with("key", &large(1)).unwrap();
     let shard = files_below(&dir.path().join("blobs")).unwrap()[0].parent().unwrap().to_owned();
     let foreign = [dir.path().join("notes.txt"), dir.path().join("blobs/thesis.pkl"), shard.join("model.bin")];
     foreign.iter().for_each(|file| fs::write(file, "mine").unwrap());
@@ -140,10 +144,10 @@ fn the_repair_of_a_blob_store_leaves_foreign_files_alone() {
 #[test]
 fn no_separator_in_a_value_makes_two_keys_one() {
     let cache = Cache::in_memory();
-    cache.put(&1, ("ab", "c")).unwrap();
-    cache.put(&2, ("a", "bc")).unwrap();
-    cache.put(&3, params! { a: "1,b=2" }).unwrap();
-    cache.put(&4, params! { a: "1", b: "2" }).unwrap();
+    cache.put(("ab", "c"), &1).unwrap();
+    cache.put(("a", "bc"), &2).unwrap();
+    cache.put(params! { a: "1,b=2" }, &3).unwrap();
+    cache.put(params! { a: "1", b: "2" }, &4).unwrap();
     assert_eq!(cache.get::<i32>(("ab", "c")).unwrap(), Some(1));
     assert_eq!(cache.get::<i32>(("a", "bc")).unwrap(), Some(2));
     assert_eq!(cache.get::<i32>(params! { a: "1,b=2" }).unwrap(), Some(3));
@@ -169,7 +173,7 @@ fn the_order_of_maps_and_sets_and_the_process_do_not_change_a_key() {
 #[test]
 fn values_that_differ_deep_inside_have_keys_that_differ() {
     let nested = |innermost: u8| (0..9).fold(Value::from(vec![innermost]), |inner, _| Value::from(vec![inner]));
-    let hash = |innermost| hash_content(&cacheness::SerdeKey(nested(innermost))).unwrap();
+    let hash = |innermost| hash_content(&cacheness::key::SerdeKey(nested(innermost))).unwrap();
     assert_ne!(hash(1), hash(2));
     let vectors = |innermost: u8| vec![vec![vec![vec![vec![vec![vec![vec![innermost]]]]]]]];
     assert_ne!(hash_content(&vectors(1)).unwrap(), hash_content(&vectors(2)).unwrap());
@@ -195,12 +199,12 @@ fn an_empty_directory_is_keyed_by_its_being_empty() {
 fn overwriting_with_another_type_leaves_no_file_of_the_old_one() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put(&large(1), "key").unwrap();
-    cache.put(&vec![0.5f64.sqrt(); 10_000], "key").unwrap();
-    cache.put(&large(2).iter().map(|byte| format!("{byte:03}")).collect::<Vec<_>>(), "key").unwrap();
+    cache.put("key", &large(1)).unwrap();
+    cache.put("key", &vec![0.5f64.sqrt(); 10_000]).unwrap();
+    cache.put("key", &large(2).iter().map(|byte| format!("{byte:03}")).collect::<Vec<_>>()).unwrap();
     cache.flush().unwrap();
     assert_eq!((blobs(dir.path()), cache.len().unwrap()), (1, 1));
-    cache.put(&1u8, "key").unwrap();
+    cache.put("key", &1u8).unwrap();
     cache.flush().unwrap();
     assert_eq!((blobs(dir.path()), cache.get::<u8>("key").unwrap()), (0, Some(1)), "it lies in the index now");
 }
@@ -211,7 +215,7 @@ fn a_directory_that_moved_has_its_entries() {
     let dir = tempfile::tempdir().unwrap();
     let (here, there) = (dir.path().join("here"), dir.path().join("deep/there"));
     let cache = Cache::open(&here).unwrap();
-    cache.put(&large(1), "key").unwrap();
+    cache.put("key", &large(1)).unwrap();
     cache.close().unwrap();
     fs::create_dir(dir.path().join("deep")).unwrap();
     fs::rename(here, &there).unwrap();
@@ -225,9 +229,9 @@ fn touch_and_update_keep_what_was_said_of_the_entry_and_the_value_is_still_check
     let cache = Cache::open(dir.path()).unwrap();
     let key = params! { run: 7 };
     let options = || PutOptions::new().ttl(HOUR).tag("t").prefix("p").description("d").metadata("accuracy", 0.9);
-    cache.put_with(&large(1), &key, options()).unwrap();
+    cache.put_with(&key, &large(1), options()).unwrap();
     assert!(cache.touch(&key).unwrap());
-    assert!(cache.update_data(&large(2), &key).unwrap());
+    assert!(cache.update_data(&key, &large(2)).unwrap());
     let (value, entry) = cache.get_with_metadata::<Vec<u8>>(&key).unwrap().unwrap();
     assert_eq!((value, entry.metadata().get("accuracy")), (large(2), Some(&Value::from(0.9))));
     assert_eq!((entry.tags(), entry.prefix(), entry.description()), (&["t".to_owned()][..], Some("p"), Some("d")));
@@ -249,7 +253,7 @@ fn a_stored_none_is_a_hit() {
         None
     }
     let cache = Cache::in_memory();
-    cache.put(&None::<u8>, "key").unwrap();
+    cache.put("key", &None::<u8>).unwrap();
     assert_eq!(cache.get::<Option<u8>>("key").unwrap(), Some(None));
     assert_eq!((find(&cache), find(&cache)), (None, None));
     assert_eq!(function(find).in_cache(&cache).info().unwrap().hits, 1);
@@ -261,7 +265,7 @@ fn touch_batch_and_delete_matching_meet_user_metadata() {
     let (cache, clock) = with_clock();
     for n in 0..4u32 {
         let project = if n < 3 { "a" } else { "b" };
-        cache.put_with(&n, params! { n: n }, PutOptions::new().ttl(HOUR).metadata("project", project)).unwrap();
+        cache.put_with(params! { n: n }, &n, PutOptions::new().ttl(HOUR).metadata("project", project)).unwrap();
     }
     clock.advance(HOUR / 2);
     assert_eq!(cache.touch_batch(&Field::metadata("project").eq("a")).unwrap(), 3);
@@ -295,10 +299,10 @@ fn clearing_a_function_reaches_entries_of_an_earlier_opening() {
 fn an_entry_over_the_limit_is_refused_and_evicts_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1)).unwrap();
-    (0..5u8).for_each(|n| drop(cache.put(&n, n).unwrap()));
+    (0..5u8).for_each(|n| drop(cache.put(n, &n).unwrap()));
     let incompressible: Vec<u8> = (0..100).flat_map(large).collect();
     assert!(incompressible.len() > 2 << 20);
-    assert!(cache.put(&incompressible, "too much").unwrap_err().is_limit());
+    assert!(cache.put("too much", &incompressible).unwrap_err().is_limit());
     assert_eq!((cache.len().unwrap(), cache.get_stats().unwrap().evictions), (5, 0));
 }
 
@@ -311,7 +315,7 @@ fn every_codec_that_the_configuration_accepts_stores_a_value() {
         let mut config = CacheConfig::new(dir.path());
         config.compression.codec = codec;
         let cache = Cache::new(config).unwrap();
-        cache.put(&words, "words").unwrap();
+        cache.put("words", &words).unwrap();
         assert_eq!(cache.get::<String>("words").unwrap().as_ref(), Some(&words));
     }
     assert!("blosc3".parse::<Codec>().unwrap_err().to_string().contains("lz4"), "the known ones are named");
@@ -336,7 +340,7 @@ fn the_name_of_a_field_is_data_whatever_it_says() {
     let cache = Cache::in_memory();
     let hostile = ["'; DROP TABLE entries; --", "x = 1 OR 1 = 1", "a.b[0]", "\"", "", "\0", "cache_key"];
     for (n, name) in hostile.iter().enumerate() {
-        cache.put_with(&n, n, PutOptions::new().metadata(*name, n as i64)).unwrap();
+        cache.put_with(n, &n, PutOptions::new().metadata(*name, n as i64)).unwrap();
     }
     for (n, name) in hostile.iter().enumerate() {
         assert_eq!(cache.delete_matching(&Field::metadata(*name).eq(-1)).unwrap(), 0, "{name:?}");
@@ -353,7 +357,7 @@ fn no_key_prefix_or_tag_leads_out_of_the_directory() {
     fs::create_dir(outside.path().join("in")).unwrap();
     let cache = Cache::open(&dir).unwrap();
     for name in ["../../escaped", "/tmp/../escaped", "..", "\0", "a/../../../b", "C:\\x", "con", &"n".repeat(5000)] {
-        cache.put_with(&large(1), name, PutOptions::new().prefix(name).tag(name).function(name)).unwrap();
+        cache.put_with(name, &large(1), PutOptions::new().prefix(name).tag(name).function(name)).unwrap();
         assert_eq!(cache.get::<Vec<u8>>(name).unwrap(), Some(large(1)));
     }
     let all = files_below(outside.path()).unwrap();
@@ -366,8 +370,8 @@ fn no_key_prefix_or_tag_leads_out_of_the_directory() {
 fn what_a_caller_gave_comes_back_as_it_was() {
     let cache = Cache::in_memory();
     let options = PutOptions::new().metadata("mine", 1).tag("t");
-    cache.put_with(&1u8, "one", options.clone()).unwrap();
-    cache.put_with(&2u8, "two", options.clone()).unwrap();
+    cache.put_with("one", &1u8, options.clone()).unwrap();
+    cache.put_with("two", &2u8, options.clone()).unwrap();
     for key in ["one", "two"] {
         let entry = cache.get_metadata(key, Expired::Skip).unwrap().unwrap();
         assert_eq!((entry.metadata(), entry.tags()), (&options.metadata, &options.tags[..]));
@@ -379,10 +383,10 @@ fn what_a_caller_gave_comes_back_as_it_was() {
 fn readers_of_a_key_that_is_always_there_never_miss() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put(&large(0), "key").unwrap();
+    cache.put("key", &large(0)).unwrap();
     let reader = cache.clone();
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| (1..=100u8).for_each(|n| drop(cache.put(&large(n % 7), "key").unwrap())));
+        let writer = scope.spawn(|| (1..=100u8).for_each(|n| drop(cache.put("key", &large(n % 7)).unwrap())));
         while !writer.is_finished() {
             let value = reader.get::<Vec<u8>>("key").unwrap().expect("it was put before");
             assert!((0..7).any(|n| value == large(n)), "one of the values, and whole");
@@ -399,7 +403,7 @@ fn openings_at_the_same_time_are_one_cache() {
         openers.into_iter().map(|opener| opener.join().unwrap()).collect()
     });
     for (n, cache) in caches.iter().enumerate() {
-        cache.put(&n, n).unwrap();
+        cache.put(n, &n).unwrap();
     }
     for cache in &caches {
         assert!((0..8).all(|n: usize| cache.get::<usize>(n).unwrap() == Some(n)));
@@ -417,7 +421,7 @@ fn queries_find_the_same_with_values_in_memory_and_without() {
         for n in 0..20_u32 {
             clock.advance(Duration::from_secs(1));
             let options = PutOptions::new().metadata("third", n % 3).ttl(HOUR);
-            cache.put_with(&n, params! { n: n, project: "ml" }, options).unwrap();
+            cache.put_with(params! { n: n, project: "ml" }, &n, options).unwrap();
             (0..2).for_each(|_| assert_eq!(cache.get::<u32>(params! { n: n, project: "ml" }).unwrap(), Some(n)));
         }
         let in_memory = cache.get_stats().unwrap().memory.map_or(0, |memory| memory.hits);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cacheness::{
-    Cache, CacheConfig, Expired, Handler, HandlerError, ManualClock, bypass, cache_async, cached, function,
-    list_handlers, refresh, register_handler, unregister_handler,
-};
+use cacheness::cache::Expired;
+use cacheness::clock::ManualClock;
+use cacheness::handler::{Handler, HandlerError, list_handlers, register_handler, unregister_handler};
+use cacheness::{Cache, CacheConfig, bypass, cache_async, cached, function, refresh};
 
 /// A table of another library: it knows nothing of serde, and a thread cannot even share it.
 #[derive(Debug, PartialEq)]
@@ -266,7 +266,7 @@ fn a_handler_of_the_process_serves_every_cache_and_attribute_until_it_is_taken_b
     }
 
     register_handler(AsText, 7).unwrap();
-    assert!(register_handler(AsText, 8).unwrap_err().is_config());
+    assert!(register_handler(AsText, 8).unwrap_err().is_conflict());
     let info = list_handlers().into_iter().find(|info| &*info.name == "celsius-as-text").unwrap();
     assert_eq!((info.priority, info.builtin), (7, false));
     assert!(info.value_type.unwrap().ends_with("Celsius"));

@@ -4,7 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use cacheness::{Cache, CacheConfig, EntryField, Expired, Field, ManualClock, MemoryPolicy, PutOptions, cached};
+use cacheness::cache::Expired;
+use cacheness::clock::ManualClock;
+use cacheness::config::MemoryPolicy;
+use cacheness::query::EntryField;
+use cacheness::{Cache, CacheConfig, Field, PutOptions, cached};
 use serde::{Deserialize, Deserializer, Serialize};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,7 +46,7 @@ fn an_arc_is_returned_as_one_more_handle_of_the_same_value() {
     let (_dir, cache) = on_disk();
     let (made, first) = (shared_numbers(&cache, 1000), shared_numbers(&cache, 1000));
     assert!(Arc::ptr_eq(&made, &first));
-    let key = cache.put(&made, "other").unwrap();
+    let key = cache.put("other", &made).unwrap();
     let got: Vec<Arc<Vec<u64>>> = (0..2).map(|_| cache.get(&key).unwrap().unwrap()).collect();
     assert!(Arc::ptr_eq(&got[0], &got[1]) && *got[0] == *made);
 }
@@ -93,7 +97,7 @@ fn values_that_cannot_be_cloned_or_shared_are_cached_all_the_same() {
     let (_dir, cache) = on_disk();
     (0..3).for_each(|_| assert_eq!((unique(&cache, 7), local(&cache, 7)), (Unique(7), Ok(Local(7.into())))));
     assert_eq!((RUNS.load(Ordering::SeqCst), memory_hits(&cache)), (2, 0));
-    let key = cache.put(&Unique(8), "unique").unwrap();
+    let key = cache.put("unique", &Unique(8)).unwrap();
     assert_eq!(cache.get_stored::<Unique>(&key).unwrap(), Some(Unique(8)));
 }
 
@@ -104,14 +108,14 @@ fn whatever_changes_an_entry_changes_what_memory_says() {
     let cache = Cache::with_clock_in(CacheConfig::new(dir.path().join("cache")), clock.clone()).unwrap();
     let get = |key: &str| cache.get::<u8>(key).unwrap();
     let put = |value: u8, key: &str| {
-        cache.put_with(&value, key, PutOptions::new().tag("t").ttl(10 * SECOND)).unwrap();
+        cache.put_with(key, &value, PutOptions::new().tag("t").ttl(10 * SECOND)).unwrap();
         assert_eq!((get(key), get(key)), (Some(value), Some(value)));
     };
     let hits = memory_hits(&cache);
     put(1, "key");
     assert_eq!(memory_hits(&cache), hits + 1, "or nothing of this test shows anything");
     put(2, "key");
-    assert!(cache.update_data(&3_u8, "key").unwrap());
+    assert!(cache.update_data("key", &3_u8).unwrap());
     assert_eq!((get("key"), get("key")), (Some(3), Some(3)));
     clock.advance(9 * SECOND);
     assert!(cache.touch("key").unwrap());
@@ -122,7 +126,7 @@ fn whatever_changes_an_entry_changes_what_memory_says() {
     clock.advance(SECOND);
     assert_eq!(get("other"), None, "it has expired");
 
-    let name = cache.put(&4_u8, "key").unwrap().to_string();
+    let name = cache.put("key", &4_u8).unwrap().to_string();
     let removals: [(&str, &dyn Fn() -> u64); 7] = [
         ("invalidate", &|| u64::from(cache.invalidate("key").unwrap())),
         ("invalidate_by_cache_key", &|| u64::from(cache.invalidate_by_cache_key(&name).unwrap())),
@@ -150,7 +154,7 @@ fn what_is_evicted_from_the_disk_is_gone_from_memory_and_uses_in_memory_count() 
     let cache = Cache::with_clock_in(config, clock.clone()).unwrap();
     let put = |n: u64| {
         clock.advance(SECOND);
-        cache.put(&cacheness_tests::value_of(70), n).unwrap();
+        cache.put(n, &cacheness_tests::value_of(70)).unwrap();
         assert!(cache.get::<Vec<u8>>(n).unwrap().is_some());
     };
     put(0);
@@ -170,12 +174,12 @@ fn what_is_evicted_from_the_disk_is_gone_from_memory_and_uses_in_memory_count() 
 fn when_an_entry_was_used_is_told_also_of_uses_in_memory() {
     let clock = Arc::new(ManualClock::default());
     let cache = Cache::with_clock(clock.clone());
-    cache.put(&1_u8, "key").unwrap();
+    cache.put("key", &1_u8).unwrap();
     for _ in 0..3 {
         clock.advance(SECOND);
         assert_eq!(cache.get::<u8>("key").unwrap(), Some(1));
         let entry = cache.get_metadata("key", Expired::Skip).unwrap().unwrap();
-        assert_eq!(entry.accessed_at(), cacheness::Clock::now(&*clock));
+        assert_eq!(entry.accessed_at(), cacheness::clock::Clock::now(&*clock));
     }
     assert_eq!(memory_hits(&cache), 2);
 }
@@ -183,7 +187,7 @@ fn when_an_entry_was_used_is_told_also_of_uses_in_memory() {
 #[test]
 fn a_reader_beside_writers_never_sees_an_older_value_than_before() {
     let (_dir, cache) = on_disk();
-    cache.put(&0_u64, "counter").unwrap();
+    cache.put("counter", &0_u64).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
@@ -202,7 +206,7 @@ fn a_reader_beside_writers_never_sees_an_older_value_than_before() {
                 })
             })
             .collect();
-        (1..=3000_u64).for_each(|n| drop(cache.put(&n, "counter").unwrap()));
+        (1..=3000_u64).for_each(|n| drop(cache.put("counter", &n).unwrap()));
         done.store(true, Ordering::SeqCst);
         assert!(readers.into_iter().map(|reader| reader.join().unwrap()).sum::<u64>() > 0);
     });
@@ -215,7 +219,7 @@ fn policies_by_name_keep_different_values() {
         let config = CacheConfig::in_memory().with_memory_cache_type(policy).with_memory_cache_maxsize(3);
         let cache = Cache::new(config).unwrap();
         let get = |n: u8| cache.get::<Arc<u8>>(n).unwrap().unwrap();
-        (1..=4_u8).for_each(|n| drop(cache.put(&Arc::new(n), n).unwrap()));
+        (1..=4_u8).for_each(|n| drop(cache.put(n, &Arc::new(n)).unwrap()));
         let first: Vec<_> = [1, 2, 3, 2, 2, 1, 1, 3].map(get).into_iter().take(3).chain([get(4)]).collect();
         let is_there = |n: &u8| {
             let hits = memory_hits(&cache);
@@ -237,7 +241,7 @@ fn policies_by_name_keep_different_values() {
 async fn tasks_find_in_memory_what_threads_put_there() {
     let (_dir, cache) = on_disk();
     let (cache, asynchronous) = (cache.clone(), cache.asynchronous());
-    cache.put(&Arc::new(vec![1_u8; 100_000]), "large").unwrap();
+    cache.put("large", &Arc::new(vec![1_u8; 100_000])).unwrap();
     let first: Arc<Vec<u8>> = asynchronous.get("large").await.unwrap().unwrap();
     let second: Arc<Vec<u8>> = cache.get("large").unwrap().unwrap();
     assert!(Arc::ptr_eq(&first, &second));
@@ -285,7 +289,7 @@ impl Clone for Meddler {
 impl Drop for Meddler {
     fn drop(&mut self) {
         if ARMED.load(Ordering::SeqCst) {
-            meddled().put(&self.0, "dropped").unwrap();
+            meddled().put("dropped", &self.0).unwrap();
             panic!("on purpose");
         }
     }
@@ -350,7 +354,7 @@ async fn results_of_a_future_are_encoded_and_decoded_on_the_pool_also_if_they_do
     }
     // A small value is decoded at once, one of many bytes is not, however small it was made.
     let zeros = Located(vec![0; 1 << 20]);
-    cache.put(&zeros, "zeros").unwrap();
+    cache.put("zeros", &zeros).unwrap();
     let before = THREADS.lock().unwrap().len();
     assert_eq!(cache.asynchronous().get::<Located>("zeros").await.unwrap(), Some(zeros));
     let threads = THREADS.lock().unwrap();

@@ -38,7 +38,7 @@ fn outcome<T>(result: Result<T>) -> String {
 /// Which directories the cache made.
 pub(super) fn place(dir: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     cache.close().unwrap();
     let made = |name: &str| !files(&dir.join(name)).is_empty();
     format!("cache: {}, elsewhere: {}", made("cache"), made("elsewhere"))
@@ -47,14 +47,14 @@ pub(super) fn place(dir: &Path, config: &CacheConfig) -> String {
 /// How many of ten entries of 200 kB stay.
 pub(super) fn entries_left(_: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    (0..10).for_each(|n| drop(cache.put(&noise(200_000), n).unwrap()));
+    (0..10).for_each(|n| drop(cache.put(n, &noise(200_000)).unwrap()));
     let stats = cache.get_stats().unwrap();
     format!("{} entries, {} evicted", stats.entries, stats.evictions)
 }
 
 pub(super) fn expired_entries_after_opening(_: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put_with(&1, "key", PutOptions::new().ttl(Duration::from_micros(1))).unwrap();
+    cache.put_with("key", &1, PutOptions::new().ttl(Duration::from_micros(1))).unwrap();
     while cache.exists("key").unwrap() {}
     cache.close().unwrap();
     let cache = open(config);
@@ -63,7 +63,7 @@ pub(super) fn expired_entries_after_opening(_: &Path, config: &CacheConfig) -> S
 
 pub(super) fn blob_files(dir: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     format!("{} files", files(&dir.join("cache/blobs")).len())
 }
 
@@ -74,7 +74,7 @@ pub(super) fn signature(dir: &Path, config: &CacheConfig) -> String {
         false => config.clone(),
     };
     let cache = open(&config);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
     format!("signed: {}", entry.entry_signature().is_some())
 }
@@ -88,7 +88,7 @@ pub(super) fn keys_made(dir: &Path, config: &CacheConfig) -> String {
 /// Puts an entry as another configuration says, and opens the directory as this one says.
 fn after(before: &CacheConfig, config: &CacheConfig) -> Cache {
     let cache = open(before);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     cache.close().unwrap();
     open(config)
 }
@@ -128,14 +128,14 @@ fn is_on_disk(dir: &Path) -> bool {
 
 pub(super) fn on_disk_at_once(dir: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     format!("on disk: {}", is_on_disk(dir))
 }
 
 /// Waits long for what should come, and not long for what should come in a minute.
 pub(super) fn on_disk_after_a_while(dir: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     let patience = Duration::from_secs(if config.flush_interval() < Duration::from_secs(1) { 60 } else { 1 });
     let begun = Instant::now();
     while begun.elapsed() < patience {
@@ -148,7 +148,7 @@ pub(super) fn on_disk_after_a_while(dir: &Path, config: &CacheConfig) -> String 
 
 pub(super) fn key_params(_: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put(&1, params! { run: 42 }).unwrap();
+    cache.put(params! { run: 42 }, &1).unwrap();
     let (_, entry) = cache.get_with_metadata::<i32>(params! { run: 42 }).unwrap().unwrap();
     format!("{:?}", entry.cache_key_params())
 }
@@ -157,7 +157,7 @@ pub(super) fn key_params(_: &Path, config: &CacheConfig) -> String {
 pub(super) fn a_damaged_value(dir: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
     let value = noise(20_000);
-    cache.put(&value, "key").unwrap();
+    cache.put("key", &value).unwrap();
     let file: PathBuf = files(&dir.join("cache/blobs")).remove(0);
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
@@ -172,7 +172,7 @@ pub(super) fn a_damaged_value(dir: &Path, config: &CacheConfig) -> String {
 /// Whether the index, read once, must be read from its files again.
 pub(super) fn bytes_read_again(dir: &Path, config: &CacheConfig) -> String {
     let file = dir.join("cache.toml");
-    config.clone().with_inline_bytes(65_536).with_codec(cacheness::Codec::None).to_file(&file).unwrap();
+    config.clone().with_inline_bytes(65_536).with_codec(cacheness::config::Codec::None).to_file(&file).unwrap();
     let program = env!("CARGO_BIN_EXE_probe");
     let mut probe = cacheness_tests::probe(program, &dir.join("cache"), &["read-twice", "20000", "1000"]);
     let output = probe.env("CACHENESS_CONFIG", file).output().unwrap();
@@ -188,7 +188,7 @@ pub(super) fn bytes_read_again(dir: &Path, config: &CacheConfig) -> String {
 pub(super) fn in_memory_again(_: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
     let look = |n: u8| cache.get::<Arc<Vec<u8>>>(n).unwrap().unwrap();
-    (0..11_u8).for_each(|n| drop(cache.put(&Arc::new(noise(100_000)), n).unwrap()));
+    (0..11_u8).for_each(|n| drop(cache.put(n, &Arc::new(noise(100_000))).unwrap()));
     let first: Vec<_> = (0..11).map(|n| (look(n), look(0)).0).collect();
     let again: Vec<_> =
         [0].into_iter().chain((1..11).rev()).filter(|n| Arc::ptr_eq(&first[usize::from(*n)], &look(*n))).collect();
@@ -207,19 +207,19 @@ fn stored_as(cache: &Cache, put: impl FnOnce(&Cache)) -> String {
 }
 
 pub(super) fn text_as_stored(_: &Path, config: &CacheConfig) -> String {
-    stored_as(&open(config), |cache| drop(cache.put(&text(50_000), "key").unwrap()))
+    stored_as(&open(config), |cache| drop(cache.put("key", &text(50_000)).unwrap()))
 }
 
 pub(super) fn numbers_as_stored(_: &Path, config: &CacheConfig) -> String {
     let numbers: Vec<u32> = (0..20_000_u32).map(|n| n * n % 977).collect();
-    stored_as(&open(config), |cache| drop(cache.put(&numbers, "key").unwrap()))
+    stored_as(&open(config), |cache| drop(cache.put("key", &numbers).unwrap()))
 }
 
 pub(super) fn a_changed_file_in_a_key(dir: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
     let file = dir.join("argument");
     fs::write(&file, "before").unwrap();
-    cache.put(&1, file.as_path()).unwrap();
+    cache.put(file.as_path(), &1).unwrap();
     fs::write(&file, "after").unwrap();
     format!("found: {}", cache.exists(file.as_path()).unwrap())
 }
@@ -244,31 +244,31 @@ pub(super) fn reading_an_unchanged_file_again(dir: &Path, config: &CacheConfig) 
 }
 
 pub(super) fn a_nested_key(_: &Path, config: &CacheConfig) -> String {
-    outcome(open(config).put(&1, vec![vec!["a"]]))
+    outcome(open(config).put(vec![vec!["a"]], &1))
 }
 
 pub(super) fn a_long_key(_: &Path, config: &CacheConfig) -> String {
-    outcome(open(config).put(&1, "x".repeat(100)))
+    outcome(open(config).put("x".repeat(100), &1))
 }
 
 pub(super) fn a_long_value(_: &Path, config: &CacheConfig) -> String {
-    outcome(open(config).put(&"x".repeat(100), "key"))
+    outcome(open(config).put("key", &"x".repeat(100)))
 }
 
 pub(super) fn a_long_description(_: &Path, config: &CacheConfig) -> String {
-    outcome(open(config).put_with(&1, "key", PutOptions::new().description("x".repeat(100))))
+    outcome(open(config).put_with("key", &1, PutOptions::new().description("x".repeat(100))))
 }
 
 pub(super) fn time_to_live(_: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
     format!("{:?}", entry.ttl())
 }
 
 pub(super) fn what_writes(_: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
-    cache.put(&1, "key").unwrap();
+    cache.put("key", &1).unwrap();
     let (_, entry) = cache.get_with_metadata::<i32>("key").unwrap().unwrap();
     entry.handler_used().to_owned()
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cacheness::{AsyncCache, Cache, CacheConfig, Durability};
+use cacheness::config::Durability;
+use cacheness::{AsyncCache, Cache, CacheConfig};
 
 fn first(dir: &Path) -> Cache {
     Cache::new(CacheConfig::new(dir).with_max_size_mb(100)).unwrap()
@@ -14,7 +15,7 @@ fn a_second_opening_with_another_limit_is_an_error_that_names_the_field_and_both
     let dir = tempfile::tempdir().unwrap();
     let cache = first(dir.path());
     let error = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(2)).unwrap_err();
-    assert!(error.is_config());
+    assert!(error.is_conflict());
     assert!(error.to_string().contains("storage.max_cache_size_mb is 2 here and 100 in force"), "{error}");
     assert_eq!(cache.config().max_bytes(), 100 << 20);
     cache.close().unwrap();
@@ -38,7 +39,7 @@ fn whatever_handles_share_and_differs_is_refused_by_name() {
     ] {
         match Cache::new(config) {
             Err(error) => {
-                assert!(error.is_config() && error.to_string().contains(name), "{error}")
+                assert!(error.is_conflict() && error.to_string().contains(name), "{error}")
             }
             Ok(_) => panic!("{name} is ignored"),
         }
@@ -69,7 +70,7 @@ fn what_every_handle_has_for_itself_may_differ() {
     let ttl = Duration::from_secs(60);
     let second = Cache::new(first.config().clone().with_ttl(ttl)).unwrap();
     assert_eq!((first.config().default_ttl(), second.config().default_ttl()), (None, Some(ttl)));
-    second.put(&1u8, "one").unwrap();
+    second.put("one", &1u8).unwrap();
     assert!(first.remaining_ttl("one").unwrap().is_some_and(|left| left <= ttl));
 }
 
@@ -77,7 +78,7 @@ fn what_every_handle_has_for_itself_may_differ() {
 async fn an_asynchronous_handle_agrees_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let _first = first(dir.path());
-    assert!(AsyncCache::new(CacheConfig::new(dir.path()).with_max_size_mb(2)).await.unwrap_err().is_config());
+    assert!(AsyncCache::new(CacheConfig::new(dir.path()).with_max_size_mb(2)).await.unwrap_err().is_conflict());
     let second = AsyncCache::open(dir.path()).await.unwrap();
     assert_eq!(second.blocking().config().max_bytes(), 100 << 20);
 }

@@ -100,7 +100,7 @@ fn killed() -> tempfile::TempDir {
     let (dir, copy) = (scratch(), scratch());
     filled(dir.path(), COUNT - 1, 1);
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put(&value_of(COUNT - 1), COUNT - 1).unwrap();
+    cache.put(COUNT - 1, &value_of(COUNT - 1)).unwrap();
     cache.flush().unwrap();
     copy_dir(dir.path(), copy.path()).unwrap();
     assert!(!copy.path().join("index.clean").exists());

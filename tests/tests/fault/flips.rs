@@ -99,7 +99,7 @@ fn a_flip_in_a_cache_of_several_index_segments_is_never_a_wrong_value_a_panic_or
 
 #[test]
 fn a_flip_in_a_signed_cache_is_never_a_wrong_value_a_panic_or_an_error() {
-    let signed: Opening = |dir| config(dir).with_signing_key(cacheness::SigningKey::from_bytes([1; 32]));
+    let signed: Opening = |dir| config(dir).with_signing_key(cacheness::config::SigningKey::from_bytes([1; 32]));
     sweep(signed, 30, 2, 1000, 4);
 }
 
@@ -109,7 +109,7 @@ fn the_sweep_notices_a_value_that_is_not_the_right_one() {
     let dir = scratch();
     filled(dir.path(), 5, 1);
     let cache = cacheness::Cache::new(config(dir.path())).unwrap();
-    cache.put(&vec![1u8, 2, 3], 3u64).unwrap();
+    cache.put(3u64, &vec![1u8, 2, 3]).unwrap();
     cache.close().unwrap();
     silence_panics_of_sled();
     assert!(catch_unwind(AssertUnwindSafe(|| examine(dir.path(), &values(5)))).is_err());

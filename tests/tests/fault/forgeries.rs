@@ -5,10 +5,9 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Codec, Durability, Entry, InvalidEntries, PutOptions, Repair,
-    SigningKey, UnsignedEntries,
-};
+use cacheness::blob::Repair;
+use cacheness::config::{Codec, Durability, InvalidEntries, SigningKey, UnsignedEntries};
+use cacheness::{BlobOptions, BlobStore, Cache, CacheConfig, Entry, PutOptions};
 use cacheness_tests::{copy_cache, files_below, scratch};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -61,7 +60,7 @@ pub(super) fn with_other_key(dir: &Path) -> CacheConfig {
 
 pub(super) fn put_all(config: CacheConfig, value: fn(u8) -> Secret) {
     let cache = Cache::new(config).unwrap();
-    (0..KEYS).for_each(|key| drop(cache.put(&value(key), key).unwrap()));
+    (0..KEYS).for_each(|key| drop(cache.put(key, &value(key)).unwrap()));
     cache.close().unwrap();
 }
 
@@ -90,7 +89,7 @@ fn hits(dir: &Path) -> usize {
     }
     let listed: Vec<Entry> = cache.list_entries().collect::<Result<_, _>>().unwrap();
     assert!(listed.iter().all(|entry| entry.entry_signature().is_some() && entry.description().is_none()));
-    cache.put(&right(0), "after").unwrap();
+    cache.put("after", &right(0)).unwrap();
     assert_eq!(cache.get::<Secret>("after").unwrap(), Some(right(0)));
     cache.close().unwrap();
     hits
@@ -186,10 +185,10 @@ fn entries_that_are_not_believed_make_room_and_expire_as_others_do() {
     let noise = |seed: u64| cacheness_tests::value_of(seed * 10).into_iter().cycle().take(200_000).collect::<Vec<u8>>();
     let small = |config: CacheConfig| Cache::new(config.with_max_size_mb(1)).unwrap();
     let other = small(with_other_key(dir.path()));
-    (0..4u64).for_each(|n| drop(other.put(&noise(n), n).unwrap()));
+    (0..4u64).for_each(|n| drop(other.put(n, &noise(n)).unwrap()));
     other.close().unwrap();
     let cache = small(signed(dir.path()));
-    (10..14u64).for_each(|n| drop(cache.put(&noise(n), n).unwrap()));
+    (10..14u64).for_each(|n| drop(cache.put(n, &noise(n)).unwrap()));
     let stats = cache.get_stats().unwrap();
     assert!(stats.evictions >= 3 && stats.size_bytes <= 1 << 20, "{stats:?}");
     assert!((11..14u64).all(|n| cache.exists(n).unwrap()), "the oldest went first");
@@ -243,7 +242,7 @@ fn entries_come_from_elsewhere_in_the_place_of_those_that_are_not_believed() {
     put_all(signed(there.path()), right);
     put_all(unsigned(here.path()), wrong);
     let (from, to) = (Cache::new(signed(there.path())).unwrap(), Cache::new(signed(here.path())).unwrap());
-    assert_eq!(cacheness::migrate_cache(&from, &to).unwrap().copied, 4);
+    assert_eq!(cacheness::cache::migrate_cache(&from, &to).unwrap().copied, 4);
     assert!((0..KEYS).all(|n| to.get::<Secret>(n).unwrap() == Some(right(n))));
     assert_eq!(to.len().unwrap(), 4);
     to.close().unwrap();
@@ -257,8 +256,8 @@ fn a_blob_store_returns_what_was_signed_and_tells_of_the_rest() {
     let open = |key: &str| BlobStore::builder().dir(&dir).signing_key_file(home.path().join(key)).open();
     let stream: Vec<u8> = (0..600_000u32).map(|n| (n % 251) as u8).collect();
     let store = open("signing.key").unwrap();
-    store.put_with(&right(1), BlobOptions::key("value")).unwrap();
-    store.put_with(&stream, BlobOptions::key("stream")).unwrap();
+    store.put_with(BlobOptions::key("value"), &right(1)).unwrap();
+    store.put_with(BlobOptions::key("stream"), &stream).unwrap();
     assert_eq!(store.get::<Secret>("value").unwrap(), Some(right(1)));
     assert_eq!(store.get::<Vec<u8>>("stream").unwrap().as_ref(), Some(&stream));
     assert!(store.verify(Repair::No).unwrap().is_whole());
@@ -267,7 +266,7 @@ fn a_blob_store_returns_what_was_signed_and_tells_of_the_rest() {
 
     // Somebody without the key replaces one of them.
     let forger = BlobStore::open(&dir).unwrap();
-    forger.put_with(&wrong(1), BlobOptions::key("value")).unwrap();
+    forger.put_with(BlobOptions::key("value"), &wrong(1)).unwrap();
     forger.close().unwrap();
     let store = open("signing.key").unwrap();
     assert!(store.get::<Secret>("value").unwrap_err().is_integrity());
@@ -276,7 +275,7 @@ fn a_blob_store_returns_what_was_signed_and_tells_of_the_rest() {
     assert!(!store.verify_integrity("value").unwrap().unwrap().valid);
     let report = store.verify(Repair::Yes).unwrap();
     assert_eq!((report.checked, report.damaged.len(), report.missing.len()), (2, 1, 0));
-    store.put_with(&right(1), BlobOptions::key("value")).unwrap();
+    store.put_with(BlobOptions::key("value"), &right(1)).unwrap();
     assert!(store.verify(Repair::No).unwrap().is_whole());
     store.close().unwrap();
     assert!(open("store/signing.key").unwrap_err().is_storage(), "a key inside the directory is none");
@@ -315,7 +314,7 @@ fn a_value_that_was_made_up_while_unsigned_entries_were_accepted_is_not_believed
 fn what_a_file_says_without_a_signature_is_not_signed_when_an_index_is_made_anew() {
     let dir = scratch();
     let forger = Cache::new(unsigned(dir.path()).with_inline_bytes(0)).unwrap();
-    forger.put_with(&wrong(1), 1u8, PutOptions::new().description("made up")).unwrap();
+    forger.put_with(1u8, &wrong(1), PutOptions::new().description("made up")).unwrap();
     forger.close().unwrap();
     fs::remove_dir_all(dir.path().join("index")).unwrap();
     fs::remove_file(dir.path().join("index.clean")).unwrap();
@@ -329,8 +328,8 @@ fn what_a_file_says_without_a_signature_is_not_signed_when_an_index_is_made_anew
 fn a_migration_ends_at_its_total_though_there_are_entries_that_are_not_believed() {
     let dir = directory();
     let cache = Cache::new(with_other_key(dir.path())).unwrap();
-    cache.put(&right(0), "mine").unwrap();
-    let done = cacheness::migrate_cache(&cache, &Cache::in_memory()).unwrap();
+    cache.put("mine", &right(0)).unwrap();
+    let done = cacheness::cache::migrate_cache(&cache, &Cache::in_memory()).unwrap();
     assert_eq!(done.seen(), done.total, "progress ends at the whole");
 }
 
@@ -351,15 +350,15 @@ fn counters_stay_right_among_entries_that_are_not_believed() {
                 let (key, other) = (random(20), random(20));
                 let value = || Secret(vec![key as u8; if key % 2 == 0 { 100 } else { 90_000 }]);
                 match random(12) {
-                    0..4 => drop(cache.put_with(&value(), key, PutOptions::new().tag("t")).unwrap()),
+                    0..4 => drop(cache.put_with(key, &value(), PutOptions::new().tag("t")).unwrap()),
                     4 => drop(
                         cache
-                            .put_with(&value(), key, PutOptions::new().ttl(std::time::Duration::from_micros(1)))
+                            .put_with(key, &value(), PutOptions::new().ttl(std::time::Duration::from_micros(1)))
                             .unwrap(),
                     ),
                     5 => drop(cache.invalidate(key).unwrap()),
                     6 => drop(cache.touch(key).unwrap()),
-                    7 => drop(cache.update_data(&value(), key).unwrap()),
+                    7 => drop(cache.update_data(key, &value()).unwrap()),
                     8 => drop(cache.copy(key, other).unwrap()),
                     9 => drop(cache.rename(key, other).unwrap()),
                     10 => drop(cache.cleanup_expired().unwrap()),
@@ -418,7 +417,7 @@ fn an_entry_of_a_blob_store_is_none_of_a_cache() {
     let [store_dir, cache_dir] = [scratch(), scratch()];
     let security = signed(store_dir.path()).security;
     let store = BlobStore::builder().dir(store_dir.path()).security(security).open().unwrap();
-    store.put_with(&"from a store".to_owned(), BlobOptions::key("answer")).unwrap();
+    store.put_with(BlobOptions::key("answer"), &"from a store".to_owned()).unwrap();
     store.close().unwrap();
     cacheness_tests::copy_dir(store_dir.path(), cache_dir.path()).unwrap();
     lose_the_manifest(cache_dir.path());

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use cacheness::{AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, Durability, Repair, Result};
+use cacheness::blob::Repair;
+use cacheness::config::Durability;
+use cacheness::{AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, Result};
 use cacheness_tests::{files_below, skip};
 
 use crate::mount::Mounted;
@@ -24,7 +26,7 @@ trait Store {
 
 impl Store for Cache {
     fn put(&self, key: &str, value: &[u8]) -> Result<()> {
-        Cache::put(self, &value.to_vec(), key).map(drop)
+        Cache::put(self, key, &value.to_vec()).map(drop)
     }
 
     fn remove(&self, key: &str) -> Result<()> {
@@ -45,7 +47,7 @@ struct Driven(AsyncCache, tokio::runtime::Runtime);
 
 impl Store for Driven {
     fn put(&self, key: &str, value: &[u8]) -> Result<()> {
-        self.1.block_on(self.0.put(&value.to_vec(), key)).map(drop)
+        self.1.block_on(self.0.put(key, &value.to_vec())).map(drop)
     }
 
     fn remove(&self, key: &str) -> Result<()> {
@@ -63,7 +65,7 @@ impl Store for Driven {
 
 impl Store for BlobStore {
     fn put(&self, key: &str, value: &[u8]) -> Result<()> {
-        self.put_with(&value.to_vec(), BlobOptions::key(key)).map(drop)
+        self.put_with(BlobOptions::key(key), &value.to_vec()).map(drop)
     }
 
     fn remove(&self, key: &str) -> Result<()> {

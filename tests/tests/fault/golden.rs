@@ -9,10 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Codec, CustomMetadata, Expired, Field, PutOptions, Repair, SigningKey,
-    params,
-};
+use cacheness::blob::Repair;
+use cacheness::cache::Expired;
+use cacheness::config::{Codec, SigningKey};
+use cacheness::{BlobOptions, BlobStore, Cache, CacheConfig, CustomMetadata, Field, PutOptions, params};
 use cacheness_tests::{copy_dir, value_of};
 use serde::{Deserialize, Serialize};
 
@@ -80,18 +80,18 @@ fn signed(config: CacheConfig) -> CacheConfig {
 fn fill_cache(config: &CacheConfig) {
     for codec in CODECS {
         let cache = Cache::new(config.clone().with_codec(codec)).unwrap();
-        cache.put(&large(), params! { codec: codec.to_string(), large: true }).unwrap();
-        cache.put(&numbers(), params! { codec: codec.to_string(), large: false }).unwrap();
+        cache.put(params! { codec: codec.to_string(), large: true }, &large()).unwrap();
+        cache.put(params! { codec: codec.to_string(), large: false }, &numbers()).unwrap();
         cache.close().unwrap();
     }
     let cache = Cache::new(config.clone()).unwrap();
-    (0..20u64).for_each(|n| drop(cache.put(&value_of(n), n).unwrap()));
-    cache.put(&readings(), "readings").unwrap();
-    cache.put(&words(), "words").unwrap();
+    (0..20u64).for_each(|n| drop(cache.put(n, &value_of(n)).unwrap()));
+    cache.put("readings", &readings()).unwrap();
+    cache.put("words", &words()).unwrap();
     let options = PutOptions::new().ttl(TTL).prefix("golden").tag("one").tag("two").description("all of it");
     let options = options.function("golden::function").metadata("accuracy", 0.93).metadata("stage", "live");
-    cache.put_with(&"described".to_owned(), "described", options.custom(&run())).unwrap();
-    cache.put_with(&vec![1u8, 2, 3], "by name", PutOptions::new().handler("messagepack")).unwrap();
+    cache.put_with("described", &"described".to_owned(), options.custom(&run())).unwrap();
+    cache.put_with("by name", &vec![1u8, 2, 3], PutOptions::new().handler("messagepack")).unwrap();
     cache.get::<Vec<Reading>>("readings").unwrap();
     cache.close().unwrap();
 }
@@ -122,20 +122,20 @@ fn check_open_cache(cache: &Cache) {
     assert_eq!(noted.count(), CODECS.len());
 }
 
-fn fill_store(builder: cacheness::BlobStoreBuilder) {
+fn fill_store(builder: cacheness::blob::BlobStoreBuilder) {
     let store = builder.open().unwrap();
     let options = |key: &str| BlobOptions::key(key).tag("one").metadata("accuracy", 0.93).description("all of it");
-    store.put_with(&readings(), options("readings")).unwrap();
-    store.put_with(&numbers(), options("numbers")).unwrap();
-    store.put_with(&large().into_bytes(), options("a/bytes")).unwrap();
-    store.put_with(&large().into_bytes(), options("b/bytes")).unwrap();
+    store.put_with(options("readings"), &readings()).unwrap();
+    store.put_with(options("numbers"), &numbers()).unwrap();
+    store.put_with(options("a/bytes"), &large().into_bytes()).unwrap();
+    store.put_with(options("b/bytes"), &large().into_bytes()).unwrap();
     let mut writer = store.writer(options("stream")).unwrap();
     writer.write_all(&stream()).unwrap();
     writer.commit().unwrap();
     store.close().unwrap();
 }
 
-fn check_store(builder: cacheness::BlobStoreBuilder) {
+fn check_store(builder: cacheness::blob::BlobStoreBuilder) {
     let store = builder.open().unwrap();
     let report = store.verify(Repair::Yes).unwrap();
     assert!(report.is_whole() && report.unreferenced.is_empty() && report.newer.is_empty(), "{report:?}");
@@ -150,7 +150,7 @@ fn check_store(builder: cacheness::BlobStoreBuilder) {
     store.close().unwrap();
 }
 
-fn builder(dir: &Path) -> cacheness::BlobStoreBuilder {
+fn builder(dir: &Path) -> cacheness::blob::BlobStoreBuilder {
     BlobStore::builder().dir(dir)
 }
 
@@ -276,7 +276,7 @@ fn golden_directories_of_earlier_formats_are_read_or_refused_cleanly() {
             let scratch = tempfile::tempdir().unwrap();
             unpack(&file, scratch.path());
             let opened = Cache::open(scratch.path()).map(drop).err();
-            assert!(opened.is_none_or(|error| error.is_config()), "{}", file.display());
+            assert!(opened.is_none_or(|error| error.is_conflict()), "{}", file.display());
         }
     }
 }

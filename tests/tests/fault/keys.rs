@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cacheness::{
-    BlobOptions, BlobStore, Cache, CacheConfig, Metadata, PutOptions, Repair, SecurityConfig, SigningKey,
-    UnsignedEntries,
-};
+use cacheness::blob::Repair;
+use cacheness::config::{SecurityConfig, SigningKey, UnsignedEntries};
+use cacheness::{BlobOptions, BlobStore, Cache, CacheConfig, Metadata, PutOptions};
 use cacheness_tests::scratch;
 
 use crate::forgeries::{KEYS, Secret, blobs, directory, put_all, right, signed, unsigned, with_other_key, wrong};
@@ -61,7 +60,7 @@ fn a_replaced_key_makes_misses_and_with_the_old_one_at_hand_everything_is_there_
     let cache = Cache::new(with_other_key(dir.path())).unwrap();
     assert!((0..KEYS).all(|n| cache.get::<Secret>(n).unwrap().is_none() && !cache.exists(n).unwrap()));
     assert_eq!((cache.list_entries().count(), cache.keys(None, 10).unwrap().len()), (0, 0));
-    cache.put(&right(0), 0u8).unwrap();
+    cache.put(0u8, &right(0)).unwrap();
     cache.close().unwrap();
 
     let back = Cache::new(signed(dir.path())).unwrap();
@@ -76,7 +75,7 @@ fn a_replaced_key_makes_misses_and_with_the_old_one_at_hand_everything_is_there_
     cacheness_tests::only_for_owner(&file);
     let rotated = Cache::new(with_other_key(dir.path()).with_previous_key_file(&file)).unwrap();
     assert!((0..KEYS).all(|n| rotated.get::<Secret>(n).unwrap() == Some(right(n))));
-    (0..KEYS).for_each(|n| assert!(rotated.update_data(&right(n), n).unwrap()));
+    (0..KEYS).for_each(|n| assert!(rotated.update_data(n, &right(n)).unwrap()));
     rotated.close().unwrap();
     let without_former = Cache::new(with_other_key(dir.path())).unwrap();
     assert!((0..KEYS).all(|n| without_former.get::<Secret>(n).unwrap() == Some(right(n))));
@@ -86,7 +85,7 @@ fn a_replaced_key_makes_misses_and_with_the_old_one_at_hand_everything_is_there_
 fn a_key_that_was_mixed_up_after_a_kill_does_not_cost_the_groups_of_entries() {
     let dir = scratch();
     let cache = Cache::new(signed(dir.path())).unwrap();
-    cache.put_with(&right(0), "tagged", PutOptions::new().tag("mine").prefix("some")).unwrap();
+    cache.put_with("tagged", &right(0), PutOptions::new().tag("mine").prefix("some")).unwrap();
     let copy = killed(&cache, dir.path());
     cache.close().unwrap();
     Cache::new(with_other_key(copy.path())).unwrap().close().unwrap();
@@ -104,7 +103,7 @@ fn a_repair_removes_nothing_because_a_former_key_was_left_out() {
         BlobStore::builder().dir(&dir).security(security).open().unwrap()
     };
     let store = open(&["a"]);
-    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.put_with(BlobOptions::key("model"), &right(1)).unwrap();
     store.close().unwrap();
     let store = open(&["b", "a"]);
     assert!(store.update_metadata("model", &Metadata::from([("stage".into(), "live".into())])).unwrap());
@@ -125,10 +124,10 @@ fn what_is_put_again_with_a_new_key_does_not_need_the_former_one() {
         BlobStore::builder().dir(&dir).content_addressable(true).security(security).open().unwrap()
     };
     let store = open(&["a"]);
-    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.put_with(BlobOptions::key("model"), &right(1)).unwrap();
     store.close().unwrap();
     let store = open(&["b", "a"]);
-    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.put_with(BlobOptions::key("model"), &right(1)).unwrap();
     store.close().unwrap();
     let store = open(&["b"]);
     let got = store.get::<Secret>("model").map_err(|error| error.to_string());
@@ -147,7 +146,7 @@ fn what_was_put_again_while_unsigned_entries_were_accepted_is_there_when_they_ar
     };
     for (signing, unsigned) in [(false, UnsignedEntries::Refuse), (true, UnsignedEntries::Accept)] {
         let store = open(signing, unsigned);
-        store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+        store.put_with(BlobOptions::key("model"), &right(1)).unwrap();
         store.close().unwrap();
     }
     let store = open(true, UnsignedEntries::Refuse);
@@ -181,7 +180,7 @@ fn store_without_index() -> (tempfile::TempDir, PathBuf) {
     let home = scratch();
     let dir = home.path().join("store");
     let store = store_at(home.path(), &dir, "a");
-    store.put_with(&right(1), BlobOptions::key("model")).unwrap();
+    store.put_with(BlobOptions::key("model"), &right(1)).unwrap();
     store.close().unwrap();
     fs::remove_dir_all(dir.join("index")).unwrap();
     fs::remove_file(dir.join("index.clean")).unwrap();
@@ -235,10 +234,10 @@ fn putting_over_an_entry_that_is_not_believed_takes_its_content_from_no_other() 
         BlobStore::builder().dir(&dir).content_addressable(true).signing_key_file(file).open().unwrap()
     };
     let store = open("a");
-    ["one", "two"].iter().for_each(|key| drop(store.put_with(&right(1), BlobOptions::key(*key)).unwrap()));
+    ["one", "two"].iter().for_each(|key| drop(store.put_with(BlobOptions::key(*key), &right(1)).unwrap()));
     store.close().unwrap();
     let store = open("b");
-    store.put_with(&wrong(1), BlobOptions::key("one")).unwrap();
+    store.put_with(BlobOptions::key("one"), &wrong(1)).unwrap();
     store.close().unwrap();
     let store = open("a");
     assert_eq!(store.get::<Secret>("two").unwrap(), Some(right(1)), "it was never replaced, and its key is back");
@@ -260,7 +259,7 @@ fn one_directory_is_not_open_in_a_process_with_two_opinions_of_what_is_believed(
     let dir = directory();
     let cache = Cache::new(signed(dir.path())).unwrap();
     let error = Cache::new(unsigned(dir.path())).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("security"), "{error}");
+    assert!(error.is_conflict() && error.to_string().contains("security"), "{error}");
     assert!(Cache::new(signed(dir.path())).is_ok());
     cache.close().unwrap();
     assert!(Cache::new(unsigned(dir.path())).is_ok());

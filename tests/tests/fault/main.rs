@@ -31,7 +31,7 @@ fn filled_as(config: Opening, dir: &Path, count: u64, sessions: u64) {
     for session in 0..sessions {
         let cache = Cache::new(config(dir)).unwrap();
         for n in (0..count).filter(|n| n % sessions == session) {
-            cache.put(&value_of(n), n).unwrap();
+            cache.put(n, &value_of(n)).unwrap();
         }
         cache.close().unwrap();
     }
@@ -70,7 +70,7 @@ fn examine_as(config: Opening, dir: &Path, values: &[Vec<u8>]) -> Result<Seen> {
             None => seen.misses += 1,
         }
     }
-    cache.put(last, "after")?;
+    cache.put("after", last)?;
     assert!(cache.get::<Vec<u8>>("after")?.as_ref() == Some(last));
     cache.close()?;
     Ok(seen)

@@ -11,7 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheness::{Cache, CacheConfig, Clock, Codec, Entry, Expired, Field, ManualClock, PutOptions, SigningKey};
+use cacheness::cache::Expired;
+use cacheness::clock::{Clock, ManualClock};
+use cacheness::config::{Codec, SigningKey};
+use cacheness::{Cache, CacheConfig, Entry, Field, PutOptions};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use map::Map;
@@ -80,12 +83,12 @@ fn compare(step: &Step, subject: &mut Subject, map: &mut Map) -> Option<Key> {
     let cache = &subject.cache;
     match step {
         Step::Put { key, value, ttl, tag } => {
-            cache.put_with(&content(*value), key, options(*ttl, *tag)).expect("put");
+            cache.put_with(key, &content(*value), options(*ttl, *tag)).expect("put");
             map.put(*key, *value, *ttl, *tag);
             return Some(*key);
         }
         Step::Update { key, value } => {
-            let updated = cache.update_data(&content(*value), key).expect("update");
+            let updated = cache.update_data(key, &content(*value)).expect("update");
             assert_eq!(updated, map.update(*key, *value), "{step:?}");
             return updated.then_some(*key);
         }

@@ -80,7 +80,7 @@ fn a_path_that_is_a_file_is_refused_and_the_file_stays() {
 fn a_directory_that_is_missing_is_made_with_its_parents() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a/b/c");
-    Cache::open(&deep).unwrap().put(&1u8, "one").unwrap();
+    Cache::open(&deep).unwrap().put("one", &1u8).unwrap();
     assert_eq!(Cache::open(&deep).unwrap().get::<u8>("one").unwrap(), Some(1));
 }
 
@@ -130,10 +130,10 @@ fn a_cache_that_met_a_full_disk_works_again_without_being_opened_again() {
     let filler = dir.path().join("filler");
     fs::write(&filler, vec![0; 8 << 20]).unwrap_err();
     let small = |n: u64| vec![n as u8; 3000];
-    assert!((0..5000).any(|n| cache.put(&small(n), n).and_then(|_| cache.flush()).is_err()), "the disk is full");
+    assert!((0..5000).any(|n| cache.put(n, &small(n)).and_then(|_| cache.flush()).is_err()), "the disk is full");
     fs::remove_file(&filler).unwrap();
     let start = std::time::Instant::now();
-    while cache.put(&small(7), "after").and_then(|_| cache.flush()).is_err() {
+    while cache.put("after", &small(7)).and_then(|_| cache.flush()).is_err() {
         assert!(start.elapsed().as_secs() < 20, "there is room again and the cache still fails");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }

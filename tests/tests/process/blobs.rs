@@ -1,7 +1,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use cacheness::{BlobStore, Repair};
+use cacheness::BlobStore;
+use cacheness::blob::Repair;
 use cacheness_tests::{errors_of, probe, run, skip, value_of};
 
 const BLOBS: &str = env!("CARGO_BIN_EXE_blobs");

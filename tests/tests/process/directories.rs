@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheness::{BlobStore, Cache, CacheConfig, Repair};
+use cacheness::blob::Repair;
+use cacheness::{BlobStore, Cache, CacheConfig};
 use cacheness_tests::{bodies, copy_dir, errors_of, files_below, probe, run, skip, value_of, warnings};
 
 use crate::PROBE;
@@ -53,7 +54,7 @@ fn a_directory_of_another_program_is_refused_by_name_and_no_byte_of_it_changes()
 fn a_directory_with_other_files_beside_becomes_a_cache_and_keeps_them() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(".gitignore"), "*").unwrap();
-    Cache::open(dir.path()).unwrap().put(&1u8, "one").unwrap();
+    Cache::open(dir.path()).unwrap().put("one", &1u8).unwrap();
     assert_eq!(Cache::open(dir.path()).unwrap().get::<u8>("one").unwrap(), Some(1));
     assert_eq!(fs::read(dir.path().join(".gitignore")).unwrap(), b"*");
 }
@@ -61,7 +62,7 @@ fn a_directory_with_other_files_beside_becomes_a_cache_and_keeps_them() {
 #[test]
 fn the_default_cache_in_a_directory_of_a_blob_store_goes_on_in_memory_and_the_store_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    BlobStore::open(dir.path()).unwrap().put_with(&7u8, "seven").unwrap();
+    BlobStore::open(dir.path()).unwrap().put_with("seven", &7u8).unwrap();
     let before = contents(dir.path());
     let output = run(PROBE, dir.path(), &["call", "20"]);
     let warnings = warnings(&output);
@@ -165,13 +166,13 @@ impl Place {
 
 fn filled_cache(dir: &Path) {
     let cache = Cache::open(dir).unwrap();
-    (100..110).for_each(|n| drop(cache.put(&value_of(n), n).unwrap()));
+    (100..110).for_each(|n| drop(cache.put(n, &value_of(n)).unwrap()));
     cache.close().unwrap();
 }
 
 fn filled_store(dir: &Path) {
     let store = BlobStore::open(dir).unwrap();
-    (100..110).for_each(|n| drop(store.put_with(&value_of(n), n.to_string()).unwrap()));
+    (100..110).for_each(|n| drop(store.put_with(n.to_string(), &value_of(n)).unwrap()));
     store.close().unwrap();
 }
 
@@ -180,11 +181,11 @@ fn a_cache_whose_directory_was_moved_goes_on_in_it_and_leaves_the_one_in_its_pla
     let place = Place::new();
     let other = place.other(filled_cache);
     let cache = Cache::new(CacheConfig::new(place.path()).with_inline_bytes(16)).unwrap();
-    cache.put(&value_of(1), "before").unwrap();
+    cache.put("before", &value_of(1)).unwrap();
     fs::rename(place.path(), place.moved()).unwrap();
     fs::rename(&other, place.path()).unwrap();
     let before = contents(&place.path());
-    cache.put(&value_of(2), "after").unwrap();
+    cache.put("after", &value_of(2)).unwrap();
     cache.flush().unwrap();
     assert_eq!(cache.get::<Vec<u8>>("before").unwrap(), Some(value_of(1)));
     assert_eq!(contents(&place.path()), before);
@@ -204,12 +205,12 @@ fn a_store_whose_directory_was_replaced_repairs_its_own_and_never_the_other() {
     let place = Place::new();
     let other = place.other(filled_store);
     let store = BlobStore::open(place.path()).unwrap();
-    store.put_with(&value_of(1), "mine").unwrap();
+    store.put_with("mine", &value_of(1)).unwrap();
     fs::rename(place.path(), place.moved()).unwrap();
     copy_dir(&other, &place.path()).unwrap();
     let before = contents(&place.path());
     assert!(store.verify(Repair::Yes).unwrap().is_whole());
-    store.put_with(&value_of(2), "later").unwrap();
+    store.put_with("later", &value_of(2)).unwrap();
     store.close().unwrap();
     assert_eq!(contents(&place.path()), before);
     let theirs = BlobStore::open(place.path()).unwrap();
@@ -223,7 +224,7 @@ fn a_store_whose_files_were_replaced_in_place_refuses_to_repair_and_to_mark_what
     let place = Place::new();
     let other = place.other(filled_store);
     let store = BlobStore::open(place.path()).unwrap();
-    store.put_with(&value_of(1), "mine").unwrap();
+    store.put_with("mine", &value_of(1)).unwrap();
     for item in fs::read_dir(place.path()).unwrap().map(|item| item.unwrap().path()) {
         if item.is_dir() { fs::remove_dir_all(item).unwrap() } else { fs::remove_file(item).unwrap() }
     }
@@ -240,11 +241,11 @@ fn a_store_whose_files_were_replaced_in_place_refuses_to_repair_and_to_mark_what
 fn a_directory_that_was_removed_while_it_was_in_use_is_made_anew_by_the_next_opening() {
     let place = Place::new();
     let cache = Cache::new(CacheConfig::new(place.path()).with_inline_bytes(16)).unwrap();
-    cache.put(&value_of(1), "gone").unwrap();
+    cache.put("gone", &value_of(1)).unwrap();
     fs::remove_dir_all(place.path()).unwrap();
-    assert!(cache.put(&value_of(2), "nowhere").unwrap_err().is_storage());
+    assert!(cache.put("nowhere", &value_of(2)).unwrap_err().is_storage());
     let second = Cache::open(place.path()).unwrap();
-    second.put(&value_of(3), "anew").unwrap();
+    second.put("anew", &value_of(3)).unwrap();
     let _ = cache.close();
     second.close().unwrap();
     let third = Cache::open(place.path()).unwrap();
@@ -256,15 +257,15 @@ fn a_directory_that_was_removed_while_it_was_in_use_is_made_anew_by_the_next_ope
 fn a_directory_that_was_emptied_while_it_was_in_use_is_still_a_cache_afterwards() {
     let place = Place::new();
     let cache = Cache::new(CacheConfig::new(place.path()).with_inline_bytes(16)).unwrap();
-    cache.put(&value_of(1), "gone").unwrap();
+    cache.put("gone", &value_of(1)).unwrap();
     for item in fs::read_dir(place.path()).unwrap().map(|item| item.unwrap().path()) {
         if item.is_dir() { fs::remove_dir_all(item).unwrap() } else { fs::remove_file(item).unwrap() }
     }
-    cache.put(&value_of(2), "later").unwrap();
+    cache.put("later", &value_of(2)).unwrap();
     assert!(place.path().join("cacheness.toml").exists(), "a kill from here on leaves a directory that is ours");
     let _ = cache.close();
     let again = Cache::open(place.path()).unwrap();
-    again.put(&value_of(3), "anew").unwrap();
+    again.put("anew", &value_of(3)).unwrap();
     assert_eq!(again.get::<Vec<u8>>("anew").unwrap(), Some(value_of(3)));
 }
 
@@ -276,12 +277,12 @@ fn a_link_that_is_turned_to_another_directory_changes_nothing_for_who_has_the_fi
     fs::create_dir(&one).unwrap();
     std::os::unix::fs::symlink(&one, &link).unwrap();
     let first = Cache::open(&link).unwrap();
-    first.put(&1u8, "number").unwrap();
+    first.put("number", &1u8).unwrap();
     fs::remove_file(&link).unwrap();
     fs::create_dir(&two).unwrap();
     std::os::unix::fs::symlink(&two, &link).unwrap();
     let second = Cache::open(&link).unwrap();
-    second.put(&2u8, "number").unwrap();
+    second.put("number", &2u8).unwrap();
     first.close().unwrap();
     second.close().unwrap();
     for (dir, number) in [(one, 1), (two, 2)] {

@@ -58,7 +58,7 @@ fn a_hundred_kills_at_any_moment_lose_at_most_the_last_interval_and_give_no_wron
                 ),
             }
         }
-        cache.put(&round, "after").unwrap();
+        cache.put("after", &round).unwrap();
         assert_eq!(cache.get::<i32>("after").unwrap(), Some(round));
         cache.invalidate("after").unwrap();
         if cache.get_stats().unwrap().entries > 3000 {

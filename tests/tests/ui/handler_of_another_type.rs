@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 
-use cacheness::{Handler, HandlerError, cached};
+use cacheness::handler::{Handler, HandlerError};
+use cacheness::cached;
 
 struct Csv;
 

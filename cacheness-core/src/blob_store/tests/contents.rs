@@ -23,7 +23,7 @@ fn equal_bytes_have_one_key_and_one_file_however_they_come_in() {
             f.store.put(&bytes).unwrap(),
             stream(&f.store, BlobOptions::new(), &bytes),
             f.store.put(&bytes).unwrap(),
-            f.store.put_with(&bytes, text_key::of_content(&identity(&bytes))).unwrap(),
+            f.store.put_with(text_key::of_content(&identity(&bytes)), &bytes).unwrap(),
         ];
         assert!(keys.iter().all(|key| *key == text_key::of_content(&identity(&bytes))), "{keys:?}");
         assert_eq!(f.blobs().len(), before + 1);
@@ -70,14 +70,14 @@ fn entries_of_one_content_share_its_file_until_the_last_is_gone() {
     let f = addressable();
     let value = vec![0.5f64; 1000];
     for key in ["a", "b", "c"] {
-        f.store.put_with(&value, BlobOptions::key(key).metadata("key", key)).unwrap();
+        f.store.put_with(BlobOptions::key(key).metadata("key", key), &value).unwrap();
     }
     assert_eq!((f.blobs().len(), f.store.len().unwrap()), (1, 3));
     assert_eq!(f.store.get_metadata("b").unwrap().unwrap().metadata()["key"], "b".into());
-    f.store.put_with(&value, "a").unwrap();
+    f.store.put_with("a", &value).unwrap();
     assert!(f.store.delete("a").unwrap());
     assert_eq!((f.blobs().len(), f.store.get::<Vec<f64>>("b").unwrap()), (1, Some(value.clone())));
-    f.store.put_with(&1u8, "b").unwrap();
+    f.store.put_with("b", &1u8).unwrap();
     assert_eq!((f.blobs().len(), f.store.get::<Vec<f64>>("c").unwrap()), (2, Some(value)));
     assert!(f.store.delete("c").unwrap());
     assert_eq!(f.blobs().len(), 1);
@@ -89,15 +89,15 @@ fn entries_of_one_content_share_its_file_until_the_last_is_gone() {
 fn references_are_counted_anew_at_every_opening_also_without_the_setting() {
     let f = addressable();
     for key in ["a", "b"] {
-        f.store.put_with(&noise(5000), key).unwrap();
+        f.store.put_with(key, &noise(5000)).unwrap();
     }
     let f = f.reopened();
-    f.store.put_with(&noise(5000), "not shared").unwrap();
+    f.store.put_with("not shared", &noise(5000)).unwrap();
     assert_eq!(f.blobs().len(), 2);
     assert!(f.store.delete("a").unwrap());
     assert_eq!(f.store.get("b").unwrap(), Some(noise(5000)));
     let f = f.reopened_after(|builder| builder.content_addressable(true), |_| ());
-    f.store.put_with(&noise(5000), "c").unwrap();
+    f.store.put_with("c", &noise(5000)).unwrap();
     assert!(f.store.delete("b").unwrap());
     assert_eq!((f.blobs().len(), f.store.get("c").unwrap()), (2, Some(noise(5000))));
     assert!(f.store.delete("c").unwrap());
@@ -107,7 +107,7 @@ fn references_are_counted_anew_at_every_opening_also_without_the_setting() {
 #[test]
 fn updated_metadata_stays_with_its_entry_and_the_file_is_still_shared() {
     let f = addressable();
-    ["a", "b"].iter().for_each(|key| drop(f.store.put_with(&noise(5000), *key).unwrap()));
+    ["a", "b"].iter().for_each(|key| drop(f.store.put_with(*key, &noise(5000)).unwrap()));
     f.store.update_metadata("a", &Metadata::from([("x".to_owned(), 1.into())])).unwrap();
     assert!(f.store.get_metadata("b").unwrap().unwrap().metadata().is_empty());
     f.store.delete("b").unwrap();
@@ -120,12 +120,12 @@ fn updated_metadata_stays_with_its_entry_and_the_file_is_still_shared() {
 fn a_put_does_not_share_a_file_that_is_damaged_or_gone() {
     for damage in [|file: &Path| change(file, |bytes| bytes[4000] ^= 1), |file: &Path| fs::remove_file(file).unwrap()] {
         let f = addressable();
-        let file = f.blob_of(|store| drop(store.put_with(&noise(5000), "a").unwrap()));
+        let file = f.blob_of(|store| drop(store.put_with("a", &noise(5000)).unwrap()));
         damage(&file);
-        f.store.put_with(&noise(5000), "b").unwrap();
+        f.store.put_with("b", &noise(5000)).unwrap();
         assert_eq!(f.store.get("b").unwrap(), Some(noise(5000)));
         assert!(f.store.get::<Vec<u8>>("a").unwrap_err().is_integrity());
-        f.store.put_with(&noise(5000), "c").unwrap();
+        f.store.put_with("c", &noise(5000)).unwrap();
         let report = f.store.verify(Repair::Yes).unwrap();
         assert_eq!(report.damaged.len() + report.missing.len(), 1, "{report:?}");
         assert_eq!((f.store.list("").unwrap(), f.blobs().len()), (vec!["b".to_owned(), "c".to_owned()], 1));
@@ -145,7 +145,7 @@ fn threads_that_put_and_delete_the_same_content_never_lose_the_file_of_another()
                 for round in 0..40 {
                     let (key, value) = (format!("{thread}-{}", round % 3), noise(3000 + round % 2));
                     match round % 2 {
-                        0 => drop(store.put_with(&value, key.as_str()).unwrap()),
+                        0 => drop(store.put_with(key.as_str(), &value).unwrap()),
                         _ => drop(write(&store, &key, &value).unwrap()),
                     }
                     assert!(store.get::<Vec<u8>>(&key).unwrap().as_ref() == Some(&value));
@@ -167,7 +167,7 @@ fn threads_that_put_and_delete_the_same_content_never_lose_the_file_of_another()
 #[test]
 fn a_crash_between_two_steps_leaves_at_most_a_file_too_much() {
     let f = addressable();
-    ["a", "b"].iter().for_each(|key| drop(f.store.put_with(&noise(5000), *key).unwrap()));
+    ["a", "b"].iter().for_each(|key| drop(f.store.put_with(*key, &noise(5000)).unwrap()));
     let shared = f.blobs().remove(0);
     let bytes = fs::read(&shared).unwrap();
     f.store.delete("a").unwrap();
@@ -189,7 +189,7 @@ fn of_two_puts_of_one_content_at_a_time_one_file_stays() {
     let entry = engine.draft("a".into(), &Encoding::of_bytes(), Some(identity(&bytes))).unwrap();
     let flight = engine.in_flight().begin();
     let write = |entry: &mut Entry, name: &crate::BlobName| {
-        f.store.put_with(&bytes, "b")?;
+        f.store.put_with("b", &bytes)?;
         let mut sink = sink::Sink::begin(engine.store(), entry, name)?;
         sink.write(&bytes)?;
         sink.end(&mut entry.core)?.publish(crate::Durability::Immediate)
@@ -221,11 +221,11 @@ fn after_one_flipped_bit_no_replaced_value_and_no_removed_key_comes_back_though_
         let f = fixture_with(settings);
         let (x, y) = (noise(2000), noise(2100));
         for n in 0..10 {
-            ["a", "b", "c"].iter().for_each(|key| drop(f.store.put_with(&x, format!("{key}{n}")).unwrap()));
-            f.store.put_with(&y, format!("d{n}")).unwrap();
+            ["a", "b", "c"].iter().for_each(|key| drop(f.store.put_with(format!("{key}{n}"), &x).unwrap()));
+            f.store.put_with(format!("d{n}"), &y).unwrap();
         }
         for n in 0..10 {
-            f.store.put_with(&y, format!("a{n}")).unwrap();
+            f.store.put_with(format!("a{n}"), &y).unwrap();
             assert!(f.store.delete(&format!("c{n}")).unwrap());
         }
         f.store.close().unwrap();

@@ -176,8 +176,8 @@ fn is_whole(vfs: &SimVfs, name: &BlobName) -> bool {
 #[test]
 fn with_an_interval_what_replaces_an_entry_is_on_the_disk_before_its_record_and_the_old_blob_goes_after_that() {
     let ways: [fn(&BlobStore, usize); 3] = [
-        |store, n| drop(store.put_with(&vec![n as f64; 500], "k").unwrap()),
-        |store, n| drop(store.put_with(&noise(3000 + n), "k").unwrap()),
+        |store, n| drop(store.put_with("k", &vec![n as f64; 500]).unwrap()),
+        |store, n| drop(store.put_with("k", &noise(3000 + n)).unwrap()),
         |store, n| drop(write(store, "k", &noise(3000 + n)).unwrap()),
     ];
     for put in ways {
@@ -200,10 +200,10 @@ fn with_an_interval_what_replaces_an_entry_is_on_the_disk_before_its_record_and_
 fn with_an_interval_a_shared_blob_is_on_the_disk_before_the_record_that_replaces_an_entry_by_it() {
     let vfs = SimVfs::new();
     let (store, told) = observed(&vfs, true);
-    store.put_with(&noise(3000), "k").unwrap();
-    store.put_with(&noise(4000), "other").unwrap();
+    store.put_with("k", &noise(3000)).unwrap();
+    store.put_with("other", &noise(4000)).unwrap();
     told.lock().unwrap().clear();
-    store.put_with(&noise(4000), "k").unwrap();
+    store.put_with("k", &noise(4000)).unwrap();
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert!(matches!(told.as_slice(), [Told::Write { outlasts: true, .. }, Told::Flush(_)]), "{told:?}");
     assert_eq!(names(&files(&vfs)).len(), 1);
@@ -214,12 +214,12 @@ fn with_an_interval_a_shared_blob_is_on_the_disk_before_the_record_that_replaces
 fn with_an_interval_the_blob_of_another_put_of_the_content_is_on_the_disk_too() {
     let vfs = SimVfs::new();
     let (store, told) = observed(&vfs, true);
-    store.put_with(&noise(3000), "k").unwrap();
+    store.put_with("k", &noise(3000)).unwrap();
     let (engine, bytes) = (&store.0, noise(4000));
     let entry = engine.draft("k".into(), &Encoding::of_bytes(), Some(crate::util::digest::identity(&bytes))).unwrap();
     let flight = engine.in_flight().begin();
     let write = |entry: &mut Entry, name: &BlobName| {
-        store.put_with(&bytes, "other")?;
+        store.put_with("other", &bytes)?;
         told.lock().unwrap().clear();
         let mut sink = sink::Sink::begin(engine.store(), entry, name)?;
         sink.write(&bytes)?;
@@ -238,7 +238,7 @@ fn with_an_interval_a_blob_goes_after_the_removal_of_its_record_is_on_the_disk()
     for remove in removals {
         let vfs = SimVfs::new();
         let (store, told) = observed(&vfs, false);
-        store.put_with(&noise(3000), "k").unwrap();
+        store.put_with("k", &noise(3000)).unwrap();
         let there = names(&files(&vfs));
         told.lock().unwrap().clear();
         remove(&store);
@@ -257,7 +257,7 @@ fn a_put_that_a_closed_index_refuses_leaves_no_blob() {
             _ => Ok(()),
         });
         let store = store_of(&vfs, index, Durability::Interval, shares);
-        assert!(store.put_with(&noise(3000), "k").unwrap_err().is_closed());
+        assert!(store.put_with("k", &noise(3000)).unwrap_err().is_closed());
         assert!(names(&files(&vfs)).is_empty(), "shares: {shares}");
     }
 }
@@ -274,7 +274,7 @@ fn a_clear_that_fails_on_its_way_takes_the_blobs_of_the_entries_that_are_gone() 
         }
     });
     let store = store_of(&vfs, index, Durability::Immediate, false);
-    (0..5).for_each(|n| drop(store.put_with(&noise(3000), format!("k{n}")).unwrap()));
+    (0..5).for_each(|n| drop(store.put_with(format!("k{n}"), &noise(3000)).unwrap()));
     assert!(store.clear().unwrap_err().is_metadata());
     assert_eq!(names(&files(&vfs)).len(), 3, "two are gone");
     assert_eq!(store.clear().unwrap(), 3);

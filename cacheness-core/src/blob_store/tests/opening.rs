@@ -4,7 +4,7 @@ use crate::cache::Cache;
 #[test]
 fn a_store_that_is_open_in_this_process_is_locked_and_free_after_close_or_drop() {
     let f = fixture();
-    f.store.put_with(&1u8, "k").unwrap();
+    f.store.put_with("k", &1u8).unwrap();
     let error = BlobStore::open(f.dir.path()).unwrap_err();
     let message = error.to_string();
     assert!(error.is_locked() && message.contains("this process has the blob store in"), "{message}");
@@ -22,13 +22,13 @@ fn a_store_that_is_open_in_this_process_is_locked_and_free_after_close_or_drop()
 #[test]
 fn after_close_every_call_says_closed_and_closing_again_is_nothing() {
     let f = fixture();
-    f.store.put_with(&1u8, "k").unwrap();
+    f.store.put_with("k", &1u8).unwrap();
     let (clone, writer) = (f.store.clone(), f.store.writer("w").unwrap());
     f.store.close().unwrap();
     clone.close().unwrap();
     let calls: [fn(&BlobStore) -> Result<()>; 14] = [
         |store| store.put(&1u8).map(drop),
-        |store| store.put_with(&1u8, "k").map(drop),
+        |store| store.put_with("k", &1u8).map(drop),
         |store| store.get::<u8>("k").map(drop),
         |store| store.get_metadata("k").map(drop),
         |store| store.update_metadata("k", &Metadata::new()).map(drop),
@@ -52,18 +52,18 @@ fn after_close_every_call_says_closed_and_closing_again_is_nothing() {
 #[test]
 fn a_cache_does_not_take_the_directory_of_a_store_nor_a_store_that_of_a_cache() {
     let f = fixture();
-    f.store.put_with(&1u8, "k").unwrap();
-    assert!(Cache::open(f.dir.path()).unwrap_err().is_config(), "said before it is locked");
+    f.store.put_with("k", &1u8).unwrap();
+    assert!(Cache::open(f.dir.path()).unwrap_err().is_conflict(), "said before it is locked");
     f.store.close().unwrap();
     for _ in 0..2 {
         let error = Cache::open(f.dir.path()).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("directory of a blob store"), "{error}");
+        assert!(error.is_conflict() && error.to_string().contains("directory of a blob store"), "{error}");
     }
     let dir = tempfile::tempdir().unwrap();
-    Cache::open(dir.path()).unwrap().put(&1u8, "k").unwrap();
+    Cache::open(dir.path()).unwrap().put("k", &1u8).unwrap();
     for _ in 0..2 {
         let error = BlobStore::open(dir.path()).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("directory of a cache"), "{error}");
+        assert!(error.is_conflict() && error.to_string().contains("directory of a cache"), "{error}");
     }
     assert_eq!(Cache::open(dir.path()).unwrap().get::<u8>("k").unwrap(), Some(1));
     assert_eq!(f.reopened().store.get::<u8>("k").unwrap(), Some(1));
@@ -89,7 +89,7 @@ fn a_store_in_memory_writes_no_file_and_two_of_them_know_nothing_of_each_other()
     let dir = tempfile::tempdir().unwrap();
     let open = || BlobStore::builder().dir(dir.path().join("store")).backend("memory").open().unwrap();
     let (one, other) = (open(), open());
-    one.put_with(&1u8, "k").unwrap();
+    one.put_with("k", &1u8).unwrap();
     assert_eq!((one.get::<u8>("k").unwrap(), other.get::<u8>("k").unwrap()), (Some(1), None));
     assert_eq!((one.directory(), fs::read_dir(dir.path()).unwrap().count()), (None, 0));
 }
@@ -108,7 +108,7 @@ fn a_directory_that_moved_keeps_its_entries() {
 #[test]
 fn without_its_index_a_store_is_read_back_from_its_blobs_streams_too() {
     let f = fixture_with(|builder| builder.content_addressable(true));
-    f.store.put_with(&7u64, BlobOptions::key("value").metadata("a", 1)).unwrap();
+    f.store.put_with(BlobOptions::key("value").metadata("a", 1), &7u64).unwrap();
     write(&f.store, "stream", &noise(300_000)).unwrap();
     let mut writer = f.store.writer(BlobOptions::new()).unwrap();
     std::io::Write::write_all(&mut writer, b"by content").unwrap();

@@ -38,9 +38,9 @@ fn a_reader_finds_any_place_and_nothing_behind_the_end() {
     let f = fixture();
     let bytes = noise(3 * CHUNK_LEN + 77);
     write(&f.store, "stream", &bytes).unwrap();
-    f.store.put_with(&bytes, "put").unwrap();
+    f.store.put_with("put", &bytes).unwrap();
     let same = vec![9u8; bytes.len()];
-    f.store.put_with(&same, "compressed").unwrap();
+    f.store.put_with("compressed", &same).unwrap();
     assert_eq!(f.store.get_metadata("compressed").unwrap().unwrap().codec(), "lz4");
     for (key, bytes) in [("stream", &bytes), ("put", &bytes), ("compressed", &same)] {
         let mut reader = f.store.reader(key).unwrap().unwrap();
@@ -144,7 +144,7 @@ fn a_stream_over_the_limit_fails_for_good_and_leaves_nothing() {
 #[test]
 fn a_value_that_is_no_bytes_has_no_reader() {
     let store = BlobStore::in_memory();
-    store.put_with(&"text".to_owned(), "k").unwrap();
+    store.put_with("k", &"text".to_owned()).unwrap();
     let error = store.reader("k").unwrap_err();
     assert!(error.is_serialization() && error.to_string().contains("String"), "{error}");
     assert!(store.reader("absent").unwrap().is_none());

@@ -15,7 +15,7 @@ fn the_report_of_a_key_has_the_hash_that_must_be_and_the_one_that_is() {
     let f = fixture();
     let bytes = noise(300_000);
     let stream = f.blob_of(|store| drop(write(store, "stream", &bytes).unwrap()));
-    let value = f.blob_of(|store| drop(store.put_with(&vec![1.5f64; 5000], "value").unwrap()));
+    let value = f.blob_of(|store| drop(store.put_with("value", &vec![1.5f64; 5000]).unwrap()));
     for (key, file) in [("stream", stream), ("value", value)] {
         let expected = f.store.get_metadata(key).unwrap().unwrap().file_hash();
         let report = || f.store.verify_integrity(key).unwrap().unwrap();
@@ -43,13 +43,13 @@ fn the_report_of_a_key_has_the_hash_that_must_be_and_the_one_that_is() {
 fn damaged() -> (Fixture, VerifyReport) {
     let f = fixture();
     for n in 0..300u32 {
-        f.store.put_with(&n, format!("good {n:03}")).unwrap();
+        f.store.put_with(format!("good {n:03}"), &n).unwrap();
     }
     let flipped = f.blob_of(|store| drop(write(store, "flipped", &noise(300_000)).unwrap()));
     change(&flipped, |bytes| bytes[200_000] ^= 4);
-    let cut = f.blob_of(|store| drop(store.put_with(&noise(5000), "cut").unwrap()));
+    let cut = f.blob_of(|store| drop(store.put_with("cut", &noise(5000)).unwrap()));
     change(&cut, |bytes| bytes.truncate(1000));
-    let gone = f.blob_of(|store| drop(store.put_with(&noise(5000), "gone").unwrap()));
+    let gone = f.blob_of(|store| drop(store.put_with("gone", &noise(5000)).unwrap()));
     fs::remove_file(gone).unwrap();
     let name = BlobName::unique();
     let shard = f.dir.path().join("blobs").join(&name.as_str()[..2]);
@@ -105,7 +105,7 @@ fn repair_sets_damaged_blobs_aside_removes_what_leads_nowhere_and_touches_nothin
 #[test]
 fn a_store_in_memory_is_verified_too() {
     let store = BlobStore::in_memory();
-    store.put_with(&noise(5000), "k").unwrap();
+    store.put_with("k", &noise(5000)).unwrap();
     assert_eq!(store.verify(Repair::Yes).unwrap(), VerifyReport { checked: 1, ..VerifyReport::default() });
     assert!(store.exists("k").unwrap());
 }
@@ -124,7 +124,7 @@ fn a_repair_while_others_put_and_delete_takes_nothing_from_them() {
                             let (key, value) = (format!("{thread}-{}", round % 4), noise(2000 + round % 3));
                             match round % 3 {
                                 0 => drop(write(&store, &key, &value).unwrap()),
-                                _ => drop(store.put_with(&value, key.as_str()).unwrap()),
+                                _ => drop(store.put_with(key.as_str(), &value).unwrap()),
                             }
                             if round % 7 == 0 {
                                 store.delete(&key).unwrap();
@@ -168,8 +168,8 @@ fn breakable(dir: &Path, shares: bool) -> (BlobStore, Arc<SledIndex>) {
 fn a_repair_leaves_blobs_whose_records_the_index_lost_and_the_next_opening_takes_them_up() {
     let dir = tempfile::tempdir().unwrap();
     let (store, index) = breakable(dir.path(), false);
-    store.put_with(&noise(5000), "lost").unwrap();
-    store.put_with(&noise(6000), "kept").unwrap();
+    store.put_with("lost", &noise(5000)).unwrap();
+    store.put_with("kept", &noise(6000)).unwrap();
     index.break_down(&text_key::index_key("lost").unwrap());
     assert_eq!(store.list("").unwrap(), ["kept"]);
     let report = store.verify(Repair::Yes).unwrap();
@@ -186,12 +186,12 @@ fn a_repair_leaves_blobs_whose_records_the_index_lost_and_the_next_opening_takes
 #[test]
 fn references_are_counted_again_when_the_index_was_rebuilt() {
     let removals: [fn(&BlobStore); 2] =
-        [|store| assert!(store.delete("b").unwrap()), |store| drop(store.put_with(&1u8, "b").unwrap())];
+        [|store| assert!(store.delete("b").unwrap()), |store| drop(store.put_with("b", &1u8).unwrap())];
     for remove_b in removals {
         let dir = tempfile::tempdir().unwrap();
         let (store, index) = breakable(dir.path(), true);
-        ["a", "b"].iter().for_each(|key| drop(store.put_with(&noise(5000), *key).unwrap()));
-        store.put_with(&noise(6000), "lost").unwrap();
+        ["a", "b"].iter().for_each(|key| drop(store.put_with(*key, &noise(5000)).unwrap()));
+        store.put_with("lost", &noise(6000)).unwrap();
         let key = |name| text_key::index_key(name).unwrap();
         let removed = index.record(&key("a")).unwrap().unwrap();
         assert!(store.delete("a").unwrap());

@@ -14,10 +14,10 @@ impl AsyncCache {
     /// who wait then makes the value.
     ///
     /// ```
-    /// use cacheness_core::AsyncCache;
+    /// use cacheness::AsyncCache;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> cacheness_core::Result<()> {
+    /// # async fn main() -> cacheness::Result<()> {
     /// let cache = AsyncCache::in_memory();
     /// assert_eq!(cache.get_or_insert_with("answer", || async { 42 }).await?, 42);
     /// # Ok(())

@@ -15,7 +15,8 @@ use crate::value::{Metadata, Value};
 /// A [`Query`] whose calls are futures; rows are read away from the executor.
 ///
 /// ```
-/// # use cacheness_core::{AsyncCache, Column, ColumnSchema, CustomMetadata, Metadata, PutOptions, Result, Schema};
+/// # use cacheness::query::{Column, ColumnSchema, Schema};
+/// # use cacheness::{AsyncCache, CustomMetadata, Metadata, PutOptions, Result};
 /// # struct Run { minutes: u32 }
 /// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
 /// # impl CustomMetadata for Run {
@@ -26,7 +27,7 @@ use crate::value::{Metadata, Value};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<()> {
 /// let cache = AsyncCache::in_memory();
-/// cache.put_with(&1, "one", PutOptions::new().custom(&Run { minutes: 90 })).await?;
+/// cache.put_with("one", &1, PutOptions::new().custom(&Run { minutes: 90 })).await?;
 /// let long = cache.query::<Run>().filter(Run::MINUTES.gt(60)).all().await?;
 /// assert_eq!(long[0].minutes, 90);
 /// # Ok(())

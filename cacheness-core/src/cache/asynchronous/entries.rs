@@ -12,12 +12,12 @@ const PAGE: usize = 256;
 /// The entries of a cache, newest first, read in pages away from the executor; see [`Entries`].
 ///
 /// ```
-/// use cacheness_core::AsyncCache;
+/// use cacheness::AsyncCache;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> cacheness_core::Result<()> {
+/// # async fn main() -> cacheness::Result<()> {
 /// let cache = AsyncCache::in_memory();
-/// cache.put(&1u8, "one").await?;
+/// cache.put("one", &1u8).await?;
 /// let mut entries = cache.list_entries();
 /// while let Some(entry) = entries.next().await {
 ///     println!("{}", entry?.cache_key());

@@ -30,12 +30,12 @@ pub use entries::AsyncEntries;
 /// other, and both may be used side by side.
 ///
 /// ```
-/// use cacheness_core::AsyncCache;
+/// use cacheness::AsyncCache;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> cacheness_core::Result<()> {
+/// # async fn main() -> cacheness::Result<()> {
 /// let cache = AsyncCache::in_memory();
-/// cache.put(&"value".to_owned(), "key").await?;
+/// cache.put("key", &"value".to_owned()).await?;
 /// assert_eq!(cache.get::<String>("key").await?.as_deref(), Some("value"));
 /// # Ok(())
 /// # }

@@ -27,8 +27,8 @@ impl AsyncCache {
     ///
     /// # Errors
     /// As [`Cache::put`].
-    pub fn put<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<Key>> {
-        self.put_with(value, key, PutOptions::new())
+    pub fn put<T: Storable>(&self, key: impl ToKey, value: &T) -> impl Future<Output = Result<Key>> {
+        self.put_with(key, value, PutOptions::new())
     }
 
     /// As [`Cache::put_with`].
@@ -37,8 +37,8 @@ impl AsyncCache {
     /// As [`Cache::put`].
     pub fn put_with<T: Storable>(
         &self,
-        value: &T,
         key: impl ToKey,
+        value: &T,
         options: PutOptions,
     ) -> impl Future<Output = Result<Key>> {
         self.put_encoded::<T>(self.encode(value, &options, Way::chosen()), key, options)
@@ -51,8 +51,8 @@ impl AsyncCache {
     pub fn put_by<H: Handler>(
         &self,
         handler: &H,
-        value: &H::Value,
         key: impl ToKey,
+        value: &H::Value,
         options: PutOptions,
     ) -> impl Future<Output = Result<Key>> {
         self.put_encoded::<H::Value>(self.encode(value, &options, Way::By(handler)), key, options)
@@ -123,7 +123,7 @@ impl AsyncCache {
     ///
     /// # Errors
     /// As [`Cache::put`].
-    pub fn update_data<T: Storable>(&self, value: &T, key: impl ToKey) -> impl Future<Output = Result<bool>> {
+    pub fn update_data<T: Storable>(&self, key: impl ToKey, value: &T) -> impl Future<Output = Result<bool>> {
         let encoded = self.encode(value, &PutOptions::new(), Way::chosen());
         let (cache, pending) = (self.0.clone(), self.pending(key));
         async move {

@@ -74,7 +74,7 @@ impl Engine {
     /// that there are.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config), with the names that there are.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument), with the names that there are.
     pub(super) fn check_names(&self, kind: &str, fields: &[&Field]) -> Result<()> {
         self.check_name(kind, None)?;
         for field in fields {
@@ -134,5 +134,5 @@ fn listed(names: &BTreeSet<String>) -> String {
 }
 
 fn unknown(message: &str) -> CacheError {
-    CacheError::new(ErrorKind::Config, message)
+    CacheError::new(ErrorKind::InvalidArgument, message)
 }

@@ -87,7 +87,7 @@ impl Engine {
     /// Visits the entries that meet the conditions of a query, in the order of their keys, whatever its own order and limit.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if a name is not known; [`Serialization`](crate::ErrorKind::Serialization) if an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a name is not known; [`Serialization`](crate::ErrorKind::Serialization) if an
     /// entry that is looked at has a value of another type in a column that the query names.
     pub(super) fn each_match(
         &self,

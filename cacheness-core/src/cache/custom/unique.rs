@@ -52,7 +52,7 @@ impl Engine {
     /// goes when this one is there.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if another entry that has not expired has one of them.
+    /// [`Conflict`](ErrorKind::Conflict) if another entry that has not expired has one of them.
     pub(in crate::cache) fn claim(
         &self,
         key: &IndexKey,
@@ -112,5 +112,5 @@ fn taken((kind, column, value): &Claim, holder: &IndexKey) -> CacheError {
         "column {column:?} of custom metadata {kind:?} is unique, and entry {holder} has {shown} there: nothing was stored; \
          remove that entry or choose another value"
     );
-    CacheError::new(ErrorKind::Config, message)
+    CacheError::new(ErrorKind::Conflict, message)
 }

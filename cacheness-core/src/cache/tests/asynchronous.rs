@@ -10,10 +10,10 @@ async fn every_method_has_a_future_that_does_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let cache = AsyncCache::open(dir.path()).await.unwrap();
     let large = vec![2.5f64; 50_000];
-    let key = cache.put(&large, "large").await.unwrap();
+    let key = cache.put("large", &large).await.unwrap();
     assert_eq!(cache.get::<Vec<f64>>("large").await.unwrap().as_ref(), Some(&large));
     let options = PutOptions::new().metadata("n", 1).tag("t").prefix("p").ttl(seconds(60));
-    cache.put_with(&1u8, params! { n: 1 }, options.clone()).await.unwrap();
+    cache.put_with(params! { n: 1 }, &1u8, options.clone()).await.unwrap();
     let (value, entry) = cache.get_with_metadata::<u8>(params! { n: 1 }).await.unwrap().unwrap();
     assert_eq!((value, entry.metadata()["n"].as_i64()), (1, Some(1)));
     assert!(cache.exists("large").await.unwrap());
@@ -21,7 +21,7 @@ async fn every_method_has_a_future_that_does_the_same() {
     assert_eq!(cache.get_entry(&key.to_string()).await.unwrap().unwrap().cache_key(), key.to_string());
     assert_eq!(cache.remaining_ttl("large").await.unwrap(), None);
     assert_eq!((cache.len().await.unwrap(), cache.is_empty().await.unwrap()), (2, false));
-    assert!(cache.update_data(&2u8, params! { n: 1 }).await.unwrap());
+    assert!(cache.update_data(params! { n: 1 }, &2u8).await.unwrap());
     assert_eq!(cache.get::<u8>(params! { n: 1 }).await.unwrap(), Some(2));
     assert!(cache.touch_with_ttl(params! { n: 1 }, seconds(100)).await.unwrap());
     assert!(cache.touch("large").await.unwrap());
@@ -35,20 +35,20 @@ async fn every_method_has_a_future_that_does_the_same() {
     assert_eq!(cache.get_stats().await.unwrap().entries, 6);
     assert_eq!(cache.delete_batch(["a", "b"]).await.unwrap(), 2);
     assert_eq!(cache.invalidate_tag("t").await.unwrap(), 2);
-    cache.put_with(&1u8, "p", options).await.unwrap();
+    cache.put_with("p", &1u8, options).await.unwrap();
     assert_eq!(cache.invalidate_prefix("p").await.unwrap(), 1);
     assert_eq!(cache.cleanup_expired().await.unwrap(), 0);
     assert_eq!(cache.delete_matching(&Field::any("n").eq(1)).await.unwrap(), 0);
     assert!(cache.invalidate("renamed").await.unwrap());
     assert!(cache.invalidate_by_cache_key(&key.to_string()).await.unwrap());
-    cache.put(&1u8, "last").await.unwrap();
+    cache.put("last", &1u8).await.unwrap();
     assert_eq!(cache.delete_where(|entry: &Entry| entry.raw_size() < 100).await.unwrap(), 1);
-    cache.put(&1u8, "last").await.unwrap();
+    cache.put("last", &1u8).await.unwrap();
     assert_eq!(cache.clear().await.unwrap(), 1);
     cache.flush().await.unwrap();
     cache.close().await.unwrap();
     assert!(cache.get::<u8>("last").await.unwrap_err().is_closed());
-    assert!(cache.put(&1u8, "last").await.unwrap_err().is_closed());
+    assert!(cache.put("last", &1u8).await.unwrap_err().is_closed());
     let cache = AsyncCache::for_api(dir.path()).await.unwrap();
     assert_eq!(cache.blocking().config().default_ttl(), Some(seconds(6 * 3600)));
 }
@@ -57,7 +57,7 @@ async fn every_method_has_a_future_that_does_the_same() {
 #[tokio::test]
 async fn archives_are_written_and_read_away_from_the_executor() {
     let (dir, cache, other) = (tempfile::tempdir().unwrap(), AsyncCache::in_memory(), AsyncCache::in_memory());
-    cache.put(&1u8, "one").await.unwrap();
+    cache.put("one", &1u8).await.unwrap();
     let path = dir.path().join("archive.tar.zst");
     assert_eq!(cache.export(fs::File::create(&path).unwrap()).await.unwrap().copied, 1);
     assert_eq!(other.import(fs::File::open(&path).unwrap()).await.unwrap().copied, 1);
@@ -68,7 +68,7 @@ async fn archives_are_written_and_read_away_from_the_executor() {
 async fn entries_are_listed_one_by_one_or_in_pages() {
     let cache = AsyncCache::in_memory();
     for n in 0..600u32 {
-        cache.put_with(&n, n, PutOptions::new().metadata("n", n)).await.unwrap();
+        cache.put_with(n, &n, PutOptions::new().metadata("n", n)).await.unwrap();
     }
     let mut all = cache.list_entries();
     let mut count = 0;
@@ -94,7 +94,7 @@ fn the_futures_may_be_sent_to_another_thread_also_with_keys_that_may_not() {
     let cache = AsyncCache::in_memory();
     let key = std::rc::Rc::new(1u8);
     sent(cache.get::<u8>(key.clone()));
-    sent(cache.put(&1u8, key.clone()));
+    sent(cache.put(key.clone(), &1u8));
     sent(cache.touch(key));
     sent(cache.get_batch::<u8, _>([1u8]));
     sent(cache.put_batch([(1u8, &1u8)]));
@@ -106,7 +106,7 @@ fn the_futures_may_be_sent_to_another_thread_also_with_keys_that_may_not() {
 fn the_futures_need_no_runtime_of_tokio() {
     let cache = AsyncCache::in_memory();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(cache.put(&vec![1u8; 100_000], "k")).unwrap();
+    runtime.block_on(cache.put("k", &vec![1u8; 100_000])).unwrap();
     let mut future = Box::pin(cache.get::<Vec<u8>>("k"));
     let waker = std::task::Waker::noop();
     let value = loop {
@@ -134,17 +134,17 @@ async fn a_large_vector_is_put_in_steps_between_which_other_tasks_have_their_tur
     let cache = AsyncCache::in_memory();
     let (numbers, bytes) = (vec![0.5_f64; 2 << 20], vec![7_u8; 16 << 20]);
     for (key, (put, polls)) in [
-        ("numbers", counted(cache.put(&numbers, "numbers")).await),
-        ("bytes", counted(cache.put(&bytes, "bytes")).await),
+        ("numbers", counted(cache.put("numbers", &numbers)).await),
+        ("bytes", counted(cache.put("bytes", &bytes)).await),
     ] {
         put.unwrap();
         assert!(polls >= 15, "{key} of 16 MiB in {polls} steps");
     }
-    let (put, polls) = counted(cache.put(&vec![0.5_f64; 100], "few")).await;
+    let (put, polls) = counted(cache.put("few", &vec![0.5_f64; 100])).await;
     put.unwrap();
     assert!(polls <= 3, "{polls}");
     assert_eq!(cache.get::<Vec<f64>>("numbers").await.unwrap().as_ref(), Some(&numbers));
-    assert!(cache.update_data(&bytes, "numbers").await.unwrap());
+    assert!(cache.update_data("numbers", &bytes).await.unwrap());
     assert_eq!(cache.get::<Vec<u8>>("numbers").await.unwrap().as_ref(), Some(&bytes));
 }
 

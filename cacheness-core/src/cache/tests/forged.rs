@@ -33,7 +33,7 @@ fn forged(key: &str, created_at: Timestamp, stored_size: u64, blob: BlobName) ->
 
 fn with_one_good_entry(dir: &Path) {
     let cache = Cache::new(signed(dir)).unwrap();
-    cache.put(&vec![7u8; 5000], "good").unwrap();
+    cache.put("good", &vec![7u8; 5000]).unwrap();
     cache.close().unwrap();
 }
 
@@ -61,7 +61,7 @@ fn a_forged_size_makes_no_believed_entry_go() {
     let (key, record) = forged("forged", Timestamp::from_micros(1 << 60), 1 << 60, BlobName::unique());
     write(dir.path(), &key, record.as_bytes());
     let cache = Cache::new(signed(dir.path())).unwrap();
-    cache.put(&1u8, "another").unwrap();
+    cache.put("another", &1u8).unwrap();
     assert!(cache.exists("good").unwrap(), "a record without a blob pushed it out");
 }
 
@@ -75,7 +75,7 @@ fn a_forged_record_without_sizes_and_times_can_be_evicted() {
     record.extend_from_slice(&sum.to_le_bytes());
     write(dir.path(), &key, &record);
     let cache = Cache::new(signed(dir.path()).with_max_size_mb(1)).unwrap();
-    cache.put(&1u8, "another").unwrap();
+    cache.put("another", &1u8).unwrap();
     let stats = cache.get_stats().unwrap();
     assert!(stats.size_bytes <= 1 << 20, "over its limit for ever: {stats:?}");
 }
@@ -88,7 +88,7 @@ fn a_forged_record_that_names_the_file_of_another_entry_does_not_take_it_along()
     write(dir.path(), &key, record.as_bytes());
     let cache = Cache::new(signed(dir.path())).unwrap();
     assert_eq!(cache.get::<Vec<u8>>("good").unwrap(), Some(vec![7u8; 5000]));
-    cache.put(&1u8, "forged").unwrap();
+    cache.put("forged", &1u8).unwrap();
     cache.flush().unwrap();
     cache.close().unwrap();
     let cache = Cache::new(signed(dir.path())).unwrap();
@@ -101,7 +101,7 @@ fn a_forged_record_in_a_blob_store_does_not_take_the_blob_of_another_along() {
     let security = signed(dir.path()).security;
     let open = || BlobStore::builder().dir(dir.path()).security(security.clone()).open().unwrap();
     let store = open();
-    store.put_with(&vec![7u8; 5000], BlobOptions::key("good")).unwrap();
+    store.put_with(BlobOptions::key("good"), &vec![7u8; 5000]).unwrap();
     store.close().unwrap();
     let (_, record) = forged("forged", Timestamp::from_micros(1), 5000, name_of_the_blob(dir.path()));
     write(dir.path(), &sample::entry("forged").key, record.as_bytes());

@@ -23,7 +23,7 @@ fn cache_of<T: crate::Storable>(
 ) -> (tempfile::TempDir, Cache, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(config(without_memory(dir.path()))).unwrap();
-    cache.put(value, "k").unwrap();
+    cache.put("k", value).unwrap();
     let file = walk(&dir.path().join("blobs")).remove(0);
     (dir, cache, file)
 }
@@ -39,9 +39,9 @@ fn vectors_of_numbers_of_every_size_come_back_from_files_and_from_memory() {
             let words = noise(size / 8);
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             let floats: Vec<f32> = words.iter().map(|word| *word as f32).collect();
-            cache.put(&words, "words").unwrap();
-            cache.put(&bytes, "bytes").unwrap();
-            cache.put(&floats, "floats").unwrap();
+            cache.put("words", &words).unwrap();
+            cache.put("bytes", &bytes).unwrap();
+            cache.put("floats", &floats).unwrap();
             assert!(cache.get::<Vec<u64>>("words").unwrap() == Some(words), "{size}");
             assert!(cache.get::<Vec<u8>>("bytes").unwrap() == Some(bytes), "{size}");
             assert!(cache.get::<Vec<f32>>("floats").unwrap() == Some(floats), "{size}");
@@ -58,8 +58,8 @@ fn what_compresses_comes_back_where_it_is_wanted() {
     for len in [1000, 200_000, WORTH_TWO / 8 + 5] {
         let floats: Vec<f64> = (0..len).map(|n| n as f64).collect();
         let bytes: Vec<u8> = (0..8 * len).map(|n| (n / 700) as u8).collect();
-        cache.put(&floats, "floats").unwrap();
-        cache.put(&bytes, "bytes").unwrap();
+        cache.put("floats", &floats).unwrap();
+        cache.put("bytes", &bytes).unwrap();
         assert!(cache.get::<Vec<f64>>("floats").unwrap() == Some(floats), "{len}");
         assert!(cache.get::<Vec<u8>>("bytes").unwrap() == Some(bytes), "{len}");
         for key in ["floats", "bytes"] {
@@ -77,7 +77,7 @@ fn a_flipped_bit_anywhere_in_a_large_file_is_a_miss() {
         let (dir, cache, file) = cache_of(&words, |config| config);
         let len = fs::metadata(&file).unwrap().len() as usize;
         for at in [0, 20, 200, len / 3, len / 2, len - 33, len - 20, len - 1] {
-            cache.put(&words, "k").unwrap();
+            cache.put("k", &words).unwrap();
             cache.flush().unwrap();
             let file = walk(&dir.path().join("blobs")).remove(0);
             let mut bytes = fs::read(&file).unwrap();

@@ -41,7 +41,7 @@ fn a_value_is_there_after_the_cache_was_closed_and_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
     let key = params! { city: "London", day: 3 };
-    cache.put(&reading(1), &key).unwrap();
+    cache.put(&key, &reading(1)).unwrap();
     cache.close().unwrap();
     assert!(cache.get::<Reading>(&key).unwrap_err().is_closed());
     cache.close().unwrap();
@@ -60,7 +60,7 @@ fn dropping_the_last_handle_closes_the_cache_and_frees_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     let first = Cache::open(dir.path()).unwrap();
     let second = Cache::open(dir.path()).unwrap();
-    first.put(&1u8, "one").unwrap();
+    first.put("one", &1u8).unwrap();
     assert_eq!(second.get::<u8>("one").unwrap(), Some(1), "two opens share one engine");
     drop(first);
     assert_eq!(second.get::<u8>("one").unwrap(), Some(1));
@@ -78,7 +78,7 @@ fn threads_that_open_and_drop_one_directory_never_meet_its_lock() {
             scope.spawn(move || {
                 for round in 0..10u32 {
                     let cache = Cache::open(dir).unwrap();
-                    cache.put(&round, (n, round)).unwrap();
+                    cache.put((n, round), &round).unwrap();
                     assert_eq!(cache.get::<u32>((n, round)).unwrap(), Some(round));
                 }
             });
@@ -100,8 +100,8 @@ fn narrowed(cache: &Cache, key: &Key, ttl: Option<Duration>) -> Option<u8> {
 #[test]
 fn an_entry_expires_at_its_time_to_live_and_a_reader_may_narrow_it() {
     let (cache, clock) = with_manual_clock();
-    cache.put_with(&1u8, "short", PutOptions::new().ttl(seconds(10))).unwrap();
-    cache.put(&2u8, "forever").unwrap();
+    cache.put_with("short", &1u8, PutOptions::new().ttl(seconds(10))).unwrap();
+    cache.put("forever", &2u8).unwrap();
     clock.advance(seconds(10) - Duration::from_micros(1));
     assert_eq!(cache.get::<u8>("short").unwrap(), Some(1));
     clock.advance(Duration::from_micros(1));
@@ -116,7 +116,7 @@ fn an_entry_expires_at_its_time_to_live_and_a_reader_may_narrow_it() {
 #[test]
 fn an_entry_tells_when_it_was_last_read() {
     let (cache, clock) = with_manual_clock();
-    cache.put(&1u8, "one").unwrap();
+    cache.put("one", &1u8).unwrap();
     let stored = clock.now();
     clock.advance(seconds(5));
     let (_, entry) = cache.get_with_metadata::<u8>("one").unwrap().unwrap();
@@ -128,7 +128,7 @@ fn an_entry_tells_when_it_was_last_read() {
 fn cleanup_removes_what_expired_and_nothing_else() {
     let (cache, clock) = with_manual_clock();
     for n in 0..500u64 {
-        cache.put_with(&n, n, PutOptions::new().ttl(seconds(n + 1))).unwrap();
+        cache.put_with(n, &n, PutOptions::new().ttl(seconds(n + 1))).unwrap();
     }
     clock.advance(seconds(400));
     assert_eq!(cache.cleanup_expired().unwrap(), 400);
@@ -140,7 +140,7 @@ fn cleanup_removes_what_expired_and_nothing_else() {
 fn a_default_time_to_live_holds_for_puts_without_one() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(CacheConfig::new(dir.path()).with_ttl(seconds(60))).unwrap();
-    cache.put(&1u8, "one").unwrap();
+    cache.put("one", &1u8).unwrap();
     let (_, entry) = cache.get_with_metadata::<u8>("one").unwrap().unwrap();
     assert_eq!(entry.ttl(), Some(seconds(60)));
     assert_eq!(entry.expires_at(), Some(entry.created_at().after(seconds(60))));
@@ -149,7 +149,7 @@ fn a_default_time_to_live_holds_for_puts_without_one() {
 #[test]
 fn a_value_of_another_type_is_a_miss() {
     let cache = Cache::in_memory();
-    cache.put(&1u32, "one").unwrap();
+    cache.put("one", &1u32).unwrap();
     assert_eq!(cache.get::<i32>("one").unwrap(), None);
     assert_eq!(cache.get::<String>("one").unwrap(), None);
     assert_eq!(cache.get::<u32>("one").unwrap(), Some(1));
@@ -158,7 +158,7 @@ fn a_value_of_another_type_is_a_miss() {
 #[test]
 fn a_stored_none_is_a_hit() {
     let cache = Cache::in_memory();
-    cache.put(&None::<u32>, "nothing").unwrap();
+    cache.put("nothing", &None::<u32>).unwrap();
     assert_eq!(cache.get::<Option<u32>>("nothing").unwrap(), Some(None));
 }
 
@@ -168,7 +168,7 @@ fn the_least_recently_used_go_first_and_the_cache_comes_down_to_80_percent() {
     let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();
     let value = |n: u32| vec![n.to_le_bytes(); 16 << 8];
     for n in 0..70u32 {
-        cache.put(&value(n), n).unwrap();
+        cache.put(n, &value(n)).unwrap();
         assert_eq!(cache.get::<Vec<[u8; 4]>>(0u32).unwrap(), Some(value(0)), "the one in use stays");
     }
     let stats = cache.get_stats().unwrap();
@@ -185,7 +185,7 @@ fn no_single_put_removes_the_fifth_that_goes_and_later_puts_remove_the_rest() {
     let mut n = 0u32;
     let mut put = || {
         let before = evictions();
-        cache.put(&n, n).unwrap();
+        cache.put(n, &n).unwrap();
         n += 1;
         evictions() - before
     };
@@ -209,10 +209,10 @@ fn an_entry_of_nearly_the_whole_cache_stays_when_it_is_put() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();
     for n in 0..10u32 {
-        cache.put(&vec![[1u8; 4]; 16 << 8], n).unwrap();
+        cache.put(n, &vec![[1u8; 4]; 16 << 8]).unwrap();
     }
     let large = vec![[2u8; 4]; 240 << 10];
-    cache.put(&large, "large").unwrap();
+    cache.put("large", &large).unwrap();
     assert_eq!(cache.get::<Vec<[u8; 4]>>("large").unwrap(), Some(large));
     assert_eq!(cache.get_stats().unwrap().entries, 1);
 }
@@ -221,8 +221,8 @@ fn an_entry_of_nearly_the_whole_cache_stays_when_it_is_put() {
 fn a_value_larger_than_the_cache_is_refused_and_pushes_nobody_out() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::Codec::None)).unwrap();
-    cache.put(&1u8, "one").unwrap();
-    let error = cache.put(&vec![0u8; 2 << 20], "huge").unwrap_err();
+    cache.put("one", &1u8).unwrap();
+    let error = cache.put("huge", &vec![0u8; 2 << 20]).unwrap_err();
     assert!(error.is_limit() && error.to_string().contains("max_cache_size_mb"), "{error}");
     assert_eq!(cache.get::<u8>("one").unwrap(), Some(1));
 }
@@ -232,7 +232,7 @@ fn the_limit_counts_what_an_entry_takes_beside_its_value() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1)).unwrap();
     for n in 0..12_000u32 {
-        cache.put(&(), n).unwrap();
+        cache.put(n, &()).unwrap();
     }
     let stats = cache.get_stats().unwrap();
     assert!(stats.evictions > 1000 && stats.size_bytes <= 1 << 20, "{stats:?}");
@@ -243,9 +243,9 @@ fn clear_removes_every_entry_and_no_foreign_file() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
     for n in 0..600u32 {
-        cache.put(&n, n).unwrap();
+        cache.put(n, &n).unwrap();
     }
-    cache.put(&vec![7u64; 10_000], "large").unwrap();
+    cache.put("large", &vec![7u64; 10_000]).unwrap();
     fs::write(dir.path().join("mine.txt"), "mine").unwrap();
     assert_eq!(cache.clear().unwrap(), 601);
     assert_eq!(cache.get_stats().unwrap().entries, 0);
@@ -255,7 +255,7 @@ fn clear_removes_every_entry_and_no_foreign_file() {
 #[test]
 fn invalidate_says_whether_there_was_an_entry() {
     let cache = Cache::in_memory();
-    cache.put(&1u8, "one").unwrap();
+    cache.put("one", &1u8).unwrap();
     assert!(cache.invalidate("one").unwrap());
     assert!(!cache.invalidate("one").unwrap());
     assert!(!cache.exists("one").unwrap());
@@ -264,7 +264,7 @@ fn invalidate_says_whether_there_was_an_entry() {
 #[test]
 fn statistics_count_hits_misses_puts_and_sizes() {
     let cache = Cache::in_memory();
-    cache.put(&"four".to_owned(), "k").unwrap();
+    cache.put("k", &"four".to_owned()).unwrap();
     cache.get::<String>("k").unwrap();
     cache.get::<String>("k").unwrap();
     cache.get::<String>("other").unwrap();
@@ -280,7 +280,7 @@ fn the_entries_of_a_function_are_listed_and_cleared_apart() {
     let cache = Cache::in_memory();
     for n in 0..300u32 {
         let function = if n % 3 == 0 { "app::f" } else { "app::g" };
-        cache.put_with(&n, n, PutOptions::new().function(function)).unwrap();
+        cache.put_with(n, &n, PutOptions::new().function(function)).unwrap();
     }
     assert_eq!(cache.function_entries("app::f").unwrap().len(), 100);
     assert_eq!(cache.clear_function("app::f").unwrap(), 100);
@@ -302,7 +302,7 @@ fn a_durable_put_is_there_without_a_flush() {
     let dir = tempfile::tempdir().unwrap();
     let config = CacheConfig::new(dir.path()).with_durability(crate::Durability::Immediate);
     let cache = Cache::new(config).unwrap();
-    cache.put(&1u8, "one").unwrap();
+    cache.put("one", &1u8).unwrap();
     let copy = tempfile::tempdir().unwrap();
     copy_dir(dir.path(), &copy.path().join("cache"));
     assert_eq!(Cache::open(copy.path().join("cache")).unwrap().get::<u8>("one").unwrap(), Some(1));
@@ -318,7 +318,7 @@ fn clearing_ends_while_others_go_on_putting() {
             let (cache, cleared) = (&cache, &cleared);
             scope.spawn(move || {
                 for n in 0.. {
-                    cache.put(&n, (part, n)).unwrap();
+                    cache.put((part, n), &n).unwrap();
                     if cleared.load(Ordering::Relaxed) || start.elapsed() > seconds(10) {
                         return;
                     }
@@ -342,7 +342,7 @@ fn threads_that_put_side_by_side_leave_the_cache_within_its_limit() {
                 let cache = &cache;
                 scope.spawn(move || {
                     for n in 0..40u32 {
-                        cache.put(&vec![[n as u8; 4]; 16 << 8], (round, part, n)).unwrap();
+                        cache.put((round, part, n), &vec![[n as u8; 4]; 16 << 8]).unwrap();
                     }
                 });
             }
@@ -376,7 +376,7 @@ fn small_values_take_no_more_of_the_disk_than_the_limit_and_room_comes_back_afte
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(LIMIT_MB)).unwrap();
     for n in 0..8_000u64 {
-        cache.put(&[n as u8; 100].to_vec(), n).unwrap();
+        cache.put(n, &[n as u8; 100].to_vec()).unwrap();
         if n % 500 == 0 {
             cache.flush().unwrap();
         }
@@ -389,4 +389,22 @@ fn small_values_take_no_more_of_the_disk_than_the_limit_and_room_comes_back_afte
     cache.clear().unwrap();
     cache.flush().unwrap();
     assert!(index() <= 2 << 20, "{} bytes after a clear", index());
+}
+
+#[test]
+fn an_argument_a_conflict_and_a_configuration_are_told_apart() {
+    let cache = Cache::in_memory();
+    let zero = cache.put_with("k", &1u8, PutOptions::new().ttl(Duration::ZERO)).unwrap_err();
+    assert!(zero.is_invalid_argument() && !zero.is_config(), "{zero}");
+    let unknown = cache.put_with("k", &1u8, PutOptions::new().handler("none")).unwrap_err();
+    assert!(unknown.is_invalid_argument(), "{unknown}");
+    let twice = cache.get::<u8>(crate::params! { a: 1, a: 2 }).unwrap_err();
+    assert!(twice.is_invalid_argument(), "{twice}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let _open = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(1)).unwrap();
+    let other = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(2)).unwrap_err();
+    assert!(other.is_conflict() && !other.is_config(), "{other}");
+    let none = Cache::new(CacheConfig::new(dir.path()).with_max_size_mb(0)).unwrap_err();
+    assert!(none.is_config() && !none.is_conflict(), "{none}");
 }

@@ -23,11 +23,11 @@ impl Cache {
     /// `archive`.
     ///
     /// ```
-    /// use cacheness_core::Cache;
+    /// use cacheness::Cache;
     ///
-    /// # fn main() -> cacheness_core::Result<()> {
+    /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();
-    /// cache.put(&42u8, "answer")?;
+    /// cache.put("answer", &42u8)?;
     /// let mut archive = Vec::new(); // in real life, a file
     /// cache.export(&mut archive)?;
     ///
@@ -81,7 +81,7 @@ impl Cache {
     /// be [signed](crate::SecurityConfig): then an entry that is not signed with a key at hand counts as damaged.
     ///
     /// # Errors
-    /// [`Integrity`](ErrorKind::Integrity) if it is no such archive, or ends too early; [`Config`](ErrorKind::Config) if a
+    /// [`Integrity`](ErrorKind::Integrity) if it is no such archive, or ends too early; [`Conflict`](ErrorKind::Conflict) if a
     /// newer release wrote it; [`Storage`](ErrorKind::Storage), [`Metadata`](ErrorKind::Metadata),
     /// [`Closed`](ErrorKind::Closed). The entries before the fault are in the cache then, whole.
     pub fn import(&self, archive: impl Read) -> Result<Transfer> {
@@ -169,7 +169,7 @@ fn check_format(manifest: &[u8]) -> Result<()> {
     match format.parse::<u32>() {
         Ok(1) => Ok(()),
         Ok(newer) => Err(CacheError::new(
-            ErrorKind::Config,
+            ErrorKind::Conflict,
             format!("the archive has format {newer}, this release of cacheness reads format 1: use the newer release"),
         )),
         Err(_) => Err(foreign()),

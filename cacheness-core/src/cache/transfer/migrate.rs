@@ -12,11 +12,12 @@ use crate::error::{CacheError, ErrorKind, Result};
 /// that evicts while entries arrive needs a larger limit.
 ///
 /// ```
-/// use cacheness_core::{Cache, migrate_cache};
+/// use cacheness::cache::migrate_cache;
+/// use cacheness::Cache;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let (old, new) = (Cache::in_memory(), Cache::in_memory());
-/// old.put(&42u8, "answer")?;
+/// old.put("answer", &42u8)?;
 /// assert_eq!(migrate_cache(&old, &new)?.copied, 1);
 /// assert_eq!(migrate_cache(&old, &new)?.present, 1);
 /// assert_eq!(new.get::<u8>("answer")?, Some(42));
@@ -35,9 +36,10 @@ pub fn migrate_cache(old: &Cache, new: &Cache) -> Result<Transfer> {
 ///
 /// ```
 /// use std::ops::ControlFlow;
-/// use cacheness_core::{Cache, migrate_cache_with};
+/// use cacheness::cache::migrate_cache_with;
+/// use cacheness::Cache;
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let (old, new) = (Cache::in_memory(), Cache::in_memory());
 /// old.put_batch([("a", &1u8), ("b", &2u8)])?;
 /// let done = migrate_cache_with(&old, &new, |so_far| {

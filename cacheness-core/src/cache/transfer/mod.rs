@@ -96,7 +96,7 @@ impl Engine {
             return Ok(());
         }
         let claimed = match self.claim(&entry.key, &entry.details, None) {
-            Err(error) if error.is_config() => {
+            Err(error) if error.is_conflict() => {
                 log::debug!("an entry is left behind: {error}");
                 transfer.refused += 1;
                 return Ok(());

@@ -10,10 +10,10 @@ use crate::params;
 
 /// A small, a large and a described entry; one that never expires.
 fn filled(cache: &Cache) {
-    cache.put(&1u8, "small").unwrap();
-    cache.put(&vec![1.5f64; 50_000], "large").unwrap();
+    cache.put("small", &1u8).unwrap();
+    cache.put("large", &vec![1.5f64; 50_000]).unwrap();
     let options = PutOptions::new().ttl(Duration::from_secs(60)).metadata("accuracy", 0.5).tag("t").description("d");
-    cache.put_with(&"text".to_owned(), params! { run: 1 }, options).unwrap();
+    cache.put_with(params! { run: 1 }, &"text".to_owned(), options).unwrap();
 }
 
 fn is_filled(cache: &Cache, like: &Cache) {
@@ -43,10 +43,10 @@ fn an_interrupted_migration_goes_on_and_newer_entries_stay() {
     let clock = Arc::new(ManualClock::default());
     let (old, new) = (Cache::with_clock(clock.clone()), Cache::with_clock(clock.clone()));
     for n in 0..100u32 {
-        old.put(&n, n).unwrap();
+        old.put(n, &n).unwrap();
     }
     clock.advance(Duration::from_secs(1));
-    new.put(&7000u32, 7u32).unwrap();
+    new.put(7u32, &7000u32).unwrap();
     let mut steps = 0;
     let stopped = migrate_cache_with(&old, &new, |so_far| {
         steps += 1;
@@ -67,10 +67,10 @@ fn what_expired_or_is_too_large_for_the_new_cache_is_left_behind_and_counted() {
         (Cache::with_clock(clock.clone()), crate::Limits { max_value_bytes: 100, ..crate::Limits::DEFAULT });
     let new = Cache::with_clock_in(CacheConfig::in_memory().with_limits(limits).with_inline_bytes(0), clock.clone());
     let new = new.unwrap();
-    old.put_with(&1u8, "short", PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
-    old.put(&2u8, "long").unwrap();
+    old.put_with("short", &1u8, PutOptions::new().ttl(Duration::from_secs(1))).unwrap();
+    old.put("long", &2u8).unwrap();
     let noise: Vec<u64> = (0..1000u64).map(|n| (n * n).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-    old.put(&noise, "large").unwrap();
+    old.put("large", &noise).unwrap();
     clock.advance(Duration::from_secs(1));
     let moved = migrate_cache(&old, &new).unwrap();
     assert_eq!((moved.copied, moved.expired, moved.refused), (1, 1, 1), "{moved:?}");

@@ -13,7 +13,8 @@ const LONGEST_EXTENSION: usize = 16;
 ///
 /// ```
 /// use std::path::Path;
-/// use cacheness_core::{ByFile, Cache, FileHandler, HandlerError};
+/// use cacheness::handler::{ByFile, FileHandler, HandlerError};
+/// use cacheness::Cache;
 ///
 /// #[derive(Debug, PartialEq)]
 /// struct Image(Vec<u8>);
@@ -41,7 +42,7 @@ const LONGEST_EXTENSION: usize = 16;
 ///     }
 /// }
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let image = Image(vec![1, 2, 3]);
 /// cache.put_by(&ByFile(Png), &image, "image", Default::default())?;
@@ -49,6 +50,7 @@ const LONGEST_EXTENSION: usize = 16;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "StorageHandler")]
 pub trait FileHandler: Send + Sync {
     /// The type whose values it handles.
     type Value: 'static;

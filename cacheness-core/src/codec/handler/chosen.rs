@@ -76,7 +76,7 @@ impl Handlers {
     /// Writes a value by the handler of this name, or by the first that takes it.
     ///
     /// # Errors
-    /// As [`encode`](super::encode); `Handler` if the chosen one fails; `Config` if there is none of this name for `T`.
+    /// As [`encode`](super::encode); `Handler` if the chosen one fails; `InvalidArgument` if there is none of this name for `T`.
     pub(crate) fn write<'v, T: Storable, E: Evidence<T>>(
         &self,
         value: &'v T,
@@ -152,7 +152,7 @@ impl Handlers {
             type_name::<T>(),
             there.join(", ")
         );
-        CacheError::new(ErrorKind::Config, message)
+        CacheError::new(ErrorKind::InvalidArgument, message)
     }
 
     /// Reads a value by what wrote it. `handler` tells the name of a handler that is not there.

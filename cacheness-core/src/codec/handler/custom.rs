@@ -20,7 +20,8 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use cacheness_core::{Cache, Handler, HandlerError};
+/// use cacheness::handler::{Handler, HandlerError};
+/// use cacheness::Cache;
 ///
 /// /// No serde in sight.
 /// #[derive(Debug, PartialEq)]
@@ -45,7 +46,7 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 ///     }
 /// }
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let table = Table(vec![vec!["a".into(), "b".into()]]);
 /// cache.put_by(&Csv, &table, "table", Default::default())?;
@@ -55,8 +56,9 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no handler of values",
-    label = "implement `cacheness::Handler` for it"
+    label = "implement `cacheness::handler::Handler` for it"
 )]
+#[doc(alias = "CacheHandler")]
 pub trait Handler: Send + Sync {
     /// The type whose values it handles.
     type Value: 'static;

@@ -56,7 +56,7 @@ use crate::util::digest::checksum;
 /// It is implemented for all of them, and by nothing else.
 ///
 /// ```
-/// use cacheness_core::Storable;
+/// use cacheness::handler::Storable;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]

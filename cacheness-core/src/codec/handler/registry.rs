@@ -83,7 +83,7 @@ impl Registry {
             let HandlerInfo { name, value_type, .. } = &other.info;
             let of = value_type.unwrap_or_default();
             let message = format!("a handler `{name}` of `{of}` is registered already: unregister it first");
-            return Err(CacheError::new(ErrorKind::Config, message));
+            return Err(CacheError::new(ErrorKind::Conflict, message));
         }
         let place = known.partition_point(|other| other.info.priority >= priority);
         known.insert(place, registered);
@@ -94,7 +94,7 @@ impl Registry {
     pub(super) fn unregister(&self, name: &str) -> Result<bool> {
         if is_built_in(name) {
             let message = format!("handler `{name}` is built in: switch it off by handlers.disabled");
-            return Err(CacheError::new(ErrorKind::Config, message));
+            return Err(CacheError::new(ErrorKind::InvalidArgument, message));
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let found = known.iter().position(|other| &*other.info.name == name);
@@ -149,7 +149,8 @@ impl Registered {
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use cacheness_core::{Cache, Handler, HandlerError, list_handlers, register_handler, unregister_handler};
+/// use cacheness::handler::{Handler, HandlerError, list_handlers, register_handler, unregister_handler};
+/// use cacheness::Cache;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -173,7 +174,7 @@ impl Registered {
 ///     }
 /// }
 ///
-/// # fn main() -> cacheness_core::Result<()> {
+/// # fn main() -> cacheness::Result<()> {
 /// register_handler(AsText, 10)?;
 /// assert_eq!(&*list_handlers()[0].name, "celsius-as-text");
 ///
@@ -189,7 +190,8 @@ impl Registered {
 /// ```
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) if there is a handler of this name already, for whatever type, or if none can have it.
+/// [`Conflict`](ErrorKind::Conflict) if there is a handler of this name already, for whatever type;
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) if none can have this name.
 pub fn register_handler<H: Handler + 'static>(handler: H, priority: i32) -> Result<()> {
     GLOBAL.register(handler, priority)
 }
@@ -198,7 +200,7 @@ pub fn register_handler<H: Handler + 'static>(handler: H, priority: i32) -> Resu
 /// long as it is not registered again; values that are in memory are still given out.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) if it is built in.
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) if it is built in.
 pub fn unregister_handler(name: &str) -> Result<bool> {
     GLOBAL.unregister(name)
 }

@@ -18,7 +18,7 @@ use crate::util::panics::caught;
 /// The name of a handler, which is one that it may have.
 ///
 /// # Errors
-/// `Config` if it is none, or that of a built-in handler; `Handler` if it panics.
+/// `InvalidArgument` if it is none, or that of a built-in handler; `Handler` if it panics.
 pub(crate) fn name_of<T: 'static>(handler: &dyn Handler<Value = T>) -> Result<&str> {
     let name = shielded("a handler", "name", || Ok(handler.name()))?;
     let refusal = match check_handler_name(name) {
@@ -26,20 +26,20 @@ pub(crate) fn name_of<T: 'static>(handler: &dyn Handler<Value = T>) -> Result<&s
         Ok(()) if is_built_in(name) => "it is built in, choose another name".to_owned(),
         Ok(()) => return Ok(name),
     };
-    Err(CacheError::new(ErrorKind::Config, format!("no handler can be named {name:?}: {refusal}")))
+    Err(CacheError::new(ErrorKind::InvalidArgument, format!("no handler can be named {name:?}: {refusal}")))
 }
 
 /// Whether a handler that is given is the one that is asked for by name.
 ///
 /// # Errors
-/// `Config` if it has another name, and as [`name_of`].
+/// `InvalidArgument` if it has another name, and as [`name_of`].
 pub(crate) fn check_is_named<T: 'static>(handler: &dyn Handler<Value = T>, wanted: &str) -> Result<()> {
     let name = name_of(handler)?;
     if name == wanted {
         return Ok(());
     }
     let message = format!("handler `{name}` is given and handler {wanted:?} is asked for: leave one of them out");
-    Err(CacheError::new(ErrorKind::Config, message))
+    Err(CacheError::new(ErrorKind::InvalidArgument, message))
 }
 
 /// What stands for a handler in an entry's fixed part.
@@ -58,7 +58,7 @@ pub(super) fn takes<T: 'static>(handler: &dyn Handler<Value = T>, name: &str, va
 /// Writes a value by a handler.
 ///
 /// # Errors
-/// `Handler` if it fails or panics; `Limit` if the value is longer than `limits` allow; `Config` as [`name_of`].
+/// `Handler` if it fails or panics; `Limit` if the value is longer than `limits` allow; `InvalidArgument` as [`name_of`].
 pub(crate) fn write_by<T: 'static>(
     handler: &dyn Handler<Value = T>,
     value: &T,

@@ -142,7 +142,7 @@ fn a_directory_of_another_format_is_refused_and_stays_as_it_is() {
         overwrite(&dir, &with_format(format));
         let before = contents(&dir);
         let error = claim(&vfs, &dir, Kind::Cache).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains(why), "{error}");
+        assert!(error.is_conflict() && error.to_string().contains(why), "{error}");
         assert_eq!(contents(&dir), before);
     }
 }
@@ -179,7 +179,7 @@ fn the_key_that_signs_is_noted_beside_what_was_said_before() {
 fn a_directory_of_one_kind_is_refused_to_the_other_and_stays_as_it_is() {
     let (root, vfs, dir) = opened(Kind::BlobStore);
     let error = claim(&vfs, &dir, Kind::Cache).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("directory of a blob store"), "{error}");
+    assert!(error.is_conflict() && error.to_string().contains("directory of a blob store"), "{error}");
     shake_hands(&vfs, &dir, Kind::BlobStore).unwrap();
     overwrite(root.path(), &with_format(FORMAT));
     shake_hands(&vfs, &dir, Kind::Cache).unwrap();
@@ -190,7 +190,7 @@ fn a_directory_of_one_kind_is_refused_to_the_other_and_stays_as_it_is() {
 fn every_name_that_a_cache_uses_is_one_that_may_be_in_the_way() {
     let root = tempfile::tempdir().unwrap();
     let cache = crate::Cache::open(root.path()).unwrap();
-    cache.put(&1u8, "one").unwrap();
+    cache.put("one", &1u8).unwrap();
     cache.get::<u8>("one").unwrap();
     cache.flush().unwrap();
     let names = || fs::read_dir(root.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());

@@ -173,7 +173,7 @@ impl Claim {
             "two cached functions of this program are named `{path}` and cannot be told apart, so neither is cached: \
              give each a prefix of its own, as in `prefix = \"first\"`"
         );
-        CacheError::new(ErrorKind::Config, message)
+        CacheError::new(ErrorKind::Conflict, message)
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
         let second = claim(NAME, site!(.without_self(5, "rivals")));
         for rival in [alone, second] {
             let error = rival.conflict().unwrap();
-            assert_eq!(error.kind(), ErrorKind::Config);
+            assert_eq!(error.kind(), ErrorKind::Conflict);
             assert!(
                 error.to_string().contains("`rivals::outer::f`") && error.to_string().contains("prefix"),
                 "{error}"

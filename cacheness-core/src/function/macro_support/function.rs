@@ -130,10 +130,10 @@ impl Function {
 ///     n * 2
 /// }
 ///
-/// # cacheness_core::set_default_cache(cacheness_core::Cache::in_memory());
-/// let error = cacheness_core::function(twice).info().unwrap_err(); // it lacks #[cached]
-/// assert!(error.is_config());
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # cacheness::set_default_cache(cacheness::Cache::in_memory());
+/// let error = cacheness::function(twice).info().unwrap_err(); // it lacks #[cached]
+/// assert!(error.is_invalid_argument());
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 pub fn function<F>(function: F) -> FunctionHandle {
     const { assert!(size_of::<F>() == 0, "`function` takes a function by its name, not a function pointer") };
@@ -189,8 +189,9 @@ impl FunctionHandle {
     /// Hits, misses, entries and what else is known about the function.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if nothing shows that it is a cached function, see [`function`]; others when the
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if nothing shows that it is a cached function, see [`function`]; others when the
     /// cache cannot be opened or its index cannot be read.
+    #[doc(alias = "cache_info")]
     pub fn info(&self) -> Result<FunctionInfo> {
         let cache = self.cache()?;
         let entries = self.entries()?;
@@ -212,7 +213,8 @@ impl FunctionHandle {
     /// a warning is logged.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) for a closure; others when the cache cannot be opened or an entry cannot be removed.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a closure; others when the cache cannot be opened or an entry cannot be removed.
+    #[doc(alias = "cache_clear")]
     pub fn clear(&self) -> Result<u64> {
         let removed = self.cache()?.clear_function(self.name())?;
         if removed == 0 && !self.function.is_cached() {
@@ -224,7 +226,7 @@ impl FunctionHandle {
     /// The entries of the function.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if nothing shows that it is a cached function, see [`function`]; others when the
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if nothing shows that it is a cached function, see [`function`]; others when the
     /// cache cannot be opened or its index cannot be read.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let entries = self.cache()?.function_entries(self.name())?;
@@ -240,13 +242,13 @@ impl FunctionHandle {
              it first",
             self.name()
         );
-        CacheError::new(ErrorKind::Config, message)
+        CacheError::new(ErrorKind::InvalidArgument, message)
     }
 
     fn cache(&self) -> Result<Cache> {
         if self.is_closure {
             let message = "`function` takes a cached function by its name, like `function(get_weather)`, not a closure";
-            return Err(CacheError::new(ErrorKind::Config, message));
+            return Err(CacheError::new(ErrorKind::InvalidArgument, message));
         }
         match self.cache.clone().or_else(|| self.function.last_cache()) {
             Some(cache) => Ok(cache),

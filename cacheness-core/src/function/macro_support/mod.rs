@@ -35,3 +35,8 @@ pub use site::{Place, Site};
 pub use crate::cache::Cache;
 pub use crate::cache::Means;
 pub use crate::codec::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence};
+// What the derives name.
+pub use crate::error::Result;
+pub use crate::key::{CacheKey, KeyFields, KeyWriter, SerdeKey};
+pub use crate::query::{Column, ColumnField, ColumnSchema, CustomMetadata, Schema};
+pub use crate::value::Metadata;

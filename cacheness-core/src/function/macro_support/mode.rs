@@ -127,9 +127,9 @@ fn under<R: Work<Kind>, Kind>(mode: Mode, work: impl FnOnce() -> R) -> R::Output
 /// them in an `async` block.
 ///
 /// ```
-/// let fresh = cacheness_core::refresh(|| 6 * 7); // in place of the arithmetic, a call of a cached function
+/// let fresh = cacheness::refresh(|| 6 * 7); // in place of the arithmetic, a call of a cached function
 /// assert_eq!(fresh, 42);
-/// let fresh = cacheness_core::refresh(|| async { 6 * 7 }); // a future
+/// let fresh = cacheness::refresh(|| async { 6 * 7 }); // a future
 /// # drop(fresh);
 /// ```
 // The compiler tells the name of a parameter that it cannot infer: so this one says what to do.
@@ -143,7 +143,7 @@ pub fn refresh<R: Work<IfBoxedUseRefreshAsync>, IfBoxedUseRefreshAsync>(work: im
 /// A future that `work` returns does the same, as in [`refresh`].
 ///
 /// ```
-/// let fresh = cacheness_core::bypass(|| 6 * 7); // in place of the arithmetic, a call of a cached function
+/// let fresh = cacheness::bypass(|| 6 * 7); // in place of the arithmetic, a call of a cached function
 /// assert_eq!(fresh, 42);
 /// ```
 pub fn bypass<R: Work<IfBoxedUseBypassAsync>, IfBoxedUseBypassAsync>(work: impl FnOnce() -> R) -> R::Output {
@@ -163,7 +163,7 @@ pub(super) fn bypass_value<R>(work: impl FnOnce() -> R) -> R {
 /// [`refresh`] for a future, such as the call of a cached `async fn`. Tasks that the future spawns are not part of it.
 ///
 /// ```
-/// let fresh = cacheness_core::refresh_async(async { 6 * 7 });
+/// let fresh = cacheness::refresh_async(async { 6 * 7 });
 /// # drop(fresh);
 /// ```
 pub fn refresh_async<F: Future>(work: F) -> impl Future<Output = F::Output> {
@@ -173,7 +173,7 @@ pub fn refresh_async<F: Future>(work: F) -> impl Future<Output = F::Output> {
 /// [`bypass`] for a future, such as the call of a cached `async fn`. Tasks that the future spawns are not part of it.
 ///
 /// ```
-/// let fresh = cacheness_core::bypass_async(async { 6 * 7 });
+/// let fresh = cacheness::bypass_async(async { 6 * 7 });
 /// # drop(fresh);
 /// ```
 pub fn bypass_async<F: Future>(work: F) -> impl Future<Output = F::Output> {

@@ -196,7 +196,7 @@ impl<R> AnyResult<R> {
 #[diagnostic::on_unimplemented(
     message = "`share_errors` cannot copy an error of `{Self}` for the calls that waited for it",
     label = "the error is neither `Clone + Send + Sync` nor can it be made of a text",
-    note = "derive `Clone` for the error, implement `Display` and `From<cacheness::SharedError>` for it, or say how it is \
+    note = "derive `Clone` for the error, implement `Display` and `From<cacheness::function::SharedError>` for it, or say how it is \
             copied: `share_errors = |error| ..`"
 )]
 pub trait CanBeShared {}

@@ -296,7 +296,7 @@ fn parameters_are_told_by_name_in_any_order() {
 #[test]
 fn a_parameter_named_twice_is_an_error_that_says_which() {
     let error = params! { run: 1, name: "a", run: 2 }.to_key().unwrap_err();
-    assert!(error.is_config());
+    assert!(error.is_invalid_argument());
     assert_eq!(error.to_string(), "the parameter `run` is given twice: name each parameter once");
 }
 

@@ -118,7 +118,7 @@ fn a_scope_that_comes_too_late_is_refused() {
     let mut writer = KeyWriter::new();
     1.encode(&mut writer);
     writer.scope("f", None, None);
-    assert!(writer.finish().resolve().unwrap_err().is_config());
+    assert!(writer.finish().resolve().unwrap_err().is_invalid_argument());
 }
 
 #[test]

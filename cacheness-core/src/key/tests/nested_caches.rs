@@ -18,7 +18,7 @@ fn directories_of_caches_and_stores_are_left_out_and_nothing_else_is() {
     let cache = Cache::open(project.join("cache")).unwrap();
     let store = BlobStore::open(project.join("src/store")).unwrap();
     for n in 0..3 {
-        cache.put(&vec![n; 10_000], n).unwrap();
+        cache.put(n, &vec![n; 10_000]).unwrap();
         store.put(&n).unwrap();
         assert_eq!((key(&project), hash_file_path(&project).unwrap()), (before.clone(), hash.clone()), "put {n}");
     }
@@ -49,7 +49,7 @@ fn what_lies_beside_a_cache_in_its_directory_counts() {
     let before = key(&project);
     let cache = Cache::open(&data).unwrap();
     for n in 0..3 {
-        cache.put(&vec![n; 10_000], n).unwrap();
+        cache.put(n, &vec![n; 10_000]).unwrap();
         assert_eq!(key(&project), before, "put {n}");
     }
     cache.close().unwrap();
@@ -67,7 +67,7 @@ fn a_cache_that_is_itself_the_argument_counts_by_its_content() {
     let keys = [1, 2].map(|n| {
         let place = dir.path().join(n.to_string());
         let cache = Cache::open(&place).unwrap();
-        cache.put(&vec![n; 100_000], n).unwrap();
+        cache.put(n, &vec![n; 100_000]).unwrap();
         cache.close().unwrap();
         (key(&place), key(place.join("blobs")))
     });

@@ -70,7 +70,7 @@ impl KeyWriter {
     fn read_too_early(&mut self) {
         let message = "a path inside a map or a set was keyed by its content before the cache and its \
                        `serialization.hash_path_content = false` were known: hand over a list, or the path's text";
-        self.fail(CacheError::new(ErrorKind::Config, message));
+        self.fail(CacheError::new(ErrorKind::InvalidArgument, message));
     }
 
     /// The parameters of a key that is not made from one value.

@@ -7,6 +7,7 @@ use crate::config::Durability;
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// Blobs in the memory of the process, gone with it. Clones are handles to the same blobs.
+#[doc(alias = "InMemoryBlobBackend")]
 #[derive(Clone, Debug, Default)]
 pub struct MemoryBlobs(Arc<RwLock<BTreeMap<BlobName, Arc<[u8]>>>>);
 

@@ -13,7 +13,8 @@ static REGISTRY: Registry<dyn BlobBackend> = Registry::new(&backends::BLOB);
 /// and `blob.options`. What it opens belongs to one cache: blobs that no entry of that names are removed.
 ///
 /// # Errors
-/// [`Config`](crate::ErrorKind::Config) if the name is taken or empty.
+/// [`Conflict`](crate::ErrorKind::Conflict) if the name is taken; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it
+/// is empty or that of a built-in one.
 pub fn register_blob_backend(
     name: &str,
     open: impl Fn(&BackendOptions) -> Result<Arc<dyn BlobBackend>> + Send + Sync + 'static,
@@ -25,7 +26,7 @@ pub fn register_blob_backend(
 /// Takes the name of a blob backend back; says whether it had one. Caches that are open keep theirs.
 ///
 /// # Errors
-/// [`Config`](crate::ErrorKind::Config) if it is a built-in one.
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is a built-in one.
 pub fn unregister_blob_backend(name: &str) -> Result<bool> {
     REGISTRY.unregister(name)
 }
@@ -34,13 +35,14 @@ pub fn unregister_blob_backend(name: &str) -> Result<bool> {
 /// which is made, and which no cache may have open.
 ///
 /// ```
-/// use cacheness_core::{BackendOptions, BlobName, Durability, get_blob_backend};
+/// use cacheness::backend::{BackendOptions, BlobName, get_blob_backend};
+/// use cacheness::config::Durability;
 ///
 /// let blobs = get_blob_backend("memory", &BackendOptions::new())?;
 /// let name = BlobName::unique();
 /// blobs.write(&name, &[b"one", b"two"], Durability::Interval)?;
 /// assert_eq!(blobs.read_range(&name, 3, 3)?.as_deref(), Some(&b"two"[..]));
-/// # Ok::<(), cacheness_core::CacheError>(())
+/// # Ok::<(), cacheness::CacheError>(())
 /// ```
 ///
 /// # Errors
@@ -65,7 +67,7 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Bl
 /// The blob backends that `blob.backend` may name.
 ///
 /// ```
-/// let names: Vec<_> = cacheness_core::list_blob_backends().into_iter().map(|info| info.name).collect();
+/// let names: Vec<_> = cacheness::backend::list_blob_backends().into_iter().map(|info| info.name).collect();
 /// assert!(names.contains(&"filesystem".to_owned()));
 /// ```
 #[must_use]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cacheness::{Cache, CacheKey, KeyWriter, cached};
+use cacheness::key::KeyWriter;
+use cacheness::{Cache, CacheKey, cached};
 use serde::Serialize;
 
 use super::Runs;

@@ -155,7 +155,7 @@ impl Square {
 }
 
 impl CacheKey for Self2 {
-    fn encode(&self, w: &mut cacheness::KeyWriter) {
+    fn encode(&self, w: &mut cacheness::key::KeyWriter) {
         self.0.encode(w);
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use cacheness::{Cache, ManualClock, cache_if, cached, function};
+use cacheness::clock::ManualClock;
+use cacheness::{Cache, cache_if, cached, function};
 use serde::{Deserialize, Serialize};
 
 use super::{Runs, block_on};
 
-fn seconds(of: cacheness::FunctionInfo) -> f64 {
+fn seconds(of: cacheness::function::FunctionInfo) -> f64 {
     of.ttl.unwrap().as_secs_f64()
 }
 

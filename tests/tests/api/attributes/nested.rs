@@ -155,7 +155,7 @@ fn a_strict_twin_returns_the_error_with_the_remedy() {
     assert_eq!(first(1).unwrap(), 1);
     for twin in [second, first] {
         let error = twin(1).unwrap_err();
-        assert!(error.is_config(), "{error}");
+        assert!(error.is_conflict(), "{error}");
         assert!(error.to_string().contains("twins::strict") && error.to_string().contains("prefix ="), "{error}");
     }
 }

@@ -203,7 +203,7 @@ fn for_api_keeps_results_for_six_hours_unless_told_otherwise() {
         1
     }
 
-    let ttl = |info: cacheness::FunctionInfo| info.ttl.unwrap().as_secs();
+    let ttl = |info: cacheness::function::FunctionInfo| info.ttl.unwrap().as_secs();
     assert_eq!([plain(), flag(), shorter()], [1, 1, 1]);
     assert_eq!(ttl(function(plain).info().unwrap()), 21_600);
     assert_eq!(ttl(function(flag).info().unwrap()), 21_600);

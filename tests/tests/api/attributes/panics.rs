@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use cacheness::{Cache, CacheError, CacheKey, KeyWriter, cached};
+use cacheness::key::KeyWriter;
+use cacheness::{Cache, CacheError, CacheKey, cached};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Runs, block_on};

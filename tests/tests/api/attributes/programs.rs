@@ -222,7 +222,7 @@ fn associated_types_and_constants_of_traits_in_attributes() {
 fn a_generic_argument_with_the_bound_that_the_error_names() {
     super::in_memory_by_default();
     #[cached]
-    fn sized<T: Copy + cacheness::KeyArgument>(value: T) -> usize {
+    fn sized<T: Copy + cacheness::function::KeyArgument>(value: T) -> usize {
         ASKED.count() as usize + size_of::<T>()
     }
 

@@ -6,7 +6,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cacheness::{Cache, CacheConfig, SharedError, cache_if, cached};
+use cacheness::function::SharedError;
+use cacheness::{Cache, CacheConfig, cache_if, cached};
 
 use super::{Runs, block_on};
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use cacheness::{Cache, CacheError, ManualClock, cached, function, refresh, refresh_async};
+use cacheness::clock::ManualClock;
+use cacheness::{Cache, CacheError, cached, function, refresh, refresh_async};
 
 use super::{Runs, block_on};
 
@@ -275,7 +276,7 @@ fn a_damaged_value_is_not_served() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut config = cacheness::CacheConfig::new(dir.path());
-    config.compression.codec = cacheness::Codec::None;
+    config.compression.codec = cacheness::config::Codec::None;
     let cache = Cache::new(config).unwrap();
     assert_eq!(large(&cache, false), Ok(vec![7; 100_000]));
     sleep(Duration::from_millis(30));

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cacheness::{
-    AsyncCache, Cache, CacheConfig, Column, CustomMetadata, EntryField, Field, InvalidEntries, ManualClock, PutOptions,
-    SigningKey, Timestamp, ToKey, Value, migrate_cache, params,
-};
+use cacheness::cache::migrate_cache;
+use cacheness::clock::{ManualClock, Timestamp};
+use cacheness::config::{InvalidEntries, SigningKey};
+use cacheness::key::ToKey;
+use cacheness::query::{Column, EntryField};
+use cacheness::{AsyncCache, Cache, CacheConfig, CustomMetadata, Field, PutOptions, Value, params};
 
 mod names;
 mod types;
@@ -52,7 +54,7 @@ fn filled(cache: &Cache, count: u32) {
     for n in 0..count {
         let options = PutOptions::new().custom(&experiment(n));
         let options = if n.is_multiple_of(2) { options.custom(&performance(n)) } else { options };
-        cache.put_with(&vec![n; 10], params! { experiment: n }, options).unwrap();
+        cache.put_with(params! { experiment: n }, &vec![n; 10], options).unwrap();
     }
 }
 
@@ -138,8 +140,8 @@ fn several_kinds_belong_to_one_entry_and_are_asked_together() {
 fn one_kind_given_twice_is_an_error_and_nothing_is_stored() {
     let cache = Cache::in_memory();
     let options = PutOptions::new().custom(&experiment(1)).custom(&performance(1)).custom(&experiment(2));
-    let error = cache.put_with(&1u8, "key", options).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("\"experiments\""), "{error}");
+    let error = cache.put_with("key", &1u8, options).unwrap_err();
+    assert!(error.is_invalid_argument() && error.to_string().contains("\"experiments\""), "{error}");
     assert!(!cache.exists("key").unwrap());
 }
 
@@ -147,7 +149,7 @@ fn one_kind_given_twice_is_an_error_and_nothing_is_stored() {
 fn columns_make_conditions_for_listings_touches_and_removals_too() {
     let cache = Cache::in_memory();
     filled(&cache, 20);
-    cache.put_with(&1u8, "other", PutOptions::new().metadata("epochs", 10)).unwrap();
+    cache.put_with("other", &1u8, PutOptions::new().metadata("epochs", 10)).unwrap();
     assert_eq!(cache.list_entries().matching(Experiment::EPOCHS.lt(20)).count(), 2);
     assert_eq!(cache.touch_batch(&Experiment::MODEL_TYPE.eq("cnn")).unwrap(), 7);
     assert_eq!(cache.query::<Experiment>().filter(Experiment::MODEL_TYPE.eq("cnn")).delete().unwrap(), 7);
@@ -165,7 +167,7 @@ fn metadata_goes_with_its_entry_and_stays_through_what_changes_only_the_entry() 
         let of = |n: u32| cache.get_custom::<Experiment>(key(n)).unwrap();
         assert!(cache.touch(key(1)).unwrap() && cache.touch_with_ttl(key(1), Duration::from_secs(60)).unwrap());
         assert_eq!(of(1), Some(experiment(1)), "touched {sort}");
-        assert!(cache.update_data(&"another value".to_owned(), key(1)).unwrap());
+        assert!(cache.update_data(key(1), &"another value".to_owned()).unwrap());
         assert_eq!(of(1), Some(experiment(1)), "new data {sort}");
         assert!(cache.rename(key(1), "renamed").unwrap());
         assert_eq!(cache.get_custom::<Experiment>("renamed").unwrap(), Some(experiment(1)), "renamed {sort}");
@@ -173,7 +175,7 @@ fn metadata_goes_with_its_entry_and_stays_through_what_changes_only_the_entry() 
         assert_eq!(found(), 1, "{sort}");
         assert!(cache.invalidate("renamed").unwrap());
         assert_eq!(found(), 0, "removed {sort}");
-        cache.put(&2u8, key(2)).unwrap();
+        cache.put(key(2), &2u8).unwrap();
         assert_eq!(of(2), None, "a put without metadata takes the place of one with {sort}");
         assert_eq!(cache.query::<Experiment>().count().unwrap(), 18, "{sort}");
         cache.clear().unwrap();
@@ -186,8 +188,8 @@ fn entries_that_have_expired_are_not_found() {
     let clock = std::sync::Arc::new(ManualClock::default());
     let cache = Cache::with_clock(clock.clone());
     let options = PutOptions::new().custom(&experiment(1)).ttl(Duration::from_secs(10));
-    cache.put_with(&1u8, "key", options).unwrap();
-    cache.put_with(&2u8, "other", PutOptions::new().custom(&experiment(2))).unwrap();
+    cache.put_with("key", &1u8, options).unwrap();
+    cache.put_with("other", &2u8, PutOptions::new().custom(&experiment(2))).unwrap();
     clock.advance(Duration::from_secs(10));
     assert_eq!(epochs(&cache.query()), [20]);
     assert_eq!(cache.query::<Experiment>().filter(Experiment::EXPERIMENT_ID.eq("exp_001")).count().unwrap(), 0);
@@ -219,8 +221,8 @@ fn rows_are_there_after_reopening_also_where_the_index_is_lost() {
         assert_eq!(cache.query_custom("experiments").count().unwrap(), 20, "{name}: by name, before any type is used");
         assert_eq!(all(&cache), before, "{name}");
         assert_eq!(cache.get_custom_metadata_for_entry(params! { experiment: 4u32 }).unwrap(), names, "{name}");
-        let taken = cache.put_with(&1u8, "another", PutOptions::new().custom(&experiment(4))).unwrap_err();
-        assert!(taken.is_config() && taken.to_string().contains("exp_004"), "{name}: {taken}");
+        let taken = cache.put_with("another", &1u8, PutOptions::new().custom(&experiment(4))).unwrap_err();
+        assert!(taken.is_conflict() && taken.to_string().contains("exp_004"), "{name}: {taken}");
     }
 }
 
@@ -232,10 +234,10 @@ fn rows_that_are_not_signed_are_not_found_and_keep_no_unique_value() {
     cache.close().unwrap();
     let signed = CacheConfig::new(dir.path()).with_signing_key(SigningKey::from_bytes([7; 32]));
     let cache = Cache::new(signed.with_invalid_entries(InvalidEntries::Keep)).unwrap();
-    cache.put_with(&1u8, "signed", PutOptions::new().custom(&experiment(4))).unwrap();
+    cache.put_with("signed", &1u8, PutOptions::new().custom(&experiment(4))).unwrap();
     assert_eq!(epochs(&cache.query()), [40], "by a walk");
     assert_eq!(epochs(&cache.query().filter(Experiment::EXPERIMENT_ID.starts_with("exp"))), [40], "by an index");
-    assert!(cache.query_custom("performance").count().unwrap_err().is_config(), "no kind is known by them");
+    assert!(cache.query_custom("performance").count().unwrap_err().is_invalid_argument(), "no kind is known by them");
 }
 
 #[test]
@@ -244,7 +246,7 @@ fn archives_and_migrations_bring_rows_along_and_keep_them_unique() {
     filled(&cache, 20);
     let mut archive = Vec::new();
     cache.export(&mut archive).unwrap();
-    third.put_with(&0u8, "holder", PutOptions::new().custom(&experiment(7))).unwrap();
+    third.put_with("holder", &0u8, PutOptions::new().custom(&experiment(7))).unwrap();
     assert_eq!(other.import(archive.as_slice()).unwrap().copied, 20);
     let moved = migrate_cache(&cache, &third).unwrap();
     assert_eq!((moved.copied, moved.refused), (19, 1), "one has a unique value that is taken there");
@@ -262,7 +264,7 @@ async fn the_asynchronous_cache_finds_the_same() {
     let cache = AsyncCache::in_memory();
     filled(cache.blocking(), 20);
     let key = || params! { experiment: 4u32 };
-    cache.put_with(&1u8, "last", PutOptions::new().custom(&experiment(20))).await.unwrap();
+    cache.put_with("last", &1u8, PutOptions::new().custom(&experiment(20))).await.unwrap();
     let good = Experiment::ACCURACY.ge(0.8);
     let query = cache.query::<Experiment>().filter(good.clone()).order_by(Experiment::EPOCHS.desc()).offset(1).limit(2);
     let same =
@@ -283,8 +285,8 @@ async fn the_asynchronous_cache_finds_the_same() {
     let rows = cache.get_custom_metadata_for_entry(key()).await.unwrap();
     assert_eq!(rows, cache.blocking().get_custom_metadata_for_entry(key()).unwrap());
     assert_eq!(query.delete().await.unwrap(), 4);
-    let taken = cache.put_with(&1u8, "another", PutOptions::new().custom(&experiment(4))).await.unwrap_err();
-    assert!(taken.is_config(), "{taken}");
+    let taken = cache.put_with("another", &1u8, PutOptions::new().custom(&experiment(4))).await.unwrap_err();
+    assert!(taken.is_conflict(), "{taken}");
 }
 
 #[test]
@@ -292,7 +294,7 @@ fn what_is_given_stays_as_it_was_and_so_does_what_was_found() {
     let (cache, given) = (Cache::in_memory(), experiment(3));
     let options = PutOptions::new().custom(&given).metadata("epochs", 1);
     let before = options.clone();
-    cache.put_with(&1u8, "key", options.clone()).unwrap();
+    cache.put_with("key", &1u8, options.clone()).unwrap();
     assert_eq!((&given, &options), (&experiment(3), &before));
     let mut found = cache.query::<Experiment>().first().unwrap().unwrap();
     assert_eq!(found.entry.metadata()["epochs"], 1.into(), "metadata of one name is another thing");

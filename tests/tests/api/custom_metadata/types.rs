@@ -14,8 +14,8 @@ impl From<Stage> for Value {
     }
 }
 
-impl cacheness::ColumnValue for Stage {
-    const TYPE: cacheness::ColumnType = cacheness::ColumnType::Text;
+impl cacheness::query::ColumnValue for Stage {
+    const TYPE: cacheness::query::ColumnType = cacheness::query::ColumnType::Text;
     type Operand<'a> = Self;
 
     fn to_value(&self) -> Value {
@@ -23,7 +23,7 @@ impl cacheness::ColumnValue for Stage {
     }
 
     fn from_value(value: &Value) -> Option<Self> {
-        [Self::Draft, Self::Final].into_iter().find(|stage| cacheness::ColumnValue::to_value(stage) == *value)
+        [Self::Draft, Self::Final].into_iter().find(|stage| cacheness::query::ColumnValue::to_value(stage) == *value)
     }
 }
 
@@ -84,7 +84,7 @@ fn a_column_of_every_type_reads_back_as_it_was() {
     };
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.put_with(&1u8, "key", PutOptions::new().custom(&row)).unwrap();
+    cache.put_with("key", &1u8, PutOptions::new().custom(&row)).unwrap();
     cache.close().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
     assert_eq!(cache.get_custom::<Row>("key").unwrap().unwrap(), row);

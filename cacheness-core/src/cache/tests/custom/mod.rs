@@ -99,8 +99,8 @@ fn counted() -> (Cache, Arc<[AtomicUsize; 2]>) {
 fn a_query_reads_the_index_once_a_page_of_its_kind_and_with_an_index_once_a_page_of_what_it_finds() {
     let (cache, counts) = counted();
     for n in 0..1000u32 {
-        cache.put_with(&n, n, PutOptions::new().metadata("n", n)).unwrap();
-        cache.put_with(&n, ("run", n), both(&run(n))).unwrap();
+        cache.put_with(n, &n, PutOptions::new().metadata("n", n)).unwrap();
+        cache.put_with(("run", n), &n, both(&run(n))).unwrap();
     }
     let pages_of = |ask: &dyn Fn() -> usize, found: usize| {
         counts.iter().for_each(|count| count.store(0, Ordering::SeqCst));
@@ -163,7 +163,7 @@ fn an_index_over_a_column_tells_what_a_walk_tells_whatever_changes() {
     let config = CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::config::Codec::None);
     let cache = Cache::with_clock_in(config, clock.clone()).unwrap();
     let value: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
-    cache.put_with(&value, 0u32, both(&run(0))).unwrap();
+    cache.put_with(0u32, &value, both(&run(0))).unwrap();
     assert_eq!(cache.query::<Run>().count().unwrap(), 1);
     assert_eq!(cache.query::<Plain>().count().unwrap(), 1);
     let mut state = 1u64;
@@ -177,14 +177,14 @@ fn an_index_over_a_column_tells_what_a_walk_tells_whatever_changes() {
         match random(12) {
             0 => drop(cache.invalidate(key).unwrap()),
             1 => drop(cache.touch(key).unwrap()),
-            2 => drop(cache.update_data(&step, key).unwrap()),
+            2 => drop(cache.update_data(key, &step).unwrap()),
             3 => drop(cache.copy(key, random(40)).unwrap()),
             4 => drop(cache.rename(key, random(40)).unwrap()),
             5 => drop(cache.delete_matching(&Run::MINUTES.eq(random(100))).unwrap()),
             6 => drop(cache.query::<Run>().filter(Run::SCORE.eq(f64::from(random(7)))).limit(1).delete().unwrap()),
-            7 => drop(cache.put_with(&value, key, both(&run(random(1000))).ttl(seconds(5))).unwrap()),
-            8 => drop(cache.put(&step, key).unwrap()),
-            _ => drop(cache.put_with(&value, key, both(&run(random(1000)))).unwrap()),
+            7 => drop(cache.put_with(key, &value, both(&run(random(1000))).ttl(seconds(5))).unwrap()),
+            8 => drop(cache.put(key, &step).unwrap()),
+            _ => drop(cache.put_with(key, &value, both(&run(random(1000)))).unwrap()),
         }
         if step % 20 == 0 {
             assert_the_index_tells_what_a_walk_tells(&cache, &format!("step {step}"));
@@ -199,7 +199,7 @@ fn an_index_over_a_column_tells_what_a_walk_tells_whatever_changes() {
 fn threads_that_change_entries_while_an_index_is_made_are_all_in_it() {
     let cache = Cache::in_memory();
     for n in 0..2000u32 {
-        cache.put_with(&n, n, both(&run(n))).unwrap();
+        cache.put_with(n, &n, both(&run(n))).unwrap();
     }
     thread::scope(|scope| {
         for part in 0..4u32 {
@@ -207,9 +207,9 @@ fn threads_that_change_entries_while_an_index_is_made_are_all_in_it() {
             scope.spawn(move || {
                 for n in (part..2000).step_by(4) {
                     match n % 3 {
-                        0 => drop(cache.put_with(&n, n, both(&run(n + 1))).unwrap()),
+                        0 => drop(cache.put_with(n, &n, both(&run(n + 1))).unwrap()),
                         1 => drop(cache.invalidate(n).unwrap()),
-                        _ => drop(cache.put_with(&n, n + 5000, both(&run(n))).unwrap()),
+                        _ => drop(cache.put_with(n + 5000, &n, both(&run(n))).unwrap()),
                     }
                 }
             });
@@ -230,13 +230,13 @@ fn an_index_that_was_rebuilt_after_damage_is_asked_anew() {
     let store = Store::of_parts(index.clone(), Arc::new(MemoryBlobs::new()), &config);
     let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
     for n in 0..50u32 {
-        cache.put_with(&n, n, both(&run(n))).unwrap();
+        cache.put_with(n, &n, both(&run(n))).unwrap();
     }
     assert_the_index_tells_what_a_walk_tells(&cache, "before");
     index.break_down(&IndexKey::of(&7u32.to_key().unwrap()));
     assert_eq!(cache.query::<Run>().filter(Run::LABEL.eq("run 00007")).count().unwrap(), 0);
     assert_the_index_tells_what_a_walk_tells(&cache, "after");
-    cache.put_with(&7u32, 7u32, both(&run(7))).unwrap();
+    cache.put_with(7u32, &7u32, both(&run(7))).unwrap();
     assert_the_index_tells_what_a_walk_tells(&cache, "after one more");
 }
 
@@ -247,10 +247,10 @@ fn an_older_record_that_a_rebuilt_index_gives_back_is_found_by_its_own_values() 
     let store = Store::of_parts(index.clone(), Arc::new(MemoryBlobs::new()), &config);
     let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
     let (key, lost) = (IndexKey::of(&1u32.to_key().unwrap()), IndexKey::of(&2u32.to_key().unwrap()));
-    cache.put_with(&1u32, 1u32, both(&run(7))).unwrap();
+    cache.put_with(1u32, &1u32, both(&run(7))).unwrap();
     let older = index.record(&key).unwrap().unwrap();
-    cache.put_with(&1u32, 1u32, both(&run(8))).unwrap();
-    cache.put_with(&2u32, 2u32, both(&run(9))).unwrap();
+    cache.put_with(1u32, &1u32, both(&run(8))).unwrap();
+    cache.put_with(2u32, &2u32, both(&run(9))).unwrap();
     let found = |minutes| cache.query::<Run>().filter(Run::MINUTES.eq(minutes)).count().unwrap();
     assert_eq!((found(7), found(8), found(9)), (0, 1, 1));
     index.put(&key, &older).unwrap();
@@ -269,7 +269,7 @@ fn an_error_while_an_index_is_made_is_returned_and_the_next_query_makes_it() {
     let config = CacheConfig::in_memory();
     let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
     let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
-    cache.put_with(&1u8, "a", both(&run(7))).unwrap();
+    cache.put_with("a", &1u8, both(&run(7))).unwrap();
     let query = cache.query::<Run>().filter(Run::MINUTES.eq(7));
     fails.store(true, Ordering::SeqCst);
     assert!(query.count().unwrap_err().is_metadata());

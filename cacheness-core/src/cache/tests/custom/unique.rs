@@ -22,43 +22,43 @@ fn named(label: &str) -> Named {
 #[test]
 fn a_unique_value_of_another_entry_is_refused_by_name_and_nothing_is_stored() {
     let cache = Cache::in_memory();
-    let holder = cache.put_with(&1u8, "first", PutOptions::new().custom(&named("a'b"))).unwrap().to_string();
-    let error = cache.put_with(&2u8, "second", PutOptions::new().custom(&named("a'b"))).unwrap_err();
-    assert!(error.is_config(), "{error:?}");
+    let holder = cache.put_with("first", &1u8, PutOptions::new().custom(&named("a'b"))).unwrap().to_string();
+    let error = cache.put_with("second", &2u8, PutOptions::new().custom(&named("a'b"))).unwrap_err();
+    assert!(error.is_conflict(), "{error:?}");
     for part in ["\"named runs\"", "\"label\"", "\"a'b\"", holder.as_str()] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
     assert_eq!(cache.get::<u8>("second").unwrap(), None);
     assert_eq!(cache.query::<Named>().count().unwrap(), 1);
-    cache.put_with(&3u8, "first", PutOptions::new().custom(&named("a'b"))).unwrap();
+    cache.put_with("first", &3u8, PutOptions::new().custom(&named("a'b"))).unwrap();
     assert_eq!(cache.get::<u8>("first").unwrap(), Some(3), "its own value is not in its way");
-    cache.put_with(&2u8, "second", PutOptions::new().custom(&named("c"))).unwrap();
+    cache.put_with("second", &2u8, PutOptions::new().custom(&named("c"))).unwrap();
     assert_eq!(cache.query::<Named>().count().unwrap(), 2, "no two nulls are equal, nor two that are no numbers");
     cache.invalidate("first").unwrap();
-    cache.put_with(&4u8, "third", PutOptions::new().custom(&named("a'b"))).unwrap();
+    cache.put_with("third", &4u8, PutOptions::new().custom(&named("a'b"))).unwrap();
 }
 
 #[test]
 fn a_batch_and_a_copy_keep_a_value_unique_and_a_renamed_entry_takes_it_along() {
     let cache = Cache::in_memory();
     let options = PutOptions::new().custom(&named("one"));
-    assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_config());
+    assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_conflict());
     assert_eq!((cache.exists("a").unwrap(), cache.exists("b").unwrap()), (true, false));
-    assert!(cache.copy("a", "b").unwrap_err().is_config());
+    assert!(cache.copy("a", "b").unwrap_err().is_conflict());
     assert!(cache.rename("a", "b").unwrap());
     assert_eq!(cache.get_custom::<Named>("b").unwrap().map(|row| row.label), Some("one".to_owned()));
-    assert!(cache.update_data(&3u8, "b").unwrap() && cache.touch("b").unwrap());
-    assert!(cache.put_with(&1u8, "a", options).unwrap_err().is_config());
+    assert!(cache.update_data("b", &3u8).unwrap() && cache.touch("b").unwrap());
+    assert!(cache.put_with("a", &1u8, options).unwrap_err().is_conflict());
 }
 
 #[test]
 fn a_unique_value_of_an_entry_that_has_expired_is_free() {
     let (cache, clock) = with_manual_clock();
-    cache.put_with(&1u8, "old", PutOptions::new().custom(&named("one")).ttl(seconds(10))).unwrap();
+    cache.put_with("old", &1u8, PutOptions::new().custom(&named("one")).ttl(seconds(10))).unwrap();
     clock.advance(seconds(9));
-    assert!(cache.put_with(&2u8, "new", PutOptions::new().custom(&named("one"))).is_err());
+    assert!(cache.put_with("new", &2u8, PutOptions::new().custom(&named("one"))).is_err());
     clock.advance(seconds(1));
-    cache.put_with(&2u8, "new", PutOptions::new().custom(&named("one"))).unwrap();
+    cache.put_with("new", &2u8, PutOptions::new().custom(&named("one"))).unwrap();
 }
 
 #[test]
@@ -77,9 +77,9 @@ fn of_threads_that_put_one_unique_value_one_wins() {
                     let (cache, options, won, start) = (&cache, &options, &won, &start);
                     scope.spawn(move || {
                         start.wait();
-                        match cache.put_with(&part, (round, part), options.clone()) {
+                        match cache.put_with((round, part), &part, options.clone()) {
                             Ok(_) => drop(won.fetch_add(1, Ordering::SeqCst)),
-                            Err(error) => assert!(error.is_config(), "{error}"),
+                            Err(error) => assert!(error.is_conflict(), "{error}"),
                         }
                     });
                 }
@@ -106,8 +106,8 @@ fn a_put_that_fails_leaves_its_unique_value_to_others() {
     let store = Store::of_parts(Arc::new(index), Arc::new(MemoryBlobs::new()), &config);
     let cache = Cache::over(Arc::new(Engine::new(store, &config, Arc::new(SystemClock))), config);
     let options = PutOptions::new().custom(&named("one"));
-    assert!(cache.put_with(&1u8, "a", options.clone()).unwrap_err().is_metadata());
-    cache.put_with(&2u8, "b", options).unwrap();
+    assert!(cache.put_with("a", &1u8, options.clone()).unwrap_err().is_metadata());
+    cache.put_with("b", &2u8, options).unwrap();
 }
 
 /// What is done once, by another thread, when a call of the wanted sort comes; it is waited for, but not for ever: it may
@@ -146,7 +146,7 @@ fn holders(cache: &Cache, between: &Between, done: &std::sync::mpsc::Receiver<()
 fn an_entry_that_is_touched_while_it_is_renamed_does_not_leave_its_unique_value_with_both() {
     let clock = Arc::new(ManualClock::default());
     let (cache, between) = interrupted(|call| matches!(call, Call::Page), Arc::clone(&clock));
-    cache.put_with(&1u8, "a", PutOptions::new().custom(&named("one"))).unwrap();
+    cache.put_with("a", &1u8, PutOptions::new().custom(&named("one"))).unwrap();
     let (other, (done, is_done)) = (cache.clone(), std::sync::mpsc::channel());
     *between.lock().unwrap() = Some(Box::new(move || {
         clock.advance(seconds(1));
@@ -162,7 +162,7 @@ fn an_entry_that_is_touched_while_it_is_renamed_does_not_leave_its_unique_value_
 fn an_entry_that_is_touched_while_it_is_renamed_is_moved_and_not_copied() {
     let clock = Arc::new(ManualClock::default());
     let (cache, between) = interrupted(|call| matches!(call, Call::Write(_)), Arc::clone(&clock));
-    cache.put(&1u8, "a").unwrap();
+    cache.put("a", &1u8).unwrap();
     let (other, moved, (touched, was_touched)) = (cache.clone(), clock.clone(), std::sync::mpsc::channel());
     *between.lock().unwrap() = Some(Box::new(move || {
         moved.advance(seconds(1));
@@ -179,13 +179,13 @@ fn an_entry_that_expires_while_it_is_touched_does_not_come_back_beside_one_with_
     let clock = Arc::new(ManualClock::default());
     let (cache, between) = interrupted(|call| matches!(call, Call::Write(_)), Arc::clone(&clock));
     let options = PutOptions::new().custom(&named("one"));
-    cache.put_with(&1u8, "a", options.clone().ttl(seconds(10))).unwrap();
+    cache.put_with("a", &1u8, options.clone().ttl(seconds(10))).unwrap();
     clock.advance(seconds(9));
     let (other, (done, is_done)) = (cache.clone(), std::sync::mpsc::channel());
     *between.lock().unwrap() = Some(Box::new(move || {
         clock.advance(seconds(2));
         // Refused, if the entry that was touched lives on.
-        let _ = other.put_with(&2u8, "b", options);
+        let _ = other.put_with("b", &2u8, options);
         done.send(()).unwrap();
     }));
     cache.touch("a").unwrap();

@@ -56,7 +56,7 @@ mod changed {
 }
 
 fn put_custom<E: CustomMetadata>(cache: &Cache, key: &str, row: &E) {
-    cache.put_with(&1u8, key, PutOptions::new().custom(row)).unwrap();
+    cache.put_with(key, &1u8, PutOptions::new().custom(row)).unwrap();
 }
 
 fn assert_another_type(error: &CacheError, stored: &str, wanted: &str) {
@@ -89,7 +89,7 @@ fn a_column_whose_type_has_changed_is_an_error_that_names_both_types_and_the_ent
     }
     assert_another_type(&cache.get_custom::<Written>("old").unwrap_err(), "integer", "text");
     assert_eq!(cache.query::<Fraction>().count().unwrap(), 2, "a query that does not ask for the column");
-    cache.put_with(&1u8, "old", PutOptions::new().custom(&Fraction(1.5))).unwrap();
+    cache.put_with("old", &1u8, PutOptions::new().custom(&Fraction(1.5))).unwrap();
     assert_eq!(query().filter(Fraction::SIZE.gt(0.1)).count().unwrap(), 2, "stored anew");
 }
 
@@ -142,7 +142,7 @@ fn metadata_over_the_limit_is_refused_and_nothing_is_stored() {
         .unwrap();
     put_custom(&cache, "small", &changed::Written("x".repeat(100)));
     let large = PutOptions::new().custom(&changed::Written("x".repeat(1000)));
-    let error = cache.put_with(&1u8, "large", large).unwrap_err();
+    let error = cache.put_with("large", &1u8, large).unwrap_err();
     assert!(error.is_limit() && error.to_string().contains("max_header_bytes"), "{error}");
     assert_eq!(cache.query::<changed::Written>().count().unwrap(), 1);
 }

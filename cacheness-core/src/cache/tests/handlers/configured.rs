@@ -7,23 +7,26 @@ fn a_put_may_name_its_handler_and_a_name_that_is_not_there_is_told_with_those_th
     cache.register_handler(Text { takes: |_| false, ..text("never") }, 9).unwrap();
     let with = |name: &str| PutOptions::new().handler(name);
     for name in ["text", "bincode", "messagepack"] {
-        cache.put_with(&reading(7), "key", with(name)).unwrap();
+        cache.put_with("key", &reading(7), with(name)).unwrap();
         assert_eq!(wrote(&cache, "key"), name);
         assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(7)));
         cache.put_batch_with([("a", &reading(8))], &with(name)).unwrap();
         assert_eq!((wrote(&cache, "a").as_str(), cache.get::<Reading>("a").unwrap()), (name, Some(reading(8))));
     }
-    let error = cache.put_with(&reading(8), "key", with("txet")).unwrap_err();
-    assert!(error.is_config());
+    let error = cache.put_with("key", &reading(8), with("txet")).unwrap_err();
+    assert!(error.is_invalid_argument());
     assert!(
         error.to_string().ends_with("Reading` is registered and enabled; there are: never, text, bincode, messagepack")
     );
-    assert!(cache.put_with(&1u8, "byte", with("text")).unwrap_err().is_config(), "of another type");
-    assert!(cache.put_with(&reading(8), "key", with("never")).unwrap_err().is_handler(), "it does not take it");
+    assert!(cache.put_with("byte", &1u8, with("text")).unwrap_err().is_invalid_argument(), "of another type");
+    assert!(cache.put_with("key", &reading(8), with("never")).unwrap_err().is_handler(), "it does not take it");
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(7)));
-    let error = cache.put_by(&text("text"), &reading(8), "key", with("other")).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("`text` is given and handler \"other\""), "{error}");
-    cache.put_by(&text("text"), &reading(9), "key", with("text")).unwrap();
+    let error = cache.put_by(&text("text"), "key", &reading(8), with("other")).unwrap_err();
+    assert!(
+        error.is_invalid_argument() && error.to_string().contains("`text` is given and handler \"other\""),
+        "{error}"
+    );
+    cache.put_by(&text("text"), "key", &reading(9), with("text")).unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(9)));
 }
 
@@ -33,7 +36,7 @@ fn the_configuration_orders_handlers_and_switches_them_off() {
         let cache = Cache::new(config.with_memory_cache(false)).unwrap();
         cache.register_handler(text("first"), 9).unwrap();
         cache.register_handler(text("second"), 5).unwrap();
-        cache.put(&reading(7), "key").unwrap();
+        cache.put("key", &reading(7)).unwrap();
         assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(7)));
         let by = wrote(&cache, "key");
         (cache, by)
@@ -53,8 +56,8 @@ fn the_configuration_orders_handlers_and_switches_them_off() {
     assert_eq!(by, "messagepack");
     let (cache, by) = opened(config().with_disabled_handlers(["first", "bincode"]));
     assert_eq!((by.as_str(), names(&cache)), ("second", ["second", "messagepack"].map(str::to_owned).into()));
-    assert!(cache.put_with(&reading(1), "key", PutOptions::new().handler("first")).unwrap_err().is_config());
-    let error = cache.put_with(&reading(1), "key", PutOptions::new().handler("bincode")).unwrap_err();
+    assert!(cache.put_with("key", &reading(1), PutOptions::new().handler("first")).unwrap_err().is_invalid_argument());
+    let error = cache.put_with("key", &reading(1), PutOptions::new().handler("bincode")).unwrap_err();
     assert!(error.to_string().ends_with("there are: second, messagepack"), "{error}");
 }
 
@@ -68,8 +71,8 @@ fn a_disabled_handler_does_not_read_either_and_what_it_wrote_stays() {
         cache
     };
     let cache = opened(&[]);
-    cache.put(&reading(1), "text").unwrap();
-    cache.put(&7u8, "bincode").unwrap();
+    cache.put("text", &reading(1)).unwrap();
+    cache.put("bincode", &7u8).unwrap();
     cache.close().unwrap();
     for (disabled, key) in [("text", "text"), ("bincode", "bincode")] {
         let cache = opened(&[disabled]);
@@ -91,19 +94,19 @@ fn one_format_alone_writes_what_it_can_and_refuses_the_rest() {
     }
     let bincode = Cache::new(CacheConfig::in_memory().with_disabled_handlers(["messagepack"])).unwrap();
     let named = Cache::new(CacheConfig::in_memory().with_disabled_handlers(["bincode"])).unwrap();
-    let error = bincode.put(&Untagged::Number(7), "key").unwrap_err();
+    let error = bincode.put("key", &Untagged::Number(7)).unwrap_err();
     assert!(error.is_serialization() && error.to_string().contains("as bincode, the one format allowed"), "{error}");
     for value in [Untagged::Number(7), Untagged::Text("x".into())] {
-        named.put(&value, "key").unwrap();
+        named.put("key", &value).unwrap();
         assert_eq!(named.get_stored("key").unwrap(), Some(value));
     }
     let numbers = vec![0.5f64; 1000];
-    named.put(&numbers, "numbers").unwrap();
+    named.put("numbers", &numbers).unwrap();
     assert_eq!(
         (wrote(&named, "numbers").as_str(), named.get_stored("numbers").unwrap()),
         ("messagepack", Some(numbers))
     );
     let either = Cache::in_memory();
-    either.put(&Untagged::Number(7), "key").unwrap();
+    either.put("key", &Untagged::Number(7)).unwrap();
     assert_eq!(either.get_stored("key").unwrap(), Some(Untagged::Number(7)), "a refusal elsewhere is not remembered");
 }

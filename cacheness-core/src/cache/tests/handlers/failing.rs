@@ -16,14 +16,14 @@ fn a_handler_that_fails_or_panics_in_writing_is_an_error_and_nothing_is_stored()
     ];
     for (handler, message) in fails {
         let cache = Cache::in_memory();
-        cache.put(&reading(1), "key").unwrap();
+        cache.put("key", &reading(1)).unwrap();
         cache.register_handler(handler, 0).unwrap();
-        let error = cache.put(&reading(2), "key").unwrap_err();
+        let error = cache.put("key", &reading(2)).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Handler, message));
         assert!(std::error::Error::source(&error).is_some());
         assert_eq!(cache.get_stored::<Reading>("key").unwrap(), Some(reading(1)));
         assert!(cache.put_batch([("a", &reading(2))]).is_err() && !cache.exists("a").unwrap());
-        assert!(cache.update_data(&reading(2), "key").unwrap_err().is_handler());
+        assert!(cache.update_data("key", &reading(2)).unwrap_err().is_handler());
         assert_eq!(cache.get_or_insert_with("made", || reading(3)).unwrap(), reading(3), "not in the way");
     }
 }
@@ -43,7 +43,7 @@ fn a_handler_that_fails_or_panics_in_reading_is_a_miss_and_the_entry_stays() {
     for read in reads {
         let cache = with_memory(false);
         cache.register_handler(Text { read, ..text("text") }, 0).unwrap();
-        cache.put(&reading(7), "key").unwrap();
+        cache.put("key", &reading(7)).unwrap();
         assert_eq!(cache.get::<Reading>("key").unwrap(), None);
         assert_eq!(cache.get_with_metadata::<Reading>("key").unwrap(), None);
         assert_eq!(cache.get_batch::<Reading, _>(["key"]).unwrap()[0].1, None);
@@ -68,27 +68,27 @@ fn a_handler_that_writes_without_end_is_stopped_at_the_limit() {
     };
     for write in [endless, deaf] {
         cache.register_handler(Text { write, ..text("endless") }, 0).unwrap();
-        let error = cache.put(&reading(1), "key").unwrap_err();
+        let error = cache.put("key", &reading(1)).unwrap_err();
         assert!(error.is_limit() && error.to_string().contains("`endless` wrote more than 1000 bytes"), "{error}");
         assert!(!cache.exists("key").unwrap());
         cache.unregister_handler("endless").unwrap();
     }
-    cache.put_by(&Bytes("most", 1000), &Opaque(1), "most", PutOptions::new()).unwrap();
-    assert!(cache.put_by(&Bytes("more", 1001), &Opaque(1), "more", PutOptions::new()).unwrap_err().is_limit());
+    cache.put_by(&Bytes("most", 1000), "most", &Opaque(1), PutOptions::new()).unwrap();
+    assert!(cache.put_by(&Bytes("more", 1001), "more", &Opaque(1), PutOptions::new()).unwrap_err().is_limit());
 }
 
 #[test]
 fn a_handler_of_the_same_name_for_another_type_is_not_the_one_that_wrote() {
     let cache = with_memory(false);
     cache.register_handler(text("one-name"), 0).unwrap();
-    cache.put(&reading(7), "key").unwrap();
+    cache.put("key", &reading(7)).unwrap();
     assert_eq!(cache.get_by(&Bytes("one-name", 1), "key").unwrap(), None);
     cache.unregister_handler("one-name").unwrap();
     cache.register_handler(Bytes("one-name", 1), 0).unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), None);
     assert_eq!(cache.get::<String>("key").unwrap(), None);
     let error = cache.register_handler(text("one-name"), 0).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("Opaque` is registered already"), "{error}");
+    assert!(error.is_conflict() && error.to_string().contains("Opaque` is registered already"), "{error}");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_damaged_value_never_reaches_a_handler() {
     let mut flips = 0;
     for bit in 0..13 * 8 {
         let cache = open();
-        cache.put(&reading(7), "key").unwrap();
+        cache.put("key", &reading(7)).unwrap();
         cache.close().unwrap();
         let blob = blobs(dir.path()).pop().unwrap();
         let mut bytes = fs::read(&blob).unwrap();
@@ -119,7 +119,7 @@ fn a_damaged_value_never_reaches_a_handler() {
     }
     assert_eq!((flips, reads()), (104, 0));
     let cache = open();
-    cache.put(&reading(7), "key").unwrap();
+    cache.put("key", &reading(7)).unwrap();
     cache.get::<Reading>("key").unwrap();
     assert_eq!(reads(), 1, "or it would not count");
 }
@@ -129,7 +129,7 @@ fn what_is_not_signed_never_reaches_a_handler() {
     let dir = tempfile::tempdir().unwrap();
     let handler = text("counts");
     let put = Cache::open(dir.path()).unwrap();
-    put.put_by(&handler, &reading(7), "key", PutOptions::new()).unwrap();
+    put.put_by(&handler, "key", &reading(7), PutOptions::new()).unwrap();
     put.close().unwrap();
     let mut signed = CacheConfig::new(dir.path()).with_signing_key(crate::SigningKey::from_bytes([7; 32]));
     for (unsigned, found) in [(UnsignedEntries::Refuse, None), (UnsignedEntries::Accept, Some(reading(7)))] {
@@ -152,15 +152,15 @@ fn a_name_is_well_formed_its_own_and_not_built_in() {
     let cache = Cache::in_memory();
     for name in ["", "a b", "ä", "a/b", "bincode", "messagepack", "bytes", "unknown"] {
         let error = cache.register_handler(text(name), 0).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains(&format!("{name:?}")), "{error}");
-        assert!(cache.put_by(&text(name), &reading(1), "key", PutOptions::new()).unwrap_err().is_config());
+        assert!(error.is_invalid_argument() && error.to_string().contains(&format!("{name:?}")), "{error}");
+        assert!(cache.put_by(&text(name), "key", &reading(1), PutOptions::new()).unwrap_err().is_invalid_argument());
         assert!(
             cache.get_by(&text(name), "key").is_ok_and(|found| found.is_none()),
             "nothing is there to be asked for"
         );
     }
     cache.register_handler(text("text"), 0).unwrap();
-    assert!(cache.register_handler(text("text"), 3).unwrap_err().is_config());
-    assert!(cache.unregister_handler("bincode").unwrap_err().is_config());
+    assert!(cache.register_handler(text("text"), 3).unwrap_err().is_conflict());
+    assert!(cache.unregister_handler("bincode").unwrap_err().is_invalid_argument());
     assert!(!cache.unregister_handler("never").unwrap());
 }

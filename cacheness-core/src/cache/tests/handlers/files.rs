@@ -58,7 +58,7 @@ impl FileHandler for Saved {
 fn a_handler_of_files_passes_through_a_private_file_and_leaves_none() {
     let (cache, saved) = (Cache::in_memory(), Saved::new());
     let handler = ByFile(saved.clone());
-    cache.put_by(&handler, &Opaque(7), "key", PutOptions::new()).unwrap();
+    cache.put_by(&handler, "key", &Opaque(7), PutOptions::new()).unwrap();
     assert_eq!(cache.get_by(&handler, "key").unwrap(), Some(Opaque(7)));
     assert_eq!((wrote(&cache, "key").as_str(), entry(&cache, "key").raw_size()), ("saved", 5));
     saved.left_nothing(2);
@@ -84,12 +84,12 @@ fn a_handler_of_files_that_fails_or_panics_leaves_no_file() {
     let cache = Cache::in_memory();
     for save in fails {
         let saved = Saved { save, ..Saved::new() };
-        let error = cache.put_by(&ByFile(saved.clone()), &Opaque(7), "key", PutOptions::new()).unwrap_err();
+        let error = cache.put_by(&ByFile(saved.clone()), "key", &Opaque(7), PutOptions::new()).unwrap_err();
         assert!(error.is_handler() && error.to_string().starts_with("handler `saved` failed in `write`: "), "{error}");
         saved.left_nothing(1);
     }
     assert!(!cache.exists("key").unwrap());
-    cache.put_by(&ByFile(Saved::new()), &Opaque(7), "key", PutOptions::new()).unwrap();
+    cache.put_by(&ByFile(Saved::new()), "key", &Opaque(7), PutOptions::new()).unwrap();
     let loads: [fn(&Path) -> Outcome<Opaque>; 2] = [|_| Err("not mine".into()), |_| panic!("torn")];
     for load in loads {
         let saved = Saved { load, ..Saved::new() };
@@ -104,12 +104,12 @@ fn a_file_over_the_limit_and_an_extension_that_leads_elsewhere_are_refused() {
     let limits = Limits { max_value_bytes: 1000, ..Limits::DEFAULT };
     let cache = Cache::new(CacheConfig::in_memory().with_limits(limits)).unwrap();
     let saved = Saved { save: |path| Ok(fs::write(path, [7; 1001])?), ..Saved::new() };
-    let error = cache.put_by(&ByFile(saved.clone()), &Opaque(7), "key", PutOptions::new()).unwrap_err();
+    let error = cache.put_by(&ByFile(saved.clone()), "key", &Opaque(7), PutOptions::new()).unwrap_err();
     assert!(error.is_limit(), "{error}");
     saved.left_nothing(1);
     for extension in ["/../../x", ".hidden", "a b", "seventeen.letters", "\0"] {
         let saved = Saved { extension, ..Saved::new() };
-        let error = cache.put_by(&ByFile(saved.clone()), &Opaque(7), "key", PutOptions::new()).unwrap_err();
+        let error = cache.put_by(&ByFile(saved.clone()), "key", &Opaque(7), PutOptions::new()).unwrap_err();
         assert!(error.is_handler() && error.to_string().contains("no file can have the extension"), "{error}");
         assert!(saved.paths.lock().unwrap().is_empty());
     }

@@ -7,8 +7,8 @@ fn a_type_that_serde_does_not_know_is_put_and_fetched_by_a_handler() {
         let config = CacheConfig::new(dir.path()).with_inline_bytes(inline);
         let (handler, large) = (Bytes("bytes-again", 3), Bytes("many-bytes", 3 << 20));
         let cache = Cache::new(config.clone()).unwrap();
-        let key = cache.put_by(&handler, &Opaque(7), "small", PutOptions::new().tag("t")).unwrap();
-        cache.put_by(&&large, &Opaque(8), "large", PutOptions::new()).unwrap();
+        let key = cache.put_by(&handler, "small", &Opaque(7), PutOptions::new().tag("t")).unwrap();
+        cache.put_by(&&large, "large", &Opaque(8), PutOptions::new()).unwrap();
         cache.close().unwrap();
         let cache = Cache::new(config).unwrap();
         let shared: Arc<dyn Handler<Value = Opaque>> = Arc::new(handler);
@@ -38,9 +38,9 @@ fn what_is_put_by_a_handler_takes_the_value_before_it_out_of_memory() {
     cache.unregister_handler("text").unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(1)), "it is in memory");
     cache.register_handler(text("text"), 0).unwrap();
-    cache.put_by(&text("text"), &reading(2), "key", PutOptions::new()).unwrap();
+    cache.put_by(&text("text"), "key", &reading(2), PutOptions::new()).unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), Some(reading(2)));
-    cache.put_by(&Bytes("opaque", 1), &Opaque(1), "key", PutOptions::new()).unwrap();
+    cache.put_by(&Bytes("opaque", 1), "key", &Opaque(1), PutOptions::new()).unwrap();
     assert_eq!(cache.get::<Reading>("key").unwrap(), None);
 }
 
@@ -49,15 +49,15 @@ fn copies_updates_batches_and_migrations_keep_or_choose_the_handler() {
     let cache = with_memory(false);
     cache.register_handler(text("text"), 0).unwrap();
     cache.put_batch([("one", &reading(1)), ("two", &reading(2))]).unwrap();
-    cache.put_by(&Bytes("opaque", 1), &Opaque(1), "opaque", PutOptions::new().tag("kept")).unwrap();
+    cache.put_by(&Bytes("opaque", 1), "opaque", &Opaque(1), PutOptions::new().tag("kept")).unwrap();
     assert!(cache.copy("one", "copy").unwrap() && cache.rename("two", "renamed").unwrap());
     assert!(cache.touch("copy").unwrap());
     for (key, value) in [("one", 1), ("copy", 1), ("renamed", 2)] {
         assert_eq!((wrote(&cache, key).as_str(), cache.get(key).unwrap()), ("text", Some(reading(value))), "{key}");
     }
-    assert!(cache.update_data(&reading(3), "opaque").unwrap(), "by what is chosen for the new value");
+    assert!(cache.update_data("opaque", &reading(3)).unwrap(), "by what is chosen for the new value");
     assert_eq!((wrote(&cache, "opaque").as_str(), entry(&cache, "opaque").tags()[0].as_str()), ("text", "kept"));
-    assert!(cache.update_data(&3u8, "copy").unwrap());
+    assert!(cache.update_data("copy", &3u8).unwrap());
     assert_eq!((wrote(&cache, "copy").as_str(), cache.get("copy").unwrap()), ("bincode", Some(3u8)));
 
     let dir = tempfile::tempdir().unwrap();
@@ -72,7 +72,7 @@ fn copies_updates_batches_and_migrations_keep_or_choose_the_handler() {
 #[test]
 fn an_archive_tells_who_wrote_each_value() {
     let (cache, other) = (with_memory(false), with_memory(false));
-    cache.put_by(&text("text"), &reading(1), "one", PutOptions::new()).unwrap();
+    cache.put_by(&text("text"), "one", &reading(1), PutOptions::new()).unwrap();
     let mut archive = Vec::new();
     cache.export(&mut archive).unwrap();
     other.import(archive.as_slice()).unwrap();
@@ -89,9 +89,9 @@ async fn futures_use_handlers_as_threads_do() {
         let config = CacheConfig::new(dir.path()).with_inline_bytes(inline).with_memory_cache(false);
         let cache = AsyncCache::new(config).await.unwrap();
         cache.register_handler(text("text"), 3).unwrap();
-        cache.put(&reading(1), "chosen").await.unwrap();
-        cache.put_with(&reading(2), "named", PutOptions::new().handler("bincode")).await.unwrap();
-        cache.put_by(&Bytes("given", 70_000), &Opaque(3), "given", PutOptions::new()).await.unwrap();
+        cache.put("chosen", &reading(1)).await.unwrap();
+        cache.put_with("named", &reading(2), PutOptions::new().handler("bincode")).await.unwrap();
+        cache.put_by(&Bytes("given", 70_000), "given", &Opaque(3), PutOptions::new()).await.unwrap();
         cache.put_batch([("batch", &reading(4))]).await.unwrap();
         let made = cache.get_or_insert_with("made", || async { reading(5) }).await.unwrap();
         assert_eq!(made, reading(5));
@@ -103,14 +103,14 @@ async fn futures_use_handlers_as_threads_do() {
         }
         assert_eq!(cache.get_by(&Bytes("given", 0), "given").await.unwrap(), Some(Opaque(3)));
         assert_eq!(cache.get_by(&Bytes("other", 0), "given").await.unwrap(), None);
-        assert!(cache.update_data(&reading(6), "given").await.unwrap());
+        assert!(cache.update_data("given", &reading(6)).await.unwrap());
         assert_eq!(cache.get::<Reading>("given").await.unwrap(), Some(reading(6)));
         assert_eq!(&*cache.list_handlers().unwrap()[0].name, "text");
         assert!(cache.unregister_handler("text").unwrap());
         assert_eq!(cache.get_stored::<Reading>("chosen").await.unwrap(), None);
         cache.clear().await.unwrap();
         cache.close().await.unwrap();
-        let error = cache.put_by(&Bytes("given", 1), &Opaque(3), "given", PutOptions::new()).await.unwrap_err();
+        let error = cache.put_by(&Bytes("given", 1), "given", &Opaque(3), PutOptions::new()).await.unwrap_err();
         assert!(error.is_closed() && cache.register_handler(text("text"), 3).unwrap_err().is_closed());
     }
 }
@@ -120,10 +120,10 @@ fn a_handler_never_reads_what_another_one_wrote_while_the_value_was_looked_for()
     use crate::cache::means::Way;
     let cache = Cache::new(CacheConfig::in_memory().with_inline_bytes(0)).unwrap();
     let (mine, other) = (Bytes("mine", 3), Bytes("other", 3));
-    cache.put_by(&mine, &Opaque(7), "key", PutOptions::new()).unwrap();
+    cache.put_by(&mine, "key", &Opaque(7), PutOptions::new()).unwrap();
     let (engine, key) = (cache.engine().unwrap(), cache.index_key("key").unwrap());
     let mut found = engine.find(&key, None, Way::By(&mine)).unwrap().unwrap();
-    cache.put_by(&other, &Opaque(9), "key", PutOptions::new()).unwrap();
+    cache.put_by(&other, "key", &Opaque(9), PutOptions::new()).unwrap();
     let raw = engine.load::<Opaque>(&key, &mut found).unwrap();
     assert_eq!(engine.decode(raw, &found, Way::By(&mine)), None, "`other` wrote it");
 }
@@ -134,10 +134,10 @@ fn a_registered_handler_never_reads_what_one_of_its_name_wrote_of_another_type_w
     let cache = Cache::new(CacheConfig::in_memory().with_inline_bytes(0)).unwrap();
     let reads = text("twice");
     cache.register_handler(reads.clone(), 0).unwrap();
-    cache.put(&reading(1), "key").unwrap();
+    cache.put("key", &reading(1)).unwrap();
     let (engine, key) = (cache.engine().unwrap(), cache.index_key("key").unwrap());
     let mut found = engine.find::<Reading>(&key, None, Way::chosen()).unwrap().unwrap();
-    cache.put_by(&Bytes("twice", 3), &Opaque(b';'), "key", PutOptions::new()).unwrap();
+    cache.put_by(&Bytes("twice", 3), "key", &Opaque(b';'), PutOptions::new()).unwrap();
     let raw = engine.load::<Reading>(&key, &mut found).unwrap();
     assert_eq!(engine.decode::<Reading>(raw, &found, Way::chosen()), None);
     assert_eq!(reads.reads.load(Ordering::Relaxed), 0, "it was asked to read an `Opaque`");

@@ -109,13 +109,13 @@ fn of_two_handlers_the_one_of_higher_priority_is_asked_first_and_the_first_that_
     cache.register_handler(Text { takes: |reading| reading.celsius > 0.0, ..text("warm") }, 5).unwrap();
     cache.register_handler(Text { takes: |reading| reading.celsius > 10.0, ..text("hot") }, 9).unwrap();
     for (n, by) in [(0, "low"), (50, "warm"), (200, "hot")] {
-        cache.put(&reading(n), "key").unwrap();
+        cache.put("key", &reading(n)).unwrap();
         assert_eq!(wrote(&cache, "key"), by);
         assert_eq!(cache.get_stored::<Reading>("key").unwrap(), Some(reading(n)));
     }
     assert_eq!(names(&cache), ["hot", "warm", "low", "bincode", "messagepack"]);
     cache.unregister_handler("low").unwrap();
-    cache.put(&reading(0), "key").unwrap();
+    cache.put("key", &reading(0)).unwrap();
     assert_eq!(wrote(&cache, "key"), "bincode", "nobody else takes it");
     assert_eq!(cache.get_stored::<Reading>("key").unwrap(), Some(reading(0)));
 }
@@ -143,9 +143,9 @@ fn a_cache_asks_its_own_handlers_before_those_of_the_process_and_other_types_are
     let (cache, other) = (with_memory(false), with_memory(false));
     cache.register_handler(Raw("mine-alone"), -1_000).unwrap();
     for cache in [&cache, &other] {
-        cache.put(&Mine(3), "mine").unwrap();
-        cache.put(&reading(1), "reading").unwrap();
-        cache.put(&std::sync::Arc::new(Mine(3)), "shared").unwrap();
+        cache.put("mine", &Mine(3)).unwrap();
+        cache.put("reading", &reading(1)).unwrap();
+        cache.put("shared", &std::sync::Arc::new(Mine(3))).unwrap();
         assert_eq!(cache.get::<Mine>("mine").unwrap(), Some(Mine(3)));
         assert_eq!((wrote(cache, "reading").as_str(), wrote(cache, "shared").as_str()), ("bincode", "bincode"));
     }
@@ -154,7 +154,7 @@ fn a_cache_asks_its_own_handlers_before_those_of_the_process_and_other_types_are
     assert!(unregister_handler("mine-of-all").unwrap() && !unregister_handler("mine-of-all").unwrap());
     assert_eq!(other.get::<Mine>("mine").unwrap(), None);
     assert_eq!(cache.get::<Mine>("mine").unwrap(), Some(Mine(3)), "its own is there");
-    other.put(&Mine(4), "mine").unwrap();
+    other.put("mine", &Mine(4)).unwrap();
     assert_eq!((wrote(&other, "mine").as_str(), other.get::<Mine>("mine").unwrap()), ("bincode", Some(Mine(4))));
 }
 
@@ -164,7 +164,7 @@ fn what_an_unregistered_handler_wrote_is_a_miss_that_stays_and_a_hit_when_it_is_
     let open = || Cache::open(dir.path()).unwrap();
     let cache = open();
     cache.register_handler(text("text"), 0).unwrap();
-    cache.put(&reading(7), "key").unwrap();
+    cache.put("key", &reading(7)).unwrap();
     cache.close().unwrap();
 
     let cache = open();

@@ -9,7 +9,7 @@
 //!
 //! # fn main() -> cacheness::Result<()> {
 //! let clock = Arc::new(ManualClock::default());
-//! let cache = Cache::with_clock(cacheness::CacheConfig::in_memory(), clock.clone())?;
+//! let cache = Cache::with_clock(clock.clone());
 //! cache.put_with("key", &1u8, PutOptions::new().ttl(Duration::from_secs(60)))?;
 //! clock.advance(Duration::from_secs(60));
 //! assert_eq!(cache.get::<u8>("key")?, None);

@@ -15,8 +15,8 @@ use crate::error::Result;
 /// How a [`BlobStore`] is opened: made by [`BlobStore::builder`].
 ///
 /// ```
-/// use cacheness::config::Codec;
 /// use cacheness::BlobStore;
+/// use cacheness::config::Codec;
 ///
 /// # fn main() -> cacheness::Result<()> {
 /// # let dir = std::env::temp_dir().join(format!("cacheness-doc-blobs-{}", std::process::id()));

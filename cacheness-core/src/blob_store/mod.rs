@@ -293,8 +293,8 @@ impl BlobStore {
     /// meanwhile.
     ///
     /// ```
-    /// use cacheness::blob::Repair;
     /// use cacheness::BlobStore;
+    /// use cacheness::blob::Repair;
     ///
     /// # fn main() -> cacheness::Result<()> {
     /// let store = BlobStore::in_memory();

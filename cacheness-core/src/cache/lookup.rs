@@ -34,8 +34,8 @@ impl Cache {
     /// The entry of a key, without its value.
     ///
     /// ```
-    /// use cacheness::cache::Expired;
     /// use cacheness::Cache;
+    /// use cacheness::cache::Expired;
     ///
     /// # fn main() -> cacheness::Result<()> {
     /// let cache = Cache::in_memory();

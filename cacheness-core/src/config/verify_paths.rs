@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 /// When a file that counts by its content is read again.
 ///
 /// ```
-/// use cacheness::config::VerifyPaths;
 /// use cacheness::CacheConfig;
+/// use cacheness::config::VerifyPaths;
 ///
 /// let distrustful = CacheConfig::default().with_verified_paths(VerifyPaths::Always);
 /// assert_eq!(distrustful.serialization.verify_paths, VerifyPaths::Always);

@@ -122,8 +122,8 @@ impl Core {
 /// What compression made of a value.
 ///
 /// ```
-/// use cacheness::cache::Expired;
 /// use cacheness::Cache;
+/// use cacheness::cache::Expired;
 ///
 /// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();

@@ -86,8 +86,8 @@ use crate::error::Result;
 /// count. A file is read when it has changed, see [`VerifyPaths`](crate::VerifyPaths).
 ///
 /// ```
-/// use cacheness::key::{KeyWriter, ToKey};
 /// use cacheness::CacheKey;
+/// use cacheness::key::{KeyWriter, ToKey};
 ///
 /// struct Celsius(f64);
 ///

@@ -24,8 +24,8 @@ pub(in crate::key) use paths::Notes;
 /// ([`ErrorKind::Serialization`]), a path that cannot be read ([`ErrorKind::Storage`]).
 ///
 /// ```
-/// use cacheness::key::{KeyWriter, ToKey};
 /// use cacheness::CacheKey;
+/// use cacheness::key::{KeyWriter, ToKey};
 ///
 /// let mut writer = KeyWriter::new();
 /// "London".encode(&mut writer);
@@ -143,8 +143,8 @@ impl KeyWriter {
     /// `encode` writes: by [`field`](Self::field) if they have names, by [`CacheKey::encode`] if they do not.
     ///
     /// ```
-    /// use cacheness::key::{KeyFields, KeyWriter};
     /// use cacheness::CacheKey;
+    /// use cacheness::key::{KeyFields, KeyWriter};
     ///
     /// struct City { name: String, population: u64, notes: String }
     ///

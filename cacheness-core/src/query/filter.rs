@@ -9,8 +9,8 @@ use crate::value::Value;
 /// A condition on entries, made by the methods of [`Field`] and put together by `&`, `|` and `!`.
 ///
 /// ```
-/// use cacheness::query::Filter;
 /// use cacheness::Field;
+/// use cacheness::query::Filter;
 ///
 /// let project = Field::any("project").eq("ml_models");
 /// let filter = project & !(Field::metadata("accuracy").lt(0.9) | Field::metadata("draft").eq(true));

@@ -12,8 +12,8 @@ use crate::value::{Metadata, Value};
 /// Implement it for a type of your own, such as an enum that is stored as text:
 ///
 /// ```
-/// use cacheness::query::{ColumnType, ColumnValue};
 /// use cacheness::Value;
+/// use cacheness::query::{ColumnType, ColumnValue};
 ///
 /// #[derive(Clone, Copy, PartialEq)]
 /// enum Stage {

@@ -12,8 +12,8 @@ use crate::error::{CacheError, ErrorKind, Result};
 /// that evicts while entries arrive needs a larger limit.
 ///
 /// ```
-/// use cacheness::cache::migrate_cache;
 /// use cacheness::Cache;
+/// use cacheness::cache::migrate_cache;
 ///
 /// # fn main() -> cacheness::Result<()> {
 /// let (old, new) = (Cache::in_memory(), Cache::in_memory());
@@ -36,8 +36,8 @@ pub fn migrate_cache(old: &Cache, new: &Cache) -> Result<Transfer> {
 ///
 /// ```
 /// use std::ops::ControlFlow;
-/// use cacheness::cache::migrate_cache_with;
 /// use cacheness::Cache;
+/// use cacheness::cache::migrate_cache_with;
 ///
 /// # fn main() -> cacheness::Result<()> {
 /// let (old, new) = (Cache::in_memory(), Cache::in_memory());

@@ -13,8 +13,8 @@ const LONGEST_EXTENSION: usize = 16;
 ///
 /// ```
 /// use std::path::Path;
-/// use cacheness::handler::{ByFile, FileHandler, HandlerError};
 /// use cacheness::Cache;
+/// use cacheness::handler::{ByFile, FileHandler, HandlerError};
 ///
 /// #[derive(Debug, PartialEq)]
 /// struct Image(Vec<u8>);
@@ -45,7 +45,7 @@ const LONGEST_EXTENSION: usize = 16;
 /// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let image = Image(vec![1, 2, 3]);
-/// cache.put_by(&ByFile(Png), &image, "image", Default::default())?;
+/// cache.put_by(&ByFile(Png), "image", &image, Default::default())?;
 /// assert_eq!(cache.get_by(&ByFile(Png), "image")?, Some(image));
 /// # Ok(())
 /// # }

@@ -20,8 +20,8 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use cacheness::handler::{Handler, HandlerError};
 /// use cacheness::Cache;
+/// use cacheness::handler::{Handler, HandlerError};
 ///
 /// /// No serde in sight.
 /// #[derive(Debug, PartialEq)]
@@ -49,7 +49,7 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 /// # fn main() -> cacheness::Result<()> {
 /// let cache = Cache::in_memory();
 /// let table = Table(vec![vec!["a".into(), "b".into()]]);
-/// cache.put_by(&Csv, &table, "table", Default::default())?;
+/// cache.put_by(&Csv, "table", &table, Default::default())?;
 /// assert_eq!(cache.get_by(&Csv, "table")?, Some(table));
 /// # Ok(())
 /// # }

@@ -149,8 +149,8 @@ impl Registered {
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use cacheness::handler::{Handler, HandlerError, list_handlers, register_handler, unregister_handler};
 /// use cacheness::Cache;
+/// use cacheness::handler::{Handler, HandlerError, list_handlers, register_handler, unregister_handler};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -179,7 +179,7 @@ impl Registered {
 /// assert_eq!(&*list_handlers()[0].name, "celsius-as-text");
 ///
 /// let cache = Cache::in_memory();
-/// cache.put(&Celsius(21.5), "room")?;
+/// cache.put("room", &Celsius(21.5))?;
 /// let (value, entry) = cache.get_with_metadata::<Celsius>("room")?.expect("it was just stored");
 /// assert_eq!((value, entry.handler_used()), (Celsius(21.5), "celsius-as-text"));
 ///

@@ -463,6 +463,7 @@ impl Store {
             if closed.is_ok() {
                 self.retired.close(&*self.blobs);
             }
+                self.blobs.tidy();
             settled.and(closed)
         });
         self.lock.release();

@@ -123,6 +123,7 @@ impl Files {
     }
 
     fn try_write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        let _kept = self.shards.keep();
         self.shards.prepare(&*self.vfs, name, durability)?;
         publish(&*self.vfs, &self.root, &self.path(name), parts, durability)
     }
@@ -137,6 +138,7 @@ impl Files {
         if let Err(error) = publish(durability) {
             // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
             let _ = self.vfs.remove(&self.path(name));
+            self.shards.note_gap(name);
             return Err(error);
         }
         if durability != Durability::Immediate {
@@ -167,7 +169,11 @@ impl Files {
     fn visit_shard(&self, shard: &DirEntry, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
         let Some(digits) = shard.name.to_str().filter(|_| shard.kind == FileKind::Dir) else { return Ok(()) };
         let dir = self.root.join(BLOBS).join(&shard.name);
-        for entry in list_or_nothing(&*self.vfs, &dir)? {
+        let entries = list_or_nothing(&*self.vfs, &dir)?;
+        if entries.is_empty() {
+            self.shards.note_gap_in(digits);
+        }
+        for entry in entries {
             if let Some(name) = blob_name(&entry).filter(|name| shards::digits(name) == digits) {
                 visit(name)?;
             }
@@ -268,6 +274,8 @@ impl BlobBackend for FilesystemBlobs {
 
     fn remove(&self, name: &BlobName) -> Result<bool> {
         self.forget(name);
+        self.shards.note_gap(name);
+        let _kept = self.shards.keep();
         let path = self.path(name);
         match self.vfs.remove(&path) {
             Ok(()) => self.sync_removal(name).map(|()| true),
@@ -279,6 +287,7 @@ impl BlobBackend for FilesystemBlobs {
     /// Moves the file to `quarantine/`. What is no regular file was not written here, and stays where it is.
     fn quarantine(&self, name: &BlobName) -> Result<()> {
         self.forget(name);
+        self.shards.note_gap(name);
         self.quarantine.take(&*self.vfs, &self.path(name))
     }
 
@@ -297,6 +306,10 @@ impl BlobBackend for FilesystemBlobs {
         let synced = many.and_then(|()| self.sync_each(waiting.names_mut()));
         self.unsynced().append(waiting);
         synced
+    }
+
+    fn tidy(&self) {
+        self.shards.remove_empty(&*self.vfs);
     }
 }
 

@@ -82,6 +82,10 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// # Errors
     /// `Storage`.
     fn sync(&self) -> Result<()>;
+
+    /// Takes away what holds no blob any more, such as empty directories: called when the cache is closed. A backend that
+    /// has nothing of the kind does nothing.
+    fn tidy(&self) {}
 }
 
 /// A blob being written. Memory does not grow with what was written, where the backend keeps blobs elsewhere.

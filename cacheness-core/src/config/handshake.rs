@@ -6,7 +6,7 @@ pub(crate) const FILE_NAME: &str = "cacheness.toml";
 /// The same once more, so that no single damage makes a directory nobody's.
 pub(crate) const COPY_NAME: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 13] = [
     COPY_NAME,
     "blobs",
     "index",
@@ -15,10 +15,21 @@ pub(crate) const NAMES: [&str; 12] = [
     "index.old",
     "index.orders",
     "index.rebuilding",
+    "index.rebuilding.part",
     "index.used",
     "lock",
     "quarantine",
     "staging",
+];
+
+/// What tells other programs that a directory is a cache, by name and content: backups pass it over, and git.
+pub(crate) const TAGS: [(&str, &str); 2] = [
+    (
+        "CACHEDIR.TAG",
+        "Signature: 8a477f597d28d172789f06886806bc55\n# This is the directory of a cache, made by cacheness. For information \
+         about cache directory tags see\n# https://bford.info/cachedir/\n",
+    ),
+    (".gitignore", "# Made by cacheness.\n*\n"),
 ];
 
 /// A manifest is a few lines; more is not one.

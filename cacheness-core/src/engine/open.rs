@@ -9,7 +9,7 @@ use super::home::Home;
 use super::manifest::Kind;
 use super::recover::Reconciled;
 use super::retired::Retired;
-use super::{Flusher, Settings, Store, keys, manifest, recover};
+use super::{Flusher, Settings, Store, keys, manifest, recover, tags};
 use crate::config::{CacheConfig, Durability};
 use crate::engine::memory::Tier;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -108,6 +108,9 @@ fn restore(home: &Home, manifest: &str) -> Restore {
     let (home, manifest) = (home.clone(), manifest.to_owned());
     Restore::by(move || {
         home.check_is_still(&manifest)?;
+        if home.kind() == Kind::Cache && manifest::is_gone(&*home.vfs(), home.root()) {
+            tags::write(&*home.vfs(), home.root());
+        }
         make_rooms(&*home.vfs(), home.root())?;
         manifest::restore(&*home.vfs(), home.root(), &manifest)
     })

@@ -76,6 +76,10 @@ fn main() {
             Err(error) => println!("{error}"),
         },
         Some("change-directory") => change_directory(Path::new(&arguments[1])),
+        Some("user-directory") => match CacheConfig::for_user(&arguments[1]) {
+            Ok(config) => println!("{}", config.storage.cache_dir.display()),
+            Err(error) => println!("{error}"),
+        },
         Some("open") => println!("{}", Cache::open(&arguments[1]).map_or_else(|error| error.to_string(), hold_on)),
         Some("cost-of-puts") => cost_of_puts(),
         Some("call-and-abort") => {

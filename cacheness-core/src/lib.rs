@@ -1,4 +1,5 @@
 //! The engine of `cacheness`. Depend on the `cacheness` crate, which re-exports all of this together with the attributes.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod blob_store;

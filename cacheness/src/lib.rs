@@ -25,12 +25,15 @@
 //! - [`Cache`] is the same without attributes: [`put`](Cache::put), [`get`](Cache::get), and what belongs to them: listing
 //!   and filtering ([`Field`], [`Filter`]), touching, updating, removing. [`AsyncCache`] has the same methods as futures.
 //! - [`BlobStore`] keeps values that neither expire nor are evicted, and streams of any size.
+//! - [`testing::isolated`] gives a test a cache of its own, in one line.
 //! - [`hash_content`], [`hash_file_path`] and [`get_size_mb`] hash and measure as the cache does.
 //! - [`macro@CustomMetadata`] makes a struct typed metadata of entries, and [`Cache::query`] finds entries by it.
 //! - [`macro@CacheKey`] makes a type part of keys; types that implement `serde::Serialize` already are.
 //!
 //! A hit is what this function returned for these arguments, as this type. What cannot be believed is a miss; an error of
 //! the cache is one warning, and the function runs.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use cacheness_core::*;
 /// ```
@@ -103,6 +106,51 @@ pub use cacheness_macros::cache_if;
 /// ```
 pub use cacheness_macros::cached;
 pub use cacheness_macros::{CacheKey, CustomMetadata};
+
+/// For tests of programs that use a cache, and of backends that others write.
+///
+/// One line gives a test a cache of its own:
+///
+/// ```
+/// use cacheness::{cached, function, testing};
+///
+/// #[cached]
+/// fn twice(n: u32) -> u32 {
+///     n * 2
+/// }
+///
+/// let _cache = testing::isolated();
+/// assert_eq!([twice(2), twice(2)], [4, 4]);
+/// assert_eq!(function(twice).info()?.hits, 1); // whatever other tests do at the same time
+/// # Ok::<(), cacheness::CacheError>(())
+/// ```
+///
+/// In an asynchronous test whose runtime has several threads, the future is wrapped, and each task that it spawns:
+///
+/// ```
+/// use cacheness::{cached, testing::isolated_async};
+///
+/// #[cached]
+/// async fn fetch(n: u32) -> u32 {
+///     n * 2
+/// }
+///
+/// # let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+/// # runtime.block_on(
+/// isolated_async(async {
+///     let task = tokio::spawn(isolated_async(fetch(2)));
+///     assert_eq!(task.await?, fetch(2).await); // the second one is a hit
+///     Ok::<(), tokio::task::JoinError>(())
+/// })
+/// # )?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// [`isolated`](testing::isolated) and its like are always there. The rest comes with the feature `testing`, which is not
+/// meant for a program's own build.
+pub mod testing {
+    pub use cacheness_core::testing::*;
+}
 
 /// Variants of [`macro@cached`]: `#[cached::for_api]`.
 pub mod cached {

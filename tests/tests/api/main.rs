@@ -6,5 +6,6 @@ mod custom_metadata;
 mod defects;
 mod differential_keys;
 mod handlers;
+mod isolation;
 mod memory;
 mod reference;

@@ -65,6 +65,10 @@ fn main() {
             let _ = exits.join();
         }
         Some("call") => (0..number(1)).for_each(|n| assert_eq!(counted(n), value_of(n))),
+        Some("call-isolated") => {
+            let _cache = cacheness::testing::isolated();
+            (0..number(1)).chain(0..number(1)).for_each(|n| assert_eq!(counted(n), value_of(n)));
+        }
         Some("info") => match cacheness::function(counted).info() {
             Ok(info) => {
                 println!("{} entries, {} hits, {} misses, size {}", info.entries, info.hits, info.misses, info.size);

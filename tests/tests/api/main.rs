@@ -7,5 +7,6 @@ mod defects;
 mod differential_keys;
 mod handlers;
 mod isolation;
+mod manifests;
 mod memory;
 mod reference;

@@ -338,3 +338,12 @@ fn the_directory_of_the_user_is_where_the_system_keeps_caches() {
     let nowhere = said("", None);
     assert!(nowhere.contains("\"weather\"") && nowhere.contains("no home directory"), "{nowhere}");
 }
+
+#[test]
+fn who_is_isolated_opens_no_directory_and_is_not_turned_off_by_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("never");
+    let output = probe(PROBE, &place, &["call-isolated", "3"]).env("CACHENESS_DISABLE", "1").output().unwrap();
+    assert!(output.status.success() && !place.exists(), "{}", errors_of(&output));
+    assert_eq!(bodies(&output), 3, "the second call of each is a hit");
+}

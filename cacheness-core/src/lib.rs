@@ -17,7 +17,6 @@ mod key;
 mod query;
 mod security;
 mod storage;
-#[cfg(feature = "testing")]
 pub mod testing;
 mod util;
 mod value;

@@ -25,6 +25,7 @@
 //! - [`Cache`] is the same without attributes: [`put`](Cache::put), [`get`](Cache::get), and what belongs to them: listing
 //!   and filtering ([`Field`]), touching, updating, removing. [`AsyncCache`] has the same methods as futures.
 //! - [`BlobStore`] keeps values that neither expire nor are evicted, and streams of any size.
+//! - [`testing::isolated`] gives a test a cache of its own, in one line.
 //! - [`hash_content`], [`hash_file_path`] and [`get_size_mb`] hash and measure as the cache does.
 //! - [`macro@CustomMetadata`] makes a struct typed metadata of entries, and [`Cache::query`] finds entries by it.
 //! - [`macro@CacheKey`] makes a type part of keys; types that implement `serde::Serialize` already are.
@@ -42,7 +43,7 @@
 //! | `zstd` | no | the codec [`Codec::Zstd`](config::Codec::Zstd), denser than `lz4`; needs a C compiler |
 //! | `gzip` | no | the codec [`Codec::Gzip`](config::Codec::Gzip), in Rust alone |
 //! | `blosclz` | no | the codec [`Codec::Blosclz`](config::Codec::Blosclz) for vectors of numbers, in Rust alone |
-//! | `testing` | no | the module `testing`: a simulated file system and conformance suites, for tests |
+//! | `testing` | no | in the module [`testing`], a simulated file system and conformance suites, for tests |
 //!
 //! Without any of them values are compressed by `lz4`, and configurations are written in code.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -57,9 +58,6 @@ pub mod function;
 pub mod handler;
 pub mod key;
 pub mod query;
-#[cfg(feature = "testing")]
-#[doc(inline)]
-pub use cacheness_core::testing;
 
 pub use cacheness_core::{
     AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, CacheError, CacheKey, CustomMetadata, Entry, ErrorKind,
@@ -136,6 +134,51 @@ pub use cacheness_macros::cache_if;
 /// ```
 pub use cacheness_macros::cached;
 pub use cacheness_macros::{CacheKey, CustomMetadata};
+
+/// For tests of programs that use a cache, and of backends that others write.
+///
+/// One line gives a test a cache of its own:
+///
+/// ```
+/// use cacheness::{cached, function, testing};
+///
+/// #[cached]
+/// fn twice(n: u32) -> u32 {
+///     n * 2
+/// }
+///
+/// let _cache = testing::isolated();
+/// assert_eq!([twice(2), twice(2)], [4, 4]);
+/// assert_eq!(function(twice).info()?.hits, 1); // whatever other tests do at the same time
+/// # Ok::<(), cacheness::CacheError>(())
+/// ```
+///
+/// In an asynchronous test whose runtime has several threads, the future is wrapped, and each task that it spawns:
+///
+/// ```
+/// use cacheness::{cached, testing::isolated_async};
+///
+/// #[cached]
+/// async fn fetch(n: u32) -> u32 {
+///     n * 2
+/// }
+///
+/// # let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+/// # runtime.block_on(
+/// isolated_async(async {
+///     let task = tokio::spawn(isolated_async(fetch(2)));
+///     assert_eq!(task.await?, fetch(2).await); // the second one is a hit
+///     Ok::<(), tokio::task::JoinError>(())
+/// })
+/// # )?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// [`isolated`](testing::isolated) and its like are always there. The rest comes with the feature `testing`, which is not
+/// meant for a program's own build.
+pub mod testing {
+    pub use cacheness_core::testing::*;
+}
 
 /// Variants of [`macro@cached`]: `#[cached::for_api]`.
 pub mod cached {

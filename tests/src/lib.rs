@@ -7,6 +7,11 @@ pub mod values;
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+/// So do those of the page on tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+pub struct Testing;
+
 pub mod power;
 
 use std::path::Path;

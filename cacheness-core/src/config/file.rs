@@ -42,6 +42,8 @@ impl CacheConfig {
     /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
+    /// Needs the feature `config-files`, which is on by default.
+    ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the text is not TOML, names a field twice or one that there is not, or a value
     /// is not of its field's type; the message tells line and field. Whether the values make sense is checked by
@@ -60,6 +62,8 @@ impl CacheConfig {
     /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
+    /// Needs the feature `config-files`, which is on by default.
+    ///
     /// # Errors
     /// As [`from_toml`](Self::from_toml).
     pub fn from_json(text: &str) -> Result<Self> {
@@ -75,6 +79,8 @@ impl CacheConfig {
     /// assert_eq!(CacheConfig::from_toml(&config.to_toml()?)?, config);
     /// # Ok::<(), cacheness::CacheError>(())
     /// ```
+    ///
+    /// Needs the feature `config-files`, which is on by default.
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) with every fault of the configuration, or if a path is not UTF-8.
@@ -93,6 +99,8 @@ impl CacheConfig {
     /// # Ok::<(), cacheness::CacheError>(())
     /// ```
     ///
+    /// Needs the feature `config-files`, which is on by default.
+    ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) with every fault of the configuration, or if a path is not UTF-8.
     pub fn to_json(&self) -> Result<String> {
@@ -101,6 +109,8 @@ impl CacheConfig {
     }
 
     /// Reads a file, TOML or JSON by its extension.
+    ///
+    /// Needs the feature `config-files`, which is on by default.
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) as [`from_toml`](Self::from_toml), and if the file cannot be read, is longer than a
@@ -129,6 +139,8 @@ impl CacheConfig {
     /// # std::fs::remove_dir_all(dir).ok();
     /// # Ok::<(), cacheness::CacheError>(())
     /// ```
+    ///
+    /// Needs the feature `config-files`, which is on by default.
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) as [`to_toml`](Self::to_toml), and for another extension;

@@ -26,6 +26,16 @@ pub(crate) const NAMES: [&str; 17] = [
     "staging",
 ];
 
+/// What tells other programs that a directory is a cache, by name and content: backups pass it over, and git.
+pub(crate) const TAGS: [(&str, &str); 2] = [
+    (
+        "CACHEDIR.TAG",
+        "Signature: 8a477f597d28d172789f06886806bc55\n# This is the directory of a cache, made by cacheness. For information \
+         about cache directory tags see\n# https://bford.info/cachedir/\n",
+    ),
+    (".gitignore", "# Made by cacheness.\n*\n"),
+];
+
 /// A manifest is a few lines; more is not one.
 pub(crate) const MAX_LEN: u64 = 4096;
 

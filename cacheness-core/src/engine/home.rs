@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::{self, Kind};
+use super::manifest::{self, Claimed, Kind};
+use super::tags;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::root::{check, find_root, make_rooms};
 use crate::storage::vfs::{DirId, RealVfs, Vfs, storage_error};
@@ -35,7 +36,9 @@ impl Home {
         let (id, vfs) = open().map_err(|error| storage_error("open the directory", &root, error))?;
         // What was checked by its path may be another directory by now.
         check(&vfs, &root)?;
-        manifest::claim(&vfs, &root, kind)?;
+        if manifest::claim(&vfs, &root, kind)? == Claimed::Now && kind == Kind::Cache {
+            tags::write(&vfs, &root);
+        }
         make_rooms(&vfs, &root)?;
         Ok(Self { vfs: Arc::new(vfs), root, id, kind })
     }

@@ -46,17 +46,25 @@ impl Kind {
     }
 }
 
+/// Since when a directory says that it is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    Before,
+    /// Since this very call.
+    Now,
+}
+
 /// Makes sure that a directory is ours before anything in it is touched: it says so itself, or it has nothing of the names
 /// that we use and is told to be ours now, before anything else. Nothing is changed where it is refused.
 ///
 /// # Errors
 /// [`Storage`](ErrorKind::Storage) if there is something in the way that is not known to be ours;
 /// [`Conflict`](ErrorKind::Conflict) if another release wrote the directory, or it is one of the other kind.
-pub(crate) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
+pub(crate) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Claimed> {
     match find(vfs, root)? {
-        Found::Whole(text) => check(root, &text, kind),
+        Found::Whole(text) => check(root, &text, kind).map(|()| Claimed::Before),
         // Somebody says that it is ours, and was asked to; see `refuse`.
-        Found::Empty => Ok(()),
+        Found::Empty => Ok(Claimed::Before),
         Found::Other => refuse(root, FILE_NAME, "is not a manifest of cacheness, or is a damaged one"),
         Found::Missing => {
             let taken = names_in_the_way(vfs, root)?;
@@ -64,9 +72,9 @@ pub(crate) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
                 return refuse(root, &taken.join(", "), "is there without a manifest `cacheness.toml`");
             }
             match publish_new(vfs, &root.join(FILE_NAME), sealed(&new_body(kind)).as_bytes())? {
-                true => Ok(()),
+                true => Ok(Claimed::Now),
                 // Another process was first.
-                false => claim_again(vfs, root, kind),
+                false => claim_again(vfs, root, kind).map(|()| Claimed::Before),
             }
         }
     }
@@ -201,6 +209,11 @@ pub(crate) fn is_still(vfs: &dyn Vfs, root: &Path, text: &str) -> bool {
         Ok(Found::Missing) => names_in_the_way(vfs, root).is_ok_and(|taken| taken.is_empty()),
         Ok(Found::Empty | Found::Other) | Err(_) => false,
     }
+}
+
+/// Whether nothing of a manifest is there: somebody emptied the directory.
+pub(crate) fn is_gone(vfs: &dyn Vfs, root: &Path) -> bool {
+    matches!(find(vfs, root), Ok(Found::Missing))
 }
 
 /// Writes manifest and copy where they do not say this.

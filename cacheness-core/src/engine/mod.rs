@@ -28,6 +28,7 @@ pub(crate) mod pieces;
 pub(crate) mod read;
 pub(crate) mod recover;
 mod retired;
+mod tags;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text_key;
@@ -451,6 +452,7 @@ impl Store {
             let closed = self.index.close();
             if closed.is_ok() {
                 self.retired.close(&*self.blobs);
+                self.blobs.tidy();
             }
             settled.and(closed)
         });

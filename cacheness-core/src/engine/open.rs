@@ -8,7 +8,7 @@ use super::index::Index;
 use super::manifest::Kind;
 use super::recover::Reconciled;
 use super::retired::Retired;
-use super::{Flusher, Settings, Store, keys, manifest, recover};
+use super::{Flusher, Settings, Store, keys, manifest, recover, tags};
 use crate::config::backends::{self, BackendOptions};
 use crate::config::{CacheConfig, Durability, FILESYSTEM, MEMORY, SLED, values_are_gone};
 use crate::engine::memory::Tier;
@@ -167,6 +167,9 @@ fn restore(home: &Home, manifest: &str) -> Restore {
     let (home, manifest) = (home.clone(), manifest.to_owned());
     Restore::by(move || {
         home.check_is_still(&manifest)?;
+        if home.kind() == Kind::Cache && manifest::is_gone(&*home.vfs(), home.root()) {
+            tags::write(&*home.vfs(), home.root());
+        }
         make_rooms(&*home.vfs(), home.root())?;
         manifest::restore(&*home.vfs(), home.root(), &manifest)
     })

@@ -110,6 +110,7 @@ fn a_blob_that_no_record_names_goes_and_a_foreign_file_stays() {
     store.remove(&key_of("large")).unwrap();
     store.close().unwrap();
     drop(store);
+    fs::create_dir_all(orphan.parent().unwrap()).unwrap();
     fs::write(&orphan, bytes).unwrap();
     fs::write(dir.path().join("blobs/readme.txt"), "mine").unwrap();
     fs::remove_file(dir.path().join("index.clean")).unwrap();

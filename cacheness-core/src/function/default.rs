@@ -11,6 +11,7 @@ use once_cell::sync::{Lazy, OnceCell};
 use crate::cache::Cache;
 use crate::config::CacheConfig;
 use crate::error::{CacheError, Result};
+use crate::function::isolation::{self, Suspicion};
 use crate::util::warn::Warnings;
 
 /// Read by every call that names no cache: without a lock, and without a count that threads share.
@@ -20,6 +21,8 @@ static REPLACING: Mutex<()> = Mutex::new(());
 static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
 
 /// Makes `cache` the one that attributes use from now on when they name none. Returns the one before, if there was one.
+///
+/// In an [isolated](crate::testing::isolated) scope it is that of the scope alone, and goes with it.
 ///
 /// ```
 /// use cacheness::{Cache, default_cache, set_default_cache};
@@ -33,12 +36,15 @@ static WARNINGS: Lazy<Warnings> = Lazy::new(Warnings::default);
 /// # }
 /// ```
 pub fn set_default_cache(cache: Cache) -> Option<Cache> {
+    if let Some(isolation) = isolation::current() {
+        return Some(isolation.replace(cache));
+    }
     let _replacing = replacing();
     replace(cache)
 }
 
 /// The cache that attributes use when they name none: the one of [`set_default_cache`], else one that is opened now as
-/// the environment says, in `./cache` if it says nothing.
+/// the environment says, in `./cache` if it says nothing. In an [isolated](crate::testing::isolated) scope, that of the scope.
 ///
 /// A directory that is in use by another process, cannot be written, is not safe to use or belongs to something else costs
 /// a warning, and the default cache is then in memory. One that this process has open already is used as it is open, with a
@@ -74,7 +80,26 @@ impl fmt::Debug for Current {
 /// The default cache, if it is open.
 #[inline]
 pub(crate) fn current() -> Option<Current> {
+    current_as(Suspicion::now())
+}
+
+/// [`current`] for one who has asked already whether there may be isolation.
+#[inline]
+pub(crate) fn current_as(suspicion: Suspicion) -> Option<Current> {
+    match suspicion {
+        Suspicion::None => of_process(),
+        Suspicion::Some => of_scope(),
+    }
+}
+
+#[inline]
+fn of_process() -> Option<Current> {
     DEFAULT.get().map(|cache| Current(cache.load()))
+}
+
+#[cold]
+fn of_scope() -> Option<Current> {
+    isolation::current().map_or_else(of_process, |isolation| Some(Current(isolation.cache())))
 }
 
 #[cold]

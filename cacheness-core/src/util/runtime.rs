@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+use crate::util::carried::along;
 use crate::util::panics::contained;
 
 /// Beyond this many threads, work queues. More than disks can serve at once, and what tokio allows.
@@ -21,7 +22,7 @@ const MAX_THREADS: usize = 512;
 /// An idle thread ends after this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Runs `work` on another thread. A panic of `work` passes through. Once it has begun, `work` runs to its end, also if the
+/// Runs `work` on another thread, which [carries](crate::util::carried) what this one does. A panic of `work` passes through. Once it has begun, `work` runs to its end, also if the
 /// future is dropped.
 pub(crate) async fn blocking<R, F>(work: F) -> R
 where
@@ -29,7 +30,7 @@ where
     F: FnOnce() -> R + Send + 'static,
 {
     let outcome = Arc::new(Mutex::new(Outcome { result: None, waker: None }));
-    let told = Arc::clone(&outcome);
+    let (told, work) = (Arc::clone(&outcome), along(work));
     let job = Box::new(move || {
         let result = catch_unwind(AssertUnwindSafe(work));
         let waker = {

@@ -65,6 +65,10 @@ fn main() {
             let _ = exits.join();
         }
         Some("call") => (0..number(1)).for_each(|n| assert_eq!(counted(n), value_of(n))),
+        Some("call-isolated") => {
+            let _cache = cacheness::testing::isolated();
+            (0..number(1)).chain(0..number(1)).for_each(|n| assert_eq!(counted(n), value_of(n)));
+        }
         Some("info") => match cacheness::function(counted).info() {
             Ok(info) => {
                 println!("{} entries, {} hits, {} misses, size {}", info.entries, info.hits, info.misses, info.size);
@@ -76,6 +80,10 @@ fn main() {
             Err(error) => println!("{error}"),
         },
         Some("change-directory") => change_directory(Path::new(&arguments[1])),
+        Some("user-directory") => match CacheConfig::for_user(&arguments[1]) {
+            Ok(config) => println!("{}", config.storage.cache_dir.display()),
+            Err(error) => println!("{error}"),
+        },
         Some("open") => println!("{}", Cache::open(&arguments[1]).map_or_else(|error| error.to_string(), hold_on)),
         Some("cost-of-puts") => cost_of_puts(),
         Some("call-and-abort") => {

@@ -6,5 +6,7 @@ mod custom_metadata;
 mod defects;
 mod differential_keys;
 mod handlers;
+mod isolation;
+mod manifests;
 mod memory;
 mod reference;

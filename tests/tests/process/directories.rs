@@ -323,3 +323,28 @@ fn a_cache_that_grows_up_to_the_limit_for_the_size_of_files_ends_in_order_and_ke
     let cache = Cache::open(dir.path()).unwrap();
     assert!(cache.get_stats().unwrap().entries > 1000);
 }
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[test]
+fn the_directory_of_the_user_is_where_the_system_keeps_caches() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |home: &str, caches: Option<&str>| {
+        let mut probe = probe(PROBE, dir.path(), &["user-directory", "weather"]);
+        probe.env("HOME", home).env_remove("XDG_CACHE_HOME").envs(caches.map(|caches| ("XDG_CACHE_HOME", caches)));
+        String::from_utf8(probe.output().unwrap().stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(said("/home/ada", None), "/home/ada/.cache/weather");
+    assert_eq!(said("/home/ada", Some("/fast/caches")), "/fast/caches/weather");
+    assert_eq!(said("/home/ada", Some("caches")), "/home/ada/.cache/weather", "a relative one means nothing");
+    let nowhere = said("home/ada", None);
+    assert!(nowhere.contains("\"weather\"") && nowhere.contains("no home directory"), "{nowhere}");
+}
+
+#[test]
+fn who_is_isolated_opens_no_directory_and_is_not_turned_off_by_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("never");
+    let output = probe(PROBE, &place, &["call-isolated", "3"]).env("CACHENESS_DISABLE", "1").output().unwrap();
+    assert!(output.status.success() && !place.exists(), "{}", errors_of(&output));
+    assert_eq!(bodies(&output), 3, "the second call of each is a hit");
+}

@@ -173,6 +173,7 @@ fn a_crash_between_two_steps_leaves_at_most_a_file_too_much() {
     f.store.delete("a").unwrap();
     f.store.delete("b").unwrap();
     let unclean = |dir: &Path| {
+        fs::create_dir_all(shared.parent().unwrap()).unwrap();
         fs::write(&shared, &bytes).unwrap();
         fs::remove_file(dir.join("index.clean")).unwrap();
     };

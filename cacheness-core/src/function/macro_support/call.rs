@@ -16,7 +16,8 @@ use crate::cache::{Look, Means, PutOptions};
 use crate::engine::flight::{Boarding, Landing, Lead};
 use crate::error::{CacheError, Result};
 use crate::function::default::default_cache;
-use crate::function::default::{self, Current, current, report_without_cache};
+use crate::function::default::{Current, current_as, report_without_cache};
+use crate::function::isolation::Suspicion;
 use crate::key::{Key, KeyWriter};
 
 pub(super) const OPENING: &str = "open the cache for a function call";
@@ -39,6 +40,41 @@ pub(super) struct Order<'c> {
     pub(super) function: &'static Function,
     pub(super) ttl: Option<Duration>,
     extras: Option<&'c Extras>,
+    /// Asked when the call is made.
+    pub(super) suspicion: Suspicion,
+}
+
+impl Order<'_> {
+    /// Remembers which cache the function used.
+    #[inline]
+    fn uses(&self, cache: &Cache) {
+        match self.suspicion {
+            Suspicion::None => self.function.uses(cache),
+            Suspicion::Some => self.function.uses_in_scope(cache),
+        }
+    }
+
+    #[inline]
+    fn count_hit(&self) {
+        match self.suspicion {
+            Suspicion::None => self.function.hits.count(),
+            Suspicion::Some => self.function.count_in_scope(&self.function.hits, |calls| &mut calls.hits),
+        }
+    }
+
+    pub(super) fn count_miss(&self) {
+        match self.suspicion {
+            Suspicion::None => self.function.misses.count(),
+            Suspicion::Some => self.function.count_in_scope(&self.function.misses, |calls| &mut calls.misses),
+        }
+    }
+
+    fn count_stale(&self) {
+        match self.suspicion {
+            Suspicion::None => self.function.stale.count(),
+            Suspicion::Some => self.function.count_in_scope(&self.function.stale, |calls| &mut calls.stale),
+        }
+    }
 }
 
 /// What memory says of a call.
@@ -93,7 +129,11 @@ pub(super) struct Ready<'c, T> {
 
 impl<'c, K> Call<'c, K> {
     pub(super) fn new(key: K, site: &'static Site, function: &'static Function) -> Self {
-        Self { key, cache: None, order: Order { site, function, ttl: site.ttl, extras: None } }
+        Self {
+            key,
+            cache: None,
+            order: Order { site, function, ttl: site.ttl, extras: None, suspicion: Suspicion::now() },
+        }
     }
 
     /// Uses this cache instead of the default one.
@@ -164,7 +204,7 @@ impl<'c> Call<'c> {
         let current;
         let cache = match self.cache {
             Some(cache) => cache,
-            None => match default::current() {
+            None => match current_as(self.order.suspicion) {
                 Some(cache) => {
                     current = cache;
                     &current
@@ -176,8 +216,8 @@ impl<'c> Call<'c> {
         let Some(identity) = self.key.identity() else { return Live::NotAsked };
         match cache.recall_live(identity, self.order.ttl, shared) {
             Some(Some(stored)) => {
-                self.order.function.uses(cache);
-                self.order.function.hits.count();
+                self.order.uses(cache);
+                self.order.count_hit();
                 Live::Hit(S::rebuild(stored))
             }
             Some(None) => Live::Miss,
@@ -189,7 +229,7 @@ impl<'c> Call<'c> {
     fn ready<T: 'static>(self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
         let cache = match self.cache {
             Some(cache) => Used::Given(cache),
-            None => match current() {
+            None => match current_as(self.order.suspicion) {
                 Some(cache) => Used::Default(cache),
                 None => Used::Opened(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
             },
@@ -202,7 +242,7 @@ impl<'c> Call<'c> {
 
 impl<'c, T: 'static> Ready<'c, T> {
     pub(super) fn new(cache: Used<'c>, key: Key, order: Order<'c>, mode: Mode, means: Means<'c, T>) -> Self {
-        order.function.uses(&cache);
+        order.uses(&cache);
         Self { cache, key, order, mode, means }
     }
 
@@ -223,7 +263,7 @@ impl<'c, T: 'static> Ready<'c, T> {
     }
 
     pub(super) fn hit<R, S: Strategy<R, Stored = T>>(&self, stored: T) -> R {
-        self.order.function.hits.count();
+        self.order.count_hit();
         S::rebuild(stored)
     }
 
@@ -282,7 +322,7 @@ impl<'c, T: 'static> Ready<'c, T> {
 
     pub(super) fn stale<R, S: Strategy<R, Stored = T>>(&self, stored: Result<Option<T>>) -> Option<R> {
         let stored = stored.inspect_err(|error| self.cache.report(READING_STALE, error)).ok().flatten()?;
-        self.order.function.stale.count();
+        self.order.count_stale();
         log::debug!("`{}` failed: an expired result stands in", self.order.function.scope());
         Some(S::rebuild(stored))
     }
@@ -301,7 +341,7 @@ impl<'c, T: 'static> Ready<'c, T> {
     }
 
     fn only_run<R>(&self, body: impl FnOnce() -> R) -> R {
-        self.order.function.misses.count();
+        self.order.count_miss();
         body()
     }
 

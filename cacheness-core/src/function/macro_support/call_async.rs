@@ -13,7 +13,8 @@ use crate::cache::{Look, Means};
 use crate::engine::flight::{Boarding, Landing, Lead};
 use crate::error::Result;
 use crate::function::default::default_cache;
-use crate::function::default::{current, report_without_cache};
+use crate::function::default::{current_as, report_without_cache};
+use crate::function::isolation::Suspicion;
 use crate::key::{Key, PendingKey};
 use crate::util::runtime;
 
@@ -59,10 +60,11 @@ impl<'c> Call<'c, PendingKey> {
     }
 
     /// Resolves cache and key. A failure has been reported.
-    async fn ready_async<T: 'static>(self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
+    async fn ready_async<T: 'static>(mut self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
+        self.order.suspicion = Suspicion::now();
         let cache = match self.cache {
             Some(cache) => Used::Given(cache),
-            None => match current() {
+            None => match current_as(self.order.suspicion) {
                 Some(cache) => Used::Default(cache),
                 None => Used::Opened(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
             },
@@ -182,7 +184,7 @@ impl<T: 'static> Ready<'_, T> {
     }
 
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {
-        self.order.function.misses.count();
+        self.order.count_miss();
         // Boxed by itself: recursive functions would otherwise carry it through the stack frame of every step.
         mode::within_async(Mode::Usual, Box::pin(body())).await
     }

@@ -16,6 +16,7 @@ use crate::engine::flight::Usual;
 use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::function::default::default_cache;
+use crate::function::isolation::{self, Calls};
 use crate::util::counter::Counter;
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.
@@ -99,12 +100,43 @@ impl Function {
         }
     }
 
+    /// [`uses`](Self::uses), noted in the isolation if this is in one.
+    #[cold]
+    pub(super) fn uses_in_scope(&'static self, cache: &Cache) {
+        match isolation::current() {
+            Some(isolation) => isolation.uses(self.address(), cache),
+            None => self.uses(cache),
+        }
+    }
+
+    /// Counts a call in the isolation if this is in one, else by this counter of the function.
+    #[cold]
+    pub(super) fn count_in_scope(&'static self, counter: &Counter, place: fn(&mut Calls) -> &mut u64) {
+        match isolation::current() {
+            Some(isolation) => isolation.count(self.address(), |calls| *place(calls) += 1),
+            None => counter.count(),
+        }
+    }
+
+    /// How its calls were answered, those of the isolation if this is in one.
+    fn calls(&'static self) -> Calls {
+        match isolation::current() {
+            Some(isolation) => isolation.calls(self.address()),
+            None => Calls { hits: self.hits.sum(), misses: self.misses.sum(), stale: self.stale.sum() },
+        }
+    }
+
     /// Whether an attribute of this process has spoken for it, or for it with other type and const arguments.
     fn is_cached(&self) -> bool {
         let path = scope::without_arguments(&self.scope);
         let functions = lock(&FUNCTIONS);
         let mut functions = functions.iter().flat_map(HashMap::values);
         functions.any(|other| other.site.get().is_some() && scope::without_arguments(&other.scope) == path)
+    }
+
+    /// Tells it from all others.
+    pub(super) fn address(&'static self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn last_cache(&self) -> Option<Cache> {
@@ -116,7 +148,8 @@ impl Function {
 /// `function(parse::<u8>)`.
 ///
 /// It sees the entries of that function in the cache which the function used last in this process, else in the default
-/// cache, or in the cache given with [`in_cache`](FunctionHandle::in_cache) - also those of earlier runs.
+/// cache, or in the cache given with [`in_cache`](FunctionHandle::in_cache) - also those of earlier runs. In an
+/// [isolated](crate::testing::isolated) scope, what the function did there is all that counts.
 /// Each choice of type and const arguments is a function of its own.
 ///
 /// A function pointer does not compile, and for a closure every method is an error: neither tells which function it is.
@@ -196,10 +229,11 @@ impl FunctionHandle {
         let cache = self.cache()?;
         let entries = self.entries()?;
         let site = self.function.site.get();
+        let Calls { hits, misses, stale } = self.function.calls();
         Ok(FunctionInfo {
-            hits: self.function.hits.sum(),
-            misses: self.function.misses.sum(),
-            stale: self.function.stale.sum(),
+            hits,
+            misses,
+            stale,
             entries: entries.len() as u64,
             size: entries.iter().map(Entry::size).sum(),
             ttl: site.and_then(|site| site.ttl),
@@ -250,9 +284,12 @@ impl FunctionHandle {
             let message = "`function` takes a cached function by its name, like `function(get_weather)`, not a closure";
             return Err(CacheError::new(ErrorKind::InvalidArgument, message));
         }
-        match self.cache.clone().or_else(|| self.function.last_cache()) {
-            Some(cache) => Ok(cache),
-            None => default_cache(),
+        if let Some(cache) = &self.cache {
+            return Ok(cache.clone());
+        }
+        match isolation::current() {
+            Some(isolation) => Ok(isolation.cache_of(self.function.address())),
+            None => self.function.last_cache().map_or_else(default_cache, Ok),
         }
     }
 }

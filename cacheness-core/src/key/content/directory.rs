@@ -38,7 +38,7 @@ fn inner(path: &Path, depth: usize, verify: VerifyPaths) -> Result<Option<Identi
     }
     let mut items = items(path)?;
     if items.iter().any(|item| item.name == ours::MANIFEST) && ours::is_one(path) {
-        items.retain(|item| !ours::is_name(&item.name));
+        items.retain(|item| !ours::is_name(&item.name) && !ours::is_tag(path, &item.name));
         if items.is_empty() {
             return Ok(None);
         }

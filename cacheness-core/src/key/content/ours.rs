@@ -21,10 +21,19 @@ pub(super) fn is_name(name: &OsStr) -> bool {
     name == MANIFEST || handshake::NAMES.iter().any(|ours| name == *ours)
 }
 
+/// Whether something in such a directory is a tag as we write it. One that says something else is its owner's.
+pub(super) fn is_tag(directory: &Path, name: &OsStr) -> bool {
+    let tag = handshake::TAGS.iter().find(|(tag, _)| name == *tag);
+    tag.is_some_and(|(_, text)| read_start(&directory.join(name)).as_deref() == Some(*text))
+}
+
 fn read_manifest(directory: &Path) -> Option<String> {
-    let path = directory.join(MANIFEST);
+    read_start(&directory.join(MANIFEST))
+}
+
+fn read_start(path: &Path) -> Option<String> {
     // Opening a pipe would wait for its writer.
-    if !fs::symlink_metadata(&path).ok()?.is_file() {
+    if !fs::symlink_metadata(path).ok()?.is_file() {
         return None;
     }
     let mut text = String::new();

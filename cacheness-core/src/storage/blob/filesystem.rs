@@ -144,6 +144,7 @@ impl Files {
     }
 
     fn try_write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        let _kept = self.shards.keep();
         self.shards.prepare(&*self.vfs, name, durability)?;
         publish(&*self.vfs, &self.root, &self.path(name), parts, durability)
     }
@@ -158,6 +159,7 @@ impl Files {
         if let Err(error) = publish(durability) {
             // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
             let _ = self.vfs.remove(&self.path(name));
+            self.shards.note_gap(name);
             return Err(error);
         }
         if durability != Durability::Immediate {
@@ -191,6 +193,9 @@ impl Files {
     /// The blobs in a shard, in no order.
     fn names_in(&self, digits: &str) -> Result<Vec<BlobName>> {
         let entries = list_or_nothing(&*self.vfs, &self.root.join(BLOBS).join(digits))?;
+        if entries.is_empty() {
+            self.shards.note_gap_in(digits);
+        }
         let names = entries.iter().filter_map(blob_name);
         Ok(names.filter(|name| shards::digits(name) == digits).collect())
     }
@@ -305,6 +310,8 @@ impl BlobBackend for FilesystemBlobs {
 
     fn remove(&self, name: &BlobName) -> Result<bool> {
         self.forget(name);
+        self.shards.note_gap(name);
+        let _kept = self.shards.keep();
         let path = self.path(name);
         match self.vfs.remove(&path) {
             Ok(()) => self.sync_removal(name).map(|()| true),
@@ -316,6 +323,7 @@ impl BlobBackend for FilesystemBlobs {
     /// Moves the file to `quarantine/`. What is no regular file was not written here, and stays where it is.
     fn quarantine(&self, name: &BlobName) -> Result<()> {
         self.forget(name);
+        self.shards.note_gap(name);
         self.quarantine.take(&*self.vfs, &self.path(name))
     }
 
@@ -346,6 +354,10 @@ impl BlobBackend for FilesystemBlobs {
         let synced = many.and_then(|()| self.sync_each(waiting.names_mut()));
         self.unsynced().append(waiting);
         synced
+    }
+
+    fn tidy(&self) {
+        self.shards.remove_empty(&*self.vfs);
     }
 }
 

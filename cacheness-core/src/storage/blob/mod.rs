@@ -102,6 +102,10 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// # Errors
     /// `Storage`.
     fn sync(&self) -> Result<()>;
+
+    /// Takes away what holds no blob any more, such as empty directories: called when the cache is closed. A backend that
+    /// has nothing of the kind does nothing.
+    fn tidy(&self) {}
 }
 
 /// What a [page](BlobBackend::page) tells of a blob.

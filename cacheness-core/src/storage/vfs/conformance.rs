@@ -20,6 +20,7 @@ enum Op {
     RenameNew(usize, usize),
     Remove(usize),
     MakeDir(usize),
+    RemoveDir(usize),
     SyncDir(usize),
     List(usize),
     Metadata(usize),
@@ -49,6 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (path(), path()).prop_map(|(from, to)| Op::RenameNew(from, to)),
         2 => path().prop_map(Op::Remove),
         2 => path().prop_map(Op::MakeDir),
+        1 => path().prop_map(Op::RemoveDir),
         1 => path().prop_map(Op::SyncDir),
         2 => path().prop_map(Op::List),
         2 => path().prop_map(Op::Metadata),
@@ -66,6 +68,7 @@ fn answer(vfs: &dyn Vfs, root: &Path, op: Op) -> Answer {
         Op::RenameNew(from, to) => vfs.rename_new(&at(from), &at(to)).map(|()| Answer::Done),
         Op::Remove(path) => vfs.remove(&at(path)).map(|()| Answer::Done),
         Op::MakeDir(path) => vfs.make_dir(&at(path)).map(|()| Answer::Done),
+        Op::RemoveDir(path) => vfs.remove_dir(&at(path)).map(|()| Answer::Done),
         Op::SyncDir(path) => vfs.sync_dir(&at(path)).map(|()| Answer::Done),
         Op::List(path) => vfs.list(&at(path)).map(names),
         Op::Metadata(path) => vfs.metadata(&at(path)).map(|found| match found.kind {
@@ -170,6 +173,7 @@ fn a_link_anywhere_in_the_path_leads_nowhere() {
     assert!(vfs.rename(&root.join("link/deep/secret"), &root.join("taken")).is_err());
     assert!(vfs.remove(&root.join("link/deep/secret")).is_err());
     assert!(vfs.make_dir(&root.join("link/deep/dir")).is_err());
+    assert!(vfs.remove_dir(&root.join("link/deep")).is_err());
     assert!(vfs.list(&root.join("link/deep")).is_err());
     assert!(vfs.metadata(&root.join("link/deep/secret")).is_err());
     assert_eq!(std::fs::read_dir(outside.path().join("deep")).unwrap().count(), 1);

@@ -91,6 +91,12 @@ pub trait Vfs: Debug + Send + Sync {
     /// `AlreadyExists` when anything has that name, also a dangling link.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory that nothing is in.
+    ///
+    /// # Errors
+    /// `NotFound`; `DirectoryNotEmpty`, or another one where the system cannot tell, when something is in it.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Makes the names in a directory survive a power cut: files that appeared in it, and those that went.
     ///
     /// # Errors

@@ -127,6 +127,10 @@ impl Vfs for RealVfs {
         self.sys.make_dir(self.at(path))
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.sys.remove_dir(self.at(path))
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.sys.sync_dir(self.at(path))
     }

@@ -105,6 +105,13 @@ impl Sys {
         fs::create_dir(path)
     }
 
+    pub(super) fn remove_dir(self, path: &Path) -> io::Result<()> {
+        if self.metadata(path)?.kind != FileKind::Dir {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        fs::remove_dir(path)
+    }
+
     /// Such systems offer no sync of a directory; the rename itself is journaled.
     pub(super) fn sync_dir(self, path: &Path) -> io::Result<()> {
         self.metadata(path).map(drop)
@@ -171,5 +178,8 @@ mod tests {
         sys.rename_new(&file, &sub.join("other")).unwrap();
         assert_eq!((sys.list(&sub).unwrap().len(), file.exists()), (2, false));
         sys.remove(&sub.join("file")).unwrap();
+        assert!(sys.remove_dir(&sub).is_err() && sys.remove_dir(&link).is_err());
+        sys.remove(&sub.join("other")).unwrap();
+        sys.remove_dir(&sub).unwrap();
     }
 }

@@ -202,6 +202,11 @@ impl Sys {
         Ok(retry_on_intr(|| fs::mkdirat(&dir, name, OWNER_DIR))?)
     }
 
+    pub(super) fn remove_dir(self, at: At<'_>) -> io::Result<()> {
+        let (dir, name) = self.parent(at)?;
+        Ok(retry_on_intr(|| fs::unlinkat(&dir, name, AtFlags::REMOVEDIR))?)
+    }
+
     pub(super) fn sync_dir(self, at: At<'_>) -> io::Result<()> {
         let dir = File::from(self.open_with(at, READ_DIR, Mode::empty())?);
         match dir.sync_all() {

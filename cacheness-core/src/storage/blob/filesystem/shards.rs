@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::unless_gone;
 use crate::config::Durability;
@@ -16,6 +17,10 @@ use crate::storage::vfs::{FileKind, Vfs, storage_error};
 pub(super) struct Shards {
     blobs: PathBuf,
     known: [AtomicU8; 256],
+    /// Those that a blob went from, or that nothing was found in: they may be empty.
+    gaps: [AtomicBool; 256],
+    /// Shared by those who work in a directory; held alone while an empty one is removed.
+    kept: RwLock<()>,
 }
 
 /// It must be looked for.
@@ -27,7 +32,9 @@ const DURABLE: u8 = 2;
 
 impl Shards {
     pub(super) fn new(blobs: PathBuf) -> Self {
-        Self { blobs, known: [const { AtomicU8::new(UNKNOWN) }; 256] }
+        let known = [const { AtomicU8::new(UNKNOWN) }; 256];
+        let gaps = [const { AtomicBool::new(false) }; 256];
+        Self { blobs, known, gaps, kept: RwLock::default() }
     }
 
     /// The directory a blob belongs in.
@@ -59,7 +66,11 @@ impl Shards {
         }
         if names.iter().any(|name| self.known(name).load(Ordering::Acquire) < DURABLE) {
             sync_dir(vfs, &self.blobs)?;
-            names.iter().for_each(|name| self.known(name).store(DURABLE, Ordering::Release));
+            for name in names {
+                // One that is not known may be gone.
+                let known = self.known(name);
+                let _ = known.compare_exchange(PRESENT, DURABLE, Ordering::AcqRel, Ordering::Acquire);
+            }
         }
         Ok(())
     }
@@ -74,9 +85,50 @@ impl Shards {
         self.known.iter().for_each(|known| known.store(UNKNOWN, Ordering::Release));
     }
 
-    fn known(&self, name: &BlobName) -> &AtomicU8 {
-        &self.known[u8::from_str_radix(digits(name), 16).map_or(0, usize::from)]
+    /// As long as this is held, no directory is [removed](Self::remove_empty): from before it is [prepared](Self::prepare)
+    /// until the blob is in it.
+    pub(super) fn keep(&self) -> RwLockReadGuard<'_, ()> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A blob is gone from its directory.
+    pub(super) fn note_gap(&self, name: &BlobName) {
+        self.note_gap_in(digits(name));
+    }
+
+    /// Nothing was found in a directory. One that is not ours by its name stays.
+    pub(super) fn note_gap_in(&self, digits: &str) {
+        if let Some(at) = place(digits) {
+            self.gaps[at].store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes directories that hold nothing, of those that may be empty. It waits for nobody: while somebody works in any
+    /// of them, all that are left stay for the next time.
+    pub(super) fn remove_empty(&self, vfs: &dyn Vfs) {
+        for at in 0..self.gaps.len() {
+            if !self.gaps[at].load(Ordering::Relaxed) {
+                continue;
+            }
+            let Ok(_alone) = self.kept.try_write() else { return };
+            self.gaps[at].store(false, Ordering::Relaxed);
+            self.known[at].store(UNKNOWN, Ordering::Release);
+            let dir = self.blobs.join(format!("{at:02x}"));
+            if let Err(error) = vfs.remove_dir(&dir) {
+                log::trace!("{} stays: {error}", dir.display());
+            }
+        }
+    }
+
+    fn known(&self, name: &BlobName) -> &AtomicU8 {
+        &self.known[place(digits(name)).unwrap_or(0)]
+    }
+}
+
+/// Where a directory stands among all of them, if it is one.
+fn place(digits: &str) -> Option<usize> {
+    let at = usize::from(u8::from_str_radix(digits, 16).ok()?);
+    (format!("{at:02x}") == digits).then_some(at)
 }
 
 /// The digits of a name that its directory is called by.

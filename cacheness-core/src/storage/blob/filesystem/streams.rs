@@ -34,6 +34,7 @@ impl BlobWrite for Writing {
         let Self { blobs, name, mut staged } = *self;
         blobs.appear(&name, durability, |durability| {
             blobs.restoring(|| {
+                let _kept = blobs.shards.keep();
                 blobs.shards.prepare(&*blobs.vfs, &name, durability)?;
                 staged.commit(&blobs.path(&name), durability)
             })

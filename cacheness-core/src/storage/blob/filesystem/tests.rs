@@ -268,3 +268,68 @@ mod on_unix {
         assert_eq!(fs::read(&left[0]).unwrap(), b"outside");
     }
 }
+
+#[test]
+fn a_directory_that_lost_its_last_blob_goes_and_one_with_anything_in_it_stays() {
+    let f = fixture();
+    let shards = || f.count("blobs");
+    let [gone, damaged, kept] = [b"1", b"2", b"3"].map(|bytes| f.written(bytes));
+    let foreign = f.root.join("blobs/zz");
+    fs::create_dir(&foreign).unwrap();
+    f.blobs.tidy();
+    let all = shards();
+    f.blobs.remove(&gone).unwrap();
+    f.blobs.quarantine(&damaged).unwrap();
+    assert_eq!(shards(), all, "not before it is asked for");
+    f.blobs.tidy();
+    let left = names(&f.blobs);
+    assert_eq!(left, [kept]);
+    assert_eq!(shards(), 2, "that of the blob and the foreign one");
+    assert!(foreign.exists());
+    f.blobs.write(&gone, &[b"again"], Durability::Immediate).unwrap();
+    assert_eq!(f.blobs.read(&gone, 10).unwrap().as_deref(), Some(&b"again"[..]));
+}
+
+#[test]
+fn what_is_written_while_empty_directories_go_is_there() {
+    let f = fixture();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2u8)
+            .map(|n| {
+                let blobs = f.blobs.clone();
+                scope.spawn(move || {
+                    for round in 0..2000 {
+                        // All in one directory, which is empty again and again.
+                        let name = BlobName::parse(&format!("ab{n}{round:029x}")).unwrap();
+                        blobs.write(&name, &[&[n]], Durability::Interval).unwrap();
+                        assert_eq!(blobs.read(&name, 10).unwrap().as_deref(), Some(&[n][..]), "round {round}");
+                        assert!(blobs.remove(&name).unwrap(), "round {round}");
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                f.blobs.tidy();
+            }
+        });
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    f.blobs.tidy();
+    assert_eq!(f.count("blobs"), 0);
+}
+
+#[test]
+fn a_directory_found_empty_goes_too_as_a_killed_process_leaves_it() {
+    let f = fixture();
+    drop(f.free_path());
+    let again = FilesystemBlobs::open(Arc::new(RealVfs::new()), &f.root).unwrap();
+    again.tidy();
+    assert_eq!(f.count("blobs"), 1, "nobody has looked yet");
+    assert_eq!(names(&again), []);
+    again.tidy();
+    assert_eq!(f.count("blobs"), 0);
+}

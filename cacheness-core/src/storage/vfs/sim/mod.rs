@@ -159,6 +159,10 @@ impl Vfs for SimVfs {
         self.call()?.tree.add(path, tree::Node::of(FileKind::Dir)).map(drop)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.call()?.tree.remove_dir(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.call()?;
         let honest = state.lie != Some(Lie::DirSync);

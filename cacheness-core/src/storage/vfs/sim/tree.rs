@@ -124,6 +124,13 @@ impl Tree {
         self.change(dir, name, None, None).map(drop)
     }
 
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
+        let id = self.entry(dir, name)?;
+        self.check_replaceable(id, FileKind::Dir)?;
+        self.change(dir, name, None, None).map(drop)
+    }
+
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let (from_dir, from_name) = self.parent(from)?;
         let (to_dir, to_name) = self.parent(to)?;

@@ -124,7 +124,7 @@ fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBa
                 String::from_utf8_lossy(&format),
                 String::from_utf8_lossy(FORMAT)
             );
-            return Err(CacheError::new(ErrorKind::Config, message));
+            return Err(CacheError::new(ErrorKind::Conflict, message));
         }
     };
     if !traits.shared {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod attributes;
+mod backends;
 mod custom_metadata;
 mod defects;
 mod differential_keys;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
+use cacheness::backend::{BackendOptions, get_metadata_backend};
 use cacheness::blob::Repair;
 use cacheness::config::Durability;
+use cacheness::testing::check_metadata_backend_with_faults;
 use cacheness::{AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, Result};
 use cacheness_tests::{files_below, skip};
 
@@ -186,4 +189,24 @@ fn a_blob_store_on_a_full_disk_keeps_what_it_acknowledged_and_no_blob_of_nobody(
     make_room(&ballast);
     let report = store.verify(Repair::No).unwrap();
     assert!(report.is_whole(), "{report:?}");
+}
+
+#[test]
+fn metadata_backends_on_a_full_disk_lose_nothing_that_was_acknowledged() {
+    for backend in ["sled", "json"] {
+        let scratch = cacheness_tests::scratch();
+        let disk = match Mounted::tmpfs(scratch.path().join("disk"), ROOM) {
+            Ok(disk) => disk,
+            Err(why) => return skip(&format!("{backend} on a full disk: {why}")),
+        };
+        let (ballast, dir) = (disk.at.join("ballast"), disk.at.join("store"));
+        fs::create_dir_all(dir.join("staging")).unwrap();
+        let options = BackendOptions::new().with_dir(&dir);
+        let fault = |begins: bool| {
+            // All that is free, to the last page.
+            let fill = || fs::File::create(&ballast).map(|mut file| while file.write_all(&[1; 4096]).is_ok() {});
+            if begins { fill().unwrap() } else { fs::remove_file(&ballast).unwrap() }
+        };
+        check_metadata_backend_with_faults(|| get_metadata_backend(backend, &options), fault);
+    }
 }

@@ -72,11 +72,11 @@ impl CacheConfig {
     /// has a `/`, a `\`, a `:` or a control character in it -, or if the user has no home directory.
     pub fn for_user(app: &str) -> Result<Self> {
         check_app(app)?;
-        let nowhere = || format!("there is no directory for the caches of {app:?}: the user has no home directory");
+        let nowhere = || format!("where to keep the caches of {app:?} is not known: the user has no home directory");
         let user = etcetera::base_strategy::choose_native_strategy()
             .map_err(|error| CacheError::caused_by(ErrorKind::Config, nowhere(), error))?;
         let caches = user.cache_dir();
-        // An empty `HOME` would mean the directory that the program is started in.
+        // A relative `HOME` would mean the directory that the program is started in.
         if !caches.is_absolute() {
             return Err(CacheError::new(ErrorKind::Config, nowhere()));
         }

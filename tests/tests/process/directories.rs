@@ -335,7 +335,7 @@ fn the_directory_of_the_user_is_where_the_system_keeps_caches() {
     assert_eq!(said("/home/ada", None), "/home/ada/.cache/weather");
     assert_eq!(said("/home/ada", Some("/fast/caches")), "/fast/caches/weather");
     assert_eq!(said("/home/ada", Some("caches")), "/home/ada/.cache/weather", "a relative one means nothing");
-    let nowhere = said("", None);
+    let nowhere = said("home/ada", None);
     assert!(nowhere.contains("\"weather\"") && nowhere.contains("no home directory"), "{nowhere}");
 }
 

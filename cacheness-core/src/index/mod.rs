@@ -11,13 +11,13 @@ mod record;
 pub(crate) mod registry;
 pub(crate) mod sled;
 #[cfg(test)]
-mod watched;
+mod tests;
 
 pub(crate) use backend::MetadataBackend;
 pub use memory::MemoryMetadata;
 pub(crate) use record::{Payload, Record};
 #[cfg(test)]
-pub(crate) use watched::{Call, Records, Watched};
+pub(crate) use tests::{Call, Records, Watched};
 
 use crate::entry::Names;
 use crate::util::digest;

@@ -5,15 +5,16 @@
 //! every flush is followed by a sync of our own. One sync serves all threads that flushed before it began.
 
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{fs, io};
 
-use super::files::is_file;
-use crate::index::files::sync_dir;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::index::files::{remove, shown, sync_dir};
+use crate::storage::vfs::largest_file;
 use crate::storage::vfs::publish::STAGING;
 use crate::util::parallel::lock;
 use crate::util::unique::unique_name;
@@ -208,6 +209,172 @@ pub(super) fn wait_until_still(index: &Path) -> io::Result<()> {
     Ok(())
 }
 
+// The files of an index: where they lie, and what may lie there.
+
+pub(super) fn index_dir(root: &Path) -> PathBuf {
+    root.join("index")
+}
+
+/// Whether a file is there, and no link to one.
+pub(super) fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// Removes what is no file from the places of files: nothing is read from it or written to it.
+pub(super) fn clear_places(root: &Path) -> std::io::Result<()> {
+    let beside = ["index.clean", "index.orders", "index.used", "index.rebuilding"].map(|name| root.join(name));
+    // What is in the index and sled can do without.
+    let within = fs::read_dir(index_dir(root)).into_iter().flatten().flatten();
+    let within = within.filter(|item| is_dispensable(&item.file_name())).map(|item| item.path());
+    let is_no_file = |place: &PathBuf| fs::symlink_metadata(place).is_ok_and(|found| !found.is_file());
+    beside.into_iter().chain(within).filter(is_no_file).try_for_each(|place| remove(&place))
+}
+
+/// Whether an index was made and its log is gone: sled would begin a new one, as if there had never been an entry.
+pub(super) fn lacks_log(index: &Path) -> bool {
+    index.exists() && !fs::metadata(index.join("db")).is_ok_and(|found| found.len() > 0)
+}
+
+/// Whether what sled reads is of the kind that it writes: opening a pipe would wait, a link leads elsewhere.
+pub(super) fn is_of_files(index: &Path) -> bool {
+    let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let fits = |item: std::io::Result<fs::DirEntry>| {
+        item.is_ok_and(|item| match item.file_name().as_encoded_bytes() {
+            b"blobs" => is_dir(&item.path()),
+            name if name == b"db" || is_dispensable(&item.file_name()) => {
+                item.file_type().is_ok_and(|kind| kind.is_file())
+            }
+            _ => true,
+        })
+    };
+    fs::symlink_metadata(index).is_err() || is_dir(index) && fs::read_dir(index).is_ok_and(|mut all| all.all(fits))
+}
+
+pub(super) fn storage(path: &Path, doing: &str, error: std::io::Error) -> CacheError {
+    CacheError::caused_by(ErrorKind::Storage, format!("{doing} in {}: {error}", shown(path).display()), error)
+}
+
+/// Where a damaged index lies for one who wants to look at it.
+pub(super) fn aside(root: &Path) -> PathBuf {
+    root.join("quarantine").join("index")
+}
+
+/// Copies a damaged index out of the way; the one before goes. Until the copy is whole and on the disk it has another name.
+pub(super) fn set_aside(root: &Path) -> Result<()> {
+    let part = root.join("quarantine").join("index.part");
+    let set = remove(&part)
+        .and_then(|()| fs::create_dir_all(&part))
+        .and_then(|()| copy_files(&index_dir(root), &part))
+        .and_then(|()| remove(&aside(root)))
+        .and_then(|()| fs::rename(&part, aside(root)))
+        .and_then(|()| sync_dir(&root.join("quarantine")));
+    set.map_err(|error| storage(root, "cannot set the damaged index aside", error))
+}
+
+/// What sled can do without: its settings, which are ours, and a snapshot that spares it reading the log. A damaged one
+/// would make the whole log unreadable.
+fn is_dispensable(name: &OsStr) -> bool {
+    name == "conf" || name.as_encoded_bytes().starts_with(b"snap")
+}
+
+/// Copies instead of renaming: a database that was given up may still hold the old files.
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    if !fs::symlink_metadata(from).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    for item in fs::read_dir(from)? {
+        let item = item?;
+        if is_dispensable(&item.file_name()) {
+            continue;
+        }
+        let target = to.join(item.file_name());
+        if item.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy_files(&item.path(), &target)?;
+        } else if item.file_type()?.is_file() {
+            fs::copy(item.path(), &target)?;
+            sync_path(&target)?;
+        }
+    }
+    sync_dir(to)
+}
+
+// How far the files of the index may grow where the size of files is limited (`ulimit -f`).
+//
+// Growing past such a limit ends the process by a signal, also in the middle of a flush at its end. sled writes when it
+// likes, and what a change needs is not known before: so changes end early enough. Where nothing is limited, nothing is
+// asked.
+
+/// What the index takes at least: a few segments of sled, and the room that is kept.
+const LEAST: u64 = 32 << 20;
+/// What is kept for what sled has not written yet.
+const KEPT: u64 = 4 << 20;
+/// What is kept for removals: they are what makes room.
+const KEPT_FOR_REMOVALS: u64 = 16 << 20;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// An entry comes, or changes.
+    More,
+    /// An entry goes.
+    Less,
+}
+
+#[derive(Debug)]
+pub(super) struct Room {
+    /// `u64::MAX` where there is no limit.
+    largest: u64,
+}
+
+impl Room {
+    /// By the limit of this process.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) if it leaves no room for an index.
+    pub(super) fn of_process(index: &Path) -> Result<Self> {
+        Self::within(largest_file(), index)
+    }
+
+    fn within(largest: u64, index: &Path) -> Result<Self> {
+        if largest >= LEAST {
+            return Ok(Self { largest });
+        }
+        let message = format!(
+            "the limit for the size of files of this process (ulimit -f) is {largest} bytes, and the index {} takes at least \
+             {LEAST}: raise the limit, or choose the metadata backend `memory`",
+            shown(index).display()
+        );
+        Err(CacheError::new(ErrorKind::Storage, message))
+    }
+
+    /// Whether there is room for one more change.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) if there is not.
+    pub(super) fn check(&self, change: Change, root: &Path) -> Result<()> {
+        if self.largest == u64::MAX { Ok(()) } else { self.check_len(change, root) }
+    }
+
+    #[cold]
+    fn check_len(&self, change: Change, root: &Path) -> Result<()> {
+        let db = index_dir(root).join("db");
+        let len = std::fs::metadata(&db).map_or(0, |found| found.len());
+        let kept = match change {
+            Change::More => KEPT_FOR_REMOVALS,
+            Change::Less => KEPT,
+        };
+        if len.saturating_add(kept) <= self.largest {
+            return Ok(());
+        }
+        let message = format!(
+            "the index has {len} bytes, and the limit for the size of files of this process (ulimit -f) is {}: raise it, or \
+             clear the cache",
+            self.largest
+        );
+        Err(CacheError::new(ErrorKind::Storage, message))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,5 +382,26 @@ mod tests {
     #[test]
     fn the_checksum_of_a_snapshot_is_that_of_zip() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+}
+
+#[cfg(test)]
+mod room_tests {
+    use super::*;
+
+    #[test]
+    fn an_index_ends_to_grow_before_its_file_meets_the_limit_and_removals_go_on_longer() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(index_dir(root.path())).unwrap();
+        let db = std::fs::File::create(index_dir(root.path()).join("db")).unwrap();
+        let room = Room::within(LEAST, root.path()).unwrap();
+        let allowed = |len: u64| {
+            db.set_len(len).unwrap();
+            [Change::More, Change::Less].map(|change| room.check(change, root.path()).is_ok())
+        };
+        assert_eq!(allowed(LEAST - KEPT_FOR_REMOVALS), [true, true]);
+        assert_eq!(allowed(LEAST - KEPT_FOR_REMOVALS + 1), [false, true]);
+        assert_eq!(allowed(LEAST - KEPT + 1), [false, false]);
+        assert!(Room::within(LEAST - 1, root.path()).unwrap_err().is_storage());
     }
 }

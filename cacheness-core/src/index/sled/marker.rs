@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::counts::Sums;
+use super::orders::Sums;
 use crate::util::digest::{self, Checksum};
 
 const MAGIC: &[u8; 8] = b"CNSSMARK";

@@ -3,32 +3,25 @@
 //! One flipped bit can make sled panic or forget keys in silence, and what it has not flushed is gone after a kill. So
 //! every record carries its own checksum, every call is shielded against panics, and flushing is ours, [down to the disk](disk);
 //! what was acknowledged since the last flush is [kept](pending). After a clean close a [marker](marker) tells at the next open
-//! whether the files are still those that were closed; if not, what is [proven](proof) to be current is
+//! whether the files are still those that were closed; if not, what is [proven](Proof) to be current is
 //! [carried over](salvage) into a new database.
 
 mod backend;
-mod chunks;
-mod counts;
 mod disk;
-mod files;
 mod marker;
 mod open;
 mod orders;
 mod pending;
-mod proof;
-mod rebuilding;
 mod rewrite;
-mod room;
-mod rows;
 mod salvage;
 mod saved;
-mod shield;
 mod states;
 #[cfg(test)]
 mod tests;
 mod uses;
-mod walk;
 
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -36,14 +29,11 @@ use std::time::Instant;
 
 use sled::Tree;
 
-use self::counts::{Counts, Sums};
-use self::disk::Disk;
-use self::orders::{Orders, Placed, Tables};
+use self::disk::{Change, Disk, Room};
+use self::orders::{Counts, Orders, Placed, Sums, Tables};
 use self::pending::Pending;
-use self::proof::Known;
 use self::rewrite::Rewriting;
-use self::room::{Change, Room};
-use self::shield::shielded;
+use self::salvage::Known;
 use self::states::States;
 use self::uses::Uses;
 use super::Record;
@@ -52,9 +42,10 @@ use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::Signing;
 use crate::storage::vfs::lock::HeldLock;
+use crate::util::panics::caught;
 
 pub(crate) use open::Health;
-pub(crate) use proof::Proof;
+pub(crate) use salvage::Proof;
 
 /// Keys share so many turns.
 const TURNS: usize = 64;
@@ -133,17 +124,32 @@ impl SledIndex {
 
     /// Runs one step on the database. A panic in it is taken for damage: the database is rebuilt from what can be
     /// believed. After another error it is opened anew, since sled would repeat the first one for ever, also when the
-    /// disk has room again. The step fails either way.
+    /// disk has room again. The step fails either way; where an earlier one has left no database, it waits for a new one.
     fn with<R>(&self, doing: &str, step: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R> {
-        let (outcome, generation) = match &*self.slot() {
-            Slot { trees: Some(trees), generation, .. } => (shielded(doing, || step(trees)), *generation),
+        let ran = match &*self.slot() {
+            Slot { trees: Some(trees), generation, .. } => Ok((shielded(doing, || step(trees)), *generation)),
             Slot { closed: true, .. } => return Err(closed()),
-            Slot { generation, .. } => (Err(unusable(doing)), *generation),
+            Slot { generation, .. } => Err((step, *generation)),
         };
-        if let Err(error) = &outcome {
-            self.replace_after(error, generation);
+        match ran {
+            Ok((outcome, generation)) => outcome.inspect_err(|error| self.replace_after(error, generation)),
+            Err((step, generation)) => self.with_reopened(doing, generation, step),
         }
-        outcome
+    }
+
+    #[cold]
+    fn with_reopened<R>(
+        &self,
+        doing: &str,
+        generation: u64,
+        step: impl FnOnce(&Trees) -> sled::Result<R>,
+    ) -> Result<R> {
+        self.replace_after(&unusable(doing), generation);
+        match &*self.slot() {
+            Slot { trees: Some(trees), .. } => shielded(doing, || step(trees)),
+            Slot { closed: true, .. } => Err(closed()),
+            _ => Err(unusable(doing)),
+        }
     }
 
     /// Changes the record of a key, and notes what follows from it while nobody can close or replace the database.
@@ -246,4 +252,40 @@ fn unusable(doing: &str) -> CacheError {
 
 fn closed() -> CacheError {
     CacheError::new(ErrorKind::Closed, "the cache is closed")
+}
+
+/// Runs a step of sled. Its panics, and every error that tells of its files and not of the system, become
+/// [`Integrity`](ErrorKind::Integrity): the index is damaged. Other errors become [`Metadata`](ErrorKind::Metadata).
+///
+/// Unwind safety: after a panic the database is replaced and never used again.
+fn shielded<R>(doing: &str, step: impl FnOnce() -> sled::Result<R>) -> Result<R> {
+    match caught(step) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if is_of_the_files(&error) => Err(damaged(doing, error)),
+        Ok(Err(error)) => Err(CacheError::caused_by(ErrorKind::Metadata, format!("cannot {doing}: {error}"), error)),
+        Err(says) => Err(damaged(doing, says)),
+    }
+}
+
+/// sled is used in one way alone: what it does not support, or has no name for, is what it reads from its files.
+fn is_of_the_files(error: &sled::Error) -> bool {
+    match error {
+        sled::Error::Io(error) => !is_of_the_system(error),
+        _ => true,
+    }
+}
+
+/// Whether an error may be gone the next time without anybody touching the files.
+fn is_of_the_system(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        // A file that ends too early, is none, is not there or makes no sense.
+        Kind::UnexpectedEof | Kind::InvalidData | Kind::NotFound | Kind::IsADirectory | Kind::NotADirectory => false,
+        Kind::InvalidInput | Kind::AlreadyExists | Kind::NotSeekable => false,
+        _ => true,
+    }
+}
+
+fn damaged(doing: &str, cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
+    CacheError::caused_by(ErrorKind::Integrity, format!("cannot {doing}: the index is damaged"), cause)
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Trees;
-use super::shield::shielded;
+use super::shielded;
 use crate::entry::IndexKey;
 use crate::error::Result;
 

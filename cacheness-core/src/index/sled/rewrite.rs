@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::counts::MOST_TIMES;
-use super::files::{index_dir, storage};
+use super::disk::{index_dir, storage};
+use super::orders::MOST_TIMES;
 use super::pending::Pending;
-use super::shield::shielded;
+use super::shielded;
 use super::{SledIndex, Trees};
 use crate::entry::IndexKey;
 use crate::error::Result;

@@ -4,21 +4,20 @@
 //! panics or hangs. A record tells its own length, key and checksum, so all versions of all records that are whole are
 //! found by looking for them in the bytes of the files, and the [proof](Proof) tells which of them are current.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use super::files::{aside, index_dir, set_aside, storage};
+use super::disk::{aside, index_dir, is_file, set_aside, storage};
+use super::orders::{Created, mark_of};
 use super::pending::Pending;
-use super::proof::Proof;
-use super::rebuilding::Rebuilding;
-use super::rewrite;
-use super::shield::shielded;
-use super::{Contents, SledOptions, Trees};
-use crate::entry::IndexKey;
+use super::shielded;
+use super::{Contents, SledOptions, Trees, rewrite};
+use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
 use crate::index::Record;
-use crate::index::files::remove;
+use crate::index::files::{remove, replace_file};
 
 /// A multiple of the length of sled's segments, whose bounds no record crosses.
 const WINDOW: usize = 8 << 19;
@@ -139,4 +138,98 @@ fn readable(file: &mut File, start: u64, len: usize) -> Vec<u8> {
         }
     }
     bytes
+}
+
+// Which records were current, by what is known outside the database.
+
+/// The order of creation of an index, as it was closed or as it is in memory. A damaged database may give back records
+/// that were replaced or removed: creation, hash and mark together tell them from the current ones.
+#[derive(Debug)]
+pub(crate) struct Proof(pub(super) Created);
+
+impl Proof {
+    /// Whether this record is the current one of its key.
+    pub(super) fn holds(&self, key: &IndexKey, record: &Record) -> bool {
+        record
+            .core()
+            .is_ok_and(|core| self.0.mark_of_one((core.created_at, key.hash())) == Some(mark_of(record.as_bytes())))
+    }
+
+    /// Whether an entry that a blob's header tells is current.
+    pub(crate) fn knows(&self, entry: &Entry) -> bool {
+        self.0.has((entry.core.created_at, entry.key.hash()))
+    }
+}
+
+/// What is known of the database that was found.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) was_damaged: bool,
+    pub(super) proof: Option<Proof>,
+    /// How many entries it had.
+    pub(super) entries: Option<u64>,
+}
+
+// How far an index has come that is made of what is left of another: the file `index.rebuilding`.
+//
+// | content | a crash has left | the next opening |
+// |---|---|---|
+// | empty | a whole index, and blobs that no record may name | opens the index and takes up the blobs |
+// | `damaged` | a damaged index | carries over what can be believed of it |
+// | `aside` | its whole copy in `quarantine/index`, and part of a new index | begins a new one from the copy |
+//
+// The marker of the clean close and the orders beside it prove what is current in a damaged index. They stay until the
+// new index agrees with its blobs, so that an opening that fails or is killed takes nothing from the next one.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rebuilding {
+    No,
+    BlobsLeft,
+    Damaged,
+    Aside,
+}
+
+fn place(root: &Path) -> PathBuf {
+    root.join("index.rebuilding")
+}
+
+impl Rebuilding {
+    pub(super) fn read(root: &Path) -> Self {
+        let place = place(root);
+        if fs::symlink_metadata(&place).is_err() {
+            return Self::No;
+        }
+        // What is no file, or says something else, says at least that there was one.
+        match is_file(&place).then(|| fs::read(&place).unwrap_or_default()).as_deref() {
+            Some(b"damaged") => Self::Damaged,
+            Some(b"aside") => Self::Aside,
+            _ => Self::BlobsLeft,
+        }
+    }
+
+    /// Begins an index where there was none.
+    pub(super) fn begin(root: &Path) -> Result<()> {
+        fs::write(place(root), "").map_err(|error| storage(root, "cannot begin to rebuild the index", error))
+    }
+
+    /// Notes a state, on the disk and at once: there is never half of one.
+    pub(super) fn note(self, root: &Path) -> Result<()> {
+        let content = match self {
+            Self::No => return Self::end(root),
+            Self::BlobsLeft => "",
+            Self::Damaged => "damaged",
+            Self::Aside => "aside",
+        };
+        replace_file(&place(root), content.as_bytes())
+            .map_err(|error| storage(root, "cannot note how far the index is rebuilt", error))
+    }
+
+    fn end(root: &Path) -> Result<()> {
+        match fs::remove_file(place(root)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(storage(root, "cannot end to rebuild the index", error))
+            }
+            _ => Ok(()),
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::files::storage;
+use super::disk::storage;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::backend::Swap;
 use crate::index::files::replace_file;

@@ -10,9 +10,9 @@ use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::chunks::{self, MOST_PAIRS, Pair};
 use super::orders::Created;
-use super::rows::Rows;
+use super::orders::Rows;
+use super::saved::{MOST_PAIRS, Pair, chunk_len, read_chunk, write_all};
 use crate::clock::Timestamp;
 
 const FILE_NAME: &str = "index.used";
@@ -84,8 +84,8 @@ impl Uses {
         // What an earlier error left half-written is cut off: nothing behind it would be read.
         file.set_len(*whole)?;
         file.seek(SeekFrom::Start(*whole))?;
-        *whole += chunks::write_all(&mut file, waiting.into_iter())?;
-        if *whole > MOST_BYTES_EACH * known + 2 * chunks::chunk_len(MOST_PAIRS) {
+        *whole += write_all(&mut file, waiting.into_iter())?;
+        if *whole > MOST_BYTES_EACH * known + 2 * chunk_len(MOST_PAIRS) {
             // From the file: copying the map would keep every hit waiting meanwhile.
             *whole = write_anew(root, read_file(&path(root)).0)?;
         }
@@ -118,7 +118,7 @@ fn pair((hash, at): (u64, Timestamp)) -> Pair {
 
 /// A file that is torn here costs its uses, so it needs no staging.
 fn write_anew(root: &Path, uses: HashMap<u64, Timestamp>) -> io::Result<u64> {
-    chunks::write_all(&mut File::create(path(root))?, uses.into_iter().map(pair))
+    write_all(&mut File::create(path(root))?, uses.into_iter().map(pair))
 }
 
 /// The last use of each entry, and the length of the whole chunks.
@@ -126,8 +126,8 @@ fn read_file(path: &Path) -> (HashMap<u64, Timestamp>, u64) {
     let (mut last, mut whole) = (HashMap::new(), 0);
     let Ok(file) = File::open(path) else { return (last, whole) };
     let mut file = BufReader::new(file);
-    while let Some(chunk) = chunks::read_chunk(&mut file) {
-        whole += chunks::chunk_len(chunk.len());
+    while let Some(chunk) = read_chunk(&mut file) {
+        whole += chunk_len(chunk.len());
         last.extend(chunk.into_iter().map(|[hash, at]| (hash, Timestamp::from_micros(at.cast_signed()))));
     }
     (last, whole)
@@ -182,7 +182,7 @@ mod tests {
             (0..MOST_PAIRS as i64).for_each(|n| uses.note(7, at(round * 1_000_000 + n)));
             uses.append(root.path()).unwrap();
         }
-        assert!(fs::metadata(path(root.path())).unwrap().len() <= 3 * chunks::chunk_len(MOST_PAIRS));
+        assert!(fs::metadata(path(root.path())).unwrap().len() <= 3 * chunk_len(MOST_PAIRS));
         assert_eq!(Uses::read(root.path(), 0..MOST_PAIRS as u64 + 9).last(7), uses.last(7));
     }
 

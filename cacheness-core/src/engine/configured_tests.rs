@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::codec::handler::Raw;
 use crate::config::CacheConfig;
+use crate::config::StoredCodec;
+use crate::entry::IndexKey;
 use crate::entry::sample;
 use crate::key::ToKey;
 use crate::util::digest;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::flusher::Pace;
-use super::home::Home;
+use super::flusher::Retired;
+use super::home::{self, Home};
 use super::index::Index;
 use super::manifest::Kind;
 use super::recover::Reconciled;
-use super::retired::Retired;
-use super::{Flusher, Settings, Store, keys, manifest, recover, tags};
+use super::{Flusher, Settings, Store, keys, manifest, recover};
 use crate::config::backends::{self, BackendOptions};
 use crate::config::{CacheConfig, Durability, FILESYSTEM, MEMORY, SLED, values_are_gone};
 use crate::engine::memory::Tier;
@@ -168,7 +168,7 @@ fn restore(home: &Home, manifest: &str) -> Restore {
     Restore::by(move || {
         home.check_is_still(&manifest)?;
         if home.kind() == Kind::Cache && manifest::is_gone(&*home.vfs(), home.root()) {
-            tags::write(&*home.vfs(), home.root());
+            home::write_tags(&*home.vfs(), home.root());
         }
         make_rooms(&*home.vfs(), home.root())?;
         manifest::restore(&*home.vfs(), home.root(), &manifest)

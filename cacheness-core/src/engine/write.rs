@@ -1,0 +1,295 @@
+//! Values into the store, and out of it again: blob, record, and what becomes of those that they take the place of.
+
+use super::Store;
+use super::flusher::Flusher;
+use super::opened::Opened;
+use crate::codec::compress;
+use crate::codec::handler;
+use crate::codec::parts::Parts;
+use crate::config::{Durability, StoredCodec};
+use crate::entry::{self, Core, Entry, IndexKey, policy};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::format::{self, Rules};
+use crate::index::{Payload, Record};
+use crate::security::Signing;
+use crate::storage::blob_name::BlobName;
+
+/// How a record goes into the index.
+#[derive(Clone, Copy, Debug)]
+enum Commit<'a> {
+    /// In the place of whatever is there.
+    Put,
+    /// In the place of this one and no other.
+    Over(&'a Record),
+    /// Where there is none.
+    New,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// It is in, in the place of this one.
+    Done(Option<Record>),
+    /// Another record was there than the expected one.
+    Overtaken,
+}
+
+impl Store {
+    /// Stores the encoded value `raw` under the entry's key. Sizes, codec and checksum of the entry are filled in here.
+    ///
+    /// # Errors
+    /// [`Limit`](ErrorKind::Limit), also if it would take more than `largest` bytes; [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata); what was
+    /// stored under the key before is then still there.
+    pub(crate) fn put<'r>(&self, mut entry: Entry, raw: impl Into<Parts<'r>>, largest: u64) -> Result<()> {
+        let stored = self.seal(&mut entry, raw)?;
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        self.write(&entry, &stored, Commit::Put, &self.settings.signing).map(drop)
+    }
+
+    /// [`put`](Self::put) in the place of the expected record, if that is still there; says whether it was.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn replace<'r>(
+        &self,
+        expected: &Record,
+        mut entry: Entry,
+        raw: impl Into<Parts<'r>>,
+        largest: u64,
+    ) -> Result<bool> {
+        let stored = self.seal(&mut entry, raw)?;
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        let outcome = self.write(&entry, &stored, Commit::Over(expected), &self.settings.signing)?;
+        Ok(matches!(outcome, Outcome::Done(_)))
+    }
+
+    /// Stores the bytes of another entry of this store as they are, signed as those are. The entry tells everything about
+    /// them, their checksum too.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn put_copied(&self, entry: &Entry, from: &Record, stored: &[u8], largest: u64) -> Result<()> {
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        self.write(entry, &stored.into(), Commit::Put, &self.settings.signing.like(from.signer())).map(drop)
+    }
+
+    /// Stores bytes as another store had them, in the place of the expected record, or of none; says whether that was
+    /// still so.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn put_stored_over(
+        &self,
+        expected: Option<&Record>,
+        entry: &Entry,
+        stored: &[u8],
+        largest: u64,
+    ) -> Result<bool> {
+        check_fits(&entry.key, stored.len() as u64, largest)?;
+        let in_the_way = match expected {
+            None => self.index.get(&entry.key)?.filter(|record| !record.is_believed()),
+            Some(_) => None,
+        };
+        let commit = expected.or(in_the_way.as_ref()).map_or(Commit::New, Commit::Over);
+        let outcome = self.write(entry, &stored.into(), commit, &self.settings.signing)?;
+        Ok(matches!(outcome, Outcome::Done(_)))
+    }
+
+    /// Changes what a record says of its value, if it is still the expected one; says whether it was. It stays signed as it
+    /// was.
+    ///
+    /// # Errors
+    /// [`Limit`](ErrorKind::Limit) if the entry's details are too large; [`Storage`](ErrorKind::Storage) or
+    /// [`Metadata`](ErrorKind::Metadata).
+    pub(crate) fn redescribe(&self, expected: &Record, entry: &Entry) -> Result<bool> {
+        let signing = self.settings.signing.like(expected.signer());
+        let record = self.record(entry, &expected.payload()?, &signing)?;
+        let replaced = self.index.replace_expected(&entry.key, expected, &record)?;
+        if replaced {
+            self.after_change()?;
+        }
+        Ok(replaced)
+    }
+
+    /// Compresses a value, and fills in what the entry then knows of it.
+    pub(crate) fn seal<'r>(&self, entry: &mut Entry, raw: impl Into<Parts<'r>>) -> Result<Parts<'r>> {
+        let raw = raw.into();
+        entry.core.raw_size = raw.len() as u64;
+        let (codec, stored) = self.compressed(&entry.core, raw)?;
+        entry.core.codec = codec;
+        entry.core.stored_size = stored.len() as u64;
+        entry.core.checksum = stored.checksum();
+        Ok(stored)
+    }
+
+    fn write(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        let inline_up_to = self.settings.inline_up_to;
+        let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
+            self.commit(entry, &Payload::Inline(&stored.contiguous()), commit, signing)
+        } else {
+            self.write_blob(entry, stored, commit, signing)
+        }?;
+        if let Outcome::Done(replaced) = &outcome {
+            self.after_change().inspect_err(|error| self.unsettled(&entry.key, replaced.as_ref(), error))?;
+            self.retire(&entry.key, replaced.as_ref());
+        }
+        Ok(outcome)
+    }
+
+    fn compressed<'r>(&self, core: &Core, raw: Parts<'r>) -> Result<(StoredCodec, Parts<'r>)> {
+        if (raw.len() as u64) < self.settings.compress_from {
+            return Ok((StoredCodec::None, raw));
+        }
+        let settings = &self.settings;
+        let (with, width) = match handler::width_of_numbers(core) {
+            Some(width) => (settings.numbers, width),
+            None => (settings.values, 1),
+        };
+        Ok(match compress::compress(with, &raw, width)? {
+            Some(compressed) => (compressed.codec, compressed.bytes.into()),
+            None => (StoredCodec::None, raw),
+        })
+    }
+
+    fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        let mut header = Vec::new();
+        entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
+        let envelope = format::seal_summed(&header, stored, entry.core.checksum, Rules { signing, ..self.rules() })?;
+        let name = BlobName::unique();
+        let record = self.record(entry, &Payload::Blob(name.clone()), signing)?;
+        self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
+        let outcome = self.commit_record(&entry.key, &record, commit);
+        match &outcome {
+            Ok(Outcome::Done(_)) => {}
+            Ok(Outcome::Overtaken) => self.discard(&name),
+            // A closed index has not taken it.
+            Err(error) if error.is_closed() => self.discard(&name),
+            Err(_) => {
+                self.doubt_blob_of(&entry.key, Some(&record));
+                // The blob of a record that it may have replaced is not known here.
+                self.index.doubt_blobs();
+            }
+        }
+        outcome
+    }
+
+    fn commit(&self, entry: &Entry, payload: &Payload<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        self.commit_record(&entry.key, &self.record(entry, payload, signing)?, commit)
+    }
+
+    fn commit_record(&self, key: &IndexKey, record: &Record, commit: Commit<'_>) -> Result<Outcome> {
+        match commit {
+            Commit::Put => self.index.put(key, record).map(Outcome::Done),
+            Commit::New => {
+                let put = self.index.put_new(key, record)?;
+                Ok(if put { Outcome::Done(None) } else { Outcome::Overtaken })
+            }
+            Commit::Over(expected) => {
+                let replaced = self.index.replace_expected(key, expected, record)?;
+                Ok(if replaced { Outcome::Done(Some(expected.clone())) } else { Outcome::Overtaken })
+            }
+        }
+    }
+
+    pub(crate) fn record(&self, entry: &Entry, payload: &Payload<'_>, signing: &Signing) -> Result<Record> {
+        Record::new(entry, payload, self.settings.limits.max_header_bytes, signing)
+    }
+
+    /// What blobs are sealed and opened by.
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        self.settings.rules()
+    }
+
+    /// What follows a change of the index: the disk if that was promised.
+    pub(crate) fn after_change(&self) -> Result<()> {
+        match self.settings.durability {
+            // The index alone: what was written is synced already.
+            Durability::Immediate if !self.retired.has_doubts() => {
+                self.index.flush()?;
+                self.give_back_room();
+            }
+            Durability::Immediate => self.flush()?,
+            Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
+        }
+        Ok(())
+    }
+
+    /// The end of the blob that a put replaced: when the record of the new value is on the disk.
+    fn retire(&self, key: &IndexKey, replaced: Option<&Record>) {
+        match (replaced.and_then(|record| self.own_blob(key, record)), &self.flusher) {
+            (Some(name), Some(_)) => self.retired.add(&*self.blobs, name),
+            (Some(name), None) => self.discard(&name),
+            (None, _) => {}
+        }
+    }
+
+    /// The blob of a record, to go with it. A record that is not believed names whatever its writer liked: its blob goes
+    /// with it only if that says it belongs to the key.
+    pub(crate) fn own_blob(&self, key: &IndexKey, record: &Record) -> Option<BlobName> {
+        let name = record.blob()?;
+        let owned = record.is_believed() || Opened::owner(&*self.blobs, &name, self.limits()).as_ref() == Some(key);
+        owned.then_some(name)
+    }
+
+    /// The end of a blob when what is in the index is on the disk.
+    pub(crate) fn retire_blob(&self, name: &BlobName) {
+        self.retired.add(&*self.blobs, name.clone());
+    }
+
+    /// The end of a blob whose record is out of the index, while the disk may not have heard of it. Where the store was
+    /// closed meanwhile, it has, as soon as the close has succeeded.
+    fn unsettled(&self, key: &IndexKey, gone: Option<&Record>, error: &CacheError) {
+        if !error.is_closed() {
+            return self.doubt_blob_of(key, gone);
+        }
+        gone.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.retire_blob(name));
+    }
+
+    /// After an error of the index, a record may be in it or not: its blob stays until that is known.
+    pub(crate) fn doubt_blob_of(&self, key: &IndexKey, record: Option<&Record>) {
+        if let Some(name) = record.and_then(|record| self.own_blob(key, record)) {
+            self.retired.doubt(key, name);
+            self.flusher.iter().for_each(Flusher::wake);
+        }
+    }
+
+    /// Removes a blob that no record names. If it can't be removed now, that is tried again with later ones.
+    pub(crate) fn discard(&self, name: &BlobName) {
+        if let Err(error) = self.blobs.remove(name) {
+            log::debug!("cannot remove blob {name}: {error}");
+            self.retired.add(&*self.blobs, name.clone());
+        }
+    }
+
+    /// Removes an entry; says whether there was one.
+    pub(crate) fn remove(&self, key: &IndexKey) -> Result<bool> {
+        let removed = self.index.remove(key)?;
+        self.after_removal(key, removed.as_ref())?;
+        Ok(removed.is_some())
+    }
+
+    /// Removes an entry unless another one has taken its place; says whether it did.
+    pub(crate) fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
+        let removed = self.index.remove_expected(key, expected)?;
+        if removed {
+            self.after_removal(key, Some(expected))?;
+        }
+        Ok(removed)
+    }
+
+    fn after_removal(&self, key: &IndexKey, removed: Option<&Record>) -> Result<()> {
+        self.after_change().inspect_err(|error| self.unsettled(key, removed, error))?;
+        removed.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.discard(name));
+        Ok(())
+    }
+}
+
+/// A value that would not fit into the empty store must not push everything else out first.
+fn check_fits(key: &IndexKey, bytes: u64, largest: u64) -> Result<()> {
+    if policy::fits(bytes, largest) {
+        return Ok(());
+    }
+    let message = format!(
+        "the value of {key} takes {bytes} bytes, the whole cache may hold {largest} (storage.max_cache_size_mb)"
+    );
+    Err(CacheError::new(ErrorKind::Limit, message))
+}

@@ -6,7 +6,7 @@ use super::means::Means;
 use super::recall::Look;
 use super::{Cache, PutOptions};
 use crate::codec::handler::Shareable;
-use crate::engine::flight::{Boarding, Landing, Lead, Shared};
+use crate::engine::flight::{Joined, Leader, Outcome, SharedResult};
 use crate::error::{CacheError, Result};
 use crate::key::{Key, ToKey};
 use crate::util::panics::contained;
@@ -15,15 +15,15 @@ pub(super) const READING: &str = "read a value that can be made anew";
 pub(super) const STORING: &str = "store a value that was made";
 
 /// How a flight lands whose value is not stored, but shared with those who wait, unless its `Clone` panics.
-pub(super) fn unstored<T: Shareable>(value: &T, lead: Option<&Lead<Key>>) -> Landing {
-    let awaited = lead.is_some_and(Lead::is_awaited);
-    let copy = || contained(|| Arc::new(value.clone()) as Shared);
-    Landing::NotStored(awaited.then(copy).flatten())
+pub(super) fn unstored<T: Shareable>(value: &T, leader: Option<&Leader<Key>>) -> Outcome {
+    let awaited = leader.is_some_and(Leader::is_awaited);
+    let copy = || contained(|| Arc::new(value.clone()) as SharedResult);
+    Outcome::NotStored(awaited.then(copy).flatten())
 }
 
 /// The value that another call made and could not store. Under one key there may be values of several types.
-pub(super) fn taken<T: Shareable>(landing: &Landing) -> Option<T> {
-    let Landing::NotStored(Some(shared)) = landing else { return None };
+pub(super) fn taken<T: Shareable>(outcome: &Outcome) -> Option<T> {
+    let Outcome::NotStored(Some(shared)) = outcome else { return None };
     contained(|| shared.downcast_ref::<T>().cloned()).flatten()
 }
 
@@ -71,18 +71,18 @@ impl Cache {
         if let Some(value) = self.value_or_report(self.recall(&key, None, Means::kept(), Look::First)) {
             return Ok(value);
         }
-        match self.flights().board(&key, None) {
-            Boarding::Alone | Boarding::Landed(Landing::Panicked) => self.make(&key, options, make, None).0,
-            Boarding::Lead(lead) => {
-                let (value, landing) = lead.run(|| match self.again(&key) {
-                    Some(value) => (Ok(value), Landing::Stored),
-                    None => self.make(&key, options, make, Some(&lead)),
+        match self.in_flight().join(&key, None) {
+            Joined::Alone | Joined::Completed(Outcome::Panicked) => self.make(&key, options, make, None).0,
+            Joined::Leader(leader) => {
+                let (value, outcome) = leader.run(|| match self.again(&key) {
+                    Some(value) => (Ok(value), Outcome::Stored),
+                    None => self.make(&key, options, make, Some(&leader)),
                 });
-                lead.land(landing);
+                leader.complete(outcome);
                 value
             }
-            Boarding::Landed(Landing::Stored) => self.again(&key).map_or_else(make, Ok),
-            Boarding::Landed(landing) => taken(&landing).map_or_else(make, Ok),
+            Joined::Completed(Outcome::Stored) => self.again(&key).map_or_else(make, Ok),
+            Joined::Completed(outcome) => taken(&outcome).map_or_else(make, Ok),
         }
     }
 
@@ -95,31 +95,36 @@ impl Cache {
         key: &Key,
         options: PutOptions,
         make: impl FnOnce() -> Result<T, E>,
-        lead: Option<&Lead<Key>>,
-    ) -> (Result<T, E>, Landing) {
+        leader: Option<&Leader<Key>>,
+    ) -> (Result<T, E>, Outcome) {
         let value = match make() {
             Ok(value) => value,
-            Err(error) => return (Err(error), Landing::NotStored(None)),
+            Err(error) => return (Err(error), Outcome::NotStored(None)),
         };
         if !self.is_current(key, STORING) {
             // Not shared either: those who wait may have made the key of other files with the old content.
-            return (Ok(value), Landing::NotStored(None));
+            return (Ok(value), Outcome::NotStored(None));
         }
         // What is stored by now is newer, as this flight began before.
-        if lead.is_some_and(Lead::is_over) {
-            return (Ok(value), Landing::NotStored(None));
+        if leader.is_some_and(Leader::is_completed) {
+            return (Ok(value), Outcome::NotStored(None));
         }
-        let landing = self.landing_of(self.retain(key, &value, options, Means::kept()), &value, lead);
-        (Ok(value), landing)
+        let outcome = self.outcome_of(self.retain(key, &value, options, Means::kept()), &value, leader);
+        (Ok(value), outcome)
     }
 
     /// How a flight lands whose value is stored, or else shared with those who wait.
-    pub(super) fn landing_of<T: Shareable>(&self, stored: Result<()>, value: &T, lead: Option<&Lead<Key>>) -> Landing {
+    pub(super) fn outcome_of<T: Shareable>(
+        &self,
+        stored: Result<()>,
+        value: &T,
+        leader: Option<&Leader<Key>>,
+    ) -> Outcome {
         match stored {
-            Ok(()) => Landing::Stored,
+            Ok(()) => Outcome::Stored,
             Err(error) => {
                 self.report(STORING, &error);
-                unstored(value, lead)
+                unstored(value, leader)
             }
         }
     }

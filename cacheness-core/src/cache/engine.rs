@@ -10,7 +10,7 @@ use super::{evict, registry};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::handler::{self, Encoded, Handlers, Proven, Raw};
 use crate::config::{self, CacheConfig};
-use crate::engine::flight::Flights;
+use crate::engine::flight::InFlight;
 use crate::engine::{Found, Store};
 use crate::entry::policy::{self, Verdict};
 use crate::entry::{Core, Details, Entry, IndexKey};
@@ -29,7 +29,7 @@ const MOST_AT_HAND: u64 = 64 << 10;
 pub(super) struct Engine {
     store: Store,
     tells_of_memory: bool,
-    flights: Arc<Flights<Key>>,
+    in_flight: Arc<InFlight<Key>>,
     counters: Counters,
     warnings: Warnings,
     evictor: Evictor,
@@ -49,7 +49,7 @@ impl Engine {
         Self {
             store,
             tells_of_memory: config.metadata.memory_cache_stats,
-            flights: Flights::new(config.single_flight_wait()),
+            in_flight: InFlight::new(config.single_flight_wait()),
             counters: Counters::default(),
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
@@ -88,8 +88,8 @@ impl Engine {
         &self.custom
     }
 
-    pub(super) fn flights(&self) -> &Arc<Flights<Key>> {
-        &self.flights
+    pub(super) fn in_flight(&self) -> &Arc<InFlight<Key>> {
+        &self.in_flight
     }
 
     pub(super) fn handlers(&self) -> &Handlers {

@@ -28,7 +28,7 @@ use std::sync::{Arc, Weak};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::CacheConfig;
-use crate::engine::flight::Flights;
+use crate::engine::flight::InFlight;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
@@ -279,9 +279,9 @@ impl Cache {
         key.to_key_with(KeyWriter::with_rules(self.key_rules())).resolve()
     }
 
-    /// The flights of this cache: who is computing which key.
-    pub(crate) fn flights(&self) -> &Arc<Flights<Key>> {
-        self.0.engine.flights()
+    /// The keys of this cache that are being computed.
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight<Key>> {
+        self.0.engine.in_flight()
     }
 
     /// Counts an error that is kept from the caller, and warns of it if there was no such warning lately.

@@ -86,7 +86,7 @@ fn read_on_pool<T: Shareable>(
     found: Found,
     ticket: Option<Ticket>,
 ) -> BoxFuture<Result<Option<T>>> {
-    Box::pin(blocking(flight::carried(move || {
+    Box::pin(blocking(flight::in_current_flight(move || {
         let keeping = ticket.map(|ticket| (ticket, Shared::new()));
         engine.value_of(&key, &IndexKey::of(&key), found, (Way::chosen(), keeping))
     })))
@@ -99,7 +99,7 @@ fn write_on_pool<T: Shareable, E: Evidence<T> + 'static>(
     options: PutOptions,
     shared: Shared<T>,
 ) -> BoxFuture<(T, Result<()>)> {
-    Box::pin(blocking(flight::carried(move || {
+    Box::pin(blocking(flight::in_current_flight(move || {
         let stored = cache.retain(&key, &value, options, Means { shared: Some(shared), way: Way::chosen_by::<E>() });
         (value, stored)
     })))

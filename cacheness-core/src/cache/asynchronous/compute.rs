@@ -4,7 +4,7 @@ use super::AsyncCache;
 use crate::cache::compute::{STORING, taken};
 use crate::cache::{Cache, Look, Means, PutOptions};
 use crate::codec::handler::Shareable;
-use crate::engine::flight::{Boarding, Landing, Lead};
+use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::{CacheError, Result};
 use crate::key::{Key, ToKey};
 
@@ -64,24 +64,24 @@ async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
     options: PutOptions,
     make: impl FnOnce() -> F,
 ) -> Result<T, E> {
-    match cache.flights().board_async(key.clone(), None).await {
-        Boarding::Alone | Boarding::Landed(Landing::Panicked) => store(cache, key, options, make, None).await.0,
-        Boarding::Lead(lead) => {
+    match cache.in_flight().join_async(key.clone(), None).await {
+        Joined::Alone | Joined::Completed(Outcome::Panicked) => store(cache, key, options, make, None).await.0,
+        Joined::Leader(leader) => {
             let leading = async {
                 match again(cache, key).await {
-                    Some(value) => (Ok(value), Landing::Stored),
-                    None => store(cache, key, options, make, Some(&lead)).await,
+                    Some(value) => (Ok(value), Outcome::Stored),
+                    None => store(cache, key, options, make, Some(&leader)).await,
                 }
             };
-            let (value, landing) = lead.run_async(leading).await;
-            lead.land(landing);
+            let (value, outcome) = leader.run_async(leading).await;
+            leader.complete(outcome);
             value
         }
-        Boarding::Landed(Landing::Stored) => match again(cache, key).await {
+        Joined::Completed(Outcome::Stored) => match again(cache, key).await {
             Some(value) => Ok(value),
             None => make().await,
         },
-        Boarding::Landed(landing) => match taken(&landing) {
+        Joined::Completed(outcome) => match taken(&outcome) {
             Some(value) => Ok(value),
             None => make().await,
         },
@@ -97,19 +97,19 @@ async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
     key: &Key,
     options: PutOptions,
     make: impl FnOnce() -> F,
-    lead: Option<&Lead<Key>>,
-) -> (Result<T, E>, Landing) {
+    leader: Option<&Leader<Key>>,
+) -> (Result<T, E>, Outcome) {
     let value = match make().await {
         Ok(value) => value,
-        Err(error) => return (Err(error), Landing::NotStored(None)),
+        Err(error) => return (Err(error), Outcome::NotStored(None)),
     };
     if !cache.is_current_async(key, STORING).await {
-        return (Ok(value), Landing::NotStored(None));
+        return (Ok(value), Outcome::NotStored(None));
     }
-    if lead.is_some_and(Lead::is_over) {
-        return (Ok(value), Landing::NotStored(None));
+    if leader.is_some_and(Leader::is_completed) {
+        return (Ok(value), Outcome::NotStored(None));
     }
     let (value, stored) = cache.retain_async(key, value, options, Means::kept()).await;
-    let landing = cache.landing_of(stored, &value, lead);
-    (Ok(value), landing)
+    let outcome = cache.outcome_of(stored, &value, leader);
+    (Ok(value), outcome)
 }

@@ -13,7 +13,7 @@ use super::sharing::Shares;
 use super::site::Site;
 use crate::cache::Cache;
 use crate::cache::{Look, Means, PutOptions};
-use crate::engine::flight::{Boarding, Landing, Lead};
+use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::{CacheError, Result};
 use crate::function::default::default_cache;
 use crate::function::default::{Current, current_as, report_without_cache};
@@ -274,42 +274,46 @@ impl<'c, T: 'static> Ready<'c, T> {
         body: impl FnOnce() -> R,
     ) -> R {
         let shares = plan.shares;
-        match self.board() {
-            Boarding::Alone => self.compute(plan, body, None).0,
-            Boarding::Lead(lead) => {
-                // All that may call this function again happens inside the lead, also conditions, `Serialize` and `Clone`.
-                let (result, landing) = lead.run(|| match self.recall_again::<R, S>() {
-                    Ok(Some(result)) => (result, Landing::Stored),
+        match self.join() {
+            Joined::Alone => self.compute(plan, body, None).0,
+            Joined::Leader(leader) => {
+                // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
+                let (result, outcome) = leader.run(|| match self.recall_again::<R, S>() {
+                    Ok(Some(result)) => (result, Outcome::Stored),
                     Ok(None) | Err(_) => {
-                        let (result, landing) = self.compute(plan, body, Some(&lead));
-                        let landing = shared(landing, &result, shares, &lead, || self.key.check_sources().is_ok());
-                        (result, landing)
+                        let (result, outcome) = self.compute(plan, body, Some(&leader));
+                        let outcome = shared(outcome, &result, shares, &leader, || self.key.check_sources().is_ok());
+                        (result, outcome)
                     }
                 });
-                lead.land(landing);
+                leader.complete(outcome);
                 result
             }
             // What panicked said nothing about the result, so one that comes now is stored.
-            Boarding::Landed(Landing::Panicked) => self.compute(plan, body, None).0,
-            Boarding::Landed(landing) => self
-                .after_landing::<R, S>(landing, shares)
+            Joined::Completed(Outcome::Panicked) => self.compute(plan, body, None).0,
+            Joined::Completed(outcome) => self
+                .after_completion::<R, S>(outcome, shares)
                 .unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body)),
         }
     }
 
-    fn board(&self) -> Boarding<Key> {
+    fn join(&self) -> Joined<Key> {
         if self.order.site.single_flight {
-            self.cache.flights().board(&self.key, Some(&self.order.function.usual))
+            self.cache.in_flight().join(&self.key, Some(&self.order.function.usual))
         } else {
-            Boarding::Alone
+            Joined::Alone
         }
     }
 
-    fn after_landing<R, S: Strategy<R, Stored = T>>(&self, landing: Landing, shares: Option<Shares<R>>) -> Option<R> {
-        match landing {
-            Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
-            Landing::Stale => self.recall_stale::<R, S>(),
-            landing => taken(&landing, shares),
+    fn after_completion<R, S: Strategy<R, Stored = T>>(
+        &self,
+        outcome: Outcome,
+        shares: Option<Shares<R>>,
+    ) -> Option<R> {
+        match outcome {
+            Outcome::Stored => self.recall_again::<R, S>().ok().flatten(),
+            Outcome::Stale => self.recall_stale::<R, S>(),
+            outcome => taken(&outcome, shares),
         }
     }
 
@@ -328,10 +332,10 @@ impl<'c, T: 'static> Ready<'c, T> {
     }
 
     /// An expired value in place of a failure, unless the caller asked for what the body says.
-    fn excuse<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+    fn excuse<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Outcome) {
         match (self.mode == Mode::Usual).then(|| self.recall_stale::<R, S>()).flatten() {
-            Some(result) => (result, Landing::Stale),
-            None => (F::result_of(failure), Landing::NotStored(None)),
+            Some(result) => (result, Outcome::Stale),
+            None => (F::result_of(failure), Outcome::NotStored(None)),
         }
     }
 
@@ -351,22 +355,22 @@ impl<'c, T: 'static> Ready<'c, T> {
         &self,
         plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> R,
-        lead: Option<&Lead<Key>>,
-    ) -> (R, Landing) {
+        leader: Option<&Leader<Key>>,
+    ) -> (R, Outcome) {
         let result = self.only_run(body);
         let on_error = plan.on_error;
         let value = match next::<R, S, C, F>(result, plan) {
             Ok(Next::Store(value)) => value,
             Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
-            Err(result) => return (result, Landing::NotStored(None)),
+            Err(result) => return (result, Outcome::NotStored(None)),
         };
-        let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
-        if !self.cache.is_current(&self.key, WRITING) || lead.is_some_and(Lead::is_over) {
-            return (S::rebuild(value), Landing::NotStored(None));
+        let Some(options) = self.put_options() else { return (S::rebuild(value), Outcome::NotStored(None)) };
+        if !self.cache.is_current(&self.key, WRITING) || leader.is_some_and(Leader::is_completed) {
+            return (S::rebuild(value), Outcome::NotStored(None));
         }
         match self.cache.retain(&self.key, &value, options, self.means) {
-            Ok(()) => (S::rebuild(value), Landing::Stored),
-            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),
+            Ok(()) => (S::rebuild(value), Outcome::Stored),
+            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Outcome::NotStored(None)),
         }
     }
 
@@ -404,26 +408,26 @@ impl<'c, T: 'static> Ready<'c, T> {
     }
 }
 
-/// The landing, with a copy of a result that is not stored for those who wait. They may have made the key of other files
+/// The outcome, with a copy of a result that is not stored for those who wait. They may have made the key of other files
 /// with the same content: what was made while its own files changed is not for them.
 pub(super) fn shared<R>(
-    landing: Landing,
+    outcome: Outcome,
     result: &R,
     shares: Option<Shares<R>>,
-    lead: &Lead<Key>,
+    leader: &Leader<Key>,
     is_current: impl FnOnce() -> bool,
-) -> Landing {
-    match (landing, shares) {
-        (Landing::NotStored(None), Some(shares)) if lead.is_awaited() && is_current() => {
-            Landing::NotStored(shares.give(result))
+) -> Outcome {
+    match (outcome, shares) {
+        (Outcome::NotStored(None), Some(shares)) if leader.is_awaited() && is_current() => {
+            Outcome::NotStored(shares.give(result))
         }
-        (landing, _) => landing,
+        (outcome, _) => outcome,
     }
 }
 
 /// A copy of the result of another call, if it was shared.
-pub(super) fn taken<R>(landing: &Landing, shares: Option<Shares<R>>) -> Option<R> {
-    let Landing::NotStored(Some(shared)) = landing else { return None };
+pub(super) fn taken<R>(outcome: &Outcome, shares: Option<Shares<R>>) -> Option<R> {
+    let Outcome::NotStored(Some(shared)) = outcome else { return None };
     shares?.take(shared)
 }
 

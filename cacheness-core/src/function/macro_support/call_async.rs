@@ -10,7 +10,7 @@ use super::returns::{Failing, Plan, Strategy};
 use super::sharing::Shares;
 use crate::cache::Cache;
 use crate::cache::{Look, Means};
-use crate::engine::flight::{Boarding, Landing, Lead};
+use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::Result;
 use crate::function::default::default_cache;
 use crate::function::default::{current_as, report_without_cache};
@@ -102,26 +102,26 @@ impl<T: 'static> Ready<'_, T> {
         body: impl FnOnce() -> B,
     ) -> R {
         let shares = plan.shares;
-        match self.board_async().await {
-            Boarding::Alone | Boarding::Landed(Landing::Panicked) => self.compute_async(plan, body, None).await.0,
-            Boarding::Lead(lead) => {
-                // All that may call this function again happens inside the lead, also conditions, `Serialize` and `Clone`.
-                let (result, landing) = lead
+        match self.join_async().await {
+            Joined::Alone | Joined::Completed(Outcome::Panicked) => self.compute_async(plan, body, None).await.0,
+            Joined::Leader(leader) => {
+                // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
+                let (result, outcome) = leader
                     .run_async(async {
                         if let Some(result) = self.recall_again_async::<R, S>().await {
-                            return (result, Landing::Stored);
+                            return (result, Outcome::Stored);
                         }
-                        let (result, landing) = self.compute_async(plan, body, Some(&lead)).await;
+                        let (result, outcome) = self.compute_async(plan, body, Some(&leader)).await;
                         // Files are not looked at here: that blocks, and the result must not be held across an await.
-                        let landing = shared(landing, &result, shares, &lead, || !self.key.has_sources());
-                        (result, landing)
+                        let outcome = shared(outcome, &result, shares, &leader, || !self.key.has_sources());
+                        (result, outcome)
                     })
                     .await;
-                lead.land(landing);
+                leader.complete(outcome);
                 result
             }
-            Boarding::Landed(landing) => {
-                if let Some(result) = self.after_landing_async::<R, S>(landing, shares).await {
+            Joined::Completed(outcome) => {
+                if let Some(result) = self.after_completion_async::<R, S>(outcome, shares).await {
                     return result;
                 }
                 self.only_answer_async::<R, S, F, B>(plan.failing, body).await
@@ -129,23 +129,23 @@ impl<T: 'static> Ready<'_, T> {
         }
     }
 
-    async fn after_landing_async<R, S: Strategy<R, Stored = T>>(
+    async fn after_completion_async<R, S: Strategy<R, Stored = T>>(
         &self,
-        landing: Landing,
+        outcome: Outcome,
         shares: Option<Shares<R>>,
     ) -> Option<R> {
-        match landing {
-            Landing::Stored => self.recall_again_async::<R, S>().await,
-            Landing::Stale => self.recall_stale_async::<R, S>().await,
-            landing => taken(&landing, shares),
+        match outcome {
+            Outcome::Stored => self.recall_again_async::<R, S>().await,
+            Outcome::Stale => self.recall_stale_async::<R, S>().await,
+            outcome => taken(&outcome, shares),
         }
     }
 
-    async fn board_async(&self) -> Boarding<Key> {
+    async fn join_async(&self) -> Joined<Key> {
         if self.mode == Mode::Usual && self.order.site.single_flight {
-            self.cache.flights().board_async(self.key.clone(), Some(&self.order.function.usual)).await
+            self.cache.in_flight().join_async(self.key.clone(), Some(&self.order.function.usual)).await
         } else {
-            Boarding::Alone
+            Joined::Alone
         }
     }
 
@@ -161,13 +161,13 @@ impl<T: 'static> Ready<'_, T> {
         self.stale::<R, S>(stored)
     }
 
-    async fn excuse_async<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+    async fn excuse_async<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Outcome) {
         if self.mode == Mode::Usual
             && let Some(result) = self.recall_stale_async::<R, S>().await
         {
-            return (result, Landing::Stale);
+            return (result, Outcome::Stale);
         }
-        (F::result_of(failure), Landing::NotStored(None))
+        (F::result_of(failure), Outcome::NotStored(None))
     }
 
     async fn only_answer_async<R, S: Strategy<R, Stored = T>, F: Failing<R>, B: Future<Output = R>>(
@@ -199,35 +199,35 @@ impl<T: 'static> Ready<'_, T> {
         &self,
         plan: Plan<R, S, (), C, F>,
         body: impl FnOnce() -> B,
-        lead: Option<&Lead<Key>>,
-    ) -> (R, Landing) {
+        leader: Option<&Leader<Key>>,
+    ) -> (R, Outcome) {
         let result = self.only_run_async(body).await;
         let (on_error, shares) = (plan.on_error, plan.shares);
         let next = match next::<R, S, C, F>(result, plan) {
             Ok(next) => next,
-            Err(result) => return (result, Landing::NotStored(None)),
+            Err(result) => return (result, Outcome::NotStored(None)),
         };
         let value = match next {
             Next::Store(value) => value,
             Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
         };
-        if !self.cache.is_current_async(&self.key, WRITING).await || lead.is_some_and(Lead::is_over) {
-            return (S::rebuild(value), Landing::NotStored(None));
+        if !self.cache.is_current_async(&self.key, WRITING).await || leader.is_some_and(Leader::is_completed) {
+            return (S::rebuild(value), Outcome::NotStored(None));
         }
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
+        let Some(options) = self.put_options() else { return (S::rebuild(value), Outcome::NotStored(None)) };
         let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, options, self.means)).await;
         match stored {
-            Ok(()) => (S::rebuild(value), Landing::Stored),
+            Ok(()) => (S::rebuild(value), Outcome::Stored),
             Err(error) => {
                 let result = self.not_stored::<R, S>(value, &error, on_error);
-                let landing = Landing::NotStored(None);
+                let outcome = Outcome::NotStored(None);
                 // The files were looked at after the body had run.
-                let landing = match lead {
-                    Some(lead) => shared(landing, &result, shares, lead, || true),
-                    None => landing,
+                let outcome = match leader {
+                    Some(leader) => shared(outcome, &result, shares, leader, || true),
+                    None => outcome,
                 };
-                (result, landing)
+                (result, outcome)
             }
         }
     }

@@ -12,7 +12,7 @@ use super::scope;
 use super::site::Site;
 use crate::cache::Cache;
 use crate::cache::WeakCache;
-use crate::engine::flight::Usual;
+use crate::engine::flight::UsualDuration;
 use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::function::default::default_cache;
@@ -29,7 +29,7 @@ pub(super) struct Function {
     pub(super) misses: Counter,
     pub(super) stale: Counter,
     /// How long its body takes.
-    pub(super) usual: Usual,
+    pub(super) usual: UsualDuration,
     last_cache: LastCache,
 }
 
@@ -81,7 +81,7 @@ impl Function {
             hits: Counter::default(),
             misses: Counter::default(),
             stale: Counter::default(),
-            usual: Usual::default(),
+            usual: UsualDuration::default(),
             last_cache: LastCache::default(),
         }
     }

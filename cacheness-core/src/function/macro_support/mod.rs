@@ -29,7 +29,7 @@ pub use memory::Memory;
 pub use mode::{InMode, Work, bypass, bypass_async, refresh, refresh_async};
 pub use param::param;
 pub use returns::{Choice, Compared, Failing, Plan, Returns, output};
-pub use sharing::{Sharable, Shared, SharedError, Shares};
+pub use sharing::{Sharable, SharedError, SharedResult, Shares};
 pub use site::{Place, Site};
 
 pub use crate::cache::Cache;

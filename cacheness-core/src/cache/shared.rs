@@ -13,7 +13,7 @@ use super::{Cache, PutOptions};
 use crate::codec::handler::{Back, ByNothing, Evidence, Shareable};
 use crate::engine::Found;
 use crate::engine::flight;
-use crate::engine::memory::{Keep, Ticket, Tier};
+use crate::engine::memory::{CloneOps, InsertToken, Tier};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::key::Key;
@@ -21,19 +21,19 @@ use crate::util::runtime::blocking;
 
 type BoxFuture<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
-type ReadOnPool<T> = fn(Arc<Engine>, Key, Found, Option<Ticket>) -> BoxFuture<Result<Option<T>>>;
+type ReadOnPool<T> = fn(Arc<Engine>, Key, Found, Option<InsertToken>) -> BoxFuture<Result<Option<T>>>;
 type WriteOnPool<T> = fn(Cache, Key, T, PutOptions, Shared<T>) -> BoxFuture<(T, Result<()>)>;
 
 /// Values of `T` are encoded and decoded away from the thread that polls, and may stay in memory.
 pub(crate) struct Shared<T> {
-    keep: Keep<T>,
+    keep: CloneOps<T>,
     stays: bool,
     read: ReadOnPool<T>,
     write: WriteOnPool<T>,
 }
 
 /// Permission to keep a value, and how.
-pub(super) type Keeping<T> = (Ticket, Shared<T>);
+pub(super) type Keeping<T> = (InsertToken, Shared<T>);
 
 impl<T: Shareable> Shared<T> {
     /// For any type that can be cloned and shared: values stay in memory.
@@ -43,7 +43,7 @@ impl<T: Shareable> Shared<T> {
 
     /// [`new`](Self::new), for values that are stored on this evidence.
     pub(super) const fn by<E: Evidence<T> + 'static>() -> Self {
-        Self { keep: Keep::cloned(), stays: true, read: read_on_pool::<T>, write: write_on_pool::<T, E> }
+        Self { keep: CloneOps::cloned(), stays: true, read: read_on_pool::<T>, write: write_on_pool::<T, E> }
     }
 
     /// Values do not stay in memory.
@@ -64,7 +64,7 @@ impl<T> Shared<T> {
         engine: &Arc<Engine>,
         key: &Key,
         found: Found,
-        ticket: Option<Ticket>,
+        ticket: Option<InsertToken>,
     ) -> BoxFuture<Result<Option<T>>> {
         (self.read)(Arc::clone(engine), key.clone(), found, ticket)
     }
@@ -84,7 +84,7 @@ fn read_on_pool<T: Shareable>(
     engine: Arc<Engine>,
     key: Key,
     found: Found,
-    ticket: Option<Ticket>,
+    ticket: Option<InsertToken>,
 ) -> BoxFuture<Result<Option<T>>> {
     Box::pin(blocking(flight::in_current_flight(move || {
         let keeping = ticket.map(|ticket| (ticket, Shared::new()));
@@ -120,8 +120,8 @@ impl Engine {
         if value.is_none() && look == Look::First {
             memory.missed();
         }
-        if memory.has_much_to_settle() {
-            self.store().index().settle_uses();
+        if memory.has_many_uses() {
+            self.store().index().flush_uses();
         }
         value
     }
@@ -129,7 +129,7 @@ impl Engine {
     /// Permission to keep what is read from now on.
     pub(super) fn ticket<T>(&self, key: &Key, shared: Option<Shared<T>>) -> Option<Keeping<T>> {
         let shared = shared.filter(|shared| shared.stays)?;
-        Some((self.store().memory()?.ticket(key)?, shared))
+        Some((self.store().memory()?.insert_token(key)?, shared))
     }
 
     /// The value in the store, which stays in memory.
@@ -166,7 +166,7 @@ impl Engine {
     /// Keeps a value in memory. One whose `Clone` panics is not kept: the caller has it already.
     pub(super) fn keep<T>(&self, key: &Key, value: &T, core: &Core, (ticket, shared): Keeping<T>) {
         let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
-        if let Some(copy) = shared.keep.copy(value) {
+        if let Some(copy) = shared.keep.clone_value(value) {
             self.keep_owned(memory, key, copy, core, (ticket, shared));
         }
     }
@@ -182,7 +182,7 @@ impl Engine {
 
     fn keep_owned<T>(&self, memory: &Tier, key: &Key, value: T, core: &Core, (ticket, shared): Keeping<T>) {
         let tell = |key: &Key, at| self.store().index().accessed(&IndexKey::of(key), at);
-        memory.keep(key, (ticket, shared.keep), value, core, self.now(), tell);
+        memory.insert(key, (ticket, shared.keep), value, core, self.now(), tell);
     }
 
     pub(super) fn count(&self, look: Look, hit: bool) {

@@ -1,25 +1,18 @@
 //! The cache: time to live, eviction and statistics on top of the [store](crate::engine).
 
 mod asynchronous;
-mod batch;
-mod compute;
-mod control;
+mod by_key;
+mod codec;
 mod custom;
 mod engine;
-mod evict;
-mod handlers;
-mod lookup;
-mod means;
-mod options;
-mod recall;
+mod entries;
+mod query;
 mod registry;
-mod shared;
-mod stats;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod values;
-mod walk;
 
 use std::fmt;
 use std::path::Path;
@@ -38,14 +31,12 @@ use engine::Engine;
 use registry::Difference;
 
 pub use asynchronous::{AsyncCache, AsyncEntries, AsyncQuery};
-pub use custom::{Found, Query};
-pub use lookup::Expired;
-pub use means::Means;
-pub use options::PutOptions;
-pub(crate) use recall::Look;
-pub use stats::Stats;
+pub(crate) use by_key::Attempt;
+pub(crate) use codec::ValueCodec;
+pub use entries::{Entries, Expired, Stats};
+pub use query::{Found, Query};
 pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
-pub use walk::Entries;
+pub use values::PutOptions;
 
 /// A cache: values of any serde type under keys, with a time to live, a size limit and statistics.
 ///

@@ -60,15 +60,15 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Diff
         return Ok(Arc::new(Engine::in_memory(config, clock)));
     }
     let home = engine::prepare(&config.storage.cache_dir)?;
-    if let Some(engine) = join_or_claim(home.id()) {
+    if let Some(engine) = join_or_reserve(home.id()) {
         return agreeing(engine, config, difference);
     }
-    // From here on the slot is ours; it is freed if opening fails or panics.
+    // From here on the slot is ours.
     let id = home.id().clone();
-    let claim = Claim(&id);
+    let opening = OpeningSlot(&id);
     let engine = Arc::new(Engine::new(Store::open(home, config)?, config, clock));
     OPEN.lock().insert(id.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
-    std::mem::forget(claim);
+    std::mem::forget(opening);
     OPEN.changed.notify_all();
     exit::close_at_exit(&OPENINGS);
     Ok(engine)
@@ -102,16 +102,17 @@ fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -
     Err(CacheError::new(ErrorKind::Conflict, message))
 }
 
-struct Claim<'a>(&'a DirId);
+/// Frees the slot if opening fails or panics.
+struct OpeningSlot<'a>(&'a DirId);
 
-impl Drop for Claim<'_> {
+impl Drop for OpeningSlot<'_> {
     fn drop(&mut self) {
         OPEN.free(self.0);
     }
 }
 
-/// Joins the open engine of a directory, waits for one that is being opened or closed, or claims the free slot (`None`).
-fn join_or_claim(id: &DirId) -> Option<Arc<Engine>> {
+/// Joins the open engine of a directory, waits for one that is being opened or closed, or reserves the free slot (`None`).
+fn join_or_reserve(id: &DirId) -> Option<Arc<Engine>> {
     let mut slots = OPEN.lock();
     loop {
         match slots.get(id) {

@@ -2,8 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::super::Cache;
-use super::{Taken, Transfer};
+use super::{Cache, Taken, Transfer};
 use crate::entry::{self, Entry};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Rules};

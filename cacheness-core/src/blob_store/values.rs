@@ -260,7 +260,7 @@ impl Seek for BlobReader {
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
         let before =
-            || io::Error::new(io::ErrorKind::InvalidInput, "the place lies before the start or beyond all places");
+            || io::Error::new(io::ErrorKind::InvalidInput, "invalid seek to a negative or overflowing position");
         self.position = target.ok_or_else(before)?;
         Ok(self.position)
     }

@@ -302,14 +302,14 @@ impl Engine {
 pub(super) const READING: &str = "read a value that can be made anew";
 pub(super) const STORING: &str = "store a value that was made";
 
-/// How a flight lands whose value is not stored, but shared with those who wait, unless its `Clone` panics.
+/// The outcome of a flight whose value is not stored, but shared with its waiters, unless its `Clone` panics.
 pub(super) fn unstored<T: Shareable>(value: &T, leader: Option<&Leader<Key>>) -> Outcome {
     let awaited = leader.is_some_and(Leader::is_awaited);
     let copy = || contained(|| Arc::new(value.clone()) as SharedResult);
     Outcome::NotStored(awaited.then(copy).flatten())
 }
 
-/// The value that another call made and could not store. Under one key there may be values of several types.
+/// The value that another call made and could not store. There may be values of several types under one key.
 pub(super) fn taken<T: Shareable>(outcome: &Outcome) -> Option<T> {
     let Outcome::NotStored(Some(shared)) = outcome else { return None };
     contained(|| shared.downcast_ref::<T>().cloned()).flatten()
@@ -402,7 +402,7 @@ impl Cache {
         (Ok(value), outcome)
     }
 
-    /// How a flight lands whose value is stored, or else shared with those who wait.
+    /// The outcome of a flight whose value is stored, or else shared with its waiters.
     pub(super) fn outcome_of<T: Shareable>(
         &self,
         stored: Result<()>,

@@ -183,7 +183,7 @@ struct Placed {
 enum Source {
     /// All of the kind, behind the key of the last one that was seen.
     Kind(Option<IndexKey>),
-    /// What an order over a column told.
+    /// What an order over a column gave.
     Keys(Vec<IndexKey>),
 }
 

@@ -260,16 +260,16 @@ impl Engine {
         Ok(core)
     }
 
-    /// A time to live has an end that can be told, and is longer than none at all.
+    /// Zero and overflowing TTLs are rejected.
     pub(super) fn check_ttl(&self, ttl: Option<Duration>) -> Result<()> {
         let Some(ttl) = ttl else { return Ok(()) };
-        // Whatever is taken today is taken tomorrow, too.
+        // Independent of the current time: a TTL that is accepted today is accepted tomorrow.
         if (SHORTEST_TTL..=config::LONGEST).contains(&ttl) {
             return Ok(());
         }
         let message = format!(
-            "a ttl of {ttl:?} is none that can be kept: it takes at least a microsecond and at most 100,000 years; leave it \
-             out for an entry that never expires"
+            "invalid TTL {ttl:?}: it must be from one microsecond to 100,000 years; leave it out for an entry that never \
+             expires"
         );
         Err(CacheError::new(ErrorKind::InvalidArgument, message))
     }

@@ -192,7 +192,7 @@ pub(super) fn hash_of(cache_key: &str) -> Result<u64> {
     let is_name = cache_key.len() == 16 && cache_key.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(cache_key, 16).ok().filter(|_| is_name).ok_or_else(|| {
         let shown: String = cache_key.chars().take(32).collect();
-        let message = format!("{shown:?} is no name of an entry: those are the 16 hex digits that a key prints as");
+        let message = format!("invalid entry name {shown:?}: it must be the 16 hex digits that a key prints as");
         CacheError::new(ErrorKind::InvalidArgument, message)
     })
 }

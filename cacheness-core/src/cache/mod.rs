@@ -131,7 +131,7 @@ impl Cache {
 
     /// [`new`](Self::new) for the default cache: where the directory is open with other settings, those stay, with a warning.
     pub(crate) fn new_or_joined(config: CacheConfig) -> Result<Self> {
-        Self::new_with(config, Arc::new(SystemClock), Difference::Told)
+        Self::new_with(config, Arc::new(SystemClock), Difference::Warned)
     }
 
     fn new_with(config: CacheConfig, clock: Arc<dyn Clock>, difference: Difference) -> Result<Self> {
@@ -248,7 +248,7 @@ impl Cache {
         }
     }
 
-    /// What this cache asks of its keys.
+    /// The rules of this cache for keys.
     pub(crate) fn key_rules(&self) -> KeyRules {
         self.0.config.key_rules()
     }

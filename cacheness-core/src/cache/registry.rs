@@ -42,15 +42,15 @@ impl Registry {
     }
 }
 
-/// What becomes of a configuration whose [shared](CacheConfig::differences) fields are not those that a directory is open
+/// How a configuration is treated whose [shared](CacheConfig::differences) fields differ from those that a directory is open
 /// with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// It is an error.
+    /// The difference is an error.
     Refused,
-    /// What is in force holds, with a warning.
-    Told,
-    /// What is in force holds: nothing else was asked for.
+    /// The configuration in force stays, with a warning.
+    Warned,
+    /// The configuration in force stays: nothing else was asked for.
     Taken,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Diff
     Ok(engine)
 }
 
-/// An engine that is open already, unless it was opened to believe other entries, or otherwise than it is to be here.
+/// An engine that is open already, unless it was opened with another configuration than this one.
 fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -> Result<Arc<Engine>> {
     let place = config.storage.cache_dir.display();
     if engine.config().security != config.security {
@@ -90,7 +90,7 @@ fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -
         return Ok(engine);
     }
     let differences = differences.join(", ");
-    if difference == Difference::Told {
+    if difference == Difference::Warned {
         emit(&format!("cacheness: {place} is open in this process already, and stays as it is: {differences}"));
         return Ok(engine);
     }
@@ -131,7 +131,7 @@ fn join_or_reserve(id: &DirId) -> Option<Arc<Engine>> {
     }
 }
 
-/// Says that an engine has let go of its directory.
+/// Removes an engine that has released its directory.
 pub(super) fn closed(id: &DirId) {
     OPEN.free(id);
 }

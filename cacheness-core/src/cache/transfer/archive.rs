@@ -176,7 +176,7 @@ fn check_format(manifest: &[u8]) -> Result<()> {
 }
 
 fn foreign() -> CacheError {
-    CacheError::new(ErrorKind::Integrity, "this is no archive of a cache: give a file that `export` wrote")
+    CacheError::new(ErrorKind::Integrity, "not an archive of a cache: pass a file that `export` wrote")
 }
 
 fn unwritable(error: io::Error) -> CacheError {

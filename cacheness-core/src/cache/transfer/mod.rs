@@ -199,7 +199,7 @@ pub fn migrate_cache_with(
     }
 }
 
-/// Ends a walk that nothing is wrong with.
+/// Ends a scan without an error.
 #[derive(Debug)]
 struct Stop;
 

@@ -155,7 +155,7 @@ impl<K: FlightKey> InFlight<K> {
         Lookup::Wait { flight, ahead }
     }
 
-    /// Makes the caller, whom the state of the flight has told to lead, its leader.
+    /// Makes the caller the leader of a flight whose state has answered [`Answer::Lead`].
     fn lead(self: &Arc<Self>, key: Hashed<K>, flight: Arc<Flight>, usual: UsualDuration) -> Leader<K> {
         Leader::new(Arc::clone(self), key, Execution::begin(flight), usual)
     }

@@ -55,7 +55,7 @@ const IDLE: Duration = Duration::from_millis(100);
 const LOOKS: u8 = 3;
 
 /// The waker of a leading future: passes wakes on, and remembers them until the next poll, so that a future that was woken
-/// and is not polled can be told. Such a future is held by somebody who does something else, perhaps waits for it: a pinned
+/// and is not polled is recognized. Such a future is held by somebody who does something else, perhaps waits for it: a pinned
 /// call in a `select!` whose other arm makes the same call.
 pub(super) struct Pulse(Mutex<Beat>);
 
@@ -182,7 +182,7 @@ pub(super) struct Alarm {
 impl Alarm {
     /// `None` if no thread can be started.
     pub(super) fn set(at: Instant, waker: &Waker) -> Option<Self> {
-        let (kept, told) = (waker.clone(), waker.clone());
+        let (kept, queued) = (waker.clone(), waker.clone());
         let mut alarms = lock(&ALARMS);
         alarms.forget_parent();
         if !alarms.running {
@@ -194,7 +194,7 @@ impl Alarm {
         }
         alarms.last += 1;
         let at = (at, alarms.last);
-        alarms.set.insert(at, told);
+        alarms.set.insert(at, queued);
         let is_next = alarms.set.first_key_value().is_some_and(|(first, _)| *first == at);
         drop(alarms);
         if is_next {

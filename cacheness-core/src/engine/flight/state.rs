@@ -27,7 +27,7 @@ enum Phase<L> {
     Completed(L),
 }
 
-/// What a caller is told.
+/// What a caller has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer<L> {
     /// Lead from now on.

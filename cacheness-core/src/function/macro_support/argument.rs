@@ -290,19 +290,19 @@ pub fn param<T: ?Sized>(argument: &T) -> Keyed<'_, T> {
     Keyed(KeyedOnly(Serialized(SerializedOnly(Shown(Unseen(argument))))))
 }
 
-/// What is recorded, if anything is. User code tells it, and none of its panics may reach the caller of a function
+/// What is recorded, if anything is. It is made by user code, and none of its panics may reach the caller of a function
 /// whose body has not even run.
-fn recorded(tell: impl FnOnce() -> Option<Value>) -> Option<Value> {
-    contained(tell).flatten()
+fn contained_value(record: impl FnOnce() -> Option<Value>) -> Option<Value> {
+    contained(record).flatten()
 }
 
-macro_rules! ways {
-    ($($(#[$doc:meta])* $way:ident => $next:ident: |$value:ident: $($bound:path),*| $told:expr,)*) => {$(
+macro_rules! param_types {
+    ($($(#[$doc:meta])* $type:ident => $next:ident: |$value:ident: $($bound:path),*| $recorded:expr,)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $way<'a, T: ?Sized>($next<'a, T>);
+        pub struct $type<'a, T: ?Sized>($next<'a, T>);
 
-        impl<'a, T: ?Sized> Deref for $way<'a, T> {
+        impl<'a, T: ?Sized> Deref for $type<'a, T> {
             type Target = $next<'a, T>;
 
             fn deref(&self) -> &Self::Target {
@@ -310,17 +310,17 @@ macro_rules! ways {
             }
         }
 
-        impl<T: ?Sized $(+ $bound)*> $way<'_, T> {
+        impl<T: ?Sized $(+ $bound)*> $type<'_, T> {
             /// The value to record.
             pub fn value(&self) -> Option<Value> {
                 let $value = self.argument();
-                recorded(|| $told)
+                contained_value(|| $recorded)
             }
         }
     )*};
 }
 
-ways! {
+param_types! {
     /// By `CacheKey` where that writes a plain value, else by `Debug`.
     Keyed => KeyedOnly: |value: CacheKey, Debug| plain_value(|w| value.encode(w)).or_else(|| Some(text_value(value))),
     /// By `CacheKey`.
@@ -335,7 +335,7 @@ ways! {
     Shown => Unseen: |value: Debug| Some(text_value(value)),
 }
 
-/// Of which nothing can be told.
+/// An argument of which nothing can be recorded.
 #[derive(Debug)]
 pub struct Unseen<'a, T: ?Sized>(&'a T);
 

@@ -22,7 +22,7 @@ pub struct Site {
     pub(super) single_flight: bool,
 }
 
-/// What tells a function without a receiver from others of its path.
+/// What distinguishes a function without a receiver from others of its path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WithoutSelf {
     /// Hash of the tokens of its signature and its body.
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn a_tag_told_twice_is_one_and_their_order_stays() {
-        let extras = CallMetadata::new();
-        ["b", "a", "b"].iter().for_each(|tag| extras.tag(tag));
-        assert_eq!(extras.take().tags, ["b", "a"]);
-        assert_eq!(extras.take(), Recorded::default(), "taken once");
+        let metadata = CallMetadata::new();
+        ["b", "a", "b"].iter().for_each(|tag| metadata.tag(tag));
+        assert_eq!(metadata.take().tags, ["b", "a"]);
+        assert_eq!(metadata.take(), Recorded::default(), "taken once");
     }
 }

@@ -30,7 +30,7 @@ pub struct Call<'c, K = &'c mut KeyWriter> {
     pub(super) options: CallOptions<'c>,
 }
 
-/// What a call asks of its cache.
+/// The options of a call, and whom it counts for.
 #[derive(Debug)]
 pub(super) struct CallOptions<'c> {
     pub(super) site: &'static Site,
@@ -74,11 +74,11 @@ impl CallOptions<'_> {
     }
 }
 
-/// What memory says of a call.
+/// The answer of memory to a call.
 enum InMemory<R> {
     Hit(R),
     Miss,
-    /// The cache is not open, or the key takes longer to make.
+    /// The cache is not open, or the key takes I/O to make.
     NotAsked,
 }
 
@@ -113,7 +113,7 @@ impl CacheRef<'_> {
     }
 }
 
-/// A call whose key and cache are there.
+/// A call whose key and cache are resolved.
 #[derive(Debug)]
 pub(super) struct ResolvedCall<'c, T: 'static> {
     pub(super) cache: CacheRef<'c>,
@@ -143,7 +143,7 @@ impl<'c, K> Call<'c, K> {
         self.options.ttl = ttl.lifetime().or(self.options.ttl);
     }
 
-    /// Where the function tells what belongs to its result.
+    /// Where the function records metadata of its result.
     #[must_use]
     #[inline]
     pub fn metadata(mut self, metadata: &'c CallMetadata) -> Self {
@@ -194,7 +194,7 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// Looks into memory before the key itself is made: what tells it apart is enough.
+    /// Looks into memory before the key itself is made: its identity is enough.
     #[inline]
     fn in_memory<R, S: ResultPolicy<R>>(&mut self, codec: &ValueCodec<'_, S::Stored>) -> InMemory<R> {
         if !codec.may_be_in_memory() {
@@ -388,7 +388,7 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
         }
     }
 
-    /// What is stored beside the value. `None` if the result is to live no time, and so not to be stored.
+    /// What is stored beside the value. `None` if the TTL of the result is zero, so that it is not stored.
     pub(super) fn put_options(&self) -> Option<PutOptions> {
         let recorded = self.options.metadata.map(CallMetadata::take).unwrap_or_default();
         let ttl = recorded.ttl.or(self.options.ttl);

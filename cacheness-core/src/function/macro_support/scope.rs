@@ -24,7 +24,7 @@ pub(super) struct ScopeOwner {
     written: Option<Scope>,
     prefix: Option<&'static str>,
     version: Option<&'static str>,
-    /// The attribute of the function, and the one that added the function beside it.
+    /// The attribute of the function, and that of the sibling that `call = name` added.
     attributes: [OnceLock<AttributeId>; 2],
     is_ambiguous: AtomicBool,
 }
@@ -69,7 +69,7 @@ fn recent(closure: &'static str) -> usize {
 }
 
 impl ScopeOwner {
-    /// The owner of the function whose closure has this type name, or of the one of the given name beside it.
+    /// The owner of the function whose closure has this type name, or of its sibling of the given name.
     #[inline]
     pub(super) fn of(closure: &'static str, sibling: Option<&str>, site: &'static Site) -> &'static Self {
         RECENTLY.with(|recently| {

@@ -5,7 +5,7 @@
 
 #[cfg(feature = "testing")]
 pub use crate::codec::handler::store_unproven;
-pub use crate::function::isolation::{Isolated, isolated, isolated_async, isolated_async_with, isolated_with};
+pub use crate::function::default::{Isolated, isolated, isolated_async, isolated_async_with, isolated_with};
 #[cfg(feature = "testing")]
 pub use crate::index::conformance::{
     metadata_backend as check_metadata_backend, metadata_backend_with_faults as check_metadata_backend_with_faults,

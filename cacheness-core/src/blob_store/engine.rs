@@ -6,10 +6,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::contents::{Contents, Shared};
-use super::in_flight::{Flight, InFlight};
-use super::options::BlobOptions;
-use super::registry;
+use super::open::{self, BlobOptions};
+use super::references::{PendingBlob, PendingBlobs, References, SharedBlob};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Durability;
 use crate::config::StoredCodec;
@@ -30,8 +28,8 @@ const PAGE: usize = 256;
 
 pub(super) struct Engine {
     store: Arc<Store>,
-    contents: Mutex<Contents>,
-    in_flight: InFlight,
+    references: Mutex<References>,
+    pending: PendingBlobs,
     content_addressable: bool,
     closed: AtomicBool,
     /// The process that opened it.
@@ -51,15 +49,15 @@ pub(super) struct Encoding {
 impl Engine {
     /// Over a store that was just opened.
     pub(super) fn open(store: Store, content_addressable: bool) -> Result<Self> {
-        let contents = Contents::of(store.index())?;
-        Ok(Self::new(store, contents, content_addressable))
+        let references = References::of(store.index())?;
+        Ok(Self::new(store, references, content_addressable))
     }
 
-    pub(super) fn new(store: Store, contents: Contents, content_addressable: bool) -> Self {
+    pub(super) fn new(store: Store, references: References, content_addressable: bool) -> Self {
         Self {
             store: Arc::new(store),
-            contents: Mutex::new(contents),
-            in_flight: InFlight::default(),
+            references: Mutex::new(references),
+            pending: PendingBlobs::default(),
             content_addressable,
             closed: AtomicBool::new(false),
             process: std::process::id(),
@@ -71,21 +69,21 @@ impl Engine {
         &self.store
     }
 
-    pub(super) fn in_flight(&self) -> &InFlight {
-        &self.in_flight
+    pub(super) fn pending(&self) -> &PendingBlobs {
+        &self.pending
     }
 
     pub(super) fn is_content_addressable(&self) -> bool {
         self.content_addressable
     }
 
-    pub(super) fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn references(&self) -> MutexGuard<'_, References> {
+        self.references.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Before a record can go: that of a blob which is shared must have been counted by then.
     pub(super) fn keep_up(&self) {
-        self.contents().keep_up_with(self.store.index());
+        self.references().keep_up_with(self.store.index());
     }
 
     pub(super) fn check_open(&self) -> Result<()> {
@@ -138,7 +136,7 @@ impl Engine {
     pub(super) fn place(
         &self,
         mut entry: Entry,
-        flight: &Flight,
+        pending: &PendingBlob,
         write: impl FnOnce(&mut Entry, &BlobName) -> Result<()>,
     ) -> Result<Entry> {
         self.check_open()?;
@@ -146,31 +144,31 @@ impl Engine {
         if let Some(shared) = self.share(&entry)? {
             return Ok(shared);
         }
-        write(&mut entry, flight.name())?;
-        self.commit(&mut entry, flight.name())?;
+        write(&mut entry, pending.name())?;
+        self.commit(&mut entry, pending.name())?;
         Ok(entry)
     }
 
     /// Commits the entry with the blob that has its content, if there is one and it is whole.
     fn share(&self, entry: &Entry) -> Result<Option<Entry>> {
         let Some(content) = entry.details.content else { return Ok(None) };
-        let Some(shared) = self.contents().find(&content).cloned() else { return Ok(None) };
+        let Some(shared) = self.references().find(&content).cloned() else { return Ok(None) };
         let mut entry = entry.clone();
         shared.describe(&mut entry.core);
         if !self.is_whole(&shared.name, &entry)? {
-            self.contents().forget(&content, &shared.name);
+            self.references().forget(&content, &shared.name);
             return Ok(None);
         }
         let record = self.record(&entry, &shared.name)?;
         self.sync_shared(&entry)?;
         let replaced = {
-            let mut contents = self.contents();
-            if contents.find(&content) != Some(&shared) {
+            let mut references = self.references();
+            if references.find(&content) != Some(&shared) {
                 return Ok(None);
             }
-            self.put_referring(&mut contents, (content, shared), &entry.key, &record)?
+            self.put_referring(&mut references, (content, shared), &entry.key, &record)?
         };
-        self.settle(replaced.iter().map(|record| (&entry.key, record)))?;
+        self.finish_change(replaced.iter().map(|record| (&entry.key, record)))?;
         Ok(Some(entry))
     }
 
@@ -210,14 +208,14 @@ impl Engine {
             }
             Some(content) => self.commit_content(entry, content, name),
         }?;
-        self.settle(replaced.iter().map(|record| (&entry.key, record)))
+        self.finish_change(replaced.iter().map(|record| (&entry.key, record)))
     }
 
     /// Commits with the new blob, or with that of another put of this content that came first.
     fn commit_content(&self, entry: &mut Entry, content: Identity, name: &BlobName) -> Result<Option<Record>> {
-        let mut contents = self.contents();
-        let ours = Shared::new(name.clone(), &entry.core);
-        let shared = contents.find(&content).cloned().unwrap_or_else(|| ours.clone());
+        let mut references = self.references();
+        let ours = SharedBlob::new(name.clone(), &entry.core);
+        let shared = references.find(&content).cloned().unwrap_or_else(|| ours.clone());
         shared.describe(&mut entry.core);
         let is_shared = shared.name != *name;
         let record = self.record(entry, &shared.name).and_then(|record| match is_shared {
@@ -229,24 +227,24 @@ impl Engine {
             self.store.discard(name);
         }
         let record = record?;
-        self.put_referring(&mut contents, (content, shared), &entry.key, &record)
+        self.put_referring(&mut references, (content, shared), &entry.key, &record)
     }
 
     /// Puts a record that refers to the blob of a content, and counts it. After an error the record may be in: then
     /// perhaps one too many is counted, and the blob stays. A closed index has not taken it.
     fn put_referring(
         &self,
-        contents: &mut Contents,
-        (content, shared): (Identity, Shared),
+        references: &mut References,
+        (content, shared): (Identity, SharedBlob),
         key: &IndexKey,
         record: &Record,
     ) -> Result<Option<Record>> {
         let name = shared.name.clone();
-        contents.refer(content, shared);
+        references.refer(content, shared);
         self.store.index.put(key, record).inspect_err(|error| {
             if !error.is_closed() {
                 self.doubt(key, record);
-            } else if contents.release(&content, &name) {
+            } else if references.release(&content, &name) {
                 self.store.discard(&name);
             }
         })
@@ -266,8 +264,8 @@ impl Engine {
         self.store.record(entry, &Payload::Blob(name.clone()), &self.store.settings.signing)
     }
 
-    /// What follows a change of records: the disk, if that was promised or something old is to go, and its end.
-    pub(super) fn settle<'r>(&self, gone: impl Iterator<Item = (&'r IndexKey, &'r Record)>) -> Result<()> {
+    /// What follows a change of records: flushes, if that was promised or something old is to go, and then removes what is old.
+    pub(super) fn finish_change<'r>(&self, gone: impl Iterator<Item = (&'r IndexKey, &'r Record)>) -> Result<()> {
         let mut gone = gone.peekable();
         if gone.peek().is_none() {
             return self.store.after_change();
@@ -288,9 +286,9 @@ impl Engine {
     fn release(&self, key: &IndexKey, record: &Record, end: impl FnOnce(&BlobName)) {
         let Some(name) = record.blob() else { return };
         if !record.is_believed() {
-            let mut contents = self.contents();
+            let mut references = self.references();
             // Perhaps one of several that share it.
-            if contents.release_name(&name) && self.store.own_blob(key, record).is_some() {
+            if references.release_name(&name) && self.store.own_blob(key, record).is_some() {
                 end(&name);
             }
             return;
@@ -298,8 +296,8 @@ impl Engine {
         let Ok(entry) = record.entry() else { return };
         let Some(content) = entry.details.content else { return end(&name) };
         // Held until the file is gone, so that nobody shares it meanwhile.
-        let mut contents = self.contents();
-        if contents.release(&content, &name) {
+        let mut references = self.references();
+        if references.release(&content, &name) {
             end(&name);
         }
     }
@@ -307,7 +305,7 @@ impl Engine {
     pub(super) fn remove(&self, key: &IndexKey) -> Result<bool> {
         self.keep_up();
         let removed = self.store.index.remove(key)?;
-        self.settle(removed.iter().map(|record| (key, record)))?;
+        self.finish_change(removed.iter().map(|record| (key, record)))?;
         Ok(removed.is_some())
     }
 
@@ -328,7 +326,7 @@ impl Engine {
             }
             total += gone.len() as u64;
             // Also after an error: the blobs of those that are gone belong to nobody.
-            let settled = self.settle(gone.iter().map(|(key, record)| (key, record)));
+            let settled = self.finish_change(gone.iter().map(|(key, record)| (key, record)));
             failed.and(settled)
         })?;
         Ok(total)
@@ -369,7 +367,7 @@ impl Engine {
         }
         let closed = self.store.close();
         if let Some(id) = self.store.id() {
-            registry::closed(id);
+            open::closed(id);
         }
         closed
     }

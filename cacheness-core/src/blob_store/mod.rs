@@ -1,18 +1,12 @@
 //! Storage of values without time to live or eviction: what is put stays until it is deleted.
 
-mod builder;
-mod contents;
 mod engine;
-mod in_flight;
-mod options;
-mod reader;
-mod registry;
-mod sink;
+mod open;
+mod references;
 #[cfg(test)]
 mod tests;
 mod values;
 mod verify;
-mod writer;
 
 use std::fmt;
 use std::path::Path;
@@ -25,11 +19,9 @@ use crate::error::Result;
 use crate::query::Filter;
 use crate::value::Metadata;
 
-pub use builder::BlobStoreBuilder;
-pub use options::BlobOptions;
-pub use reader::BlobReader;
+pub use open::{BlobOptions, BlobStoreBuilder};
+pub use values::{BlobReader, BlobWriter};
 pub use verify::{IntegrityReport, Repair, VerifyReport};
-pub use writer::BlobWriter;
 
 use engine::{Encoding, Engine};
 

@@ -177,7 +177,7 @@ impl Engine {
         report.damaged.push(key.to_string());
         let removes = repair == Repair::Yes && !self.store().settings.signing.keeps(why);
         if removes && self.store().index.remove_expected(key, record)? {
-            self.settle(std::iter::once((key, record)))?;
+            self.finish_change(std::iter::once((key, record)))?;
         }
         Ok(())
     }
@@ -221,9 +221,9 @@ impl Engine {
         self.store().flush().inspect_err(|_| self.store().index.doubt_blobs())?;
         let Some(name) = record.blob() else { return Ok(()) };
         if let Some(content) = entry.details.content {
-            let mut contents = self.contents();
-            contents.forget(&content, &name);
-            if !contents.release(&content, &name) {
+            let mut references = self.references();
+            references.forget(&content, &name);
+            if !references.release(&content, &name) {
                 return Ok(());
             }
         }
@@ -232,20 +232,20 @@ impl Engine {
 
     /// The blobs that no record names and nobody is about to name.
     ///
-    /// In this order: a blob that is listed was in flight before; if it is not any more, its record is in the index and
+    /// In this order: a blob that is listed was pending before; if it is not any more, its record is in the index and
     /// the look at that comes last.
     fn unreferenced(&self) -> Result<Vec<BlobName>> {
         let mut listed = all_names(&*self.store().blobs)?;
-        let in_flight = self.in_flight().names();
-        listed.retain(|name| !in_flight.contains(name));
+        let pending = self.pending().names();
+        listed.retain(|name| !pending.contains(name));
         self.each_page(|page| {
             for name in page.iter().filter_map(|(_, record)| record.blob()) {
                 listed.remove(&name);
             }
             Ok(())
         })?;
-        let contents = self.contents();
-        let mut rest: Vec<BlobName> = listed.into_iter().filter(|name| !contents.refers_to(name)).collect();
+        let references = self.references();
+        let mut rest: Vec<BlobName> = listed.into_iter().filter(|name| !references.refers_to(name)).collect();
         rest.sort();
         Ok(rest)
     }
@@ -256,8 +256,8 @@ impl Engine {
             return Ok(());
         }
         // Nobody shares it while it goes; a name that is not referred to by now is never given again.
-        let contents = self.contents();
-        if contents.refers_to(name) { Ok(()) } else { self.store().blobs.remove(name).map(drop) }
+        let references = self.references();
+        if references.refers_to(name) { Ok(()) } else { self.store().blobs.remove(name).map(drop) }
     }
 }
 

@@ -1,28 +1,24 @@
-//! Custom metadata: queries over typed rows beside entries.
+//! What an engine knows of custom metadata: its kinds, the entries that a query selects, and unique columns.
 
-mod found;
-mod kinds;
-mod run;
-mod unique;
-
-use std::collections::BTreeMap;
-use std::fmt;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::{Condvar, Mutex, PoisonError, RwLock};
 
-use super::{Cache, Expired};
+use super::engine::Engine;
+use super::removal::EntryScan;
+use crate::entry::{Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::key::ToKey;
-use crate::query::{CustomMetadata, Field, Filter, Measure, Number, Order, Rank, Schema, Total};
-use crate::value::{Metadata, Value};
-
-pub use found::Found;
-pub(super) use unique::Claimed;
+use crate::index::{Group, Record};
+use crate::query::{Admitted, Field, Filter, Order, Rank, Schema, Span};
+use crate::value::Value;
 
 /// What an engine knows of custom metadata.
 #[derive(Debug, Default)]
 pub(super) struct Custom {
-    kinds: kinds::Kinds,
-    claims: unique::Claims,
+    kinds: Kinds,
+    unique: UniqueValues,
 }
 
 impl Custom {
@@ -31,280 +27,394 @@ impl Custom {
     }
 }
 
-/// Rows of custom metadata of one kind, those that meet conditions, in an order. Made by [`Cache::query`] and
-/// [`Cache::query_custom`]; reads nothing until one of [`all`](Self::all), [`first`](Self::first), [`count`](Self::count) and
-/// their like is called, which each read anew.
-///
-/// Entries that have expired are not found. The rest of an entry may be asked for as well: conditions and orders take any
-/// [`Field`], also columns of another kind that the same entry has.
-///
-/// A condition on a column with `#[metadata(index)]` or `#[metadata(unique)]` that tells equal values, some of several, a
-/// range or the beginning of a text, reads the entries that it admits; without such a condition a query reads all of its
-/// kind, and none of another. What an index over a column needs is read once in a process, at its first use.
-#[must_use = "a query reads nothing until it is asked for its rows"]
-pub struct Query<E> {
-    cache: Cache,
-    spec: run::Spec,
-    read: fn(&Metadata) -> Result<E>,
+/// What is known of the kinds of custom metadata: from their types, where this process has used them, and from rows.
+#[derive(Debug, Default)]
+pub(super) struct Kinds(RwLock<BTreeMap<String, Kind>>);
+
+#[derive(Debug, Default)]
+struct Kind {
+    columns: BTreeSet<String>,
+    indexed: BTreeSet<String>,
+    unique: BTreeSet<String>,
+    /// The types it is known from; there may be several, of several versions.
+    schemas: Vec<&'static Schema>,
 }
 
-/// Custom metadata.
-impl Cache {
-    /// A query over the custom metadata of type `E`.
-    ///
-    /// ```
-    /// # use cacheness::query::{Column, ColumnSchema, Schema};
-    /// # use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
-    /// # struct Run { minutes: u32 }
-    /// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
-    /// # impl CustomMetadata for Run {
-    /// #     const SCHEMA: &'static Schema = &Schema::new("runs", &[ColumnSchema::of::<u32>("minutes")]);
-    /// #     fn to_row(&self) -> Metadata { [("minutes".to_owned(), self.minutes.into())].into() }
-    /// #     fn from_row(row: &Metadata) -> Result<Self> { Ok(Self { minutes: Self::SCHEMA.read(row, "minutes")? }) }
-    /// # }
-    /// # fn main() -> Result<()> {
-    /// let cache = Cache::in_memory();
-    /// for (name, minutes) in [("short", 30), ("long", 90)] {
-    ///     cache.put_with(name, &name.to_owned(), PutOptions::new().custom(&Run { minutes }))?;
-    /// }
-    /// let longest = cache.query::<Run>().order_by(Run::MINUTES.desc()).first()?.expect("there are two");
-    /// assert_eq!(longest.minutes, 90);
-    /// assert_eq!(cache.get::<String>(&longest)?.as_deref(), Some("long"));
-    /// assert_eq!(cache.query::<Run>().filter(Run::MINUTES.lt(60)).count()?, 1);
-    /// assert_eq!(cache.query::<Run>().avg(Run::MINUTES)?, Some(60.0));
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[doc(alias = "query_custom_session")]
-    pub fn query<E: CustomMetadata>(&self) -> Query<E> {
-        Query::over(self, E::SCHEMA.name.into(), Some(E::SCHEMA), E::from_row)
+impl Kinds {
+    fn with<R>(&self, kind: &str, ask: impl FnOnce(&Kind) -> R) -> Option<R> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).map(ask)
     }
 
-    /// A query over the custom metadata of the kind with this name, whose rows come as they are stored: columns by their
-    /// names. Names are data.
-    ///
-    /// ```
-    /// # use cacheness::query::{ColumnSchema, Schema};
-    /// # use cacheness::{Cache, CustomMetadata, Field, Metadata, PutOptions, Result};
-    /// # struct Run { minutes: u32 }
-    /// # impl CustomMetadata for Run {
-    /// #     const SCHEMA: &'static Schema = &Schema::new("runs", &[ColumnSchema::of::<u32>("minutes")]);
-    /// #     fn to_row(&self) -> Metadata { [("minutes".to_owned(), self.minutes.into())].into() }
-    /// #     fn from_row(row: &Metadata) -> Result<Self> { Ok(Self { minutes: Self::SCHEMA.read(row, "minutes")? }) }
-    /// # }
-    /// # fn main() -> Result<()> {
-    /// # let cache = Cache::in_memory();
-    /// # cache.put_with("one", &1, PutOptions::new().custom(&Run { minutes: 90 }))?;
-    /// let rows = cache.query_custom("runs").matching([("minutes", 90)]).all()?;
-    /// assert_eq!(rows[0]["minutes"], 90.into());
-    /// let none = cache.query_custom("runs").filter(Field::custom("runs", "minutes").gt(90));
-    /// assert_eq!(none.count()?, 0);
-    ///
-    /// let error = cache.query_custom("rums").count().unwrap_err();
-    /// assert!(error.to_string().contains("\"runs\""), "{error}");
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// Calls of the query fail with [`InvalidArgument`](ErrorKind::InvalidArgument) if there is no such kind, with those that there are, or no
-    /// such column, with those of the kind.
-    pub fn query_custom(&self, kind: impl Into<String>) -> Query<Metadata> {
-        Query::over(self, kind.into().into(), None, |row| Ok(row.clone()))
-    }
-
-    /// The custom metadata of type `E` that the entry of a key has; `None` if it has none of that kind, or if there is no
-    /// entry that has not expired.
-    ///
-    /// # Errors
-    /// As [`get_metadata`](Self::get_metadata); [`Serialization`](ErrorKind::Serialization) if it was stored by another
-    /// version of the type, which this one cannot read.
-    pub fn get_custom<E: CustomMetadata>(&self, key: impl ToKey) -> Result<Option<E>> {
-        let entry = self.get_metadata(key, Expired::Skip)?;
-        entry.map_or(Ok(None), |entry| entry.custom())
-    }
-
-    /// All custom metadata that the entry of a key has, by the names of the kinds; empty if there is no entry that has not
-    /// expired.
-    ///
-    /// # Errors
-    /// As [`get_metadata`](Self::get_metadata).
-    pub fn get_custom_metadata_for_entry(&self, key: impl ToKey) -> Result<BTreeMap<String, Metadata>> {
-        let entry = self.get_metadata(key, Expired::Skip)?;
-        let rows = |entry: &crate::entry::Entry| -> BTreeMap<String, Metadata> {
-            entry.custom_metadata().map(|(kind, row)| (kind.to_owned(), row.clone())).collect()
-        };
-        Ok(entry.as_ref().map(rows).unwrap_or_default())
-    }
-}
-
-impl<E> Query<E> {
-    fn over(
-        cache: &Cache,
-        kind: std::borrow::Cow<'static, str>,
-        schema: Option<&'static Schema>,
-        read: fn(&Metadata) -> Result<E>,
-    ) -> Self {
-        let (filter, orders) = (Filter::everything(), Vec::new());
-        Self { cache: cache.clone(), spec: run::Spec { kind, schema, filter, orders, offset: 0, limit: None }, read }
-    }
-
-    /// Only entries that meet this condition, too.
-    pub fn filter(mut self, filter: Filter) -> Self {
-        self.spec.filter = self.spec.filter & filter;
-        self
-    }
-
-    /// Only entries where each of these columns of the kind has the value beside it, too.
-    pub fn matching<N: Into<String>, V: Into<Value>>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let kind = self.spec.kind.clone().into_owned();
-        pairs.into_iter().fold(self, |query, (name, value)| query.filter(Field::custom(&kind, name).eq(value)))
-    }
-
-    /// In this order; a further one decides where those before leave two entries equal. Where all do, and where there is
-    /// none, entries come in an order of their keys that does not change.
-    pub fn order_by(mut self, order: Order) -> Self {
-        self.spec.orders.push(order);
-        self
-    }
-
-    /// At most so many rows.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.spec.limit = Some(limit);
-        self
-    }
-
-    /// Not the first so many rows.
-    pub fn offset(mut self, offset: usize) -> Self {
-        self.spec.offset = offset;
-        self
-    }
-
-    /// The rows, with their entries.
-    ///
-    /// # Errors
-    /// [`Serialization`](ErrorKind::Serialization) if a row cannot be read as the type, or has a value of another type in a
-    /// column that the query names; [`InvalidArgument`](ErrorKind::InvalidArgument) if a kind or a column is named that is not known;
-    /// [`Metadata`](ErrorKind::Metadata), [`Closed`](ErrorKind::Closed).
-    pub fn all(&self) -> Result<Vec<Found<E>>> {
-        let entries = self.cache.engine()?.select(&self.spec)?;
-        entries.into_iter().map(|entry| self.read(entry)).collect()
-    }
-
-    /// The first row.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all).
-    pub fn first(&self) -> Result<Option<Found<E>>> {
-        let first = Self { spec: self.spec.clone(), cache: self.cache.clone(), read: self.read };
-        let limit = self.spec.limit.map_or(1, |limit| limit.min(1));
-        Ok(first.limit(limit).all()?.into_iter().next())
-    }
-
-    /// How many rows meet the conditions. Offset and limit do not matter, here and in what is made of many rows.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all).
-    pub fn count(&self) -> Result<u64> {
-        let mut count = 0;
-        self.cache.engine()?.each_match(&self.spec, None, |_, _| {
-            count += 1;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(count)
-    }
-
-    /// The average of a column; `None` if no row has a value there.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all).
-    pub fn avg<M: Measure<Value: Number>>(&self, of: M) -> Result<Option<f64>> {
-        Ok(self.total(&of.into_field())?.average())
-    }
-
-    /// The sum of a column: exact for whole numbers, nothing for no rows.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all).
-    pub fn sum<M: Measure<Value: Number>>(&self, of: M) -> Result<<M::Value as Number>::Sum> {
-        Ok(M::Value::sum(&self.total(&of.into_field())?))
-    }
-
-    /// The least value of a column; `None` if no row has one.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all).
-    pub fn min<M: Measure>(&self, of: M) -> Result<Option<M::Value>> {
-        self.end::<M>(&of.into_field(), |new, old| new < old)
-    }
-
-    /// The greatest value of a column; `None` if no row has one. NaN is greater than all numbers.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all).
-    pub fn max<M: Measure>(&self, of: M) -> Result<Option<M::Value>> {
-        self.end::<M>(&of.into_field(), |new, old| new > old)
-    }
-
-    /// Removes the entries that meet the conditions, all of them; returns how many. An entry that is replaced while it is
-    /// looked at is looked at again.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all); [`Storage`](ErrorKind::Storage). What was removed before the error is gone.
-    pub fn delete(&self) -> Result<u64> {
-        self.cache.engine()?.remove_matches(&self.spec)
-    }
-
-    fn read(&self, entry: crate::entry::Entry) -> Result<Found<E>> {
-        let empty = Metadata::new();
-        let read = (self.read)(entry.details.row(&self.spec.kind).unwrap_or(&empty));
-        let value = read.map_err(|error| {
-            CacheError::caused_by(error.kind(), format!("entry {}: {error}", entry.cache_key()), error.clone())
-        })?;
-        Ok(Found { value, entry })
-    }
-
-    fn each_value(&self, field: &Field, mut visit: impl FnMut(&Value)) -> Result<()> {
-        self.cache.engine()?.each_match(&self.spec, Some(field), |entry, _| {
-            field.of(&entry).iter().for_each(|value| visit(value));
-            Ok(ControlFlow::Continue(()))
-        })
-    }
-
-    pub(super) fn total(&self, field: &Field) -> Result<Total> {
-        let mut total = Total::default();
-        self.each_value(field, |value| total.add(value))?;
-        Ok(total)
-    }
-
-    pub(super) fn end<M: Measure>(
-        &self,
-        field: &Field,
-        replaces: fn(&Rank, &Rank) -> bool,
-    ) -> Result<Option<M::Value>> {
-        let mut end: Option<Rank> = None;
-        self.each_value(field, |value| {
-            let new = Rank(value.clone());
-            if end.as_ref().is_none_or(|old| replaces(&new, old)) {
-                end = Some(new);
+    /// A type of this kind is used from now on.
+    pub(super) fn register(&self, schema: &'static Schema) {
+        let same = |known: &&'static Schema| std::ptr::eq(*known, schema) || *known == schema;
+        if self.with(schema.name, |kind| kind.schemas.iter().any(same)) == Some(true) {
+            return;
+        }
+        let mut kinds = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.entry(schema.name.to_owned()).or_default();
+        for column in schema.columns {
+            kind.columns.insert(column.name.to_owned());
+            if column.indexed {
+                kind.indexed.insert(column.name.to_owned());
             }
+            if column.unique {
+                kind.unique.insert(column.name.to_owned());
+            }
+        }
+        kind.schemas.push(schema);
+    }
+
+    fn learn(&self, kind: &str, columns: BTreeSet<String>) {
+        let mut kinds = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kinds.entry(kind.to_owned()).or_default().columns.extend(columns);
+    }
+
+    pub(super) fn is_indexed(&self, kind: &str, column: &str) -> bool {
+        self.with(kind, |kind| kind.indexed.contains(column)) == Some(true)
+    }
+
+    pub(super) fn unique_columns(&self, kind: &str) -> Vec<String> {
+        self.with(kind, |kind| kind.unique.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    fn knows(&self, kind: &str, column: Option<&str>) -> bool {
+        self.with(kind, |kind| column.is_none_or(|column| kind.columns.contains(column))) == Some(true)
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+impl Engine {
+    /// That there is a kind of this name, and a column that a field names without knowing its type.
+    ///
+    /// What is not known from a type is looked for in the rows: in all of the kind, and for the sake of the message in all
+    /// that there are.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument), with the names that there are.
+    pub(super) fn check_names(&self, kind: &str, fields: &[&Field]) -> Result<()> {
+        self.check_name(kind, None)?;
+        for field in fields {
+            if let Some((kind, column, None)) = field.as_column() {
+                self.check_name(kind, Some(column))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, kind: &str, column: Option<&str>) -> Result<()> {
+        let kinds = &self.custom().kinds;
+        if kinds.knows(kind, column) {
+            return Ok(());
+        }
+        if let Some(columns) = self.columns_in_rows(kind)? {
+            kinds.learn(kind, columns);
+        }
+        match column {
+            _ if kinds.knows(kind, column) => Ok(()),
+            Some(column) if kinds.knows(kind, None) => {
+                let known = kinds.with(kind, |kind| listed(&kind.columns)).unwrap_or_default();
+                Err(unknown(&format!("custom metadata {kind:?} has no column {column:?}; it has {known}")))
+            }
+            _ => {
+                let known = listed(&(&self.kinds_in_entries()? | &kinds.names()));
+                Err(unknown(&format!("there is no custom metadata {kind:?}; there is {known}")))
+            }
+        }
+    }
+
+    /// The columns of all rows of a kind; `None` if there is no row.
+    fn columns_in_rows(&self, kind: &str) -> Result<Option<BTreeSet<String>>> {
+        let mut columns: Option<BTreeSet<String>> = None;
+        self.each(EntryScan::Of(Group::kind(kind)), |_, record| {
+            if let Some(row) = record.entry()?.details.row(kind) {
+                columns.get_or_insert_default().extend(row.keys().cloned());
+            }
+            Ok(())
         })?;
-        let Some(Rank(value)) = end else { return Ok(None) };
-        let shown = value.to_string();
-        M::read(value).map(Some).ok_or_else(|| {
-            let message = format!("{shown} in a column that a query names does not fit the type of the column");
-            CacheError::new(ErrorKind::Serialization, message)
-        })
+        Ok(columns)
+    }
+
+    fn kinds_in_entries(&self) -> Result<BTreeSet<String>> {
+        let mut kinds = BTreeSet::new();
+        self.each(EntryScan::All, |_, record| {
+            kinds.extend(record.core_and_names()?.1.kinds.into_iter().map(str::to_owned));
+            Ok(())
+        })?;
+        Ok(kinds)
     }
 }
 
-impl<E> Clone for Query<E> {
-    fn clone(&self) -> Self {
-        Self { cache: self.cache.clone(), spec: self.spec.clone(), read: self.read }
+fn listed(names: &BTreeSet<String>) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+}
+
+fn unknown(message: &str) -> CacheError {
+    CacheError::new(ErrorKind::InvalidArgument, message)
+}
+
+const PAGE: usize = 256;
+/// So many more than wanted are kept before the rest is dropped, so that sorting is worth it.
+const SPARE: usize = 1024;
+
+/// What a query asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    pub(super) kind: Cow<'static, str>,
+    /// Of the type, if the query is one of a type.
+    pub(super) schema: Option<&'static Schema>,
+    pub(super) filter: Filter,
+    pub(super) orders: Vec<Order>,
+    pub(super) offset: usize,
+    pub(super) limit: Option<usize>,
+}
+
+/// An entry with what decides its place.
+struct Placed {
+    by: Vec<Option<Value>>,
+    entry: Entry,
+}
+
+/// Where entries come from, in the order of their keys.
+enum Source {
+    /// All of the kind, behind the key of the last one that was seen.
+    Kind(Option<IndexKey>),
+    /// What an order over a column gave.
+    Keys(Vec<IndexKey>),
+}
+
+impl Spec {
+    fn fields<'s>(&'s self, measured: Option<&'s Field>) -> Vec<&'s Field> {
+        let orders = self.orders.iter().map(Order::field);
+        self.filter.fields().into_iter().chain(orders).chain(measured).collect()
+    }
+
+    /// So many are looked for: those that are passed over, and those that are wanted.
+    fn sought(&self) -> usize {
+        self.limit.map_or(usize::MAX, |limit| limit.saturating_add(self.offset))
+    }
+
+    fn compare(&self, a: &Placed, b: &Placed) -> Ordering {
+        let terms = self.orders.iter().zip(a.by.iter().zip(&b.by));
+        let unequal = terms.map(|(order, (a, b))| order.compare(a.as_ref(), b.as_ref())).find(|found| found.is_ne());
+        unequal.unwrap_or_else(|| a.entry.key.cmp(&b.entry.key))
+    }
+
+    /// The first of these, in order.
+    fn first_of(&self, found: &mut Vec<Placed>) {
+        found.sort_by(|a, b| self.compare(a, b));
+        found.truncate(self.sought());
     }
 }
 
-impl<E> fmt::Debug for Query<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Query").field("cache", &self.cache).field("spec", &self.spec).finish_non_exhaustive()
+impl Engine {
+    /// The entries that a query asks for.
+    pub(super) fn select(&self, spec: &Spec) -> Result<Vec<Entry>> {
+        let (sought, mut found) = (spec.sought(), Vec::new());
+        let in_order_of_keys = spec.orders.is_empty();
+        self.each_match(spec, None, |entry, _| {
+            let by = spec.orders.iter().map(|order| order.key(&entry)).collect();
+            found.push(Placed { by, entry });
+            match in_order_of_keys {
+                true if found.len() >= sought => return Ok(ControlFlow::Break(())),
+                false if found.len() >= sought.saturating_mul(2).saturating_add(SPARE) => spec.first_of(&mut found),
+                _ => {}
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        spec.first_of(&mut found);
+        Ok(found.into_iter().skip(spec.offset).map(|placed| placed.entry).collect())
     }
+
+    /// Visits the entries that meet the conditions of a query, in the order of their keys, whatever its own order and limit.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a name is not known; [`Serialization`](crate::ErrorKind::Serialization) if an
+    /// entry that is looked at has a value of another type in a column that the query names.
+    pub(super) fn each_match(
+        &self,
+        spec: &Spec,
+        measured: Option<&Field>,
+        mut visit: impl FnMut(Entry, &Record) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let fields = spec.fields(measured);
+        spec.schema.iter().for_each(|schema| self.custom().kinds.register(schema));
+        self.check_names(&spec.kind, &fields)?;
+        let mut source = self.source(spec)?;
+        while let Some(page) = self.next_page(&spec.kind, &mut source)? {
+            for (_, record) in page {
+                let Some(entry) = self.matching(spec, &fields, &record)? else { continue };
+                if visit(entry, &record)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a record, if it is one that the query asks for.
+    pub(super) fn matching(&self, spec: &Spec, fields: &[&Field], record: &Record) -> Result<Option<Entry>> {
+        if !record.is_believed() {
+            return Ok(None);
+        }
+        let entry = self.describe(record)?;
+        if self.is_expired(&entry) || entry.details.row(&spec.kind).is_none() {
+            return Ok(None);
+        }
+        fields.iter().try_for_each(|field| field.check_type(&entry))?;
+        Ok(Some(entry).filter(|entry| spec.filter.matches(entry)))
+    }
+
+    /// Removes the entries that meet the conditions of a query; returns how many.
+    pub(super) fn remove_matches(&self, spec: &Spec) -> Result<u64> {
+        let (fields, mut removed) = (spec.fields(None), 0);
+        self.each_match(spec, None, |entry, record| {
+            let wanted = |record: &Record| self.matching(spec, &fields, record).map(|entry| entry.is_some());
+            removed += u64::from(self.remove_while(&entry.key, record, wanted)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(removed)
+    }
+
+    fn source(&self, spec: &Spec) -> Result<Source> {
+        for admitted in spec.filter.admits(&spec.kind) {
+            if self.custom().kinds.is_indexed(&spec.kind, admitted.column)
+                && let Some(mut keys) = self.store().index().candidates(&spec.kind, &admitted)?
+            {
+                keys.reverse();
+                return Ok(Source::Keys(keys));
+            }
+        }
+        Ok(Source::Kind(None))
+    }
+
+    /// The next records, which may be none where those of some keys are gone; `None` at the end.
+    fn next_page(&self, kind: &str, source: &mut Source) -> Result<Option<Vec<(IndexKey, Record)>>> {
+        let index = self.store().index();
+        match source {
+            Source::Kind(after) => {
+                let page = index.group(Group::kind(kind), after.as_ref(), PAGE)?;
+                let Some((last, _)) = page.last() else { return Ok(None) };
+                *after = Some(last.clone());
+                Ok(Some(page))
+            }
+            Source::Keys(keys) if keys.is_empty() => Ok(None),
+            Source::Keys(keys) => {
+                let mut wanted = keys.split_off(keys.len().saturating_sub(PAGE));
+                wanted.reverse();
+                index.of_keys(&wanted).map(Some)
+            }
+        }
+    }
+}
+
+/// A value of a unique column, in which no two entries may have the same: kind, column, value.
+type UniqueValue = (String, String, Rank);
+
+/// The unique values that puts under way have reserved. A put reserves all of its unique values, or waits until it can; then
+/// it looks whether another entry has one of them, and stores its own. So of two puts of one value the later one finds the
+/// entry of the first.
+#[derive(Debug, Default)]
+pub(super) struct UniqueValues {
+    reserved: Mutex<BTreeSet<UniqueValue>>,
+    freed: Condvar,
+}
+
+/// Unique values that are reserved until this is dropped.
+pub(super) struct Reserved<'c> {
+    all: &'c UniqueValues,
+    values: Vec<UniqueValue>,
+}
+
+impl UniqueValues {
+    fn reserve(&self, wanted: Vec<UniqueValue>) -> Reserved<'_> {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        while wanted.iter().any(|value| reserved.contains(value)) {
+            reserved = self.freed.wait(reserved).unwrap_or_else(PoisonError::into_inner);
+        }
+        reserved.extend(wanted.iter().cloned());
+        drop(reserved);
+        Reserved { all: self, values: wanted }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut reserved = self.all.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.retain(|value| !self.values.contains(value));
+        drop(reserved);
+        self.all.freed.notify_all();
+    }
+}
+
+impl Engine {
+    /// Reserves the unique values of an entry for as long as it takes to store it. `moved_from` is the key of an entry that
+    /// goes when this one is there.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) if another entry that has not expired has one of them.
+    pub(super) fn reserve_unique(
+        &self,
+        key: &IndexKey,
+        details: &Details,
+        moved_from: Option<&IndexKey>,
+    ) -> Result<Option<Reserved<'_>>> {
+        let Some(reserved) = self.hold_unique(details) else { return Ok(None) };
+        for value in &reserved.values {
+            if let Some(holder) = self.holder(value, key, moved_from)? {
+                return Err(taken(value, &holder));
+            }
+        }
+        Ok(Some(reserved))
+    }
+
+    /// Reserves the unique values of an entry that is there, for as long as it takes to change it: nobody else gets one of
+    /// them meanwhile because it expires.
+    pub(super) fn hold_unique(&self, details: &Details) -> Option<Reserved<'_>> {
+        // Nearly all entries have none.
+        let wanted = if details.kinds.is_empty() { Vec::new() } else { self.unique_values(details) };
+        (!wanted.is_empty()).then(|| self.custom().unique.reserve(wanted))
+    }
+
+    fn unique_values(&self, details: &Details) -> Vec<UniqueValue> {
+        let mut values = Vec::new();
+        for (kind, row) in details.custom() {
+            for column in self.custom().kinds.unique_columns(kind) {
+                // Null and NaN equal nothing, not even themselves.
+                let value = row.get(&column).filter(|value| !value.is_null() && value.partial_cmp(value).is_some());
+                values.extend(value.map(|value| (kind.to_owned(), column.clone(), Rank(value.clone()))));
+            }
+        }
+        values
+    }
+
+    /// Another entry that has a reserved value.
+    fn holder(&self, unique: &UniqueValue, key: &IndexKey, moved_from: Option<&IndexKey>) -> Result<Option<IndexKey>> {
+        let (kind, column, value) = unique;
+        let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.0.clone())] };
+        let mut keys = self.store().index().candidates(kind, &admitted)?.unwrap_or_default();
+        keys.retain(|other| other != key && Some(other) != moved_from);
+        let records = self.store().index().of_keys(&keys)?;
+        for (other, record) in records.into_iter().filter(|(_, record)| record.is_believed()) {
+            let entry = record.entry()?;
+            let has = entry.details.row(kind).and_then(|row| row.get(column)) == Some(&value.0);
+            if has && !self.is_expired(&entry) {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn taken((kind, column, value): &UniqueValue, holder: &IndexKey) -> CacheError {
+    let shown: String = format!("{:?}", value.0.to_string()).chars().take(128).collect();
+    let message = format!(
+        "column {column:?} of custom metadata {kind:?} is unique, and entry {holder} has {shown} there: nothing was stored; \
+         remove that entry or choose another value"
+    );
+    CacheError::new(ErrorKind::Conflict, message)
 }

@@ -2,15 +2,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::codec::ValueCodec;
 use super::custom::Custom;
-use super::evict::Evictor;
-use super::means::Way;
-use super::stats::{Counters, Stats};
-use super::{evict, registry};
+use super::entries::{Counters, Stats};
+use super::registry;
+use super::removal::{self, Evictor};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::handler::{self, Encoded, Handlers, Proven, Raw};
 use crate::config::{self, CacheConfig};
-use crate::engine::flight::Flights;
+use crate::engine::flight::InFlight;
 use crate::engine::{Found, Store};
 use crate::entry::policy::{self, Verdict};
 use crate::entry::{Core, Details, Entry, IndexKey};
@@ -29,7 +29,7 @@ const MOST_AT_HAND: u64 = 64 << 10;
 pub(super) struct Engine {
     store: Store,
     tells_of_memory: bool,
-    flights: Arc<Flights<Key>>,
+    in_flight: Arc<InFlight<Key>>,
     counters: Counters,
     warnings: Warnings,
     evictor: Evictor,
@@ -49,7 +49,7 @@ impl Engine {
         Self {
             store,
             tells_of_memory: config.metadata.memory_cache_stats,
-            flights: Flights::new(config.single_flight_wait()),
+            in_flight: InFlight::new(config.single_flight_wait()),
             counters: Counters::default(),
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
@@ -88,8 +88,8 @@ impl Engine {
         &self.custom
     }
 
-    pub(super) fn flights(&self) -> &Arc<Flights<Key>> {
-        &self.flights
+    pub(super) fn in_flight(&self) -> &Arc<InFlight<Key>> {
+        &self.in_flight
     }
 
     pub(super) fn handlers(&self) -> &Handlers {
@@ -151,18 +151,18 @@ impl Engine {
         &self,
         key: &IndexKey,
         reader_ttl: Option<Duration>,
-        way: Way<'_, T>,
+        codec: ValueCodec<'_, T>,
     ) -> Result<Option<Found>> {
         match self.fresh(key, reader_ttl)? {
-            Some(found) if way.is_of(&found.core)? => Ok(Some(found)),
+            Some(found) if codec.is_of(&found.core)? => Ok(Some(found)),
             _ => Ok(None),
         }
     }
 
     /// The record of a key, if it holds a `T`, expired or not.
-    pub(super) fn find_stale<T: 'static>(&self, key: &IndexKey, way: Way<'_, T>) -> Result<Option<Found>> {
+    pub(super) fn find_stale<T: 'static>(&self, key: &IndexKey, codec: ValueCodec<'_, T>) -> Result<Option<Found>> {
         match self.store.find(key).inspect_err(|_| self.counters.error())? {
-            Some(found) if way.is_of(&found.core)? => Ok(Some(found)),
+            Some(found) if codec.is_of(&found.core)? => Ok(Some(found)),
             _ => Ok(None),
         }
     }
@@ -197,11 +197,11 @@ impl Engine {
     }
 
     /// The value itself; `None` if it does not decode as a `T`.
-    pub(super) fn decode<T: 'static>(&self, raw: Option<Raw>, found: &Found, way: Way<'_, T>) -> Option<T> {
+    pub(super) fn decode<T: 'static>(&self, raw: Option<Raw>, found: &Found, codec: ValueCodec<'_, T>) -> Option<T> {
         let raw = raw?;
         // Loading may have found a newer record, of another type or by another handler.
-        let read = match way.is_of(&found.core) {
-            Ok(true) => way.read(&self.handlers, raw, found, self.store.limits()),
+        let read = match codec.is_of(&found.core) {
+            Ok(true) => codec.read(&self.handlers, raw, found, self.store.limits()),
             Ok(false) => return None,
             Err(error) => Err(error),
         };
@@ -229,9 +229,9 @@ impl Engine {
         &self,
         value: &'v T,
         wanted: Option<&str>,
-        way: Way<'_, T>,
+        codec: ValueCodec<'_, T>,
     ) -> Result<Proven<'v, T>> {
-        way.write(&self.handlers, value, wanted, self.store.limits())
+        codec.write(&self.handlers, value, wanted, self.store.limits())
     }
 
     /// The entry of a record, with when it was last used.
@@ -250,7 +250,7 @@ impl Engine {
         ttl: Option<Duration>,
     ) -> Result<Core> {
         self.check_ttl(ttl)?;
-        let _claimed = self.claim(&key, &details, None)?;
+        let _reserved = self.reserve_unique(&key, &details, None)?;
         let core = self.core_of(encoded, ttl);
         let details = Details { handler: handler_of(encoded), ..details };
         let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
@@ -260,16 +260,16 @@ impl Engine {
         Ok(core)
     }
 
-    /// A time to live has an end that can be told, and is longer than none at all.
+    /// Zero and overflowing TTLs are rejected.
     pub(super) fn check_ttl(&self, ttl: Option<Duration>) -> Result<()> {
         let Some(ttl) = ttl else { return Ok(()) };
-        // Whatever is taken today is taken tomorrow, too.
+        // Independent of the current time: a TTL that is accepted today is accepted tomorrow.
         if (SHORTEST_TTL..=config::LONGEST).contains(&ttl) {
             return Ok(());
         }
         let message = format!(
-            "a ttl of {ttl:?} is none that can be kept: it takes at least a microsecond and at most 100,000 years; leave it \
-             out for an entry that never expires"
+            "invalid TTL {ttl:?}: it must be from one microsecond to 100,000 years; leave it out for an entry that never \
+             expires"
         );
         Err(CacheError::new(ErrorKind::InvalidArgument, message))
     }
@@ -295,7 +295,7 @@ impl Engine {
     pub(super) fn update(&self, key: &IndexKey, data_type: &str, encoded: &Encoded<'_>) -> Result<bool> {
         while let Some(found) = self.fresh(key, None)? {
             let mut entry = found.record.entry()?;
-            let _held = self.hold(&entry.details);
+            let _reserved = self.hold_unique(&entry.details);
             if self.is_expired(&entry) {
                 continue;
             }
@@ -328,7 +328,7 @@ impl Engine {
     /// [`touch`](Self::touch) for a record that was found already; says whether it was still there.
     pub(super) fn renew(&self, record: &Record, ttl: Option<Duration>) -> Result<bool> {
         let mut entry = record.entry()?;
-        let _held = self.hold(&entry.details);
+        let _reserved = self.hold_unique(&entry.details);
         if self.is_expired(&entry) {
             return Ok(false);
         }
@@ -349,7 +349,7 @@ impl Engine {
         core.expires_at.map(|end| end.since(self.clock.now()))
     }
 
-    /// Stores the bytes of another entry as they are. The caller has claimed what is unique, and makes room.
+    /// Stores the bytes of another entry as they are. The caller has reserved its unique values, and makes room.
     pub(super) fn put_copied(&self, entry: &Entry, from: &Record, stored: &[u8]) -> Result<()> {
         self.store.put_copied(entry, from, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
         self.counters.put();
@@ -378,7 +378,7 @@ impl Engine {
 
     /// Makes room for an entry that was just put.
     pub(super) fn make_room(&self, newest: &IndexKey) {
-        evict::make_room(self, &self.evictor, newest);
+        removal::make_room(self, &self.evictor, newest);
     }
 }
 

@@ -1,25 +1,18 @@
 //! The cache: time to live, eviction and statistics on top of the [store](crate::engine).
 
 mod asynchronous;
-mod batch;
-mod compute;
-mod control;
+mod by_key;
+mod codec;
 mod custom;
 mod engine;
-mod evict;
-mod handlers;
-mod lookup;
-mod means;
-mod options;
-mod recall;
+mod entries;
+mod query;
 mod registry;
-mod shared;
-mod stats;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod values;
-mod walk;
 
 use std::fmt;
 use std::path::Path;
@@ -28,7 +21,7 @@ use std::sync::{Arc, Weak};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::CacheConfig;
-use crate::engine::flight::Flights;
+use crate::engine::flight::InFlight;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
@@ -38,14 +31,12 @@ use engine::Engine;
 use registry::Difference;
 
 pub use asynchronous::{AsyncCache, AsyncEntries, AsyncQuery};
-pub use custom::{Found, Query};
-pub use lookup::Expired;
-pub use means::Means;
-pub use options::PutOptions;
-pub(crate) use recall::Look;
-pub use stats::Stats;
+pub(crate) use by_key::Attempt;
+pub(crate) use codec::ValueCodec;
+pub use entries::{Entries, Expired, Stats};
+pub use query::{Found, Query};
 pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
-pub use walk::Entries;
+pub use values::PutOptions;
 
 /// A cache: values of any serde type under keys, with a time to live, a size limit and statistics.
 ///
@@ -140,7 +131,7 @@ impl Cache {
 
     /// [`new`](Self::new) for the default cache: where the directory is open with other settings, those stay, with a warning.
     pub(crate) fn new_or_joined(config: CacheConfig) -> Result<Self> {
-        Self::new_with(config, Arc::new(SystemClock), Difference::Told)
+        Self::new_with(config, Arc::new(SystemClock), Difference::Warned)
     }
 
     fn new_with(config: CacheConfig, clock: Arc<dyn Clock>, difference: Difference) -> Result<Self> {
@@ -257,7 +248,7 @@ impl Cache {
         }
     }
 
-    /// What this cache asks of its keys.
+    /// The rules of this cache for keys.
     pub(crate) fn key_rules(&self) -> KeyRules {
         self.0.config.key_rules()
     }
@@ -279,9 +270,9 @@ impl Cache {
         key.to_key_with(KeyWriter::with_rules(self.key_rules())).resolve()
     }
 
-    /// The flights of this cache: who is computing which key.
-    pub(crate) fn flights(&self) -> &Arc<Flights<Key>> {
-        self.0.engine.flights()
+    /// The keys of this cache that are being computed.
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight<Key>> {
+        self.0.engine.in_flight()
     }
 
     /// Counts an error that is kept from the caller, and warns of it if there was no such warning lately.

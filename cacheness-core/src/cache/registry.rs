@@ -42,15 +42,15 @@ impl Registry {
     }
 }
 
-/// What becomes of a configuration whose [shared](CacheConfig::differences) fields are not those that a directory is open
+/// How a configuration is treated whose [shared](CacheConfig::differences) fields differ from those that a directory is open
 /// with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// It is an error.
+    /// The difference is an error.
     Refused,
-    /// What is in force holds, with a warning.
-    Told,
-    /// What is in force holds: nothing else was asked for.
+    /// The configuration in force stays, with a warning.
+    Warned,
+    /// The configuration in force stays: nothing else was asked for.
     Taken,
 }
 
@@ -60,21 +60,21 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Diff
         return Ok(Arc::new(Engine::in_memory(config, clock)));
     }
     let home = engine::prepare(&config.storage.cache_dir)?;
-    if let Some(engine) = join_or_claim(home.id()) {
+    if let Some(engine) = join_or_reserve(home.id()) {
         return agreeing(engine, config, difference);
     }
-    // From here on the slot is ours; it is freed if opening fails or panics.
+    // From here on the slot is ours.
     let id = home.id().clone();
-    let claim = Claim(&id);
+    let opening = OpeningSlot(&id);
     let engine = Arc::new(Engine::new(Store::open(home, config)?, config, clock));
     OPEN.lock().insert(id.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
-    std::mem::forget(claim);
+    std::mem::forget(opening);
     OPEN.changed.notify_all();
     exit::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 
-/// An engine that is open already, unless it was opened to believe other entries, or otherwise than it is to be here.
+/// An engine that is open already, unless it was opened with another configuration than this one.
 fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -> Result<Arc<Engine>> {
     let place = config.storage.cache_dir.display();
     if engine.config().security != config.security {
@@ -90,7 +90,7 @@ fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -
         return Ok(engine);
     }
     let differences = differences.join(", ");
-    if difference == Difference::Told {
+    if difference == Difference::Warned {
         emit(&format!("cacheness: {place} is open in this process already, and stays as it is: {differences}"));
         return Ok(engine);
     }
@@ -102,16 +102,17 @@ fn agreeing(engine: Arc<Engine>, config: &CacheConfig, difference: Difference) -
     Err(CacheError::new(ErrorKind::Conflict, message))
 }
 
-struct Claim<'a>(&'a DirId);
+/// Frees the slot if opening fails or panics.
+struct OpeningSlot<'a>(&'a DirId);
 
-impl Drop for Claim<'_> {
+impl Drop for OpeningSlot<'_> {
     fn drop(&mut self) {
         OPEN.free(self.0);
     }
 }
 
-/// Joins the open engine of a directory, waits for one that is being opened or closed, or claims the free slot (`None`).
-fn join_or_claim(id: &DirId) -> Option<Arc<Engine>> {
+/// Joins the open engine of a directory, waits for one that is being opened or closed, or reserves the free slot (`None`).
+fn join_or_reserve(id: &DirId) -> Option<Arc<Engine>> {
     let mut slots = OPEN.lock();
     loop {
         match slots.get(id) {
@@ -130,7 +131,7 @@ fn join_or_claim(id: &DirId) -> Option<Arc<Engine>> {
     }
 }
 
-/// Says that an engine has let go of its directory.
+/// Removes an engine that has released its directory.
 pub(super) fn closed(id: &DirId) {
     OPEN.free(id);
 }

@@ -1,15 +1,162 @@
-//! Values in and out.
+//! Values in and out by keys: one at a time, and many in one call.
 
-use super::custom::Claimed;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::codec::ValueCodec;
+use super::custom::Reserved;
 use super::engine::Engine;
-use super::means::{Means, Way};
-use super::recall::Look;
-use super::{Cache, PutOptions};
-use crate::codec::handler::{Shareable, Storable};
-use crate::entry::{Entry, IndexKey};
-use crate::error::Result;
+use super::{Attempt, Cache};
+use crate::codec::handler::{Encoded, Shareable, Storable};
+use crate::entry::{Details, Entry, IndexKey};
+use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
 use crate::key::{Key, ToKey};
+use crate::query::{CustomMetadata, Schema};
+use crate::value::{Metadata, Value};
+
+/// What a put says about its entry, beside the value.
+///
+/// ```
+/// use std::time::Duration;
+/// use cacheness::{Cache, PutOptions};
+///
+/// # fn main() -> cacheness::Result<()> {
+/// let cache = Cache::in_memory();
+/// let options = PutOptions::new()
+///     .ttl(Duration::from_secs(60))
+///     .description("a model of last week")
+///     .metadata("accuracy", 0.93);
+/// cache.put_with("model", &vec![1u8, 2, 3], options)?;
+/// let (_, entry) = cache.get_with_metadata::<Vec<u8>>("model")?.expect("it was just stored");
+/// assert_eq!(entry.metadata()["accuracy"], 0.93.into());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PutOptions {
+    /// How long the entry lives; the configuration's default if `None`.
+    pub ttl: Option<Duration>,
+    /// The function whose result this is; attributes fill it in.
+    pub function: Option<String>,
+    /// The namespace of the entry, by which it can be listed and cleared.
+    pub prefix: Option<String>,
+    /// A sentence for the reader of a listing.
+    pub description: Option<String>,
+    /// Groups that the entry belongs to.
+    pub tags: Vec<String>,
+    /// Values that describe the entry.
+    pub metadata: Metadata,
+    /// Name of the handler that writes the value; chosen by its type if `None`.
+    pub handler: Option<String>,
+    /// The arguments of the function whose result this is; attributes fill them in.
+    pub(crate) params: Vec<(String, Value)>,
+    /// Rows of custom metadata, each with what its type says of it.
+    pub(crate) custom: Vec<(&'static Schema, Metadata)>,
+}
+
+impl PutOptions {
+    /// Nothing but the value.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long the entry lives.
+    #[doc(alias = "ttl_seconds")]
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The function whose result this is.
+    #[must_use]
+    pub fn function(mut self, function: impl Into<String>) -> Self {
+        self.function = Some(function.into());
+        self
+    }
+
+    /// The namespace of the entry.
+    #[doc(alias = "cache_key_prefix")]
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// A sentence for the reader of a listing.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Adds a group.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Adds a value that describes the entry.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.metadata.insert(name.into(), value.into());
+        self
+    }
+
+    /// The [handler](crate::Handler) that writes the value, by its name: one that is registered for the type of the value,
+    /// `bincode` or `messagepack`. A name that is none of these is an error of the put, which lists them.
+    #[must_use]
+    pub fn handler(mut self, name: impl Into<String>) -> Self {
+        self.handler = Some(name.into());
+        self
+    }
+
+    /// Adds typed metadata that can be [queried](crate::Cache::query). An entry may have one row of each of several kinds;
+    /// a second one of the same kind is an error of the put.
+    #[doc(alias = "custom_metadata")]
+    #[must_use]
+    pub fn custom<E: CustomMetadata>(mut self, row: &E) -> Self {
+        self.custom.push((E::SCHEMA, row.to_row()));
+        self
+    }
+
+    /// The kinds of custom metadata that are given.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if one is given twice.
+    pub(super) fn kinds(&self) -> Result<impl Iterator<Item = &'static Schema>> {
+        let mut seen = BTreeSet::new();
+        match self.custom.iter().find(|(schema, _)| !seen.insert(schema.name)) {
+            None => Ok(self.custom.iter().map(|(schema, _)| *schema)),
+            Some((schema, _)) => {
+                let message = format!(
+                    "custom metadata {:?} is given twice for one entry: an entry has one row of each kind",
+                    schema.name
+                );
+                Err(CacheError::new(ErrorKind::InvalidArgument, message))
+            }
+        }
+    }
+
+    pub(super) fn into_details(self, data_type: &str, params: Vec<(String, Value)>) -> Details {
+        let (kinds, rows) = self.custom.into_iter().map(|(schema, row)| (schema.name.to_owned(), row)).unzip();
+        Details {
+            data_type: data_type.to_owned(),
+            function: self.function,
+            prefix: self.prefix,
+            description: self.description,
+            tags: self.tags,
+            kinds,
+            metadata: self.metadata,
+            rows,
+            params,
+            ..Details::default()
+        }
+    }
+}
 
 /// Storing and fetching values.
 impl Cache {
@@ -34,7 +181,7 @@ impl Cache {
     /// [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, key: impl ToKey, value: &T, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
-        self.retain(&key, value, options, Means::stored())?;
+        self.put_by_key(&key, value, options, ValueCodec::stored())?;
         Ok(key)
     }
 
@@ -64,8 +211,8 @@ impl Cache {
     /// all; [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key.
     pub fn get<T: Shareable>(&self, key: impl ToKey) -> Result<Option<T>> {
         match key.as_key() {
-            Some(key) => self.recall(key, None, Means::kept(), Look::First),
-            None => self.recall(&self.key(key)?, None, Means::kept(), Look::First),
+            Some(key) => self.get_by_key(key, None, ValueCodec::in_memory(), Attempt::First),
+            None => self.get_by_key(&self.key(key)?, None, ValueCodec::in_memory(), Attempt::First),
         }
     }
 
@@ -75,7 +222,7 @@ impl Cache {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> Result<Option<T>> {
-        self.recall(&self.key(key)?, None, Means::stored(), Look::First)
+        self.get_by_key(&self.key(key)?, None, ValueCodec::stored(), Attempt::First)
     }
 
     /// The value under a key with its entry.
@@ -84,18 +231,18 @@ impl Cache {
     /// As [`get`](Self::get).
     pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
         let described = self.describe(&self.index_key(key)?)?;
-        self.engine()?.count(Look::First, described.is_some());
+        self.engine()?.count(Attempt::First, described.is_some());
         Ok(described)
     }
 
     fn describe<T: Storable>(&self, key: &IndexKey) -> Result<Option<(T, Entry)>> {
         let engine = self.engine()?;
-        let way = Way::chosen();
-        let Some(mut found) = engine.find::<T>(key, None, way)? else { return Ok(None) };
+        let codec = ValueCodec::stored();
+        let Some(mut found) = engine.find::<T>(key, None, codec)? else { return Ok(None) };
         // Loading may find a newer record in the place of the one that was found: describe that.
         let raw = engine.load::<T>(key, &mut found)?;
         let entry = engine.describe(&found.record)?;
-        Ok(engine.decode(raw, &found, way).map(|value| (value, entry)))
+        Ok(engine.decode(raw, &found, codec).map(|value| (value, entry)))
     }
 
     /// Replaces the value under a key, of whatever type it was, in one step: nobody sees a time without a value. What was
@@ -121,7 +268,7 @@ impl Cache {
     /// As [`put`](Self::put). The old value is then still there.
     pub fn update_data<T: Storable>(&self, key: impl ToKey, value: &T) -> Result<bool> {
         let (engine, key) = (self.engine()?, self.index_key(key)?);
-        let encoded = engine.encode(value, None, Way::chosen())?.encoded;
+        let encoded = engine.encode(value, None, ValueCodec::stored())?.encoded;
         engine.update(&key, std::any::type_name::<T>(), &encoded)
     }
 
@@ -162,7 +309,7 @@ impl Cache {
         }
         let mut moved = false;
         // Held until the old entry is gone: two have one unique value at no time.
-        while let Some((copied, _claimed)) = self.copy_entry(engine, &from, &to, true)? {
+        while let Some((copied, _reserved)) = self.copy_entry(engine, &from, &to, true)? {
             moved = true;
             let removed = engine.store().remove_expected(&from, &copied);
             engine.make_room(&IndexKey::of(&to));
@@ -173,7 +320,7 @@ impl Cache {
         Ok(moved)
     }
 
-    /// Copies the value of `from`; returns the record that was copied, and what is claimed for the copy. The caller makes
+    /// Copies the value of `from`; returns the record that was copied, and the unique values reserved for the copy. The caller makes
     /// room.
     fn copy_entry<'e>(
         &self,
@@ -181,16 +328,102 @@ impl Cache {
         from: &IndexKey,
         to: &Key,
         moves: bool,
-    ) -> Result<Option<(Record, Option<Claimed<'e>>)>> {
+    ) -> Result<Option<(Record, Option<Reserved<'e>>)>> {
         let Some(mut found) = engine.fresh(from, None)? else { return Ok(None) };
         let Some(stored) = engine.store().load_stored(from, &mut found)? else { return Ok(None) };
         let mut entry = found.record.entry()?;
         entry.key = IndexKey::of(to);
         entry.details.params = self.noted_params(to, Vec::new());
-        let claimed = engine.claim(&entry.key, &entry.details, moves.then_some(from))?;
+        let reserved = engine.reserve_unique(&entry.key, &entry.details, moves.then_some(from))?;
         engine.put_copied(&entry, &found.record, &stored)?;
         // As old as the original, and used just now: not the first to be evicted.
         engine.store().index().accessed(&entry.key, engine.now());
-        Ok(Some((found.record, claimed)))
+        Ok(Some((found.record, reserved)))
+    }
+}
+
+/// Many keys in one call.
+impl Cache {
+    /// The values under several keys, in the order of the keys; `None` where [`get`](Self::get) would say so.
+    ///
+    /// ```
+    /// use cacheness::Cache;
+    ///
+    /// # fn main() -> cacheness::Result<()> {
+    /// let cache = Cache::in_memory();
+    /// cache.put_batch([("one", &1u8), ("two", &2u8)])?;
+    /// let found: Vec<_> = cache.get_batch::<u8, _>(["one", "three"])?.into_iter().map(|(_, value)| value).collect();
+    /// assert_eq!(found, [Some(1), None]);
+    /// assert_eq!(cache.delete_batch(["one", "two", "three"])?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), of the first key that has one.
+    pub fn get_batch<T: Shareable, K: ToKey>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<(Key, Option<T>)>> {
+        let keys = self.all_keys(keys)?;
+        keys.into_iter()
+            .map(|key| self.get_by_key(&key, None, ValueCodec::in_memory(), Attempt::First).map(|value| (key, value)))
+            .collect()
+    }
+
+    /// Stores several values; returns their keys in order.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put). If a key or a value cannot be encoded, nothing is stored; an error in storing ends the batch,
+    /// and the values before it are stored, whole.
+    pub fn put_batch<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+    ) -> Result<Vec<Key>> {
+        self.put_batch_with(items, &PutOptions::new())
+    }
+
+    /// Stores several values with the same options for each; returns their keys in order.
+    ///
+    /// # Errors
+    /// As [`put_batch`](Self::put_batch), and what [`put_with`](Self::put_with) says of options.
+    pub fn put_batch_with<'v, T: Storable, K: ToKey>(
+        &self,
+        items: impl IntoIterator<Item = (K, &'v T)>,
+        options: &PutOptions,
+    ) -> Result<Vec<Key>> {
+        let engine = self.engine()?;
+        let mut encoded = Vec::new();
+        for (key, value) in items {
+            let key = self.key(key)?;
+            encoded.push((key, engine.encode(value, options.handler.as_deref(), ValueCodec::stored())?.encoded));
+        }
+        self.put_all_encoded::<T>(encoded, options)
+    }
+
+    pub(super) fn put_all_encoded<T>(&self, items: Vec<(Key, Encoded<'_>)>, options: &PutOptions) -> Result<Vec<Key>> {
+        let data_type = std::any::type_name::<T>();
+        let mut keys = Vec::with_capacity(items.len());
+        for (key, encoded) in items {
+            self.put_encoded_by_key(&key, data_type, encoded, options.clone())?;
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// Removes the entries of several keys; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate). If a key is at fault, nothing is removed.
+    pub fn delete_batch<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64> {
+        let mut removed = 0;
+        for key in self.all_keys(keys)? {
+            removed += u64::from(self.invalidate(&key)?);
+        }
+        Ok(removed)
+    }
+
+    fn all_keys<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Key>> {
+        keys.into_iter().map(|key| self.key(key)).collect()
     }
 }

@@ -79,9 +79,9 @@ impl Index {
     }
 
     /// Tells the backend of the uses of values in memory.
-    pub(crate) fn settle_uses(&self) {
+    pub(crate) fn flush_uses(&self) {
         if let Some(memory) = &self.memory {
-            memory.settle(|key, at| self.accessed(&IndexKey::of(key), at));
+            memory.flush_uses(|key, at| self.accessed(&IndexKey::of(key), at));
         }
     }
 
@@ -185,7 +185,7 @@ impl Index {
 
     /// When an entry was last used, as far as it was noted.
     pub(crate) fn last_access(&self, key: &IndexKey) -> Result<Option<Timestamp>> {
-        self.settle_uses();
+        self.flush_uses();
         self.ask(|backend| backend.last_used(key.as_bytes()))
     }
 
@@ -196,7 +196,7 @@ impl Index {
 
     /// Up to `limit` records, the least recently used first.
     pub(crate) fn least_recently_used(&self, limit: usize) -> Result<Records> {
-        self.settle_uses();
+        self.flush_uses();
         self.page(&Scan::LeastUsed, limit, |_| true)
     }
 
@@ -285,13 +285,13 @@ impl Index {
 
     /// Brings everything that was put to the disk.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.settle_uses();
+        self.flush_uses();
         self.ask(|backend| backend.flush())
     }
 
     /// Flushes and lets go of every file. Later calls fail with [`Closed`](crate::ErrorKind::Closed).
     pub(crate) fn close(&self) -> Result<()> {
-        self.settle_uses();
+        self.flush_uses();
         let closed = self.backend.close();
         self.columns.clear();
         self.memory.iter().for_each(|memory| memory.clear());
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::config::CacheConfig;
-    use crate::engine::memory::Keep;
+    use crate::engine::memory::CloneOps;
     use crate::entry::sample;
     use crate::index::{Payload, Watched};
     use crate::key::ToKey;
@@ -320,12 +320,12 @@ mod tests {
         coherent
             .put(&entry.key, &Record::new(&entry, &Payload::Inline(&[7]), 1 << 16, Signing::off()).unwrap())
             .unwrap();
-        let ticket = memory.ticket(&key).unwrap();
+        let token = memory.insert_token(&key).unwrap();
         let live = |keeps: bool| {
             if keeps {
-                memory.keep(&key, (ticket, Keep::cloned()), 7_u8, &entry.core, now, |_, _| ());
+                memory.insert(&key, (token, CloneOps::cloned()), 7_u8, &entry.core, now, |_, _| ());
             }
-            memory.get::<u8>(key.identity(), Keep::cloned(), None, &ManualClock::new(now))
+            memory.get::<u8>(key.identity(), CloneOps::cloned(), None, &ManualClock::new(now))
         };
         assert_eq!(live(true), Some(7));
         index.lose(&entry.key).unwrap();

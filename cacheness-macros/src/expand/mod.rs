@@ -4,7 +4,7 @@
 //! error stands at the place of its cause, with the hygiene of the expansion, so that lints know whose it is.
 
 mod bound;
-mod extras;
+mod call_metadata;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -54,12 +54,12 @@ fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
     }
 }
 
-/// Whether a call runs the body, and whether that tells extras.
+/// Whether a call runs the body, and whether the body records metadata of the call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Runs {
     Not,
     Plain,
-    WithExtras,
+    WithMetadata,
 }
 
 struct Expansion<'o> {
@@ -97,25 +97,25 @@ impl Expansion<'_> {
     fn body(&self, function: &Function, shape: &Shape, body: &Group) -> TokenStream {
         let site = &self.site;
         let key = self.key(function, shape, None);
-        let extras = self.extras(shape);
-        let tells = !extras.is_empty() || self.ttl_of_result(shape).is_some();
-        let (setup, call) = self.call(shape, if tells { Runs::WithExtras } else { Runs::Plain });
+        let call_metadata = self.call_metadata(shape);
+        let tells = !call_metadata.is_empty() || self.ttl_of_result(shape).is_some();
+        let (setup, call) = self.call(shape, if tells { Runs::WithMetadata } else { Runs::Plain });
         let plan = self.plan(shape, true);
         let ty = &shape.output.ty;
         if !shape.is_async() {
             let run = quote_spanned!(*site=> || -> #ty);
-            let body = if extras.is_empty() {
+            let body = if call_metadata.is_empty() {
                 quote!(#run #body)
             } else {
                 let body = self.nested(body);
-                quote!(#run { #extras #body })
+                quote!(#run { #call_metadata #body })
             };
             return quote_spanned!(*site=> #key #setup #call.run(#plan, #body));
         }
         let body = self.nested(body);
         let (span, p) = (self.at(shape.output.span), self.p(self.at(shape.output.span)));
         let output = quote_spanned!(span=> return #p::output::<#ty>());
-        let make = quote_spanned!(*site=> move || async move { if false { #output } #extras #body });
+        let make = quote_spanned!(*site=> move || async move { if false { #output } #call_metadata #body });
         // One place for the call and for waiting: the compiler then reports one of the same errors of both.
         let run = quote_spanned!(span=> #call.run_async(#plan, #make).await);
         quote!(#key #setup #run)
@@ -135,7 +135,7 @@ impl Expansion<'_> {
         let begin = match beside {
             Some(name) => {
                 let name = name.to_string();
-                quote_spanned!(*site=> #p::begin_beside(const { &#settings }, || (), #name))
+                quote_spanned!(*site=> #p::begin_sibling(const { &#settings }, || (), #name))
             }
             None => quote_spanned!(*site=> #p::begin(const { &#settings }, || ())),
         };
@@ -244,7 +244,7 @@ impl Expansion<'_> {
         settings
     }
 
-    /// Statements that set up the call, and the call. One that runs the body may be told extras by it.
+    /// Statements that set up the call, and the call. The body of one that runs it may record metadata.
     fn call(&self, shape: &Shape, runs: Runs) -> (TokenStream, TokenStream) {
         let (p, options) = (&self.p, self.options);
         let mut setup = TokenStream::new();
@@ -268,9 +268,9 @@ impl Expansion<'_> {
             true => (setup, begun),
             false => (quote_spanned!(self.site=> let mut call = #begun; #setup), quote_spanned!(output=> call)),
         };
-        if runs == Runs::WithExtras {
-            setup.extend(quote_spanned!(self.site=> let extras = &#p::Extras::new();));
-            call.extend(quote_spanned!(output=> .extras(extras)));
+        if runs == Runs::WithMetadata {
+            setup.extend(quote_spanned!(self.site=> let call_metadata = &#p::CallMetadata::new();));
+            call.extend(quote_spanned!(output=> .metadata(call_metadata)));
         }
         (setup, call)
     }
@@ -315,7 +315,7 @@ impl Expansion<'_> {
         let span = self.at(shape.output.span);
         let (choice, p) = (Ident::new(choice, span), self.p(span));
         let mut plan = quote_spanned!(span=> #p::Returns::<#ty>::new().#choice());
-        plan.extend(self.means(span));
+        plan.extend(self.codec(span));
         if runs {
             plan.extend(self.shares(shape, span));
         }
@@ -331,7 +331,7 @@ impl Expansion<'_> {
         if let Some(ttl) = self.ttl_of_result(shape).filter(|_| runs) {
             let span = self.at(ttl.span());
             let p = self.p(span);
-            plan.extend(quote_spanned!(span=> .lives(extras, #ttl, #p::lifetime)));
+            plan.extend(quote_spanned!(span=> .lives(call_metadata, #ttl, #p::lifetime)));
         }
         plan
     }
@@ -359,14 +359,15 @@ impl Expansion<'_> {
         quote_spanned!(output=> .shared(#p::Sharable::<#ty>::new().#how()))
     }
 
-    /// By what means results are stored.
-    fn means(&self, output: Span) -> TokenStream {
+    /// How results are stored.
+    fn codec(&self, output: Span) -> TokenStream {
         if let Some(handler) = &self.options.handler {
             return quote_spanned!(self.at(handler.span())=> .by(&(#handler)));
         }
-        let kept = if self.options.memory.as_ref().is_some_and(|on| !on.value) { "unkept" } else { "kept" };
-        let kept = Ident::new(kept, output);
-        quote_spanned!(output=> .compared().#kept())
+        let method =
+            if self.options.memory.as_ref().is_some_and(|on| !on.value) { "not_in_memory" } else { "in_memory" };
+        let method = Ident::new(method, output);
+        quote_spanned!(output=> .compared().#method())
     }
 
     /// The path of the private module at a place: an error that names it points there.

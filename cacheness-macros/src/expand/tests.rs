@@ -39,7 +39,7 @@ fn arguments_are_recorded_where_the_body_begins_and_skipped_ones_are_not() {
     let recorded = |options: &str, item: &str| -> Vec<String> {
         let expanded = expansion(options, item);
         assert!(!expanded.contains("compile_error"), "{expanded}");
-        let told = expanded.split("extras . param (\"").skip(1);
+        let told = expanded.split("call_metadata . param (\"").skip(1);
         told.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
     };
     let item = "fn f(&self, city: &str, (lat, lon): (f64, f64), r#type: u8, user: &User) -> u32 { 1 }";
@@ -204,7 +204,7 @@ fn every_option_is_in_the_table_of_the_docs() {
 fn what_is_not_asked_for_is_not_in_the_expansion() {
     for item in ["fn f(n: u32) -> R { n }", "async fn f(n: u32) -> R { n }"] {
         let plain = expansion("ttl = 60, call = g, skip(n)", item);
-        assert!(!plain.contains("extras") && !plain.contains("stale"), "{plain}");
+        assert!(!plain.contains("call_metadata") && !plain.contains("stale"), "{plain}");
         assert_eq!(plain, expansion("ttl = 60, call = g, skip(n), stale_on_error = false", item));
     }
 }

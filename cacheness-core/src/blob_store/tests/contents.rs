@@ -188,14 +188,14 @@ fn of_two_puts_of_one_content_at_a_time_one_file_stays() {
     let f = addressable();
     let (engine, bytes) = (&f.store.0, noise(5000));
     let entry = engine.draft("a".into(), &Encoding::of_bytes(), Some(identity(&bytes))).unwrap();
-    let flight = engine.in_flight().begin();
+    let pending = engine.pending().begin();
     let write = |entry: &mut Entry, name: &crate::BlobName| {
         f.store.put_with("b", &bytes)?;
-        let mut sink = sink::Sink::begin(engine.store(), entry, name)?;
-        sink.write(&bytes)?;
-        sink.end(&mut entry.core)?.publish(crate::Durability::Immediate)
+        let mut writer = crate::blob_store::values::ChunkWriter::begin(engine.store(), entry, name)?;
+        writer.write(&bytes)?;
+        writer.end(&mut entry.core)?.publish(crate::Durability::Immediate)
     };
-    engine.place(entry, &flight, write).unwrap();
+    engine.place(entry, &pending, write).unwrap();
     assert_eq!(f.blobs().len(), 1);
     f.store.delete("b").unwrap();
     assert_eq!(f.store.get("a").unwrap(), Some(bytes));

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::sync::Mutex;
 
 use super::*;
-use crate::blob_store::contents::Contents;
+use crate::blob_store::references::References;
 use crate::config::limits::Limits;
 use crate::config::{CacheConfig, Durability};
 use crate::engine::Store;
@@ -32,7 +32,7 @@ fn store_on(vfs: &SimVfs) -> BlobStore {
 fn store_of(vfs: &SimVfs, index: impl MetadataBackend + 'static, durability: Durability, shares: bool) -> BlobStore {
     let config = CacheConfig::in_memory().with_inline_bytes(0).with_durability(durability);
     let store = Store::of_parts(Arc::new(index), Arc::new(files(vfs)), &config);
-    BlobStore::over(Arc::new(Engine::new(store, Contents::default(), shares)))
+    BlobStore::over(Arc::new(Engine::new(store, References::default(), shares)))
 }
 
 fn read(store: &BlobStore) -> Vec<u8> {
@@ -217,15 +217,15 @@ fn with_an_interval_the_blob_of_another_put_of_the_content_is_on_the_disk_too() 
     store.put_with("k", &noise(3000)).unwrap();
     let (engine, bytes) = (&store.0, noise(4000));
     let entry = engine.draft("k".into(), &Encoding::of_bytes(), Some(crate::util::digest::identity(&bytes))).unwrap();
-    let flight = engine.in_flight().begin();
+    let pending = engine.pending().begin();
     let write = |entry: &mut Entry, name: &BlobName| {
         store.put_with("other", &bytes)?;
         told.lock().unwrap().clear();
-        let mut sink = sink::Sink::begin(engine.store(), entry, name)?;
-        sink.write(&bytes)?;
-        sink.end(&mut entry.core)?.publish(Durability::Immediate)
+        let mut writer = crate::blob_store::values::ChunkWriter::begin(engine.store(), entry, name)?;
+        writer.write(&bytes)?;
+        writer.end(&mut entry.core)?.publish(Durability::Immediate)
     };
-    engine.place(entry, &flight, write).unwrap();
+    engine.place(entry, &pending, write).unwrap();
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert!(matches!(told.as_slice(), [Told::Write { outlasts: true, .. }, Told::Flush(_)]), "{told:?}");
     assert_eq!(names(&files(&vfs)).len(), 1, "the two share it");

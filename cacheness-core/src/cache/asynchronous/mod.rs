@@ -1,15 +1,13 @@
 //! The cache for asynchronous callers.
 
-mod compute;
-mod custom;
-mod entries;
-mod handlers;
+mod query;
 mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Cache, Expired, Stats};
+use crate::codec::handler::{Handler, HandlerInfo};
 use crate::config::CacheConfig;
 use crate::entry::Entry;
 use crate::error::Result;
@@ -17,8 +15,7 @@ use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::query::Filter;
 use crate::util::runtime::blocking;
 
-pub use custom::AsyncQuery;
-pub use entries::AsyncEntries;
+pub use query::{AsyncEntries, AsyncQuery};
 
 /// A [`Cache`] whose methods are futures, for any executor: files are read and written on a pool of its own, never on
 /// the thread that polls. Values in memory and small ones in the index are read at once; what is read from a file is decoded on
@@ -350,5 +347,32 @@ impl AsyncCache {
     pub async fn clear_function(&self, function: &str) -> Result<u64> {
         let function = function.to_owned();
         self.run(move |cache| cache.clear_function(&function)).await
+    }
+}
+
+/// Handlers: what writes and reads the values of a type. Nothing here waits for a file, so nothing is a future.
+impl AsyncCache {
+    /// As [`Cache::register_handler`].
+    ///
+    /// # Errors
+    /// As [`Cache::register_handler`].
+    pub fn register_handler<H: Handler + 'static>(&self, handler: H, priority: i32) -> Result<()> {
+        self.0.register_handler(handler, priority)
+    }
+
+    /// As [`Cache::unregister_handler`].
+    ///
+    /// # Errors
+    /// As [`Cache::unregister_handler`].
+    pub fn unregister_handler(&self, name: &str) -> Result<bool> {
+        self.0.unregister_handler(name)
+    }
+
+    /// As [`Cache::list_handlers`].
+    ///
+    /// # Errors
+    /// As [`Cache::list_handlers`].
+    pub fn list_handlers(&self) -> Result<Vec<HandlerInfo>> {
+        self.0.list_handlers()
     }
 }

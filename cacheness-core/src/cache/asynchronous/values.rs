@@ -1,13 +1,12 @@
 //! Values in and out, for tasks.
 
 use super::{AsyncCache, resolve};
-#[cfg(doc)]
-use crate::cache::Cache;
-use crate::cache::means::Way;
-use crate::cache::{Look, Means, PutOptions};
+use crate::cache::by_key::{STORING, taken};
+use crate::cache::{Attempt, Cache, PutOptions, ValueCodec};
 use crate::codec::handler::{Encoded, Handler, Shareable, Storable};
+use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::entry::{Entry, IndexKey};
-use crate::error::Result;
+use crate::error::{CacheError, Result};
 use crate::key::{Key, PendingKey, ToKey};
 use crate::util::runtime::{blocking, yield_now};
 
@@ -41,7 +40,7 @@ impl AsyncCache {
         value: &T,
         options: PutOptions,
     ) -> impl Future<Output = Result<Key>> {
-        self.put_encoded::<T>(self.encode(value, &options, Way::chosen()), key, options)
+        self.put_encoded::<T>(self.encode(value, &options, ValueCodec::stored()), key, options)
     }
 
     /// As [`Cache::put_by`]; the handler writes before the first await.
@@ -55,7 +54,7 @@ impl AsyncCache {
         value: &H::Value,
         options: PutOptions,
     ) -> impl Future<Output = Result<Key>> {
-        self.put_encoded::<H::Value>(self.encode(value, &options, Way::By(handler)), key, options)
+        self.put_encoded::<H::Value>(self.encode(value, &options, ValueCodec::by_handler(handler)), key, options)
     }
 
     /// As [`Cache::get_by`]; the handler reads on the thread that polls.
@@ -64,11 +63,20 @@ impl AsyncCache {
     /// As [`Cache::get_by`].
     pub fn get_by<H: Handler>(&self, handler: &H, key: impl ToKey) -> impl Future<Output = Result<Option<H::Value>>> {
         let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None, Means::by(handler), Look::First).await }
+        async move {
+            cache
+                .get_by_key_async(&resolve(pending).await?, None, ValueCodec::by_handler(handler), Attempt::First)
+                .await
+        }
     }
 
-    fn encode<'v, T: 'static>(&self, value: &'v T, options: &PutOptions, way: Way<'_, T>) -> Result<Encoded<'v>> {
-        Ok(self.0.engine()?.encode(value, options.handler.as_deref(), way)?.encoded)
+    fn encode<'v, T: 'static>(
+        &self,
+        value: &'v T,
+        options: &PutOptions,
+        codec: ValueCodec<'_, T>,
+    ) -> Result<Encoded<'v>> {
+        Ok(self.0.engine()?.encode(value, options.handler.as_deref(), codec)?.encoded)
     }
 
     fn put_encoded<T>(
@@ -82,7 +90,7 @@ impl AsyncCache {
             let encoded = detached(encoded?).await;
             let put = move || {
                 let key = pending.resolve()?;
-                cache.retain_encoded(&key, std::any::type_name::<T>(), encoded, options)?;
+                cache.put_encoded_by_key(&key, std::any::type_name::<T>(), encoded, options)?;
                 Ok(key)
             };
             blocking(put).await
@@ -96,7 +104,7 @@ impl AsyncCache {
     /// As [`Cache::get`].
     pub fn get<T: Shareable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
         let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None, Means::kept(), Look::First).await }
+        async move { cache.get_by_key_async(&resolve(pending).await?, None, ValueCodec::in_memory(), Attempt::First).await }
     }
 
     /// As [`Cache::get_stored`]. What was read is decoded on the thread that polls.
@@ -105,7 +113,7 @@ impl AsyncCache {
     /// As [`Cache::get`].
     pub fn get_stored<T: Storable>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
         let (cache, pending) = (self.0.clone(), self.pending(key));
-        async move { cache.recall_async(&resolve(pending).await?, None, Means::stored(), Look::First).await }
+        async move { cache.get_by_key_async(&resolve(pending).await?, None, ValueCodec::stored(), Attempt::First).await }
     }
 
     /// As [`Cache::get_with_metadata`].
@@ -124,7 +132,7 @@ impl AsyncCache {
     /// # Errors
     /// As [`Cache::put`].
     pub fn update_data<T: Storable>(&self, key: impl ToKey, value: &T) -> impl Future<Output = Result<bool>> {
-        let encoded = self.encode(value, &PutOptions::new(), Way::chosen());
+        let encoded = self.encode(value, &PutOptions::new(), ValueCodec::stored());
         let (cache, pending) = (self.0.clone(), self.pending(key));
         async move {
             let encoded = detached(encoded?).await;
@@ -187,7 +195,8 @@ impl AsyncCache {
         options: PutOptions,
     ) -> impl Future<Output = Result<Vec<Key>>> {
         let cache = self.0.clone();
-        let encode = |(key, value): (K, &'v T)| Ok((self.pending(key), self.encode(value, &options, Way::chosen())?));
+        let encode =
+            |(key, value): (K, &'v T)| Ok((self.pending(key), self.encode(value, &options, ValueCodec::stored())?));
         let items = items.into_iter().map(encode).collect::<Result<Vec<_>>>();
         async move {
             let mut own = Vec::new();
@@ -196,7 +205,7 @@ impl AsyncCache {
             }
             let put = move || {
                 let resolved = own.into_iter().map(|(key, encoded)| Ok((key.resolve()?, encoded)));
-                cache.retain_all::<T>(resolved.collect::<Result<_>>()?, &options)
+                cache.put_all_encoded::<T>(resolved.collect::<Result<_>>()?, &options)
             };
             blocking(put).await
         }
@@ -218,4 +227,111 @@ impl AsyncCache {
 
 fn resolve_all(keys: Vec<PendingKey>) -> Result<Vec<Key>> {
     keys.into_iter().map(PendingKey::resolve).collect()
+}
+
+/// Values from the cache, or made once.
+impl AsyncCache {
+    /// As [`Cache::get_or_insert_with`], with a future that makes the value. It may be dropped at any time: one of those
+    /// who wait then makes the value.
+    ///
+    /// ```
+    /// use cacheness::AsyncCache;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> cacheness::Result<()> {
+    /// let cache = AsyncCache::in_memory();
+    /// assert_eq!(cache.get_or_insert_with("answer", || async { 42 }).await?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_insert_with`].
+    pub fn get_or_insert_with<T: Shareable, F: Future<Output = T>>(
+        &self,
+        key: impl ToKey,
+        make: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<T>> {
+        self.get_or_try_insert_with(key, PutOptions::new(), || async { Ok(make().await) })
+    }
+
+    /// As [`Cache::get_or_try_insert_with`], with a future that makes the value.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_try_insert_with`].
+    pub fn get_or_try_insert_with<T: Shareable, E: From<CacheError>, F: Future<Output = Result<T, E>>>(
+        &self,
+        key: impl ToKey,
+        options: PutOptions,
+        make: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<T, E>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move {
+            cache.engine()?;
+            let key = super::resolve(pending).await?;
+            if let Some(value) =
+                cache.value_or_report(cache.get_by_key_async(&key, None, ValueCodec::in_memory(), Attempt::First).await)
+            {
+                return Ok(value);
+            }
+            // Boxed: a hit should not carry the code of a miss.
+            Box::pin(missed(&cache, &key, options, make)).await
+        }
+    }
+}
+
+async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
+    cache: &Cache,
+    key: &Key,
+    options: PutOptions,
+    make: impl FnOnce() -> F,
+) -> Result<T, E> {
+    match cache.in_flight().join_async(key.clone(), None).await {
+        Joined::Alone | Joined::Completed(Outcome::Panicked) => store(cache, key, options, make, None).await.0,
+        Joined::Leader(leader) => {
+            let leading = async {
+                match again(cache, key).await {
+                    Some(value) => (Ok(value), Outcome::Stored),
+                    None => store(cache, key, options, make, Some(&leader)).await,
+                }
+            };
+            let (value, outcome) = leader.run_async(leading).await;
+            leader.complete(outcome);
+            value
+        }
+        Joined::Completed(Outcome::Stored) => match again(cache, key).await {
+            Some(value) => Ok(value),
+            None => make().await,
+        },
+        Joined::Completed(outcome) => match taken(&outcome) {
+            Some(value) => Ok(value),
+            None => make().await,
+        },
+    }
+}
+
+async fn again<T: Shareable>(cache: &Cache, key: &Key) -> Option<T> {
+    cache.get_by_key_async(key, None, ValueCodec::in_memory(), Attempt::Again).await.ok().flatten()
+}
+
+async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(
+    cache: &Cache,
+    key: &Key,
+    options: PutOptions,
+    make: impl FnOnce() -> F,
+    leader: Option<&Leader<Key>>,
+) -> (Result<T, E>, Outcome) {
+    let value = match make().await {
+        Ok(value) => value,
+        Err(error) => return (Err(error), Outcome::NotStored(None)),
+    };
+    if !cache.is_current_async(key, STORING).await {
+        return (Ok(value), Outcome::NotStored(None));
+    }
+    if leader.is_some_and(Leader::is_completed) {
+        return (Ok(value), Outcome::NotStored(None));
+    }
+    let (value, stored) = cache.put_by_key_async(key, value, options, ValueCodec::in_memory()).await;
+    let outcome = cache.outcome_of(stored, &value, leader);
+    (Ok(value), outcome)
 }

@@ -89,9 +89,9 @@ fn threads_that_open_and_drop_one_directory_never_meet_its_lock() {
 
 /// What a reader with its own time to live finds, from the store and from memory alike.
 fn narrowed(cache: &Cache, key: &Key, ttl: Option<Duration>) -> Option<u8> {
-    let stored = cache.recall::<u8>(key, ttl, Means::stored(), Look::First).unwrap();
+    let stored = cache.get_by_key::<u8>(key, ttl, ValueCodec::stored(), Attempt::First).unwrap();
     for _ in 0..2 {
-        let kept = cache.recall::<u8>(key, ttl, Means::kept(), Look::First).unwrap();
+        let kept = cache.get_by_key::<u8>(key, ttl, ValueCodec::in_memory(), Attempt::First).unwrap();
         assert_eq!(kept, stored, "memory says the same");
     }
     stored

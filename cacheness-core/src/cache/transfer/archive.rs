@@ -2,8 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::super::Cache;
-use super::{Taken, Transfer};
+use super::{Cache, Taken, Transfer};
 use crate::entry::{self, Entry};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Rules};
@@ -177,7 +176,7 @@ fn check_format(manifest: &[u8]) -> Result<()> {
 }
 
 fn foreign() -> CacheError {
-    CacheError::new(ErrorKind::Integrity, "this is no archive of a cache: give a file that `export` wrote")
+    CacheError::new(ErrorKind::Integrity, "not an archive of a cache: pass a file that `export` wrote")
 }
 
 fn unwritable(error: io::Error) -> CacheError {

@@ -2,18 +2,18 @@
 
 #[cfg(feature = "archive")]
 mod archive;
-mod migrate;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
+
+use super::Cache;
 use super::engine::Engine;
-use super::walk::Way;
+use super::removal::EntryScan;
 use crate::engine::Found;
 use crate::entry::Entry;
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest;
-
-pub use migrate::{migrate_cache, migrate_cache_with};
 
 /// What has come of bringing entries to another place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Taken {
 impl Engine {
     /// Visits every entry with its stored bytes.
     fn each_stored(&self, mut visit: impl FnMut(Taken) -> Result<()>) -> Result<()> {
-        self.each(Way::Everything, |key, record| {
+        self.each(EntryScan::Everything, |key, record| {
             if !record.is_believed() {
                 return visit(Taken::Damaged);
             }
@@ -95,17 +95,17 @@ impl Engine {
             transfer.present += 1;
             return Ok(());
         }
-        let claimed = match self.claim(&entry.key, &entry.details, None) {
+        let reserved = match self.reserve_unique(&entry.key, &entry.details, None) {
             Err(error) if error.is_conflict() => {
                 log::debug!("an entry is left behind: {error}");
                 transfer.refused += 1;
                 return Ok(());
             }
-            claimed => claimed?,
+            reserved => reserved?,
         };
         let put =
             self.store().put_stored_over(there.as_ref().map(|there| &there.record), entry, stored, self.max_bytes());
-        drop(claimed);
+        drop(reserved);
         match put {
             Ok(false) => self.take_over(entry, stored, transfer),
             Ok(true) => {
@@ -125,4 +125,96 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Brings the entries of one cache to another, which may have another directory, backend or configuration. The old cache
+/// stays as it is.
+///
+/// Entries keep their keys, values, times and all that was said about them. What the new cache has already, of the same
+/// time or newer, is not touched: a migration that was interrupted goes on where it was when it is started again. A cache
+/// that evicts while entries arrive needs a larger limit.
+///
+/// ```
+/// use cacheness::Cache;
+/// use cacheness::cache::migrate_cache;
+///
+/// # fn main() -> cacheness::Result<()> {
+/// let (old, new) = (Cache::in_memory(), Cache::in_memory());
+/// old.put("answer", &42u8)?;
+/// assert_eq!(migrate_cache(&old, &new)?.copied, 1);
+/// assert_eq!(migrate_cache(&old, &new)?.present, 1);
+/// assert_eq!(new.get::<u8>("answer")?, Some(42));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata) of either cache; [`Closed`](ErrorKind::Closed).
+/// What was copied before is there.
+pub fn migrate_cache(old: &Cache, new: &Cache) -> Result<Transfer> {
+    migrate_cache_with(old, new, |_| ControlFlow::Continue(()))
+}
+
+/// [`migrate_cache`] that tells how far it is after each entry, and ends early when `progress` says so.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use cacheness::Cache;
+/// use cacheness::cache::migrate_cache_with;
+///
+/// # fn main() -> cacheness::Result<()> {
+/// let (old, new) = (Cache::in_memory(), Cache::in_memory());
+/// old.put_batch([("a", &1u8), ("b", &2u8)])?;
+/// let done = migrate_cache_with(&old, &new, |so_far| {
+///     println!("{} of {}", so_far.seen(), so_far.total);
+///     ControlFlow::Break(())
+/// })?;
+/// assert_eq!(done.copied, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`migrate_cache`].
+pub fn migrate_cache_with(
+    old: &Cache,
+    new: &Cache,
+    mut progress: impl FnMut(&Transfer) -> ControlFlow<()>,
+) -> Result<Transfer> {
+    let (from, to) = (old.engine()?, new.engine()?);
+    let mut transfer = Transfer { total: old.len()?, ..Transfer::default() };
+    let moved = from.each_stored(|taken| {
+        match taken {
+            Taken::Whole(entry, stored) => to.take_over(&entry, &stored, &mut transfer)?,
+            left => left.count(&mut transfer),
+        }
+        match progress(&transfer) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(stopped()),
+        }
+    });
+    match moved {
+        Err(error) if !is_stop(&error) => Err(error),
+        _ => Ok(transfer),
+    }
+}
+
+/// Ends a scan without an error.
+#[derive(Debug)]
+struct Stop;
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped by the caller")
+    }
+}
+
+impl std::error::Error for Stop {}
+
+fn stopped() -> CacheError {
+    CacheError::caused_by(ErrorKind::Closed, "the migration was stopped", Stop)
+}
+
+fn is_stop(error: &CacheError) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<Stop>())
 }

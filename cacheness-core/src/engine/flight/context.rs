@@ -1,14 +1,15 @@
-//! Which flights the current thread, or the future it is polling, leads right now.
+//! Flights, which of them the current thread or the future it polls leads right now, and which flights wait for which.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::AccessError;
 use std::time::Duration;
 
-use super::Landing;
-use super::pulse::Pulse;
+use super::Outcome;
+use super::patience::Pulse;
 use super::state::State;
 
 /// Takes a lock. Nothing that can panic runs under the locks of this room but `Eq` and `Hash` of the key, which leave
@@ -21,7 +22,7 @@ pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Flight {
     /// Never used again in this process.
     pub(super) id: u64,
-    pub(super) state: Mutex<State<Waker, Landing>>,
+    pub(super) state: Mutex<State<Waker, Outcome>>,
     /// The thread that polled the leading future last; `NO_THREAD` if a thread leads.
     polled_by: AtomicU64,
     /// Whether the leading future is polled; nothing if a thread leads. Of several leaders, the last one.
@@ -54,16 +55,16 @@ impl Flight {
     }
 }
 
-/// A flight as led by one leader: with the flight whose body began it.
-pub(super) struct Leg {
+/// One run of the body of a flight by one leader, with the run of another body that it was begun in.
+pub(super) struct Execution {
     pub(super) flight: Arc<Flight>,
-    pub(super) inside: Option<Arc<Leg>>,
+    pub(super) inside: Option<Arc<Execution>>,
     /// How long its body has waited for other flights, in microseconds.
     waited: AtomicU64,
 }
 
-impl Leg {
-    /// A flight the caller leads from now on, inside the body that is running now.
+impl Execution {
+    /// Begins a run by the caller, inside the body that is running now.
     pub(super) fn begin(flight: Arc<Flight>) -> Arc<Self> {
         flight.polled_by.store(NO_THREAD, Ordering::Relaxed);
         flight.has_pulse(None);
@@ -72,15 +73,15 @@ impl Leg {
 
     /// Whether its body runs inside a body of this flight, or is one.
     pub(super) fn is_inside(&self, flight: u64) -> bool {
-        let mut legs = std::iter::successors(Some(self), |leg| leg.inside.as_deref());
-        legs.any(|leg| leg.flight.id == flight)
+        let mut executions = std::iter::successors(Some(self), |execution| execution.inside.as_deref());
+        executions.any(|execution| execution.flight.id == flight)
     }
 
     /// The body has waited, and so have those around it.
     pub(super) fn has_waited(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        for leg in std::iter::successors(Some(self), |leg| leg.inside.as_deref()) {
-            leg.waited.fetch_add(micros, Ordering::Relaxed);
+        for execution in std::iter::successors(Some(self), |execution| execution.inside.as_deref()) {
+            execution.waited.fetch_add(micros, Ordering::Relaxed);
         }
     }
 
@@ -88,38 +89,38 @@ impl Leg {
         Duration::from_micros(self.waited.load(Ordering::Relaxed))
     }
 
-    /// Runs a body, or polls it once, as led by this leg.
-    pub(super) fn fly<R>(self: &Arc<Self>, body: impl FnOnce() -> R) -> R {
+    /// Runs a body, or polls it once, as this execution.
+    pub(super) fn run<R>(self: &Arc<Self>, body: impl FnOnce() -> R) -> R {
         let _inside = Inside::enter(Arc::clone(self));
         body()
     }
 
-    /// [`Self::fly`] for one poll of a future.
-    pub(super) fn fly_poll<R>(self: &Arc<Self>, poll: impl FnOnce() -> R) -> R {
+    /// [`Self::run`] for one poll of a future.
+    pub(super) fn run_poll<R>(self: &Arc<Self>, poll: impl FnOnce() -> R) -> R {
         self.flight.polled_by.store(this_thread(), Ordering::Relaxed);
-        self.fly(poll)
+        self.run(poll)
     }
 }
 
 thread_local! {
-    static LEADING: RefCell<Vec<Arc<Leg>>> = const { RefCell::new(Vec::new()) };
+    static LEADING: RefCell<Vec<Arc<Execution>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The leg whose body is running on this thread, the innermost of several. Nobody knows while the thread is being torn
+/// The execution whose body is running on this thread, the innermost of several. Nobody knows while the thread is being torn
 /// down.
-pub(super) fn innermost() -> Result<Option<Arc<Leg>>, AccessError> {
-    LEADING.try_with(|legs| legs.borrow().last().cloned())
+pub(super) fn innermost() -> Result<Option<Arc<Execution>>, AccessError> {
+    LEADING.try_with(|executions| executions.borrow().last().cloned())
 }
 
-/// Takes the leg off again, also when the body panics. Counts depth, since an inner one always goes first.
+/// Removes the execution again, also when the body panics. Counts depth, since an inner one always goes first.
 struct Inside(usize);
 
 impl Inside {
-    fn enter(leg: Arc<Leg>) -> Self {
-        let depth = LEADING.try_with(|legs| {
-            let mut legs = legs.borrow_mut();
-            legs.push(leg);
-            legs.len() - 1
+    fn enter(execution: Arc<Execution>) -> Self {
+        let depth = LEADING.try_with(|executions| {
+            let mut executions = executions.borrow_mut();
+            executions.push(execution);
+            executions.len() - 1
         });
         Self(depth.unwrap_or(usize::MAX))
     }
@@ -127,10 +128,10 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // The leg is dropped outside the borrow: wakers may go with it, and they are not ours.
-        let _leg = LEADING.try_with(|legs| {
-            let mut legs = legs.borrow_mut();
-            if self.0 < legs.len() { legs.drain(self.0..).next() } else { None }
+        // The execution is dropped outside the borrow: wakers may go with it, and they are not ours.
+        let _execution = LEADING.try_with(|executions| {
+            let mut executions = executions.borrow_mut();
+            if self.0 < executions.len() { executions.drain(self.0..).next() } else { None }
         });
     }
 }
@@ -147,20 +148,105 @@ fn this_thread() -> u64 {
     NUMBER.with(|number| *number)
 }
 
+/// Which flights cannot complete before which others: the waits of callers that lead a flight themselves.
+///
+/// A flight depends on a flight that is led inside its body, which every [`Execution`] remembers, and on a flight that its
+/// body waits for, which is recorded here. A wait is only begun if it closes no cycle. Checking and recording happen under
+/// one lock, so of several callers that would close a cycle together, the last one sees the others. A flight that gets a new
+/// leader closes no cycle either, since it depends on nothing yet. One graph serves all caches of the process.
+struct Graph {
+    /// Edges by the flight that is waited for, and their own number.
+    waits: BTreeMap<(u64, u64), Arc<Execution>>,
+    last: u64,
+}
+
+static GRAPH: Mutex<Graph> = Mutex::new(Graph { waits: BTreeMap::new(), last: 0 });
+
+/// The right of an execution to wait for a flight, until dropped.
+pub(super) struct Wait {
+    edge: (u64, u64),
+    by: u64,
+}
+
+impl Wait {
+    /// Records that the body of `execution` waits for a flight, unless the flight depends on `execution` already.
+    pub(super) fn begin(execution: Arc<Execution>, awaited: u64) -> Option<Self> {
+        let mut graph = lock(&GRAPH);
+        if graph.is_needed_by(&execution, awaited) {
+            return None;
+        }
+        graph.last += 1;
+        let (edge, by) = ((awaited, graph.last), execution.flight.id);
+        graph.waits.insert(edge, execution);
+        Some(Self { edge, by })
+    }
+
+    /// The flight whose body waits.
+    pub(super) fn by(&self) -> u64 {
+        self.by
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let _execution = lock(&GRAPH).waits.remove(&self.edge);
+    }
+}
+
+impl Graph {
+    /// Whether `flight` cannot complete before `execution` does: walks from the execution to all that depend on it.
+    fn is_needed_by(&self, execution: &Arc<Execution>, flight: u64) -> bool {
+        let (mut seen, mut executions) = (BTreeSet::new(), vec![Arc::clone(execution)]);
+        while let Some(execution) = executions.pop() {
+            if execution.flight.id == flight {
+                return true;
+            }
+            executions.extend(execution.inside.clone());
+            if seen.insert(execution.flight.id) {
+                executions.extend(
+                    self.waits
+                        .range((execution.flight.id, 0)..=(execution.flight.id, u64::MAX))
+                        .map(|(_, by)| by.clone()),
+                );
+            }
+        }
+        false
+    }
+}
+
+/// How many waits are recorded. Meaningful to a test that holds [`QUIET`].
+#[cfg(test)]
+pub(super) fn waits() -> usize {
+    lock(&GRAPH).waits.len()
+}
+
+/// Held by tests whose bodies wait for flights, since they share the graph.
+#[cfg(test)]
+pub(super) static QUIET: Mutex<()> = Mutex::new(());
+
+/// Work for another thread that stays inside the body running here: what it calls does not wait for that body.
+pub(crate) fn in_current_flight<R>(work: impl FnOnce() -> R + Send) -> impl FnOnce() -> R + Send {
+    let execution = innermost().ok().flatten();
+    move || match execution {
+        Some(execution) => execution.run(work),
+        None => work(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn innermost_id() -> Option<u64> {
-        innermost().unwrap().map(|leg| leg.flight.id)
+        innermost().unwrap().map(|execution| execution.flight.id)
     }
 
     #[test]
     fn a_body_is_inside_its_flight_and_nothing_is_afterwards_even_if_it_panics() {
-        let (outer, inner) = (Leg::begin(Flight::led()), Leg::begin(Flight::led()));
-        outer.fly(|| {
+        let (outer, inner) = (Execution::begin(Flight::led()), Execution::begin(Flight::led()));
+        outer.run(|| {
             assert_eq!(innermost_id(), Some(outer.flight.id));
-            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inner.fly(|| panic!("boom"))));
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inner.run(|| panic!("boom"))));
             assert!(panic.is_err());
             assert_eq!(innermost_id(), Some(outer.flight.id));
         });
@@ -169,8 +255,56 @@ mod tests {
 
     #[test]
     fn a_leg_knows_the_body_that_began_it() {
-        let outer = Leg::begin(Flight::led());
-        let inner = outer.fly(|| Leg::begin(Flight::led()));
-        assert_eq!(inner.inside.as_ref().map(|leg| leg.flight.id), Some(outer.flight.id));
+        let outer = Execution::begin(Flight::led());
+        let inner = outer.run(|| Execution::begin(Flight::led()));
+        assert_eq!(inner.inside.as_ref().map(|execution| execution.flight.id), Some(outer.flight.id));
+    }
+
+    fn execution() -> Arc<Execution> {
+        Execution::begin(Flight::led())
+    }
+
+    fn wait(by: &Arc<Execution>, of: &Arc<Execution>) -> Option<Wait> {
+        Wait::begin(Arc::clone(by), of.flight.id)
+    }
+
+    #[test]
+    fn a_body_does_not_wait_for_itself_nor_for_the_bodies_around_it() {
+        let _quiet = lock(&QUIET);
+        let outer = execution();
+        let inner = outer.run(execution);
+        assert!(wait(&outer, &outer).is_none());
+        assert!(wait(&inner, &outer).is_none());
+    }
+
+    #[test]
+    fn the_wait_that_would_close_a_circle_of_three_is_refused_until_another_ends() {
+        let _quiet = lock(&QUIET);
+        let (a, b, c) = (execution(), execution(), execution());
+        let ab = wait(&a, &b).expect("no circle");
+        let bc = wait(&b, &c).expect("no circle");
+        assert!(wait(&c, &a).is_none());
+        drop(ab);
+        assert!(wait(&c, &a).is_some());
+        drop(bc);
+        assert_eq!(waits(), 0);
+    }
+
+    #[test]
+    fn waits_inside_inner_bodies_hold_up_the_outer_ones() {
+        let _quiet = lock(&QUIET);
+        let (outer, other) = (execution(), execution());
+        let inner = outer.run(execution);
+        let _wait = wait(&inner, &other).expect("no circle");
+        assert!(wait(&other, &outer).is_none(), "outer waits for inner, which waits for other");
+    }
+
+    #[test]
+    fn bodies_that_run_side_by_side_in_one_body_do_not_hold_up_each_other() {
+        let _quiet = lock(&QUIET);
+        let (outer, other) = (execution(), execution());
+        let beside = outer.run(execution);
+        let _wait = wait(&outer, &other).expect("no circle");
+        assert!(wait(&other, &beside).is_some(), "beside completes without the rest of outer");
     }
 }

@@ -1,5 +1,5 @@
-//! One flight as a pure state machine: no locks, no threads, no clock. What has to be woken or dropped is handed back, so
-//! that it happens outside every lock.
+//! One flight as a pure state machine: no locks, no threads, no clock. Wakers that have to be woken or dropped are
+//! returned, so that it happens outside every lock.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ const CANDIDATES: usize = 8;
 
 /// Who waits. Threads come first: a woken thread always comes, a woken task might have to wait for its executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Waiter {
+pub(super) enum WaiterKind {
     Thread,
     Task,
 }
 
-/// A place in the list of waiters; the order of the list is the order of tickets.
-pub(super) type Ticket = (Waiter, u64);
+/// A place in the queue of waiters, which is ordered by it.
+pub(super) type QueueSlot = (WaiterKind, u64);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase<L> {
@@ -24,43 +24,43 @@ enum Phase<L> {
     Led(usize),
     /// The leaders are gone, whoever asks next leads.
     Vacant,
-    Landed(L),
+    Completed(L),
 }
 
-/// What a caller is told.
+/// What a caller has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer<L> {
     /// Lead from now on.
     Lead,
-    Landed(L),
+    Completed(L),
     Wait,
 }
 
-/// A flight. `W` wakes a waiter, `L` is how it lands.
+/// A flight. `W` wakes a waiter, `L` is the outcome.
 ///
-/// Aboard is who has [boarded](Self::board) and not yet left. While the flight is vacant and somebody is aboard, at
-/// least one of those aboard has been woken and has neither asked nor left since: so the flight finds its next leader.
-/// There is one leader, and beside it those who [joined](Self::join) because they must not wait; the first to land
-/// decides for all.
+/// A waiter is a caller that was [added](Self::add_waiter) and has not [left](Self::leave). While the flight is vacant and has
+/// waiters, at least one of them has been woken and has neither asked nor left since: so the flight finds its next leader.
+/// There is one leader, and beside it those that were [added](Self::add_leader) because they must not wait; the first to
+/// complete decides for all.
 pub(super) struct State<W, L> {
     phase: Phase<L>,
-    aboard: usize,
-    waiting: BTreeMap<Ticket, W>,
-    last_ticket: u64,
-    joined: bool,
+    waiters: usize,
+    waiting: BTreeMap<QueueSlot, W>,
+    last_slot: u64,
+    several_leaders: bool,
 }
 
 impl<W, L: Clone> State<W, L> {
     /// A flight that is led by the caller who made it.
     pub(super) fn led() -> Self {
-        Self { phase: Phase::Led(1), aboard: 0, waiting: BTreeMap::new(), last_ticket: 0, joined: false }
+        Self { phase: Phase::Led(1), waiters: 0, waiting: BTreeMap::new(), last_slot: 0, several_leaders: false }
     }
 
     /// What to do for a caller who may wait.
     pub(super) fn ask(&mut self) -> Answer<L> {
         match &self.phase {
             Phase::Led(_) => Answer::Wait,
-            Phase::Landed(landing) => Answer::Landed(landing.clone()),
+            Phase::Completed(outcome) => Answer::Completed(outcome.clone()),
             Phase::Vacant => {
                 self.phase = Phase::Led(1);
                 Answer::Lead
@@ -68,50 +68,50 @@ impl<W, L: Clone> State<W, L> {
         }
     }
 
-    /// What to do for a caller who must not wait: if the flight has not landed, it leads too. Never [`Answer::Wait`].
-    pub(super) fn join(&mut self) -> Answer<L> {
+    /// What to do for a caller who must not wait: if the flight is not completed, it leads too. Never [`Answer::Wait`].
+    pub(super) fn add_leader(&mut self) -> Answer<L> {
         if let Phase::Led(leaders) = &mut self.phase {
             *leaders += 1;
-            self.joined = true;
+            self.several_leaders = true;
             return Answer::Lead;
         }
         self.ask()
     }
 
-    /// A caller boards. Gives back how many were aboard before.
-    pub(super) fn board(&mut self) -> usize {
-        self.aboard += 1;
-        self.aboard - 1
+    /// A caller joins to wait. Returns how many waiters there were before.
+    pub(super) fn add_waiter(&mut self) -> usize {
+        self.waiters += 1;
+        self.waiters - 1
     }
 
-    /// Queues a waiter, or renews how to wake it. Gives back the way to wake it that is no longer needed.
-    pub(super) fn wait(&mut self, waiter: Waiter, ticket: &mut Option<Ticket>, wake: W) -> Option<W> {
-        if let Some(place) = ticket.and_then(|ticket| self.waiting.get_mut(&ticket)) {
+    /// Queues a waiter, or replaces its waker. Returns the waker that is no longer needed.
+    pub(super) fn wait(&mut self, kind: WaiterKind, slot: &mut Option<QueueSlot>, wake: W) -> Option<W> {
+        if let Some(place) = slot.and_then(|slot| self.waiting.get_mut(&slot)) {
             return Some(std::mem::replace(place, wake));
         }
-        self.last_ticket += 1;
-        let place = (waiter, self.last_ticket);
-        *ticket = Some(place);
+        self.last_slot += 1;
+        let place = (kind, self.last_slot);
+        *slot = Some(place);
         self.waiting.insert(place, wake)
     }
 
-    /// A waiter goes. Gives back whom to wake in its place, and its own waker, which is no longer needed.
-    pub(super) fn leave(&mut self, ticket: Option<Ticket>) -> (Vec<W>, Option<W>) {
-        self.aboard -= 1;
-        let own = ticket.and_then(|ticket| self.waiting.remove(&ticket));
+    /// A waiter leaves. Returns the wakers to wake in its place, and its own, which is no longer needed.
+    pub(super) fn leave(&mut self, slot: Option<QueueSlot>) -> (Vec<W>, Option<W>) {
+        self.waiters -= 1;
+        let own = slot.and_then(|slot| self.waiting.remove(&slot));
         (if matches!(self.phase, Phase::Vacant) { self.candidates() } else { Vec::new() }, own)
     }
 
-    /// A leader is done. Gives back whom to wake, or the landing if another leader was first.
-    pub(super) fn land(&mut self, landing: L) -> Result<Vec<W>, L> {
-        if self.landed().is_some() {
-            return Err(landing);
+    /// A leader is done. Returns the wakers to wake, or the outcome if another leader was first.
+    pub(super) fn complete(&mut self, outcome: L) -> Result<Vec<W>, L> {
+        if self.completed().is_some() {
+            return Err(outcome);
         }
-        self.phase = Phase::Landed(landing);
+        self.phase = Phase::Completed(outcome);
         Ok(std::mem::take(&mut self.waiting).into_values().collect())
     }
 
-    /// A leader is gone without having landed. Gives back whom to wake.
+    /// A leader is gone without having completed. Returns the wakers to wake.
     pub(super) fn abandon(&mut self) -> Vec<W> {
         match &mut self.phase {
             Phase::Led(leaders) if *leaders > 1 => *leaders -= 1,
@@ -119,32 +119,32 @@ impl<W, L: Clone> State<W, L> {
                 self.phase = Phase::Vacant;
                 return self.candidates();
             }
-            Phase::Vacant | Phase::Landed(_) => {}
+            Phase::Vacant | Phase::Completed(_) => {}
         }
         Vec::new()
     }
 
-    /// How the flight has landed, if it has.
-    pub(super) fn landed(&self) -> Option<&L> {
+    /// The outcome, if there is one.
+    pub(super) fn completed(&self) -> Option<&L> {
         match &self.phase {
-            Phase::Landed(landing) => Some(landing),
+            Phase::Completed(outcome) => Some(outcome),
             Phase::Led(_) | Phase::Vacant => None,
         }
     }
 
     /// Whether several callers have led it at the same time.
-    pub(super) fn was_joined(&self) -> bool {
-        self.joined
+    pub(super) fn had_several_leaders(&self) -> bool {
+        self.several_leaders
     }
 
     /// Whether somebody waits for it.
     pub(super) fn is_awaited(&self) -> bool {
-        self.aboard > 0
+        self.waiters > 0
     }
 
     /// Whether nobody leads and nobody is left who could.
     pub(super) fn is_deserted(&self) -> bool {
-        matches!(self.phase, Phase::Vacant) && self.aboard == 0
+        matches!(self.phase, Phase::Vacant) && self.waiters == 0
     }
 
     fn candidates(&mut self) -> Vec<W> {
@@ -161,19 +161,19 @@ mod tests {
     fn a_landing_wakes_everybody_and_is_told_to_everybody() {
         let mut state = State::<_, char>::led();
         for waiter in 0..20 {
-            state.board();
-            assert_eq!(state.wait(Waiter::Task, &mut None, waiter), None);
+            state.add_waiter();
+            assert_eq!(state.wait(WaiterKind::Task, &mut None, waiter), None);
         }
-        assert_eq!(state.land('x'), Ok((0..20).collect::<Vec<_>>()));
-        assert_eq!(state.ask(), Answer::Landed('x'));
+        assert_eq!(state.complete('x'), Ok((0..20).collect::<Vec<_>>()));
+        assert_eq!(state.ask(), Answer::Completed('x'));
     }
 
     #[test]
     fn an_abandoned_flight_wakes_threads_first_and_goes_to_the_first_who_asks() {
         let mut state = State::<_, char>::led();
         for waiter in 0..20 {
-            state.board();
-            let kind = if waiter == 15 { Waiter::Thread } else { Waiter::Task };
+            state.add_waiter();
+            let kind = if waiter == 15 { WaiterKind::Thread } else { WaiterKind::Task };
             state.wait(kind, &mut None, waiter);
         }
         assert_eq!(state.abandon(), [15, 0, 1, 2, 3, 4, 5, 6]);
@@ -184,123 +184,123 @@ mod tests {
     #[test]
     fn a_waiter_that_is_polled_again_keeps_its_place_and_changes_its_waker() {
         let (mut state, mut first, mut second) = (State::<_, char>::led(), None, None);
-        state.wait(Waiter::Task, &mut first, 'a');
-        state.wait(Waiter::Task, &mut second, 'b');
-        assert_eq!(state.wait(Waiter::Task, &mut first, 'c'), Some('a'));
-        assert_eq!(state.land('x'), Ok(vec!['c', 'b']));
+        state.wait(WaiterKind::Task, &mut first, 'a');
+        state.wait(WaiterKind::Task, &mut second, 'b');
+        assert_eq!(state.wait(WaiterKind::Task, &mut first, 'c'), Some('a'));
+        assert_eq!(state.complete('x'), Ok(vec!['c', 'b']));
     }
 
     #[test]
     fn of_several_leaders_the_first_to_land_decides_and_the_others_change_nothing() {
         let mut state = State::<u8, char>::led();
-        assert_eq!((state.join(), state.join()), (Answer::Lead, Answer::Lead));
+        assert_eq!((state.add_leader(), state.add_leader()), (Answer::Lead, Answer::Lead));
         assert!(state.abandon().is_empty() && state.ask() == Answer::Wait, "two are left");
-        assert_eq!((state.land('x'), state.land('y')), (Ok(vec![]), Err('y')));
+        assert_eq!((state.complete('x'), state.complete('y')), (Ok(vec![]), Err('y')));
         assert!(state.abandon().is_empty());
-        assert_eq!((state.join(), state.ask()), (Answer::Landed('x'), Answer::Landed('x')));
+        assert_eq!((state.add_leader(), state.ask()), (Answer::Completed('x'), Answer::Completed('x')));
     }
 
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        Board,
+        Arrive,
         Poll(usize),
         Cancel(usize),
-        Join(usize),
+        AddLeader(usize),
         Abandon,
-        Land,
+        Complete,
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => Just(Step::Board),
+            4 => Just(Step::Arrive),
             4 => (0..64usize).prop_map(Step::Poll),
             3 => (0..64usize).prop_map(Step::Cancel),
-            1 => (0..64usize).prop_map(Step::Join),
+            1 => (0..64usize).prop_map(Step::AddLeader),
             3 => Just(Step::Abandon),
-            1 => Just(Step::Land),
+            1 => Just(Step::Complete),
         ]
     }
 
-    /// Passengers as their shells see them: the ticket and whether they were woken since they asked last.
+    /// Waiters as they see themselves: the slot and whether they were woken since they asked last.
     #[derive(Default)]
     struct Model {
-        aboard: BTreeMap<usize, (Option<Ticket>, bool)>,
-        boarded: usize,
+        waiters: BTreeMap<usize, (Option<QueueSlot>, bool)>,
+        arrived: usize,
         leaders: usize,
-        landed: bool,
+        completed: bool,
     }
 
     impl Model {
         fn woken(&mut self, whom: Vec<usize>) {
-            for passenger in whom {
-                self.aboard.get_mut(&passenger).expect("only those aboard are woken").1 = true;
+            for waiter in whom {
+                self.waiters.get_mut(&waiter).expect("only waiters are woken").1 = true;
             }
         }
 
         fn pick(&self, n: usize) -> Option<usize> {
-            let count = self.aboard.len();
-            (count > 0).then(|| *self.aboard.keys().nth(n % count).unwrap())
+            let count = self.waiters.len();
+            (count > 0).then(|| *self.waiters.keys().nth(n % count).unwrap())
         }
 
-        fn poll(&mut self, state: &mut State<usize, char>, passenger: usize) {
-            let (mut ticket, _) = self.aboard.remove(&passenger).unwrap();
+        fn poll(&mut self, state: &mut State<usize, char>, waiter: usize) {
+            let (mut slot, _) = self.waiters.remove(&waiter).unwrap();
             match state.ask() {
                 Answer::Wait => {
-                    state.wait(Waiter::Task, &mut ticket, passenger);
-                    self.aboard.insert(passenger, (ticket, false));
+                    state.wait(WaiterKind::Task, &mut slot, waiter);
+                    self.waiters.insert(waiter, (slot, false));
                     return;
                 }
                 Answer::Lead => {
                     assert_eq!(self.leaders, 0, "it should wait");
                     self.leaders = 1;
                 }
-                Answer::Landed(_) => assert!(self.landed),
+                Answer::Completed(_) => assert!(self.completed),
             }
-            let woken = state.leave(ticket).0;
+            let woken = state.leave(slot).0;
             self.woken(woken);
         }
 
-        fn cancel(&mut self, state: &mut State<usize, char>, passenger: usize) {
-            let (ticket, _) = self.aboard.remove(&passenger).unwrap();
-            let woken = state.leave(ticket).0;
+        fn cancel(&mut self, state: &mut State<usize, char>, waiter: usize) {
+            let (slot, _) = self.waiters.remove(&waiter).unwrap();
+            let woken = state.leave(slot).0;
             self.woken(woken);
         }
 
-        fn join(&mut self, state: &mut State<usize, char>, passenger: usize) {
-            let (ticket, _) = self.aboard.remove(&passenger).unwrap();
-            match state.join() {
+        fn add_leader(&mut self, state: &mut State<usize, char>, waiter: usize) {
+            let (slot, _) = self.waiters.remove(&waiter).unwrap();
+            match state.add_leader() {
                 Answer::Lead => self.leaders += 1,
-                answer => assert!(self.landed && answer == Answer::Landed('x')),
+                answer => assert!(self.completed && answer == Answer::Completed('x')),
             }
-            let woken = state.leave(ticket).0;
+            let woken = state.leave(slot).0;
             self.woken(woken);
         }
 
-        fn board(&mut self, state: &mut State<usize, char>) {
-            self.boarded += 1;
-            state.board();
-            self.aboard.insert(self.boarded, (None, false));
-            self.poll(state, self.boarded);
+        fn arrive(&mut self, state: &mut State<usize, char>) {
+            self.arrived += 1;
+            state.add_waiter();
+            self.waiters.insert(self.arrived, (None, false));
+            self.poll(state, self.arrived);
         }
 
         fn take(&mut self, state: &mut State<usize, char>, step: Step) {
             match step {
-                Step::Board => self.board(state),
-                Step::Poll(n) => self.pick(n).into_iter().for_each(|passenger| self.poll(state, passenger)),
-                Step::Cancel(n) => self.pick(n).into_iter().for_each(|passenger| self.cancel(state, passenger)),
-                Step::Join(n) => self.pick(n).into_iter().for_each(|passenger| self.join(state, passenger)),
+                Step::Arrive => self.arrive(state),
+                Step::Poll(n) => self.pick(n).into_iter().for_each(|waiter| self.poll(state, waiter)),
+                Step::Cancel(n) => self.pick(n).into_iter().for_each(|waiter| self.cancel(state, waiter)),
+                Step::AddLeader(n) => self.pick(n).into_iter().for_each(|waiter| self.add_leader(state, waiter)),
                 Step::Abandon if self.leaders > 0 => {
                     self.leaders -= 1;
                     let woken = state.abandon();
                     self.woken(woken);
                 }
-                Step::Land if self.leaders > 0 => {
+                Step::Complete if self.leaders > 0 => {
                     self.leaders -= 1;
-                    let woken = state.land('x');
-                    assert_eq!(woken.is_ok(), !std::mem::replace(&mut self.landed, true));
+                    let woken = state.complete('x');
+                    assert_eq!(woken.is_ok(), !std::mem::replace(&mut self.completed, true));
                     self.woken(woken.unwrap_or_default());
                 }
-                Step::Abandon | Step::Land => {}
+                Step::Abandon | Step::Complete => {}
             }
         }
     }
@@ -311,11 +311,11 @@ mod tests {
             let (mut state, mut model) = (State::led(), Model { leaders: 1, ..Model::default() });
             for step in steps {
                 model.take(&mut state, step);
-                if model.landed {
-                    prop_assert!(model.aboard.values().all(|(_, woken)| *woken));
+                if model.completed {
+                    prop_assert!(model.waiters.values().all(|(_, woken)| *woken));
                 } else if model.leaders == 0 {
-                    prop_assert_eq!(state.is_deserted(), model.aboard.is_empty());
-                    prop_assert!(model.aboard.is_empty() || model.aboard.values().any(|(_, woken)| *woken));
+                    prop_assert_eq!(state.is_deserted(), model.waiters.is_empty());
+                    prop_assert!(model.waiters.is_empty() || model.waiters.values().any(|(_, woken)| *woken));
                 }
             }
         }

@@ -25,8 +25,8 @@ fn core(raw_size: u64, ttl: Option<Duration>) -> Core {
 }
 
 fn keep_sized(tier: &Tier, n: u32, raw_size: u64) {
-    let ticket = tier.ticket(&key(n)).unwrap();
-    tier.keep(&key(n), (ticket, Keep::cloned()), n, &core(raw_size, None), START, |_, _| ());
+    let token = tier.insert_token(&key(n)).unwrap();
+    tier.insert(&key(n), (token, CloneOps::cloned()), n, &core(raw_size, None), START, |_, _| ());
 }
 
 fn keep(tier: &Tier, n: u32) {
@@ -34,14 +34,14 @@ fn keep(tier: &Tier, n: u32) {
 }
 
 fn get(tier: &Tier, n: u32) -> Option<u32> {
-    tier.get(key(n).identity(), Keep::cloned(), None, &ManualClock::new(START))
+    tier.get(key(n).identity(), CloneOps::cloned(), None, &ManualClock::new(START))
 }
 
 /// Which of the numbers are there, without a use of them.
 fn present(tier: &Tier, numbers: std::ops::Range<u32>) -> Vec<u32> {
-    let is_there = |n: &u32| match &tier.shelves {
-        Shelves::Adaptive(shelves) => shelves.get(key(*n).identity()).is_some(),
-        Shelves::Ranked(shelves) => shelves.has(key(*n).identity()),
+    let is_there = |n: &u32| match &tier.shards {
+        Shards::Adaptive(shards) => shards.get(key(*n).identity()).is_some(),
+        Shards::Ranked(shards) => shards.has(key(*n).identity()),
     };
     numbers.filter(is_there).collect()
 }
@@ -123,17 +123,18 @@ fn keys_with_one_hash_and_values_of_another_type_are_misses() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     keep(&tier, 1);
     let collides = key(2).with_hash(key(1).hash());
-    assert_eq!(tier.get(collides.identity(), Keep::<u32>::cloned(), None, &ManualClock::new(START)), None);
-    assert_eq!(tier.get(key(1).identity(), Keep::<i32>::cloned(), None, &ManualClock::new(START)), None);
+    assert_eq!(tier.get(collides.identity(), CloneOps::<u32>::cloned(), None, &ManualClock::new(START)), None);
+    assert_eq!(tier.get(key(1).identity(), CloneOps::<i32>::cloned(), None, &ManualClock::new(START)), None);
     assert_eq!(get(&tier, 1), Some(1));
 }
 
 #[test]
 fn a_value_is_fresh_to_the_very_moment_its_entry_says() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
-    let ticket = tier.ticket(&key(1)).unwrap();
-    tier.keep(&key(1), (ticket, Keep::cloned()), 1_u32, &core(4, Some(SECOND)), START, |_, _| ());
-    let at = |time, reader_ttl| tier.get(key(1).identity(), Keep::<u32>::cloned(), reader_ttl, &ManualClock::new(time));
+    let token = tier.insert_token(&key(1)).unwrap();
+    tier.insert(&key(1), (token, CloneOps::cloned()), 1_u32, &core(4, Some(SECOND)), START, |_, _| ());
+    let at =
+        |time, reader_ttl| tier.get(key(1).identity(), CloneOps::<u32>::cloned(), reader_ttl, &ManualClock::new(time));
     let end = START.after(SECOND);
     assert_eq!(at(end.before(Duration::from_micros(1)), None), Some(1));
     assert_eq!(at(end, None), None);
@@ -151,7 +152,7 @@ fn a_ttl_of_the_memory_ends_what_the_entry_would_allow() {
         ttl: Some(SECOND),
     });
     keep(&tier, 1);
-    let at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, &ManualClock::new(time));
+    let at = |time| tier.get(key(1).identity(), CloneOps::<u32>::cloned(), None, &ManualClock::new(time));
     assert_eq!((at(START), at(START.after(SECOND))), (Some(1), None));
 }
 
@@ -161,10 +162,10 @@ fn what_is_read_again_after_the_ttl_of_the_memory_takes_the_place_of_what_was_th
         let tier = Tier::new(MemoryBounds { policy, max_entries: 9, max_bytes: 1 << 20, ttl: Some(SECOND) });
         for round in [0, 1, 2] {
             let now = START.after(SECOND * round);
-            let at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, &ManualClock::new(time));
+            let at = |time| tier.get(key(1).identity(), CloneOps::<u32>::cloned(), None, &ManualClock::new(time));
             assert_eq!(at(now), None, "{policy} {round}");
-            let ticket = tier.ticket(&key(1)).unwrap();
-            tier.keep(&key(1), (ticket, Keep::cloned()), round, &core(4, None), now, |_, _| ());
+            let token = tier.insert_token(&key(1)).unwrap();
+            tier.insert(&key(1), (token, CloneOps::cloned()), round, &core(4, None), now, |_, _| ());
             assert_eq!(at(now), Some(round), "{policy}");
             assert_eq!((tier.stats().entries, tier.stats().bytes), (1, 516), "{policy}");
         }
@@ -175,13 +176,13 @@ fn what_is_read_again_after_the_ttl_of_the_memory_takes_the_place_of_what_was_th
 fn what_was_read_before_a_change_is_not_kept_after_it_began() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     let index_key = IndexKey::of(&key(1));
-    let before = tier.ticket(&key(1)).unwrap();
+    let before = tier.insert_token(&key(1)).unwrap();
     let (change, _) = tier.change(&index_key);
-    assert!(tier.ticket(&key(1)).is_none(), "nobody knows yet what will be there");
-    tier.keep(&key(1), (before, Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
+    assert!(tier.insert_token(&key(1)).is_none(), "nobody knows yet what will be there");
+    tier.insert(&key(1), (before, CloneOps::cloned()), 1_u32, &core(4, None), START, |_, _| ());
     assert_eq!(get(&tier, 1), None);
     drop(change);
-    tier.keep(&key(1), (before, Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
+    tier.insert(&key(1), (before, CloneOps::cloned()), 1_u32, &core(4, None), START, |_, _| ());
     assert_eq!(get(&tier, 1), None, "the change may have put another value there");
     keep(&tier, 1);
     assert_eq!(get(&tier, 1), Some(1));
@@ -194,10 +195,10 @@ fn who_makes_the_only_change_may_keep_what_it_wrote() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     let index_key = IndexKey::of(&key(1));
     let written = |others: &dyn Fn()| {
-        let ticket = tier.ticket(&key(1)).unwrap();
+        let token = tier.insert_token(&key(1)).unwrap();
         drop(tier.change(&index_key));
         others();
-        tier.keep(&key(1), (ticket.after_own_change(), Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
+        tier.insert(&key(1), (token.after_own_change(), CloneOps::cloned()), 1_u32, &core(4, None), START, |_, _| ());
         let kept = get(&tier, 1).is_some();
         drop(tier.change(&index_key));
         kept
@@ -211,11 +212,11 @@ fn the_index_is_told_once_of_many_uses_and_of_the_last_of_them() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     keep(&tier, 1);
     keep(&tier, 2);
-    let used_at = |time| tier.get(key(1).identity(), Keep::<u32>::cloned(), None, &ManualClock::new(time)).unwrap();
+    let used_at = |time| tier.get(key(1).identity(), CloneOps::<u32>::cloned(), None, &ManualClock::new(time)).unwrap();
     assert_eq!((1..=5).map(|n| used_at(START.after(SECOND * n))).sum::<u32>(), 5);
     let told = |tier: &Tier| {
         let mut told = Vec::new();
-        tier.settle(|key, at| told.push((key.hash(), at)));
+        tier.flush_uses(|key, at| told.push((key.hash(), at)));
         told
     };
     assert_eq!(told(&tier), [(key(1).hash(), START.after(SECOND * 5))], "2 was not used");
@@ -243,9 +244,9 @@ fn values_are_dropped_when_no_lock_is_held() {
     for policy in ALL {
         let (tier, dropped) = (Arc::new(tier(policy, 1)), Arc::new(AtomicUsize::new(0)));
         for n in [1, 2, 1, 1] {
-            let ticket = tier.ticket(&key(n)).unwrap();
+            let token = tier.insert_token(&key(n)).unwrap();
             let value = Nosy(Arc::clone(&tier), Arc::clone(&dropped));
-            tier.keep(&key(n), (ticket, Keep::cloned()), value, &core(4, None), START, |_, _| ());
+            tier.insert(&key(n), (token, CloneOps::cloned()), value, &core(4, None), START, |_, _| ());
         }
         drop(tier.change(&IndexKey::of(&key(1))));
         tier.clear();
@@ -268,8 +269,8 @@ fn a_panic_in_the_drop_of_a_value_is_not_met_by_whoever_takes_it_out() {
     for policy in ALL {
         let tier = tier(policy, 3);
         let keep_bomb = |n| {
-            let ticket = tier.ticket(&key(n)).expect("the change before is over");
-            tier.keep(&key(n), (ticket, Keep::cloned()), Bomb, &core(4, None), START, |_, _| ());
+            let token = tier.insert_token(&key(n)).expect("the change before is over");
+            tier.insert(&key(n), (token, CloneOps::cloned()), Bomb, &core(4, None), START, |_, _| ());
         };
         (0..20).for_each(keep_bomb);
         (0..20).for_each(|n| drop(tier.change(&IndexKey::of(&key(n)))));
@@ -284,7 +285,7 @@ struct Curious(Arc<Tier>, bool);
 impl Clone for Curious {
     fn clone(&self) -> Self {
         assert!(!self.1, "on purpose");
-        let same = self.0.get(key(1).identity(), Keep::<Self>::cloned(), None, &ManualClock::new(START));
+        let same = self.0.get(key(1).identity(), CloneOps::<Self>::cloned(), None, &ManualClock::new(START));
         assert!(same.is_none());
         Self(Arc::clone(&self.0), self.1)
     }
@@ -294,11 +295,11 @@ impl Clone for Curious {
 fn a_clone_that_reads_the_value_itself_ends_and_one_that_panics_is_a_miss() {
     for panics in [false, true] {
         let tier = Arc::new(tier(MemoryPolicy::Adaptive, 9));
-        let ticket = tier.ticket(&key(1)).unwrap();
+        let token = tier.insert_token(&key(1)).unwrap();
         let value = Curious(Arc::clone(&tier), panics);
-        tier.keep(&key(1), (ticket, Keep::cloned()), value, &core(4, None), START, |_, _| ());
+        tier.insert(&key(1), (token, CloneOps::cloned()), value, &core(4, None), START, |_, _| ());
         for _ in 0..2 {
-            let read = tier.get(key(1).identity(), Keep::<Curious>::cloned(), None, &ManualClock::new(START));
+            let read = tier.get(key(1).identity(), CloneOps::<Curious>::cloned(), None, &ManualClock::new(START));
             assert_eq!(read.is_some(), !panics);
         }
         keep(&tier, 2);
@@ -308,7 +309,7 @@ fn a_clone_that_reads_the_value_itself_ends_and_one_that_panics_is_a_miss() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Keep(u32),
+    CloneOps(u32),
     Get(u32),
     Change(u32),
     Clear,
@@ -317,7 +318,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let n = 0..20_u32;
     prop_oneof![
-        6 => n.clone().prop_map(Step::Keep),
+        6 => n.clone().prop_map(Step::CloneOps),
         6 => n.clone().prop_map(Step::Get),
         2 => n.prop_map(Step::Change),
         1 => Just(Step::Clear),
@@ -334,7 +335,7 @@ proptest! {
         let mut kept = std::collections::HashMap::new();
         for step in steps {
             match step {
-                Step::Keep(n) => {
+                Step::CloneOps(n) => {
                     keep(&tier, n);
                     kept.insert(n, ());
                 }
@@ -362,9 +363,9 @@ proptest! {
 fn a_value_in_memory_does_not_hold_the_paths_of_its_key() {
     let tier = tier(MemoryPolicy::Adaptive, 100);
     let path = std::path::Path::new("src/lib.rs").to_key().unwrap();
-    let ticket = tier.ticket(&path).unwrap();
-    tier.keep(&path, (ticket, Keep::cloned()), 1_u32, &core(4, None), START, |_, _| ());
-    let Shelves::Adaptive(shelves) = &tier.shelves else { panic!("another policy") };
-    let held = shelves.get(path.identity()).unwrap();
+    let token = tier.insert_token(&path).unwrap();
+    tier.insert(&path, (token, CloneOps::cloned()), 1_u32, &core(4, None), START, |_, _| ());
+    let Shards::Adaptive(shards) = &tier.shards else { panic!("another policy") };
+    let held = shards.get(path.identity()).unwrap();
     assert!(path.has_sources() && !held.key.has_sources());
 }

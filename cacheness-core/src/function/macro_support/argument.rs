@@ -1,4 +1,4 @@
-//! Arguments on their way into the key.
+//! Arguments on their way into the key, and into the metadata of entries.
 //!
 //! Which trait encodes an argument is decided by method lookup: a type of this module derefs to the next, less wished
 //! for one, and a method whose `impl` does not apply is passed over. So a type that implements both traits is taken by
@@ -9,44 +9,45 @@
 //! its parameters stand for.
 
 use std::any::type_name;
-use std::fmt::{self, Write};
+use std::fmt::{self, Debug, Write};
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
 use serde::Serialize;
 
+use super::attribute::Site;
 use super::call::Call;
-use super::claim::Claim;
-use super::site::Site;
+use super::scope::ScopeOwner;
 use crate::error::{CacheError, ErrorKind};
-use crate::key::{CacheKey, KeyWriter, PendingKey, serialize_key};
+use crate::key::{CacheKey, KeyWriter, PendingKey, plain_value, serialize_key, text_value};
 use crate::util::panics::{caught, contained};
+use crate::value::Value;
 
 /// Writes the key of one call.
 pub struct Writer {
     key: KeyWriter,
     site: &'static Site,
-    claim: &'static Claim,
+    owner: &'static ScopeOwner,
 }
 
 /// Begins the key of a call of the function that `marker`, a closure, stands in.
 #[inline]
 pub fn begin<F: Fn()>(site: &'static Site, marker: F) -> Writer {
     let _ = marker;
-    Writer::new(site, Claim::of(type_name::<F>(), None, site))
+    Writer::new(site, ScopeOwner::of(type_name::<F>(), None, site))
 }
 
-/// [`begin`] for the function `name`, which stands beside the one that `marker` stands in.
-pub fn begin_beside<F: Fn()>(site: &'static Site, marker: F, name: &str) -> Writer {
+/// [`begin`] for the function `name`, which is a sibling of the one that `marker` stands in.
+pub fn begin_sibling<F: Fn()>(site: &'static Site, marker: F, name: &str) -> Writer {
     let _ = marker;
-    Writer::new(site, Claim::of(type_name::<F>(), Some(name), site))
+    Writer::new(site, ScopeOwner::of(type_name::<F>(), Some(name), site))
 }
 
 impl Writer {
     #[inline]
-    fn new(site: &'static Site, claim: &'static Claim) -> Self {
-        Self { key: KeyWriter::new(), site, claim }
+    fn new(site: &'static Site, owner: &'static ScopeOwner) -> Self {
+        Self { key: KeyWriter::new(), site, owner }
     }
 
     /// The key, which begins with the function. Written only here, where the writer has its place: moving it with what
@@ -54,7 +55,7 @@ impl Writer {
     #[inline]
     fn begun(&mut self) -> &mut KeyWriter {
         if self.key.is_empty() {
-            self.claim.begin(&mut self.key);
+            self.owner.begin(&mut self.key);
         }
         &mut self.key
     }
@@ -76,14 +77,14 @@ impl Writer {
     /// Ends the key, for a call that is made at once.
     #[inline]
     pub fn call(&mut self) -> Call<'_> {
-        let (site, function) = (self.site, self.claim.function);
+        let (site, function) = (self.site, self.owner.function);
         Call::new(self.begun(), site, function)
     }
 
     /// Ends the key, for a call that is made later.
     pub fn into_call<'c>(mut self) -> Call<'c, PendingKey> {
         self.begun();
-        Call::new(self.key.finish(), self.site, self.claim.function)
+        Call::new(self.key.finish(), self.site, self.owner.function)
     }
 }
 
@@ -280,3 +281,71 @@ impl<T: ?Sized> Deref for MaybeDefault<'_, T> {
 pub trait Captures<L: ?Sized> {}
 
 impl<T: ?Sized, L: ?Sized> Captures<L> for T {}
+
+// The second chain of types: arguments as entries record them, for listings, filters and queries. Method lookup decides here,
+// too: a type whose method does not apply derefs to the next, which asks for less.
+
+/// An argument to be recorded.
+pub fn param<T: ?Sized>(argument: &T) -> Keyed<'_, T> {
+    Keyed(KeyedOnly(Serialized(SerializedOnly(Shown(Unseen(argument))))))
+}
+
+/// What is recorded, if anything is. It is made by user code, and none of its panics may reach the caller of a function
+/// whose body has not even run.
+fn contained_value(record: impl FnOnce() -> Option<Value>) -> Option<Value> {
+    contained(record).flatten()
+}
+
+macro_rules! param_types {
+    ($($(#[$doc:meta])* $type:ident => $next:ident: |$value:ident: $($bound:path),*| $recorded:expr,)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $type<'a, T: ?Sized>($next<'a, T>);
+
+        impl<'a, T: ?Sized> Deref for $type<'a, T> {
+            type Target = $next<'a, T>;
+
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+
+        impl<T: ?Sized $(+ $bound)*> $type<'_, T> {
+            /// The value to record.
+            pub fn value(&self) -> Option<Value> {
+                let $value = self.argument();
+                contained_value(|| $recorded)
+            }
+        }
+    )*};
+}
+
+param_types! {
+    /// By `CacheKey` where that writes a plain value, else by `Debug`.
+    Keyed => KeyedOnly: |value: CacheKey, Debug| plain_value(|w| value.encode(w)).or_else(|| Some(text_value(value))),
+    /// By `CacheKey`.
+    KeyedOnly => Serialized: |value: CacheKey| plain_value(|w| value.encode(w)),
+    /// By `Serialize` where that writes a plain value, else by `Debug`.
+    Serialized => SerializedOnly: |value: Serialize, Debug| {
+        plain_value(|w| serialize_key(value, w)).or_else(|| Some(text_value(value)))
+    },
+    /// By `Serialize`.
+    SerializedOnly => Shown: |value: Serialize| plain_value(|w| serialize_key(value, w)),
+    /// By `Debug`.
+    Shown => Unseen: |value: Debug| Some(text_value(value)),
+}
+
+/// An argument of which nothing can be recorded.
+#[derive(Debug)]
+pub struct Unseen<'a, T: ?Sized>(&'a T);
+
+impl<T: ?Sized> Unseen<'_, T> {
+    /// Nothing.
+    pub fn value(&self) -> Option<Value> {
+        None
+    }
+
+    fn argument(&self) -> &T {
+        self.0
+    }
+}

@@ -3,21 +3,18 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::extras::Extras;
+use super::attribute::{CallMetadata, Lifetime, Site};
 use super::function::Function;
-use super::lifetime::Lifetime;
-use super::memory::Memory;
 use super::mode::{self, Mode};
-use super::returns::{Failing, Plan, Strategy};
+use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
-use super::site::Site;
 use crate::cache::Cache;
-use crate::cache::{Look, Means, PutOptions};
-use crate::engine::flight::{Boarding, Landing, Lead};
+use crate::cache::{Attempt, PutOptions, ValueCodec};
+use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::{CacheError, Result};
+use crate::function::default::IsolationHint;
 use crate::function::default::default_cache;
 use crate::function::default::{Current, current_as, report_without_cache};
-use crate::function::isolation::Suspicion;
 use crate::key::{Key, KeyWriter};
 
 pub(super) const OPENING: &str = "open the cache for a function call";
@@ -30,70 +27,70 @@ pub(super) const WRITING: &str = "store a function result";
 pub struct Call<'c, K = &'c mut KeyWriter> {
     pub(super) key: K,
     pub(super) cache: Option<&'c Cache>,
-    pub(super) order: Order<'c>,
+    pub(super) options: CallOptions<'c>,
 }
 
-/// What a call asks of its cache.
+/// The options of a call, and whom it counts for.
 #[derive(Debug)]
-pub(super) struct Order<'c> {
+pub(super) struct CallOptions<'c> {
     pub(super) site: &'static Site,
     pub(super) function: &'static Function,
     pub(super) ttl: Option<Duration>,
-    extras: Option<&'c Extras>,
+    metadata: Option<&'c CallMetadata>,
     /// Asked when the call is made.
-    pub(super) suspicion: Suspicion,
+    pub(super) isolation: IsolationHint,
 }
 
-impl Order<'_> {
+impl CallOptions<'_> {
     /// Remembers which cache the function used.
     #[inline]
     fn uses(&self, cache: &Cache) {
-        match self.suspicion {
-            Suspicion::None => self.function.uses(cache),
-            Suspicion::Some => self.function.uses_in_scope(cache),
+        match self.isolation {
+            IsolationHint::None => self.function.uses(cache),
+            IsolationHint::Some => self.function.uses_in_scope(cache),
         }
     }
 
     #[inline]
     fn count_hit(&self) {
-        match self.suspicion {
-            Suspicion::None => self.function.hits.count(),
-            Suspicion::Some => self.function.count_in_scope(&self.function.hits, |calls| &mut calls.hits),
+        match self.isolation {
+            IsolationHint::None => self.function.hits.count(),
+            IsolationHint::Some => self.function.count_in_scope(&self.function.hits, |calls| &mut calls.hits),
         }
     }
 
     pub(super) fn count_miss(&self) {
-        match self.suspicion {
-            Suspicion::None => self.function.misses.count(),
-            Suspicion::Some => self.function.count_in_scope(&self.function.misses, |calls| &mut calls.misses),
+        match self.isolation {
+            IsolationHint::None => self.function.misses.count(),
+            IsolationHint::Some => self.function.count_in_scope(&self.function.misses, |calls| &mut calls.misses),
         }
     }
 
     fn count_stale(&self) {
-        match self.suspicion {
-            Suspicion::None => self.function.stale.count(),
-            Suspicion::Some => self.function.count_in_scope(&self.function.stale, |calls| &mut calls.stale),
+        match self.isolation {
+            IsolationHint::None => self.function.stale.count(),
+            IsolationHint::Some => self.function.count_in_scope(&self.function.stale, |calls| &mut calls.stale),
         }
     }
 }
 
-/// What memory says of a call.
-enum Live<R> {
+/// The answer of memory to a call.
+enum InMemory<R> {
     Hit(R),
     Miss,
-    /// The cache is not open, or the key takes longer to make.
+    /// The cache is not open, or the key takes I/O to make.
     NotAsked,
 }
 
 /// The cache that a call uses.
 #[derive(Debug)]
-pub(super) enum Used<'c> {
+pub(super) enum CacheRef<'c> {
     Given(&'c Cache),
     Default(Current),
     Opened(Cache),
 }
 
-impl Deref for Used<'_> {
+impl Deref for CacheRef<'_> {
     type Target = Cache;
 
     #[inline]
@@ -106,7 +103,7 @@ impl Deref for Used<'_> {
     }
 }
 
-impl Used<'_> {
+impl CacheRef<'_> {
     /// The same cache for as long as the body runs: what replaces the default cache must not wait for that.
     fn kept(self) -> Self {
         match self {
@@ -116,15 +113,15 @@ impl Used<'_> {
     }
 }
 
-/// A call whose key and cache are there.
+/// A call whose key and cache are resolved.
 #[derive(Debug)]
-pub(super) struct Ready<'c, T> {
-    pub(super) cache: Used<'c>,
+pub(super) struct ResolvedCall<'c, T: 'static> {
+    pub(super) cache: CacheRef<'c>,
     pub(super) key: Key,
-    pub(super) order: Order<'c>,
+    pub(super) options: CallOptions<'c>,
     pub(super) mode: Mode,
-    /// By what means results are stored.
-    pub(super) means: Means<'c, T>,
+    /// How results are stored.
+    pub(super) codec: ValueCodec<'c, T>,
 }
 
 impl<'c, K> Call<'c, K> {
@@ -132,7 +129,7 @@ impl<'c, K> Call<'c, K> {
         Self {
             key,
             cache: None,
-            order: Order { site, function, ttl: site.ttl, extras: None, suspicion: Suspicion::now() },
+            options: CallOptions { site, function, ttl: site.ttl, metadata: None, isolation: IsolationHint::now() },
         }
     }
 
@@ -143,14 +140,14 @@ impl<'c, K> Call<'c, K> {
 
     /// Results of this call live so long; not at all if that is no time.
     pub fn ttl(&mut self, ttl: impl Lifetime) {
-        self.order.ttl = ttl.lifetime().or(self.order.ttl);
+        self.options.ttl = ttl.lifetime().or(self.options.ttl);
     }
 
-    /// Where the function tells what belongs to its result.
+    /// Where the function records metadata of its result.
     #[must_use]
     #[inline]
-    pub fn extras(mut self, extras: &'c Extras) -> Self {
-        self.order.extras = Some(extras);
+    pub fn metadata(mut self, metadata: &'c CallMetadata) -> Self {
+        self.options.metadata = Some(metadata);
         self
     }
 }
@@ -158,96 +155,104 @@ impl<'c, K> Call<'c, K> {
 impl<'c> Call<'c> {
     /// Answers the call from the cache, or runs the body and stores its result.
     #[inline]
-    pub fn run<R, S: Strategy<R>, M: Memory<S::Stored> + 'c, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    pub fn run<R, S: ResultPolicy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         mut self,
-        plan: Plan<R, S, M, C, F>,
+        plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> R,
     ) -> R {
-        let (means, plan) = (plan.means(), plan.rest());
+        let codec = plan.codec;
         let mode = mode::current();
         let body = || if mode == Mode::Usual { body() } else { mode::within(Mode::Usual, body) };
         if mode == Mode::Bypass {
             return body();
         }
-        let look = match mode {
-            Mode::Usual => match self.live::<R, S>(&means) {
-                Live::Hit(result) => return result,
-                Live::Miss => Look::Beyond,
-                Live::NotAsked => Look::First,
+        let attempt = match mode {
+            Mode::Usual => match self.in_memory::<R, S>(&codec) {
+                InMemory::Hit(result) => return result,
+                InMemory::Miss => Attempt::AfterMemory,
+                InMemory::NotAsked => Attempt::First,
             },
-            _ => Look::First,
+            _ => Attempt::First,
         };
-        let ready = match self.ready(mode, means) {
-            Ok(ready) => ready,
+        let call = match self.resolve(mode, codec) {
+            Ok(call) => call,
             Err(error) => return plan.refusal(&error).unwrap_or_else(body),
         };
         if mode == Mode::Refresh {
-            return ready.for_long().compute(plan, body, None).0;
+            return call.for_long().compute(plan, body, None).0;
         }
-        match ready.recall::<R, S>(look) {
+        match call.get::<R, S>(attempt) {
             Ok(Some(result)) => result,
-            Ok(None) => ready.for_long().missed(plan, body),
+            Ok(None) => call.for_long().missed(plan, body),
             Err(error) => match plan.refusal(&error) {
                 Some(refusal) => refusal,
                 None => {
-                    ready.cache.report(READING, &error);
-                    ready.for_long().missed(plan, body)
+                    call.cache.report(READING, &error);
+                    call.for_long().missed(plan, body)
                 }
             },
         }
     }
 
-    /// Looks into memory before the key itself is made: what tells it apart is enough.
+    /// Looks into memory before the key itself is made: its identity is enough.
     #[inline]
-    fn live<R, S: Strategy<R>>(&mut self, means: &Means<'_, S::Stored>) -> Live<R> {
-        let Some(shared) = means.shared() else { return Live::NotAsked };
+    fn in_memory<R, S: ResultPolicy<R>>(&mut self, codec: &ValueCodec<'_, S::Stored>) -> InMemory<R> {
+        if !codec.may_be_in_memory() {
+            return InMemory::NotAsked;
+        }
         let current;
         let cache = match self.cache {
             Some(cache) => cache,
-            None => match current_as(self.order.suspicion) {
+            None => match current_as(self.options.isolation) {
                 Some(cache) => {
                     current = cache;
                     &current
                 }
-                None => return Live::NotAsked,
+                None => return InMemory::NotAsked,
             },
         };
         self.key.narrow(&cache.key_rules());
-        let Some(identity) = self.key.identity() else { return Live::NotAsked };
-        match cache.recall_live(identity, self.order.ttl, shared) {
+        let Some(identity) = self.key.identity() else { return InMemory::NotAsked };
+        match cache.get_in_memory(identity, self.options.ttl, codec) {
             Some(Some(stored)) => {
-                self.order.uses(cache);
-                self.order.count_hit();
-                Live::Hit(S::rebuild(stored))
+                self.options.uses(cache);
+                self.options.count_hit();
+                InMemory::Hit(S::rebuild(stored))
             }
-            Some(None) => Live::Miss,
-            None => Live::NotAsked,
+            Some(None) => InMemory::Miss,
+            None => InMemory::NotAsked,
         }
     }
 
     /// Resolves cache and key. A failure has been reported.
-    fn ready<T: 'static>(self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
+    fn resolve<T: 'static>(self, mode: Mode, codec: ValueCodec<'c, T>) -> Result<ResolvedCall<'c, T>> {
         let cache = match self.cache {
-            Some(cache) => Used::Given(cache),
-            None => match current_as(self.order.suspicion) {
-                Some(cache) => Used::Default(cache),
-                None => Used::Opened(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
+            Some(cache) => CacheRef::Given(cache),
+            None => match current_as(self.options.isolation) {
+                Some(cache) => CacheRef::Default(cache),
+                None => CacheRef::Opened(default_cache().inspect_err(|error| report_without_cache(OPENING, error))?),
             },
         };
         self.key.narrow(&cache.key_rules());
         let key = self.key.key().inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order, mode, means))
+        Ok(ResolvedCall::new(cache, key, self.options, mode, codec))
     }
 }
 
-impl<'c, T: 'static> Ready<'c, T> {
-    pub(super) fn new(cache: Used<'c>, key: Key, order: Order<'c>, mode: Mode, means: Means<'c, T>) -> Self {
-        order.uses(&cache);
-        Self { cache, key, order, mode, means }
+impl<'c, T: 'static> ResolvedCall<'c, T> {
+    pub(super) fn new(
+        cache: CacheRef<'c>,
+        key: Key,
+        options: CallOptions<'c>,
+        mode: Mode,
+        codec: ValueCodec<'c, T>,
+    ) -> Self {
+        options.uses(&cache);
+        Self { cache, key, options, mode, codec }
     }
 
-    fn recall<R, S: Strategy<R, Stored = T>>(&self, look: Look) -> Result<Option<R>> {
-        let stored = self.cache.recall(&self.key, self.order.ttl, self.means, look)?;
+    fn get<R, S: ResultPolicy<R, Stored = T>>(&self, attempt: Attempt) -> Result<Option<R>> {
+        let stored = self.cache.get_by_key(&self.key, self.options.ttl, self.codec, attempt)?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
@@ -256,121 +261,119 @@ impl<'c, T: 'static> Ready<'c, T> {
         Self { cache: self.cache.kept(), ..self }
     }
 
-    /// Looks once more, as one who has missed already.
-    fn recall_again<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall(&self.key, self.order.ttl, self.means, Look::Again)?;
-        Ok(stored.map(|stored| self.hit::<R, S>(stored)))
-    }
-
-    pub(super) fn hit<R, S: Strategy<R, Stored = T>>(&self, stored: T) -> R {
-        self.order.count_hit();
+    pub(super) fn hit<R, S: ResultPolicy<R, Stored = T>>(&self, stored: T) -> R {
+        self.options.count_hit();
         S::rebuild(stored)
     }
 
     #[cold]
-    fn missed<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    fn missed<R, S: ResultPolicy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         self,
-        plan: Plan<R, S, (), C, F>,
+        plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> R,
     ) -> R {
         let shares = plan.shares;
-        match self.board() {
-            Boarding::Alone => self.compute(plan, body, None).0,
-            Boarding::Lead(lead) => {
-                // All that may call this function again happens inside the lead, also conditions, `Serialize` and `Clone`.
-                let (result, landing) = lead.run(|| match self.recall_again::<R, S>() {
-                    Ok(Some(result)) => (result, Landing::Stored),
+        match self.join() {
+            Joined::Alone => self.compute(plan, body, None).0,
+            Joined::Leader(leader) => {
+                // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
+                let (result, outcome) = leader.run(|| match self.get::<R, S>(Attempt::Again) {
+                    Ok(Some(result)) => (result, Outcome::Stored),
                     Ok(None) | Err(_) => {
-                        let (result, landing) = self.compute(plan, body, Some(&lead));
-                        let landing = shared(landing, &result, shares, &lead, || self.key.check_sources().is_ok());
-                        (result, landing)
+                        let (result, outcome) = self.compute(plan, body, Some(&leader));
+                        let outcome = shared(outcome, &result, shares, &leader, || self.key.check_sources().is_ok());
+                        (result, outcome)
                     }
                 });
-                lead.land(landing);
+                leader.complete(outcome);
                 result
             }
             // What panicked said nothing about the result, so one that comes now is stored.
-            Boarding::Landed(Landing::Panicked) => self.compute(plan, body, None).0,
-            Boarding::Landed(landing) => self
-                .after_landing::<R, S>(landing, shares)
+            Joined::Completed(Outcome::Panicked) => self.compute(plan, body, None).0,
+            Joined::Completed(outcome) => self
+                .after_completion::<R, S>(outcome, shares)
                 .unwrap_or_else(|| self.only_answer::<R, S, F>(plan.failing, body)),
         }
     }
 
-    fn board(&self) -> Boarding<Key> {
-        if self.order.site.single_flight {
-            self.cache.flights().board(&self.key, Some(&self.order.function.usual))
+    fn join(&self) -> Joined<Key> {
+        if self.options.site.single_flight {
+            self.cache.in_flight().join(&self.key, Some(&self.options.function.usual))
         } else {
-            Boarding::Alone
+            Joined::Alone
         }
     }
 
-    fn after_landing<R, S: Strategy<R, Stored = T>>(&self, landing: Landing, shares: Option<Shares<R>>) -> Option<R> {
-        match landing {
-            Landing::Stored => self.recall_again::<R, S>().ok().flatten(),
-            Landing::Stale => self.recall_stale::<R, S>(),
-            landing => taken(&landing, shares),
+    fn after_completion<R, S: ResultPolicy<R, Stored = T>>(
+        &self,
+        outcome: Outcome,
+        shares: Option<Shares<R>>,
+    ) -> Option<R> {
+        match outcome {
+            Outcome::Stored => self.get::<R, S>(Attempt::Again).ok().flatten(),
+            Outcome::Stale => self.get_stale::<R, S>(),
+            outcome => taken(&outcome, shares),
         }
     }
 
     /// An expired value in place of a result. The function has failed or its leader has: no error of the cache changes
-    /// what the caller is told.
-    fn recall_stale<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
-        let stored = self.cache.recall_stale(&self.key, self.means);
+    /// what the caller is recorded.
+    fn get_stale<R, S: ResultPolicy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = self.cache.get_stale_by_key(&self.key, self.codec);
         self.stale::<R, S>(stored)
     }
 
-    pub(super) fn stale<R, S: Strategy<R, Stored = T>>(&self, stored: Result<Option<T>>) -> Option<R> {
+    pub(super) fn stale<R, S: ResultPolicy<R, Stored = T>>(&self, stored: Result<Option<T>>) -> Option<R> {
         let stored = stored.inspect_err(|error| self.cache.report(READING_STALE, error)).ok().flatten()?;
-        self.order.count_stale();
-        log::debug!("`{}` failed: an expired result stands in", self.order.function.scope());
+        self.options.count_stale();
+        log::debug!("`{}` failed: an expired result stands in", self.options.function.scope());
         Some(S::rebuild(stored))
     }
 
     /// An expired value in place of a failure, unless the caller asked for what the body says.
-    fn excuse<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
-        match (self.mode == Mode::Usual).then(|| self.recall_stale::<R, S>()).flatten() {
-            Some(result) => (result, Landing::Stale),
-            None => (F::result_of(failure), Landing::NotStored(None)),
+    fn stale_or_failure<R, S: ResultPolicy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Outcome) {
+        match (self.mode == Mode::Usual).then(|| self.get_stale::<R, S>()).flatten() {
+            Some(result) => (result, Outcome::Stale),
+            None => (F::result_of(failure), Outcome::NotStored(None)),
         }
     }
 
     /// Runs the body and stores nothing.
-    fn only_answer<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failing: F, body: impl FnOnce() -> R) -> R {
-        failing.sort(self.only_run(body)).unwrap_or_else(|failure| self.excuse::<R, S, F>(failure).0)
+    fn only_answer<R, S: ResultPolicy<R, Stored = T>, F: Failing<R>>(&self, failing: F, body: impl FnOnce() -> R) -> R {
+        failing.sort(self.only_run(body)).unwrap_or_else(|failure| self.stale_or_failure::<R, S, F>(failure).0)
     }
 
     fn only_run<R>(&self, body: impl FnOnce() -> R) -> R {
-        self.order.count_miss();
+        self.options.count_miss();
         body()
     }
 
     /// Runs the body and stores what there is to store, unless another leader has ended the flight: what is stored by now
     /// is newer, as this run began before.
-    fn compute<R, S: Strategy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+    fn compute<R, S: ResultPolicy<R, Stored = T>, C: FnOnce(&R) -> bool, F: Failing<R>>(
         &self,
-        plan: Plan<R, S, (), C, F>,
+        plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> R,
-        lead: Option<&Lead<Key>>,
-    ) -> (R, Landing) {
+        leader: Option<&Leader<Key>>,
+    ) -> (R, Outcome) {
         let result = self.only_run(body);
         let on_error = plan.on_error;
         let value = match next::<R, S, C, F>(result, plan) {
             Ok(Next::Store(value)) => value,
-            Ok(Next::Excuse(failure)) => return self.excuse::<R, S, F>(failure),
-            Err(result) => return (result, Landing::NotStored(None)),
+            Ok(Next::ServeStale(failure)) => return self.stale_or_failure::<R, S, F>(failure),
+            Err(result) => return (result, Outcome::NotStored(None)),
         };
-        let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
-        if !self.cache.is_current(&self.key, WRITING) || lead.is_some_and(Lead::is_over) {
-            return (S::rebuild(value), Landing::NotStored(None));
+        let Some(options) = self.put_options() else { return (S::rebuild(value), Outcome::NotStored(None)) };
+        if !self.cache.is_current(&self.key, WRITING) || leader.is_some_and(Leader::is_completed) {
+            return (S::rebuild(value), Outcome::NotStored(None));
         }
-        match self.cache.retain(&self.key, &value, options, self.means) {
-            Ok(()) => (S::rebuild(value), Landing::Stored),
-            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Landing::NotStored(None)),
+        match self.cache.put_by_key(&self.key, &value, options, self.codec) {
+            Ok(()) => (S::rebuild(value), Outcome::Stored),
+            Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Outcome::NotStored(None)),
         }
     }
 
-    pub(super) fn not_stored<R, S: Strategy<R, Stored = T>>(
+    pub(super) fn not_stored<R, S: ResultPolicy<R, Stored = T>>(
         &self,
         value: T,
         error: &CacheError,
@@ -385,61 +388,61 @@ impl<'c, T: 'static> Ready<'c, T> {
         }
     }
 
-    /// What is stored beside the value. `None` if the result is to live no time, and so not to be stored.
+    /// What is stored beside the value. `None` if the TTL of the result is zero, so that it is not stored.
     pub(super) fn put_options(&self) -> Option<PutOptions> {
-        let told = self.order.extras.map(Extras::take).unwrap_or_default();
-        let ttl = told.ttl.or(self.order.ttl);
+        let recorded = self.options.metadata.map(CallMetadata::take).unwrap_or_default();
+        let ttl = recorded.ttl.or(self.options.ttl);
         if ttl.is_some_and(|ttl| ttl.is_zero()) {
             return None;
         }
         Some(PutOptions {
             ttl,
-            function: Some(self.order.function.scope().to_string()),
-            prefix: self.order.site.prefix.map(str::to_owned),
-            tags: told.tags,
-            metadata: told.metadata,
-            params: told.params,
+            function: Some(self.options.function.scope().to_string()),
+            prefix: self.options.site.prefix.map(str::to_owned),
+            tags: recorded.tags,
+            metadata: recorded.metadata,
+            params: recorded.params,
             ..PutOptions::default()
         })
     }
 }
 
-/// The landing, with a copy of a result that is not stored for those who wait. They may have made the key of other files
+/// The outcome, with a copy of a result that is not stored for those who wait. They may have made the key of other files
 /// with the same content: what was made while its own files changed is not for them.
 pub(super) fn shared<R>(
-    landing: Landing,
+    outcome: Outcome,
     result: &R,
     shares: Option<Shares<R>>,
-    lead: &Lead<Key>,
+    leader: &Leader<Key>,
     is_current: impl FnOnce() -> bool,
-) -> Landing {
-    match (landing, shares) {
-        (Landing::NotStored(None), Some(shares)) if lead.is_awaited() && is_current() => {
-            Landing::NotStored(shares.give(result))
+) -> Outcome {
+    match (outcome, shares) {
+        (Outcome::NotStored(None), Some(shares)) if leader.is_awaited() && is_current() => {
+            Outcome::NotStored(shares.give(result))
         }
-        (landing, _) => landing,
+        (outcome, _) => outcome,
     }
 }
 
 /// A copy of the result of another call, if it was shared.
-pub(super) fn taken<R>(landing: &Landing, shares: Option<Shares<R>>) -> Option<R> {
-    let Landing::NotStored(Some(shared)) = landing else { return None };
+pub(super) fn taken<R>(outcome: &Outcome, shares: Option<Shares<R>>) -> Option<R> {
+    let Outcome::NotStored(Some(shared)) = outcome else { return None };
     shares?.take(shared)
 }
 
-/// What is to be done before a result is told.
+/// What is to be done before a result is recorded.
 pub(super) enum Next<T, F> {
     Store(T),
-    Excuse(F),
+    ServeStale(F),
 }
 
 /// What is to be done, or the result if nothing is.
-pub(super) fn next<R, S: Strategy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
+pub(super) fn next<R, S: ResultPolicy<R>, C: FnOnce(&R) -> bool, F: Failing<R>>(
     result: R,
-    plan: Plan<R, S, (), C, F>,
+    plan: CallPlan<'_, R, S, C, F>,
 ) -> Result<Next<S::Stored, F::Failure>, R> {
     match plan.failing.sort(result) {
-        Err(failure) => Ok(Next::Excuse(failure)),
+        Err(failure) => Ok(Next::ServeStale(failure)),
         Ok(result) if S::keeps(&result) && (plan.condition)(&result) => S::split(result).map(Next::Store),
         Ok(result) => Err(result),
     }

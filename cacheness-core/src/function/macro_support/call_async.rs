@@ -3,42 +3,34 @@
 //! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
-use super::call::{Call, KEYING, Next, OPENING, READING, Ready, Used, WRITING, next, shared, taken};
-use super::memory::Memory;
+use super::call::{CacheRef, Call, KEYING, Next, OPENING, READING, ResolvedCall, WRITING, next, shared, taken};
 use super::mode::{self, Mode};
-use super::returns::{Failing, Plan, Strategy};
+use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
 use crate::cache::Cache;
-use crate::cache::{Look, Means};
-use crate::engine::flight::{Boarding, Landing, Lead};
+use crate::cache::{Attempt, ValueCodec};
+use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::Result;
+use crate::function::default::IsolationHint;
 use crate::function::default::default_cache;
 use crate::function::default::{current_as, report_without_cache};
-use crate::function::isolation::Suspicion;
 use crate::key::{Key, PendingKey};
 use crate::util::runtime;
 
 impl<'c> Call<'c, PendingKey> {
     /// Answers the call from the cache, or runs the body and stores its result.
-    pub async fn run_async<
-        R,
-        S: Strategy<R>,
-        M: Memory<S::Stored> + 'c,
-        C: FnOnce(&R) -> bool,
-        F: Failing<R>,
-        B: Future<Output = R>,
-    >(
+    pub async fn run_async<R, S: ResultPolicy<R>, C: FnOnce(&R) -> bool, F: Failing<R>, B: Future<Output = R>>(
         self,
-        plan: Plan<R, S, M, C, F>,
+        plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
-        let (means, plan) = (plan.means(), plan.rest());
+        let codec = plan.codec;
         let mode = mode::current();
         if mode == Mode::Bypass {
             return mode::within_async(Mode::Usual, Box::pin(body())).await;
         }
-        let ready = match self.ready_async(mode, means).await {
-            Ok(ready) => ready,
+        let call = match self.resolve_async(mode, codec).await {
+            Ok(call) => call,
             Err(error) => {
                 if let Some(refusal) = plan.refusal(&error) {
                     return refusal;
@@ -47,31 +39,33 @@ impl<'c> Call<'c, PendingKey> {
             }
         };
         if mode == Mode::Usual {
-            match ready.recall_async::<R, S>().await {
+            match call.get_async::<R, S>().await {
                 Ok(Some(result)) => return result,
                 Ok(None) => {}
                 Err(error) => match plan.refusal(&error) {
                     Some(refusal) => return refusal,
-                    None => ready.cache.report(READING, &error),
+                    None => call.cache.report(READING, &error),
                 },
             }
         }
-        Box::pin(ready.for_long().missed_async(plan, body)).await
+        Box::pin(call.for_long().missed_async(plan, body)).await
     }
 
     /// Resolves cache and key. A failure has been reported.
-    async fn ready_async<T: 'static>(mut self, mode: Mode, means: Means<'c, T>) -> Result<Ready<'c, T>> {
-        self.order.suspicion = Suspicion::now();
+    async fn resolve_async<T: 'static>(mut self, mode: Mode, codec: ValueCodec<'c, T>) -> Result<ResolvedCall<'c, T>> {
+        self.options.isolation = IsolationHint::now();
         let cache = match self.cache {
-            Some(cache) => Used::Given(cache),
-            None => match current_as(self.order.suspicion) {
-                Some(cache) => Used::Default(cache),
-                None => Used::Opened(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?),
+            Some(cache) => CacheRef::Given(cache),
+            None => match current_as(self.options.isolation) {
+                Some(cache) => CacheRef::Default(cache),
+                None => {
+                    CacheRef::Opened(open_default().await.inspect_err(|error| report_without_cache(OPENING, error))?)
+                }
             },
         };
         let key =
             resolve(self.key.within(&cache.key_rules())).await.inspect_err(|error| cache.report(KEYING, error))?;
-        Ok(Ready::new(cache, key, self.order, mode, means))
+        Ok(ResolvedCall::new(cache, key, self.options, mode, codec))
     }
 }
 
@@ -84,44 +78,44 @@ async fn resolve(key: PendingKey) -> Result<Key> {
     if key.needs_io() { runtime::blocking(move || key.resolve()).await } else { key.resolve() }
 }
 
-impl<T: 'static> Ready<'_, T> {
-    async fn recall_async<R, S: Strategy<R, Stored = T>>(&self) -> Result<Option<R>> {
-        let stored = self.cache.recall_async(&self.key, self.order.ttl, self.means, Look::First).await?;
+impl<'c, T: 'static> ResolvedCall<'c, T> {
+    async fn get_async<R, S: ResultPolicy<R, Stored = T>>(&self) -> Result<Option<R>> {
+        let stored = self.cache.get_by_key_async(&self.key, self.options.ttl, self.codec, Attempt::First).await?;
         Ok(stored.map(|stored| self.hit::<R, S>(stored)))
     }
 
     async fn missed_async<
         R,
-        S: Strategy<R, Stored = T>,
+        S: ResultPolicy<R, Stored = T>,
         C: FnOnce(&R) -> bool,
         F: Failing<R>,
         B: Future<Output = R>,
     >(
         self,
-        plan: Plan<R, S, (), C, F>,
+        plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> B,
     ) -> R {
         let shares = plan.shares;
-        match self.board_async().await {
-            Boarding::Alone | Boarding::Landed(Landing::Panicked) => self.compute_async(plan, body, None).await.0,
-            Boarding::Lead(lead) => {
-                // All that may call this function again happens inside the lead, also conditions, `Serialize` and `Clone`.
-                let (result, landing) = lead
+        match self.join_async().await {
+            Joined::Alone | Joined::Completed(Outcome::Panicked) => self.compute_async(plan, body, None).await.0,
+            Joined::Leader(leader) => {
+                // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
+                let (result, outcome) = leader
                     .run_async(async {
-                        if let Some(result) = self.recall_again_async::<R, S>().await {
-                            return (result, Landing::Stored);
+                        if let Some(result) = self.get_again_async::<R, S>().await {
+                            return (result, Outcome::Stored);
                         }
-                        let (result, landing) = self.compute_async(plan, body, Some(&lead)).await;
+                        let (result, outcome) = self.compute_async(plan, body, Some(&leader)).await;
                         // Files are not looked at here: that blocks, and the result must not be held across an await.
-                        let landing = shared(landing, &result, shares, &lead, || !self.key.has_sources());
-                        (result, landing)
+                        let outcome = shared(outcome, &result, shares, &leader, || !self.key.has_sources());
+                        (result, outcome)
                     })
                     .await;
-                lead.land(landing);
+                leader.complete(outcome);
                 result
             }
-            Boarding::Landed(landing) => {
-                if let Some(result) = self.after_landing_async::<R, S>(landing, shares).await {
+            Joined::Completed(outcome) => {
+                if let Some(result) = self.after_completion_async::<R, S>(outcome, shares).await {
                     return result;
                 }
                 self.only_answer_async::<R, S, F, B>(plan.failing, body).await
@@ -129,48 +123,52 @@ impl<T: 'static> Ready<'_, T> {
         }
     }
 
-    async fn after_landing_async<R, S: Strategy<R, Stored = T>>(
+    async fn after_completion_async<R, S: ResultPolicy<R, Stored = T>>(
         &self,
-        landing: Landing,
+        outcome: Outcome,
         shares: Option<Shares<R>>,
     ) -> Option<R> {
-        match landing {
-            Landing::Stored => self.recall_again_async::<R, S>().await,
-            Landing::Stale => self.recall_stale_async::<R, S>().await,
-            landing => taken(&landing, shares),
+        match outcome {
+            Outcome::Stored => self.get_again_async::<R, S>().await,
+            Outcome::Stale => self.get_stale_async::<R, S>().await,
+            outcome => taken(&outcome, shares),
         }
     }
 
-    async fn board_async(&self) -> Boarding<Key> {
-        if self.mode == Mode::Usual && self.order.site.single_flight {
-            self.cache.flights().board_async(self.key.clone(), Some(&self.order.function.usual)).await
+    async fn join_async(&self) -> Joined<Key> {
+        if self.mode == Mode::Usual && self.options.site.single_flight {
+            self.cache.in_flight().join_async(self.key.clone(), Some(&self.options.function.usual)).await
         } else {
-            Boarding::Alone
+            Joined::Alone
         }
     }
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
-    async fn recall_again_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_async(&self.key, self.order.ttl, self.means, Look::Again)).await;
+    async fn get_again_async<R, S: ResultPolicy<R, Stored = T>>(&self) -> Option<R> {
+        let stored =
+            Box::pin(self.cache.get_by_key_async(&self.key, self.options.ttl, self.codec, Attempt::Again)).await;
         stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
     }
 
-    /// [`recall_stale`](Self::recall_stale) for a task.
-    async fn recall_stale_async<R, S: Strategy<R, Stored = T>>(&self) -> Option<R> {
-        let stored = Box::pin(self.cache.recall_stale_async(&self.key, self.means)).await;
+    /// [`get_stale`](Self::get_stale) for a task.
+    async fn get_stale_async<R, S: ResultPolicy<R, Stored = T>>(&self) -> Option<R> {
+        let stored = Box::pin(self.cache.get_stale_by_key_async(&self.key, self.codec)).await;
         self.stale::<R, S>(stored)
     }
 
-    async fn excuse_async<R, S: Strategy<R, Stored = T>, F: Failing<R>>(&self, failure: F::Failure) -> (R, Landing) {
+    async fn stale_or_failure_async<R, S: ResultPolicy<R, Stored = T>, F: Failing<R>>(
+        &self,
+        failure: F::Failure,
+    ) -> (R, Outcome) {
         if self.mode == Mode::Usual
-            && let Some(result) = self.recall_stale_async::<R, S>().await
+            && let Some(result) = self.get_stale_async::<R, S>().await
         {
-            return (result, Landing::Stale);
+            return (result, Outcome::Stale);
         }
-        (F::result_of(failure), Landing::NotStored(None))
+        (F::result_of(failure), Outcome::NotStored(None))
     }
 
-    async fn only_answer_async<R, S: Strategy<R, Stored = T>, F: Failing<R>, B: Future<Output = R>>(
+    async fn only_answer_async<R, S: ResultPolicy<R, Stored = T>, F: Failing<R>, B: Future<Output = R>>(
         &self,
         failing: F,
         body: impl FnOnce() -> B,
@@ -180,54 +178,54 @@ impl<T: 'static> Ready<'_, T> {
             Ok(result) => return result,
             Err(failure) => failure,
         };
-        self.excuse_async::<R, S, F>(failure).await.0
+        self.stale_or_failure_async::<R, S, F>(failure).await.0
     }
 
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {
-        self.order.count_miss();
+        self.options.count_miss();
         // Boxed by itself: recursive functions would otherwise carry it through the stack frame of every step.
         mode::within_async(Mode::Usual, Box::pin(body())).await
     }
 
     async fn compute_async<
         R,
-        S: Strategy<R, Stored = T>,
+        S: ResultPolicy<R, Stored = T>,
         C: FnOnce(&R) -> bool,
         F: Failing<R>,
         B: Future<Output = R>,
     >(
         &self,
-        plan: Plan<R, S, (), C, F>,
+        plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> B,
-        lead: Option<&Lead<Key>>,
-    ) -> (R, Landing) {
+        leader: Option<&Leader<Key>>,
+    ) -> (R, Outcome) {
         let result = self.only_run_async(body).await;
         let (on_error, shares) = (plan.on_error, plan.shares);
         let next = match next::<R, S, C, F>(result, plan) {
             Ok(next) => next,
-            Err(result) => return (result, Landing::NotStored(None)),
+            Err(result) => return (result, Outcome::NotStored(None)),
         };
         let value = match next {
             Next::Store(value) => value,
-            Next::Excuse(failure) => return self.excuse_async::<R, S, F>(failure).await,
+            Next::ServeStale(failure) => return self.stale_or_failure_async::<R, S, F>(failure).await,
         };
-        if !self.cache.is_current_async(&self.key, WRITING).await || lead.is_some_and(Lead::is_over) {
-            return (S::rebuild(value), Landing::NotStored(None));
+        if !self.cache.is_current_async(&self.key, WRITING).await || leader.is_some_and(Leader::is_completed) {
+            return (S::rebuild(value), Outcome::NotStored(None));
         }
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
-        let Some(options) = self.put_options() else { return (S::rebuild(value), Landing::NotStored(None)) };
-        let (value, stored) = Box::pin(self.cache.retain_async(&self.key, value, options, self.means)).await;
+        let Some(options) = self.put_options() else { return (S::rebuild(value), Outcome::NotStored(None)) };
+        let (value, stored) = Box::pin(self.cache.put_by_key_async(&self.key, value, options, self.codec)).await;
         match stored {
-            Ok(()) => (S::rebuild(value), Landing::Stored),
+            Ok(()) => (S::rebuild(value), Outcome::Stored),
             Err(error) => {
                 let result = self.not_stored::<R, S>(value, &error, on_error);
-                let landing = Landing::NotStored(None);
+                let outcome = Outcome::NotStored(None);
                 // The files were looked at after the body had run.
-                let landing = match lead {
-                    Some(lead) => shared(landing, &result, shares, lead, || true),
-                    None => landing,
+                let outcome = match leader {
+                    Some(leader) => shared(outcome, &result, shares, leader, || true),
+                    None => outcome,
                 };
-                (result, landing)
+                (result, outcome)
             }
         }
     }

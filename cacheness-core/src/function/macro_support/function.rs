@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::claim::Claim;
-use super::scope;
-use super::site::Site;
+use super::attribute::Site;
+use super::scope::{self, ScopeOwner};
 use crate::cache::Cache;
 use crate::cache::WeakCache;
-use crate::engine::flight::Usual;
+use crate::engine::flight::UsualDuration;
 use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::function::default::default_cache;
-use crate::function::isolation::{self, Calls};
+use crate::function::default::{Calls, current_isolation};
 use crate::util::counter::Counter;
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.
@@ -24,12 +23,12 @@ use crate::util::counter::Counter;
 pub(super) struct Function {
     scope: Arc<str>,
     site: OnceLock<&'static Site>,
-    claims: Mutex<Vec<&'static Claim>>,
+    owners: Mutex<Vec<&'static ScopeOwner>>,
     pub(super) hits: Counter,
     pub(super) misses: Counter,
     pub(super) stale: Counter,
     /// How long its body takes.
-    pub(super) usual: Usual,
+    pub(super) usual: UsualDuration,
     last_cache: LastCache,
 }
 
@@ -59,29 +58,29 @@ impl Function {
         function
     }
 
-    /// The claim of this attribute on the keys of the function, also if another one has it already.
-    pub(super) fn claimed(&'static self, site: &'static Site, beside: bool) -> &'static Claim {
+    /// The owner of the scope in which this attribute writes keys, also if another attribute writes there already.
+    pub(super) fn owner_of(&'static self, site: &'static Site, is_sibling: bool) -> &'static ScopeOwner {
         self.site.get_or_init(|| site);
-        let mut claims = lock(&self.claims);
-        let known = claims.iter().copied().find(|claim| claim.is_of(site));
-        let claim = known.unwrap_or_else(|| {
-            let claim: &'static Claim = Box::leak(Box::new(Claim::new(self, site)));
-            claims.push(claim);
-            claim
+        let mut owners = lock(&self.owners);
+        let known = owners.iter().copied().find(|owner| owner.is_of(site));
+        let owner = known.unwrap_or_else(|| {
+            let owner: &'static ScopeOwner = Box::leak(Box::new(ScopeOwner::new(self, site)));
+            owners.push(owner);
+            owner
         });
-        claim.hold(site.place, beside);
-        claim
+        owner.add_attribute(site.attribute, is_sibling);
+        owner
     }
 
     fn new(scope: &str) -> Self {
         Self {
             scope: scope.into(),
             site: OnceLock::new(),
-            claims: Mutex::default(),
+            owners: Mutex::default(),
             hits: Counter::default(),
             misses: Counter::default(),
             stale: Counter::default(),
-            usual: Usual::default(),
+            usual: UsualDuration::default(),
             last_cache: LastCache::default(),
         }
     }
@@ -103,7 +102,7 @@ impl Function {
     /// [`uses`](Self::uses), noted in the isolation if this is in one.
     #[cold]
     pub(super) fn uses_in_scope(&'static self, cache: &Cache) {
-        match isolation::current() {
+        match current_isolation() {
             Some(isolation) => isolation.uses(self.address(), cache),
             None => self.uses(cache),
         }
@@ -112,7 +111,7 @@ impl Function {
     /// Counts a call in the isolation if this is in one, else by this counter of the function.
     #[cold]
     pub(super) fn count_in_scope(&'static self, counter: &Counter, place: fn(&mut Calls) -> &mut u64) {
-        match isolation::current() {
+        match current_isolation() {
             Some(isolation) => isolation.count(self.address(), |calls| *place(calls) += 1),
             None => counter.count(),
         }
@@ -120,7 +119,7 @@ impl Function {
 
     /// How its calls were answered, those of the isolation if this is in one.
     fn calls(&'static self) -> Calls {
-        match isolation::current() {
+        match current_isolation() {
             Some(isolation) => isolation.calls(self.address()),
             None => Calls { hits: self.hits.sum(), misses: self.misses.sum(), stale: self.stale.sum() },
         }
@@ -287,7 +286,7 @@ impl FunctionHandle {
         if let Some(cache) = &self.cache {
             return Ok(cache.clone());
         }
-        match isolation::current() {
+        match current_isolation() {
             Some(isolation) => Ok(isolation.cache_of(self.function.address())),
             None => self.function.last_cache().map_or_else(default_cache, Ok),
         }

@@ -4,36 +4,24 @@
 //! Everything that is decided at run time is decided here, so that an annotated function stays small.
 
 mod argument;
-mod bound;
+mod attribute;
 mod call;
 mod call_async;
-mod claim;
-mod extras;
 mod function;
-mod lifetime;
-mod memory;
 mod mode;
-mod param;
 mod returns;
 mod scope;
 mod sharing;
-mod site;
 
-pub use argument::{Captures, KeyArgument, Writer, arg, begin, begin_beside, text, tuple, unless_default};
-pub use bound::{BoundCall, Later, Now, bind, bind_async};
+pub use argument::{Captures, KeyArgument, Writer, arg, begin, begin_sibling, param, text, tuple, unless_default};
+pub use attribute::{AttributeId, CallMetadata, Lifetime, Site, lifetime};
 pub use call::Call;
-pub use extras::Extras;
 pub use function::{FunctionHandle, FunctionInfo, function};
-pub use lifetime::{Lifetime, lifetime};
-pub use memory::Memory;
-pub use mode::{InMode, Work, bypass, bypass_async, refresh, refresh_async};
-pub use param::param;
-pub use returns::{Choice, Compared, Failing, Plan, Returns, output};
-pub use sharing::{Sharable, Shared, SharedError, Shares};
-pub use site::{Place, Site};
+pub use mode::{BoundCall, InMode, Later, Now, Work, bind, bind_async, bypass, bypass_async, refresh, refresh_async};
+pub use returns::{CallPlan, Choice, Compared, Failing, ResultPolicy, Returns, output};
+pub use sharing::{Sharable, SharedError, SharedResult, Shares};
 
 pub use crate::cache::Cache;
-pub use crate::cache::Means;
 pub use crate::codec::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence};
 // What the derives name.
 pub use crate::error::Result;

@@ -6,15 +6,14 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::extras::Extras;
-use super::memory::{By, Kept, Memory, Passing, Unkept};
+use super::attribute::CallMetadata;
 use super::sharing::Shares;
-use crate::cache::Means;
-use crate::codec::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Handler, Shareable};
+use crate::cache::ValueCodec;
+use crate::codec::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence, Handler, Shareable, Storable};
 use crate::error::CacheError;
 
-/// The way between a result and what is stored of it.
-pub trait Strategy<R> {
+/// Which part of a result is stored, and how the result is made from it again.
+pub trait ResultPolicy<R> {
     /// What is stored.
     type Stored: 'static;
 
@@ -46,7 +45,7 @@ pub enum OkOnly {}
 #[derive(Debug)]
 pub enum SomeOnly {}
 
-impl<R: 'static> Strategy<R> for Whole {
+impl<R: 'static> ResultPolicy<R> for Whole {
     type Stored = R;
 
     fn keeps(_: &R) -> bool {
@@ -66,7 +65,7 @@ impl<R: 'static> Strategy<R> for Whole {
     }
 }
 
-impl<T: 'static, E> Strategy<Result<T, E>> for OkOnly {
+impl<T: 'static, E> ResultPolicy<Result<T, E>> for OkOnly {
     type Stored = T;
 
     fn keeps(result: &Result<T, E>) -> bool {
@@ -86,7 +85,7 @@ impl<T: 'static, E> Strategy<Result<T, E>> for OkOnly {
     }
 }
 
-impl<T: 'static> Strategy<Option<T>> for SomeOnly {
+impl<T: 'static> ResultPolicy<Option<T>> for SomeOnly {
     type Stored = T;
 
     fn keeps(result: &Option<T>) -> bool {
@@ -107,65 +106,63 @@ impl<T: 'static> Strategy<Option<T>> for SomeOnly {
 }
 
 /// What a function that returns `R` does with its results.
-pub struct Plan<R, S, M, C = fn(&R) -> bool, F = Told> {
+pub struct CallPlan<'h, R, S: ResultPolicy<R>, C = fn(&R) -> bool, F = NeverStale> {
     pub(super) condition: C,
     pub(super) on_error: Option<fn(CacheError) -> R>,
     pub(super) failing: F,
     /// How results that are not stored are given to those who waited.
     pub(super) shares: Option<Shares<R>>,
-    /// By what means values are stored.
-    memory: M,
-    chosen: PhantomData<fn() -> S>,
+    /// How results are stored.
+    pub(super) codec: ValueCodec<'h, S::Stored>,
 }
 
-impl<R, S, M, C, F> fmt::Debug for Plan<R, S, M, C, F> {
+impl<R, S: ResultPolicy<R>, C, F> fmt::Debug for CallPlan<'_, R, S, C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plan").field("strict", &self.on_error.is_some()).finish_non_exhaustive()
+        f.debug_struct("CallPlan").field("strict", &self.on_error.is_some()).finish_non_exhaustive()
     }
 }
 
-impl<R, S, M> Plan<R, S, M> {
-    fn new(memory: M) -> Self {
-        Self { condition: |_| true, on_error: None, failing: Told, shares: None, memory, chosen: PhantomData }
+impl<'h, R, S: ResultPolicy<R>> CallPlan<'h, R, S> {
+    fn new(codec: ValueCodec<'h, S::Stored>) -> Self {
+        Self { condition: |_| true, on_error: None, failing: NeverStale, shares: None, codec }
     }
 }
 
-impl<R, S, M, C, F> Plan<R, S, M, C, F> {
+impl<'h, R, S: ResultPolicy<R>, C, F> CallPlan<'h, R, S, C, F> {
     /// Stores only results that meet the condition.
-    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> Plan<R, S, M, D, F> {
-        let Self { on_error, failing, shares, memory, .. } = self;
-        Plan { condition, on_error, failing, shares, memory, chosen: PhantomData }
+    pub fn only_if<D: FnOnce(&R) -> bool>(self, condition: D) -> CallPlan<'h, R, S, D, F> {
+        let Self { on_error, failing, shares, codec, .. } = self;
+        CallPlan { condition, on_error, failing, shares, codec }
     }
 
-    /// What is stored says how long it lives; one that is to live no time is not stored.
+    /// The stored part says how long it lives; one whose TTL is zero is not stored.
     pub fn lives<'x, L>(
         self,
-        extras: &'x Extras,
+        metadata: &'x CallMetadata,
         ttl: impl FnOnce(&S::Stored) -> L + 'x,
         lifetime: fn(L) -> Option<Duration>,
-    ) -> Plan<R, S, M, impl FnOnce(&R) -> bool + 'x, F>
+    ) -> CallPlan<'h, R, S, impl FnOnce(&R) -> bool + 'x, F>
     where
-        S: Strategy<R>,
         C: FnOnce(&R) -> bool + 'x,
         L: 'x,
     {
-        let Self { condition, on_error, failing, shares, memory, .. } = self;
+        let Self { condition, on_error, failing, shares, codec } = self;
         let condition = move |result: &R| {
             let stored = S::stored(result).filter(|_| condition(result));
             let Some(ttl) = stored.map(|stored| lifetime(ttl(stored))) else { return false };
-            ttl.iter().for_each(|ttl| extras.ttl(*ttl));
+            ttl.iter().for_each(|ttl| metadata.ttl(*ttl));
             true
         };
-        Plan { condition, on_error, failing, shares, memory, chosen: PhantomData }
+        CallPlan { condition, on_error, failing, shares, codec }
     }
 
-    /// Answers with an expired value where the function fails.
-    pub fn stale_on_error(self) -> Plan<R, S, M, C, Excused<R>>
+    /// Returns an expired value where the function fails.
+    pub fn stale_on_error(self) -> CallPlan<'h, R, S, C, StaleOnError<R>>
     where
         R: MayFail,
     {
-        let Self { condition, on_error, shares, memory, .. } = self;
-        Plan { condition, on_error, failing: Excused(R::has_failed), shares, memory, chosen: PhantomData }
+        let Self { condition, on_error, shares, codec, .. } = self;
+        CallPlan { condition, on_error, failing: StaleOnError(R::has_failed), shares, codec }
     }
 
     /// Returns errors of the cache to the caller.
@@ -181,21 +178,6 @@ impl<R, S, M, C, F> Plan<R, S, M, C, F> {
     #[must_use]
     pub fn shared(self, shares: Option<Shares<R>>) -> Self {
         Self { shares, ..self }
-    }
-
-    /// By what means results are stored.
-    pub(super) fn means<'m>(&self) -> Means<'m, S::Stored>
-    where
-        S: Strategy<R>,
-        M: Memory<S::Stored> + 'm,
-    {
-        self.memory.means()
-    }
-
-    /// The rest of the plan.
-    pub(super) fn rest(self) -> Plan<R, S, (), C, F> {
-        let Self { condition, on_error, failing, shares, .. } = self;
-        Plan { condition, on_error, failing, shares, memory: (), chosen: PhantomData }
     }
 
     /// The result that an error of the cache becomes, if the caller is to see it.
@@ -226,7 +208,7 @@ impl<R, S> Choice<R, S> {
     }
 }
 
-impl<R, S: Strategy<R>> Choice<R, S>
+impl<R, S: ResultPolicy<R>> Choice<R, S>
 where
     S::Stored: PartialEq + fmt::Debug,
 {
@@ -236,7 +218,7 @@ where
     }
 }
 
-impl<R, S: Strategy<R>> EqChoice<R, S>
+impl<R, S: ResultPolicy<R>> EqChoice<R, S>
 where
     S::Stored: PartialEq,
 {
@@ -246,7 +228,7 @@ where
     }
 }
 
-impl<R, S: Strategy<R>> DebugChoice<R, S>
+impl<R, S: ResultPolicy<R>> DebugChoice<R, S>
 where
     S::Stored: fmt::Debug,
 {
@@ -270,30 +252,44 @@ impl<R, S, E> Compared<R, S, E> {
     }
 }
 
-impl<R, S: Strategy<R>, E> Compared<R, S, E>
+impl<R, S: ResultPolicy<R>, E> Compared<R, S, E>
 where
     S::Stored: Shareable,
 {
     /// Keeps what is stored in memory, too.
-    pub fn kept(&self) -> Plan<R, S, Kept<E>> {
-        Plan::new(Kept::new())
+    pub fn in_memory<'h>(&self) -> CallPlan<'h, R, S>
+    where
+        E: Evidence<S::Stored> + 'static,
+    {
+        CallPlan::new(ValueCodec::in_memory_by::<E>())
     }
 
     /// Keeps nothing in memory.
-    pub fn unkept(&self) -> Plan<R, S, Passing<E>> {
-        Plan::new(Passing::new())
+    pub fn not_in_memory<'h>(&self) -> CallPlan<'h, R, S>
+    where
+        E: Evidence<S::Stored> + 'static,
+    {
+        CallPlan::new(ValueCodec::not_in_memory_by::<E>())
     }
 }
 
 impl<R, S, E> AnyCompared<R, S, E> {
-    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says later.
-    pub fn kept(&self) -> Plan<R, S, Unkept<E>> {
-        Plan::new(Unkept::new())
+    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says.
+    pub fn in_memory<'h>(&self) -> CallPlan<'h, R, S>
+    where
+        S: ResultPolicy<R, Stored: Storable>,
+        E: Evidence<S::Stored>,
+    {
+        CallPlan::new(ValueCodec::stored_by::<E>())
     }
 
     /// The same.
-    pub fn unkept(&self) -> Plan<R, S, Unkept<E>> {
-        Plan::new(Unkept::new())
+    pub fn not_in_memory<'h>(&self) -> CallPlan<'h, R, S>
+    where
+        S: ResultPolicy<R, Stored: Storable>,
+        E: Evidence<S::Stored>,
+    {
+        self.in_memory()
     }
 }
 
@@ -304,11 +300,11 @@ impl<R, S> AnyChoice<R, S> {
     }
 
     /// A handler writes and reads what is stored; nothing is kept in memory.
-    pub fn by<'h, H: Handler<Value = S::Stored>>(&self, handler: &'h H) -> Plan<R, S, By<'h, S::Stored>>
+    pub fn by<'h, H: Handler<Value = S::Stored>>(&self, handler: &'h H) -> CallPlan<'h, R, S>
     where
-        S: Strategy<R>,
+        S: ResultPolicy<R>,
     {
-        Plan::new(By::new(handler))
+        CallPlan::new(ValueCodec::by_handler(handler))
     }
 }
 
@@ -364,11 +360,11 @@ pub trait Failing<R> {
     fn result_of(failure: Self::Failure) -> R;
 }
 
-/// Every result is told to the caller. A type of its own, so that a future holds no failure which is not `Send`.
+/// Every result is returned. A type of its own, so that a future holds no failure which is not `Send`.
 #[derive(Debug)]
-pub struct Told;
+pub struct NeverStale;
 
-impl<R> Failing<R> for Told {
+impl<R> Failing<R> for NeverStale {
     type Failure = Infallible;
 
     fn sort(self, result: R) -> Result<R, Infallible> {
@@ -380,12 +376,12 @@ impl<R> Failing<R> for Told {
     }
 }
 
-/// A failure is told only if there is no expired value. The function tells failures, and no bound: the compiler would
-/// report one that is not met once for the call and once for waiting.
+/// A failure is returned only if there is no expired value. A function pointer recognizes failures, and no bound: the compiler
+/// would report one that is not met once for the call and once for waiting.
 #[derive(Debug)]
-pub struct Excused<R>(fn(&R) -> bool);
+pub struct StaleOnError<R>(fn(&R) -> bool);
 
-impl<R> Failing<R> for Excused<R> {
+impl<R> Failing<R> for StaleOnError<R> {
     type Failure = R;
 
     fn sort(self, result: R) -> Result<R, R> {

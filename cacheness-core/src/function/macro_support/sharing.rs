@@ -6,29 +6,29 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub use crate::engine::flight::Shared;
+pub use crate::engine::flight::SharedResult;
 use crate::util::panics::contained;
 
 /// How results are given to those who waited. Neither function is called under a lock. They are user code: where one
 /// panics, nothing is shared, and the results of both calls stay what they are.
 pub struct Shares<R> {
     /// A copy to be given to them, if there can be one.
-    give: fn(&R) -> Option<Shared>,
+    give: fn(&R) -> Option<SharedResult>,
     /// A copy of what was given.
-    take: fn(&Shared) -> Option<R>,
+    take: fn(&SharedResult) -> Option<R>,
 }
 
 impl<R> Shares<R> {
     /// By a function each.
-    pub const fn by(give: fn(&R) -> Option<Shared>, take: fn(&Shared) -> Option<R>) -> Self {
+    pub const fn by(give: fn(&R) -> Option<SharedResult>, take: fn(&SharedResult) -> Option<R>) -> Self {
         Self { give, take }
     }
 
-    pub(super) fn give(&self, result: &R) -> Option<Shared> {
+    pub(super) fn give(&self, result: &R) -> Option<SharedResult> {
         contained(|| (self.give)(result)).flatten()
     }
 
-    pub(super) fn take(&self, shared: &Shared) -> Option<R> {
+    pub(super) fn take(&self, shared: &SharedResult) -> Option<R> {
         contained(|| (self.take)(shared)).flatten()
     }
 }
@@ -49,12 +49,12 @@ impl<R> fmt::Debug for Shares<R> {
 
 impl<T, E: Send + Sync + 'static> Shares<Result<T, E>> {
     /// What is in `Err`, as this function copies it.
-    pub fn give_error(result: &Result<T, E>, copy: impl FnOnce(&E) -> E) -> Option<Shared> {
-        result.as_ref().err().map(|error| Arc::new(copy(error)) as Shared)
+    pub fn give_error(result: &Result<T, E>, copy: impl FnOnce(&E) -> E) -> Option<SharedResult> {
+        result.as_ref().err().map(|error| Arc::new(copy(error)) as SharedResult)
     }
 
     /// The error that was given, as this function copies it.
-    pub fn take_error(shared: &Shared, copy: impl FnOnce(&E) -> E) -> Option<Result<T, E>> {
+    pub fn take_error(shared: &SharedResult, copy: impl FnOnce(&E) -> E) -> Option<Result<T, E>> {
         shared.downcast_ref::<E>().map(|error| Err(copy(error)))
     }
 }
@@ -73,7 +73,10 @@ impl<T, E: Clone + Send + Sync + 'static> Shares<Result<T, E>> {
 
 impl<T> Shares<Option<T>> {
     fn nothing() -> Self {
-        Self::by(|result| result.is_none().then(|| Arc::new(()) as Shared), |shared| shared.is::<()>().then_some(None))
+        Self::by(
+            |result| result.is_none().then(|| Arc::new(()) as SharedResult),
+            |shared| shared.is::<()>().then_some(None),
+        )
     }
 }
 
@@ -84,7 +87,7 @@ impl<T, E: From<SharedError> + fmt::Display> Shares<Result<T, E>> {
                 let (error, mut text) = (result.as_ref().err()?, String::new());
                 // The alternate form has the causes as well, where an error type offers that.
                 write!(text, "{error:#}").ok()?;
-                Some(Arc::new(SharedError { text }) as Shared)
+                Some(Arc::new(SharedError { text }) as SharedResult)
             },
             |shared| shared.downcast_ref::<SharedError>().map(|error| Err(error.clone().into())),
         )
@@ -249,9 +252,9 @@ mod tests {
         for shares in [Shares::<Reply>::whole(), Shares::<Reply>::errors(), Shares::<Reply>::texts()] {
             assert!(shares.give(&Err(NoCopy)).is_none());
         }
-        let text: Shared = Arc::new(SharedError { text: "gone".to_owned() });
+        let text: SharedResult = Arc::new(SharedError { text: "gone".to_owned() });
         assert!(Shares::<Reply>::texts().take(&text).is_none());
-        let error: Shared = Arc::new(NoCopy);
+        let error: SharedResult = Arc::new(NoCopy);
         assert!(Shares::<Reply>::errors().take(&error).is_none());
     }
 }

@@ -167,7 +167,7 @@ fn an_item_that_is_gone_private_or_elsewhere_is_missed() {
         // Other types have functions of these names, and `put_with` is still there.
         ("cacheness-core/src/cache/values.rs", "pub fn put<T: Storable>", "pub fn put_value<T: Storable>"),
         ("cacheness-core/src/cache/values.rs", "pub fn get<T: Shareable>", "pub(crate) fn get<T: Shareable>"),
-        ("cacheness-core/src/cache/stats.rs", "pub hits: u64", "hits: u64"),
+        ("cacheness-core/src/cache/entries.rs", "pub hits: u64", "hits: u64"),
         // In the engine it stays, and in another module of the facade there is one of this name.
         ("cacheness/src/cache.rs", "migrate_cache, ", ""),
         ("cacheness/src/lib.rs", "default_cache, ", ""),

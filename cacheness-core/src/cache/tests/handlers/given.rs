@@ -117,28 +117,28 @@ async fn futures_use_handlers_as_threads_do() {
 
 #[test]
 fn a_handler_never_reads_what_another_one_wrote_while_the_value_was_looked_for() {
-    use crate::cache::means::Way;
+    use crate::cache::ValueCodec;
     let cache = Cache::new(CacheConfig::in_memory().with_inline_bytes(0)).unwrap();
     let (mine, other) = (Bytes("mine", 3), Bytes("other", 3));
     cache.put_by(&mine, "key", &Opaque(7), PutOptions::new()).unwrap();
     let (engine, key) = (cache.engine().unwrap(), cache.index_key("key").unwrap());
-    let mut found = engine.find(&key, None, Way::By(&mine)).unwrap().unwrap();
+    let mut found = engine.find(&key, None, ValueCodec::by_handler(&mine)).unwrap().unwrap();
     cache.put_by(&other, "key", &Opaque(9), PutOptions::new()).unwrap();
     let raw = engine.load::<Opaque>(&key, &mut found).unwrap();
-    assert_eq!(engine.decode(raw, &found, Way::By(&mine)), None, "`other` wrote it");
+    assert_eq!(engine.decode(raw, &found, ValueCodec::by_handler(&mine)), None, "`other` wrote it");
 }
 
 #[test]
 fn a_registered_handler_never_reads_what_one_of_its_name_wrote_of_another_type_while_it_was_looked_for() {
-    use crate::cache::means::Way;
+    use crate::cache::ValueCodec;
     let cache = Cache::new(CacheConfig::in_memory().with_inline_bytes(0)).unwrap();
     let reads = text("twice");
     cache.register_handler(reads.clone(), 0).unwrap();
     cache.put("key", &reading(1)).unwrap();
     let (engine, key) = (cache.engine().unwrap(), cache.index_key("key").unwrap());
-    let mut found = engine.find::<Reading>(&key, None, Way::chosen()).unwrap().unwrap();
+    let mut found = engine.find::<Reading>(&key, None, ValueCodec::stored()).unwrap().unwrap();
     cache.put_by(&Bytes("twice", 3), "key", &Opaque(b';'), PutOptions::new()).unwrap();
     let raw = engine.load::<Reading>(&key, &mut found).unwrap();
-    assert_eq!(engine.decode::<Reading>(raw, &found, Way::chosen()), None);
+    assert_eq!(engine.decode::<Reading>(raw, &found, ValueCodec::stored()), None);
     assert_eq!(reads.reads.load(Ordering::Relaxed), 0, "it was asked to read an `Opaque`");
 }

@@ -8,7 +8,7 @@ use std::thread::scope;
 
 use proptest::prelude::*;
 
-use super::super::graph::{QUIET, waits};
+use super::super::context::{QUIET, waits};
 use super::*;
 
 /// Runs a test that has the graph of waits for itself, and looks whether it is empty afterwards.
@@ -21,9 +21,9 @@ fn alone_with_the_graph(test: impl FnOnce() + Send + 'static) {
 #[test]
 fn a_key_called_in_its_own_body_runs_alone() {
     alone_with_the_graph(|| {
-        let office = Office::new();
-        office.call(1, || office.call(2, || office.call(1, || office.call(2, || ()))));
-        assert_eq!(office.computes(), 4);
+        let harness = Harness::new();
+        harness.call(1, || harness.call(2, || harness.call(1, || harness.call(2, || ()))));
+        assert_eq!(harness.computes(), 4);
     });
 }
 
@@ -31,14 +31,14 @@ fn a_key_called_in_its_own_body_runs_alone() {
 fn a_key_awaited_in_its_own_body_runs_alone() {
     alone_with_the_graph(|| {
         current_thread().block_on(async {
-            let office = Office::new();
-            let inner = office.call_async(1, async { tokio::task::yield_now().await });
-            let middle = office.call_async(2, async {
+            let harness = Harness::new();
+            let inner = harness.call_async(1, async { tokio::task::yield_now().await });
+            let middle = harness.call_async(2, async {
                 tokio::task::yield_now().await;
                 inner.await;
             });
-            office.call_async(1, middle).await;
-            assert_eq!(office.computes(), 3);
+            harness.call_async(1, middle).await;
+            assert_eq!(harness.computes(), 3);
         });
     });
 }
@@ -46,16 +46,16 @@ fn a_key_awaited_in_its_own_body_runs_alone() {
 #[test]
 fn a_sync_call_inside_an_async_body_of_the_same_key_runs_alone() {
     alone_with_the_graph(|| {
-        let office = Office::new();
-        current_thread().block_on(office.call_async(1, async { office.call(1, || ()) }));
-        assert_eq!(office.computes(), 2);
+        let harness = Harness::new();
+        current_thread().block_on(harness.call_async(1, async { harness.call(1, || ()) }));
+        assert_eq!(harness.computes(), 2);
     });
 }
 
 #[test]
 fn two_threads_whose_bodies_call_each_others_keys_both_finish() {
     alone_with_the_graph(|| {
-        let (one, other, both_lead) = (Office::new(), Office::new(), Barrier::new(2));
+        let (one, other, both_lead) = (Harness::new(), Harness::new(), Barrier::new(2));
         scope(|threads| {
             threads.spawn(|| {
                 one.call(1, || {
@@ -75,22 +75,22 @@ fn two_threads_whose_bodies_call_each_others_keys_both_finish() {
 }
 
 async fn two_tasks() {
-    let (office, both_lead) = (Office::new(), Arc::new(tokio::sync::Barrier::new(2)));
+    let (harness, both_lead) = (Harness::new(), Arc::new(tokio::sync::Barrier::new(2)));
     let task = |own: u32, other: u32| {
-        let (office, both_lead) = (Arc::clone(&office), Arc::clone(&both_lead));
+        let (harness, both_lead) = (Arc::clone(&harness), Arc::clone(&both_lead));
         tokio::spawn(async move {
             let body = async {
                 both_lead.wait().await;
-                office.call_async(other, async {}).await;
+                harness.call_async(other, async {}).await;
             };
-            office.call_async(own, body).await;
+            harness.call_async(own, body).await;
         })
     };
     let tasks = [task(1, 2), task(2, 1)];
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(office.computes(), 3);
+    assert_eq!(harness.computes(), 3);
 }
 
 #[test]
@@ -104,21 +104,21 @@ fn two_tasks_whose_bodies_await_each_others_keys_both_finish() {
 #[test]
 fn a_circle_of_five_threads_with_inner_bodies_is_cut_once() {
     alone_with_the_graph(|| {
-        let (office, all_lead) = (Office::new(), Barrier::new(5));
+        let (harness, all_lead) = (Harness::new(), Barrier::new(5));
         scope(|threads| {
             for n in 0..5 {
-                let (office, all_lead) = (&office, &all_lead);
+                let (harness, all_lead) = (&harness, &all_lead);
                 threads.spawn(move || {
-                    office.call(n, || {
-                        office.call(10 + n, || {
+                    harness.call(n, || {
+                        harness.call(10 + n, || {
                             all_lead.wait();
-                            office.call((n + 1) % 5, || ());
+                            harness.call((n + 1) % 5, || ());
                         });
                     });
                 });
             }
         });
-        assert_eq!(office.computes(), 11);
+        assert_eq!(harness.computes(), 11);
     });
 }
 
@@ -126,8 +126,8 @@ fn a_circle_of_five_threads_with_inner_bodies_is_cut_once() {
 fn a_circle_through_one_of_several_calls_a_body_awaits_at_once_is_cut() {
     alone_with_the_graph(|| {
         multi_thread().block_on(async {
-            let (office, all_lead) = (Office::new(), Arc::new(tokio::sync::Barrier::new(3)));
-            let (first, second, third) = (Arc::clone(&office), Arc::clone(&office), Arc::clone(&office));
+            let (harness, all_lead) = (Harness::new(), Arc::new(tokio::sync::Barrier::new(3)));
+            let (first, second, third) = (Arc::clone(&harness), Arc::clone(&harness), Arc::clone(&harness));
             let gates: [_; 3] = std::array::from_fn(|_| Arc::clone(&all_lead));
             let [g1, g2, g3] = gates;
             let joining = tokio::spawn(async move {
@@ -154,7 +154,7 @@ fn a_circle_through_one_of_several_calls_a_body_awaits_at_once_is_cut() {
             for task in [joining, harmless, closing] {
                 task.await.unwrap();
             }
-            assert_eq!(office.computes(), 4);
+            assert_eq!(harness.computes(), 4);
         });
     });
 }
@@ -163,12 +163,12 @@ fn a_circle_through_one_of_several_calls_a_body_awaits_at_once_is_cut() {
 fn a_body_cancelled_while_it_waits_takes_its_wait_out_of_the_graph() {
     alone_with_the_graph(|| {
         current_thread().block_on(async {
-            let office = Office::new();
-            let Boarding::Lead(lead) = office.flights.board(&2, None) else { panic!("nobody else leads") };
-            let nested = office.call_async(1, office.call_async(2, async {}));
+            let harness = Harness::new();
+            let Joined::Leader(leader) = harness.in_flight.join(&2, None) else { panic!("nobody else leads") };
+            let nested = harness.call_async(1, harness.call_async(2, async {}));
             assert!(tokio::time::timeout(Duration::from_millis(5), nested).await.is_err());
-            assert_eq!((waits(), office.flights.in_flight()), (0, 1));
-            lead.land(Landing::NotStored(None));
+            assert_eq!((waits(), harness.in_flight.len()), (0, 1));
+            leader.complete(Outcome::NotStored(None));
         });
     });
 }
@@ -182,16 +182,16 @@ async fn poll(waiting: &mut Pin<Box<impl Future>>) {
 fn a_wait_belongs_to_the_body_that_polls_it_now() {
     alone_with_the_graph(|| {
         current_thread().block_on(async {
-            let office = Office::new();
-            let Boarding::Lead(lead) = office.flights.board(&2, None) else { panic!("nobody else leads") };
-            let mut moved = Box::pin(office.call_async(2, async {}));
+            let harness = Harness::new();
+            let Joined::Leader(leader) = harness.in_flight.join(&2, None) else { panic!("nobody else leads") };
+            let mut moved = Box::pin(harness.call_async(2, async {}));
             poll(&mut moved).await;
             assert_eq!(waits(), 0, "no body waits");
-            office.call_async(1, poll(&mut moved)).await;
+            harness.call_async(1, poll(&mut moved)).await;
             assert_eq!(waits(), 1, "the body of 1 waited when it was polled last");
             poll(&mut moved).await;
             assert_eq!(waits(), 0, "no body waits any more");
-            lead.land(Landing::NotStored(None));
+            leader.complete(Outcome::NotStored(None));
             moved.await;
         });
     });
@@ -200,45 +200,45 @@ fn a_wait_belongs_to_the_body_that_polls_it_now() {
 #[test]
 fn a_thread_does_not_sleep_for_a_task_that_only_it_can_poll() {
     alone_with_the_graph(|| {
-        let office = Office::new();
+        let harness = Harness::new();
         current_thread().block_on(async {
-            let leading = Arc::clone(&office);
+            let leading = Arc::clone(&harness);
             let leader =
                 tokio::spawn(async move { leading.call_async(1, tokio::time::sleep(Duration::from_millis(5))).await });
             tokio::task::yield_now().await;
-            office.call(1, || ());
+            harness.call(1, || ());
             leader.await.unwrap();
         });
-        assert_eq!(office.computes(), 2);
+        assert_eq!(harness.computes(), 2);
     });
 }
 
 #[test]
 fn a_thread_waits_for_another_thread_that_took_over_from_a_task_of_its_own() {
     alone_with_the_graph(|| {
-        let (office, (leads, led)) = (Office::new(), mpsc::channel());
-        let mut task = Box::pin(office.call_async(1, std::future::pending()));
+        let (harness, (leads, led)) = (Harness::new(), mpsc::channel());
+        let mut task = Box::pin(harness.call_async(1, std::future::pending()));
         assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         scope(|threads| {
             threads.spawn(|| {
-                office.call(1, || {
+                harness.call(1, || {
                     leads.send(()).unwrap();
                     std::thread::sleep(Duration::from_millis(20));
                 });
             });
-            // Long enough for it to be aboard; if it is not, it leads a flight of its own.
+            // Long enough for it to wait; if it does not, it leads a flight of its own.
             std::thread::sleep(Duration::from_millis(20));
             drop(task);
             led.recv().unwrap();
-            office.call(1, || ());
+            harness.call(1, || ());
         });
-        assert_eq!(office.computes(), 2);
+        assert_eq!(harness.computes(), 2);
     });
 }
 
 #[test]
 fn a_call_in_drop_while_a_body_unwinds_neither_hangs_nor_aborts() {
-    struct CallsAgain<'a>(&'a Office);
+    struct CallsAgain<'a>(&'a Harness);
     impl Drop for CallsAgain<'_> {
         fn drop(&mut self) {
             self.0.call(1, || ());
@@ -246,35 +246,35 @@ fn a_call_in_drop_while_a_body_unwinds_neither_hangs_nor_aborts() {
         }
     }
     alone_with_the_graph(|| {
-        let office = Office::new();
+        let harness = Harness::new();
         let unwound = catch_unwind(AssertUnwindSafe(|| {
-            let _after = CallsAgain(&office);
-            office.call(1, || {
-                let _inside = CallsAgain(&office);
+            let _after = CallsAgain(&harness);
+            harness.call(1, || {
+                let _inside = CallsAgain(&harness);
                 panic!("boom");
             });
         }));
         assert!(unwound.is_err());
-        assert_eq!(office.computes(), 4, "the panic; 1 alone and 2 inside it; 1 after it, when 2 is stored");
+        assert_eq!(harness.computes(), 4, "the panic; 1 alone and 2 inside it; 1 after it, when 2 is stored");
     });
 }
 
 #[test]
 fn a_call_while_a_thread_is_torn_down_neither_hangs_nor_aborts() {
-    struct CallsAtTheEnd(Arc<Office>);
+    struct CallsAtTheEnd(Arc<Harness>);
     impl Drop for CallsAtTheEnd {
         fn drop(&mut self) {
-            let office = Arc::clone(&self.0);
-            self.0.call(1, || office.call(1, || ()));
+            let harness = Arc::clone(&self.0);
+            self.0.call(1, || harness.call(1, || ()));
         }
     }
     thread_local! {
         static LAST: std::cell::RefCell<Option<CallsAtTheEnd>> = const { std::cell::RefCell::new(None) };
     }
     alone_with_the_graph(|| {
-        let office = Office::new();
-        let at_end = CallsAtTheEnd(Arc::clone(&office));
-        let before = Arc::clone(&office);
+        let harness = Harness::new();
+        let at_end = CallsAtTheEnd(Arc::clone(&harness));
+        let before = Arc::clone(&harness);
         std::thread::spawn(move || {
             LAST.with(|last| *last.borrow_mut() = Some(at_end));
             // What was used later is torn down earlier.
@@ -282,16 +282,16 @@ fn a_call_while_a_thread_is_torn_down_neither_hangs_nor_aborts() {
         })
         .join()
         .unwrap();
-        assert_eq!(office.computes(), 3);
+        assert_eq!(harness.computes(), 3);
     });
 }
 
 /// `calls[key]` is what the body of a key calls. Each call has less fuel, since a cached function that calls itself
 /// with the same arguments would not end without a cache either.
-fn wander(office: &Office, calls: &[Vec<u32>], key: u32, fuel: u32) {
-    office.call(key, || {
+fn wander(harness: &Harness, calls: &[Vec<u32>], key: u32, fuel: u32) {
+    harness.call(key, || {
         for &next in calls[key as usize].iter().take(fuel as usize) {
-            wander(office, calls, next, fuel - 1);
+            wander(harness, calls, next, fuel - 1);
         }
         std::thread::yield_now();
     });
@@ -307,13 +307,13 @@ proptest! {
     #[test]
     fn whatever_bodies_call_on_however_many_threads_all_finish(calls in call_graph(), starts in prop::collection::vec(0..6u32, 1..8)) {
         alone_with_the_graph(move || {
-            let (office, gate) = (Office::new(), Barrier::new(starts.len()));
+            let (harness, gate) = (Harness::new(), Barrier::new(starts.len()));
             scope(|threads| {
                 for &start in &starts {
-                    let (office, calls, gate) = (&office, &calls, &gate);
+                    let (harness, calls, gate) = (&harness, &calls, &gate);
                     threads.spawn(move || {
                         gate.wait();
-                        wander(office, calls, start, 4);
+                        wander(harness, calls, start, 4);
                     });
                 }
             });
@@ -324,8 +324,8 @@ proptest! {
     fn whatever_bodies_await_at_once_in_however_many_tasks_all_finish(calls in call_graph(), starts in prop::collection::vec(0..6u32, 1..8)) {
         alone_with_the_graph(move || {
             multi_thread().block_on(async {
-                let (office, calls) = (Office::new(), Arc::new(calls));
-                let tasks: Vec<_> = starts.iter().map(|&start| tokio::spawn(wander_async(office.clone(), calls.clone(), start, 3))).collect();
+                let (harness, calls) = (Harness::new(), Arc::new(calls));
+                let tasks: Vec<_> = starts.iter().map(|&start| tokio::spawn(wander_async(harness.clone(), calls.clone(), start, 3))).collect();
                 for task in tasks {
                     task.await.unwrap();
                 }
@@ -336,11 +336,11 @@ proptest! {
 
 type Wandering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn wander_async(office: Arc<Office>, calls: Arc<Vec<Vec<u32>>>, key: u32, fuel: u32) -> Wandering {
+fn wander_async(harness: Arc<Harness>, calls: Arc<Vec<Vec<u32>>>, key: u32, fuel: u32) -> Wandering {
     Box::pin(async move {
         let call = |n: usize| {
             let next = calls[key as usize].get(n).filter(|_| fuel > 0);
-            next.map(|&next| wander_async(office.clone(), calls.clone(), next, fuel - 1))
+            next.map(|&next| wander_async(harness.clone(), calls.clone(), next, fuel - 1))
         };
         let go = async |called: Option<Wandering>| {
             if let Some(called) = called {
@@ -352,6 +352,6 @@ fn wander_async(office: Arc<Office>, calls: Arc<Vec<Vec<u32>>>, key: u32, fuel: 
             tokio::join!(go(call(0)), go(call(1)));
             go(call(2)).await;
         };
-        office.call_async(key, body).await;
+        harness.call_async(key, body).await;
     })
 }

@@ -1,4 +1,4 @@
-//! Flights as their callers use them: a harness that stores values as a cache does and counts how often a body ran.
+//! InFlight as their callers use them: a harness that stores values as a cache does and counts how often a body ran.
 
 mod cancel;
 mod deadlock;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use super::context::lock;
-use super::{Boarding, Flights, Landing};
+use super::{InFlight, Joined, Outcome};
 
 /// A hang is a failure: runs a test on a thread of its own, and gives it ten seconds.
 fn within_ten_seconds(test: impl FnOnce() + Send + 'static) {
@@ -39,19 +39,19 @@ fn multi_thread() -> tokio::runtime::Runtime {
 const UNHEARD_OF: Duration = Duration::from_secs(86_400);
 
 /// A cache that keeps no values, only which keys have one.
-struct Office {
-    flights: Arc<Flights<u32>>,
+struct Harness {
+    in_flight: Arc<InFlight<u32>>,
     stored: Mutex<HashSet<u32>>,
     computes: AtomicUsize,
 }
 
-impl Office {
+impl Harness {
     fn new() -> Arc<Self> {
         Self::patient(UNHEARD_OF)
     }
 
     fn patient(least_wait: Duration) -> Arc<Self> {
-        Arc::new(Self { flights: Flights::new(least_wait), stored: Mutex::default(), computes: AtomicUsize::new(0) })
+        Arc::new(Self { in_flight: InFlight::new(least_wait), stored: Mutex::default(), computes: AtomicUsize::new(0) })
     }
 
     fn computes(&self) -> usize {
@@ -71,17 +71,17 @@ impl Office {
     }
 
     fn call(&self, key: u32, body: impl FnOnce()) {
-        match self.flights.board(&key, None) {
-            Boarding::Lead(lead) => {
+        match self.in_flight.join(&key, None) {
+            Joined::Leader(leader) => {
                 if !self.has(key) {
                     self.count();
-                    lead.run(body);
+                    leader.run(body);
                     self.store(key);
                 }
-                lead.land(Landing::Stored);
+                leader.complete(Outcome::Stored);
             }
-            Boarding::Landed(Landing::Stored | Landing::Stale) => assert!(self.has(key)),
-            Boarding::Landed(Landing::NotStored(_) | Landing::Panicked) | Boarding::Alone => {
+            Joined::Completed(Outcome::Stored | Outcome::Stale) => assert!(self.has(key)),
+            Joined::Completed(Outcome::NotStored(_) | Outcome::Panicked) | Joined::Alone => {
                 self.count();
                 body();
             }
@@ -89,17 +89,17 @@ impl Office {
     }
 
     async fn call_async(&self, key: u32, body: impl Future<Output = ()>) {
-        match self.flights.board_async(key, None).await {
-            Boarding::Lead(lead) => {
+        match self.in_flight.join_async(key, None).await {
+            Joined::Leader(leader) => {
                 if !self.has(key) {
                     self.count();
-                    lead.run_async(body).await;
+                    leader.run_async(body).await;
                     self.store(key);
                 }
-                lead.land(Landing::Stored);
+                leader.complete(Outcome::Stored);
             }
-            Boarding::Landed(Landing::Stored | Landing::Stale) => assert!(self.has(key)),
-            Boarding::Landed(Landing::NotStored(_) | Landing::Panicked) | Boarding::Alone => {
+            Joined::Completed(Outcome::Stored | Outcome::Stale) => assert!(self.has(key)),
+            Joined::Completed(Outcome::NotStored(_) | Outcome::Panicked) | Joined::Alone => {
                 self.count();
                 body.await;
             }
@@ -107,10 +107,10 @@ impl Office {
     }
 }
 
-impl Drop for Office {
+impl Drop for Harness {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            assert_eq!(self.flights.in_flight(), 0, "a flight is left behind");
+            assert_eq!(self.in_flight.len(), 0, "a flight is left behind");
         }
     }
 }

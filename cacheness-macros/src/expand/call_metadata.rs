@@ -33,16 +33,16 @@ impl Expansion<'_> {
 
     fn param(&self, name: &str, value: impl ToTokens, span: Span, cfgs: &[Attribute]) -> TokenStream {
         let p = &self.p;
-        quote_spanned!(self.at(span)=> #(#cfgs)* extras.param(#name, #p::param(&#value).value());)
+        quote_spanned!(self.at(span)=> #(#cfgs)* call_metadata.param(#name, #p::param(&#value).value());)
     }
 
     /// Statements before the body that tell what belongs to the result, while the arguments are still there.
-    pub(super) fn extras(&self, shape: &Shape) -> TokenStream {
+    pub(super) fn call_metadata(&self, shape: &Shape) -> TokenStream {
         let params = self.params(shape);
         let tags = self.options.tags.iter().map(|tag| self.tag(tag));
         let metadata = self.options.metadata.iter().map(|(name, value)| {
             let name = syn::ext::IdentExt::unraw(name).to_string();
-            quote_spanned!(self.at(value.span())=> extras.add(#name, #value);)
+            quote_spanned!(self.at(value.span())=> call_metadata.add(#name, #value);)
         });
         quote_spanned!(self.site=> #params #(#tags)* #(#metadata)*)
     }
@@ -52,9 +52,9 @@ impl Expansion<'_> {
         let span = self.at(tag.span());
         match bare(tag) {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-                quote_spanned!(span=> extras.tag(::core::format_args!(#text));)
+                quote_spanned!(span=> call_metadata.tag(::core::format_args!(#text));)
             }
-            _ => quote_spanned!(span=> extras.tag(#tag);),
+            _ => quote_spanned!(span=> call_metadata.tag(#tag);),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Which contents are there, and how many entries refer to the blob of each.
+//! Blobs and what refers to them: how many entries refer to the blob of each content, and which blobs are being written.
 //!
 //! Nothing of this is stored: the counts are taken from the records when a store is opened. So no crash can leave a
 //! wrong one. While the store is open a count goes up before a record is written and down after one is gone; it may be
 //! too high after an error, and then a blob stays too long. An index that was rebuilt meanwhile is counted again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::StoredCodec;
 use crate::engine::index::Index;
@@ -16,17 +17,18 @@ use crate::util::digest::Identity;
 
 const PAGE: usize = 1024;
 
+/// How many entries refer to each blob.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(super) struct References {
     blobs: HashMap<BlobName, u64>,
-    by_identity: HashMap<Identity, Shared>,
+    by_identity: HashMap<Identity, SharedBlob>,
     /// Which replacement of the index was looked at.
     of_epoch: u64,
 }
 
 /// A blob that entries of one content share.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Shared {
+pub(super) struct SharedBlob {
     pub name: BlobName,
     codec: StoredCodec,
     raw_size: u64,
@@ -34,7 +36,7 @@ pub(super) struct Shared {
     checksum: u64,
 }
 
-impl Shared {
+impl SharedBlob {
     pub(super) fn new(name: BlobName, core: &Core) -> Self {
         let Core { codec, raw_size, stored_size, checksum, .. } = *core;
         Self { name, codec, raw_size, stored_size, checksum }
@@ -49,18 +51,18 @@ impl Shared {
     }
 }
 
-impl Contents {
+impl References {
     /// Counts what the records refer to.
     pub(super) fn of(index: &Index) -> Result<Self> {
         // Asked first: what is replaced during the look is looked at again.
-        let mut contents = Self { of_epoch: index.epoch(), ..Self::default() };
+        let mut references = Self { of_epoch: index.epoch(), ..Self::default() };
         let mut after: Option<IndexKey> = None;
         loop {
             let page = index.scan(after.as_ref(), PAGE)?;
-            page.iter().for_each(|(_, record)| contents.count(record));
+            page.iter().for_each(|(_, record)| references.count(record));
             match page.into_iter().next_back() {
                 Some((last, _)) => after = Some(last),
-                None => return Ok(contents),
+                None => return Ok(references),
             }
         }
     }
@@ -99,16 +101,16 @@ impl Contents {
         if let (Ok(entry), Some(name)) = (record.entry(), record.blob())
             && let Some(content) = entry.details.content
         {
-            self.refer(content, Shared::new(name, &entry.core));
+            self.refer(content, SharedBlob::new(name, &entry.core));
         }
     }
 
-    pub(super) fn find(&self, content: &Identity) -> Option<&Shared> {
+    pub(super) fn find(&self, content: &Identity) -> Option<&SharedBlob> {
         self.by_identity.get(content)
     }
 
     /// Notes one more reference to the blob of a content.
-    pub(super) fn refer(&mut self, content: Identity, shared: Shared) {
+    pub(super) fn refer(&mut self, content: Identity, shared: SharedBlob) {
         *self.blobs.entry(shared.name.clone()).or_default() += 1;
         self.by_identity.entry(content).or_insert(shared);
     }
@@ -142,5 +144,44 @@ impl Contents {
 
     pub(super) fn refers_to(&self, name: &BlobName) -> bool {
         self.blobs.contains_key(name)
+    }
+}
+
+/// The blobs that are written and not committed: nothing refers to them, and they are not garbage.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PendingBlobs(Arc<Mutex<HashSet<BlobName>>>);
+
+/// Keeps a blob from being taken for garbage.
+#[derive(Debug)]
+pub(super) struct PendingBlob {
+    all: PendingBlobs,
+    name: BlobName,
+}
+
+impl PendingBlobs {
+    fn lock(&self) -> MutexGuard<'_, HashSet<BlobName>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(&self) -> PendingBlob {
+        let name = BlobName::unique();
+        self.lock().insert(name.clone());
+        PendingBlob { all: self.clone(), name }
+    }
+
+    pub(super) fn names(&self) -> HashSet<BlobName> {
+        self.lock().clone()
+    }
+}
+
+impl PendingBlob {
+    pub(super) fn name(&self) -> &BlobName {
+        &self.name
+    }
+}
+
+impl Drop for PendingBlob {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.name);
     }
 }

@@ -1,0 +1,283 @@
+//! How a store is opened and what a put says of its entry, and the directories in which this process has a store open.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use once_cell::sync::Lazy;
+
+use super::BlobStore;
+use super::engine::Engine;
+use super::references::References;
+use crate::config::limits::Limits;
+use crate::config::{CacheConfig, Codec, Durability, SecurityConfig};
+use crate::engine::manifest::Kind;
+use crate::engine::{Home, Store};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::storage::vfs::DirId;
+use crate::util::exit::{self, Openings};
+use crate::value::{Metadata, Value};
+
+/// How a [`BlobStore`] is opened: made by [`BlobStore::builder`].
+///
+/// ```
+/// use cacheness::BlobStore;
+/// use cacheness::config::Codec;
+///
+/// # fn main() -> cacheness::Result<()> {
+/// # let dir = std::env::temp_dir().join(format!("cacheness-doc-blobs-{}", std::process::id()));
+/// let store = BlobStore::builder().dir(&dir).codec(Codec::None).content_addressable(true).open()?;
+/// let (first, second) = (store.put(&"the same".to_owned())?, store.put(&"the same".to_owned())?);
+/// assert_eq!(first, second);
+/// # drop(store);
+/// # std::fs::remove_dir_all(dir).ok();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct BlobStoreBuilder {
+    config: CacheConfig,
+    content_addressable: bool,
+}
+
+impl BlobStoreBuilder {
+    pub(super) fn new() -> Self {
+        let config = CacheConfig::new(".blobstore")
+            .with_inline_bytes(0)
+            .with_memory_cache(false)
+            .with_durability(Durability::Immediate);
+        Self { config, content_addressable: false }
+    }
+
+    /// The directory of the store, made if it is not there. Default `.blobstore`.
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.config = self.config.with_cache_dir(dir);
+        self
+    }
+
+    /// The backend by its name: `sled` (index on disk, values in files, the default) or `memory` (nothing is written to
+    /// disk).
+    pub fn backend(mut self, name: impl Into<String>) -> Self {
+        self.config = self.config.with_backend(name);
+        self
+    }
+
+    /// How values are compressed, at the codec's own level; another follows by [`level`](Self::level). Default
+    /// [`Codec::Lz4`]. Streams are never compressed: see [`BlobStore::writer`].
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.config = self.config.with_codec(codec);
+        self
+    }
+
+    /// The level of the codec, where it has levels.
+    pub fn level(mut self, level: u8) -> Self {
+        self.config = self.config.with_compression_level(level);
+        self
+    }
+
+    /// Whether equal values are stored once, whatever their keys, and keys that the store makes are made of the content.
+    /// Default false. It may differ from one opening of a directory to the next.
+    pub fn content_addressable(mut self, yes: bool) -> Self {
+        self.content_addressable = yes;
+        self
+    }
+
+    /// When a put is safe from a power cut. Default [`Durability::Immediate`]. With [`Durability::Interval`] new entries
+    /// reach the disk half a second later; whatever replaces or removes one still reaches it at once.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.config = self.config.with_durability(durability);
+        self
+    }
+
+    /// Signs every entry with the key in a file, which is made if it is not there, and believes nothing else; see
+    /// [`SecurityConfig`]. What is not believed is an error of the kind [`Integrity`](crate::ErrorKind::Integrity).
+    pub fn signing_key_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config = self.config.with_signing_key_file(file);
+        self
+    }
+
+    /// Whether entries are signed, with which keys, and what is believed. Default: nothing is signed.
+    pub fn security(mut self, security: SecurityConfig) -> Self {
+        self.config.security = security;
+        self
+    }
+
+    /// The largest values and headers accepted.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config = self.config.with_limits(limits);
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level or a limit is 0;
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the directory is a cache's or of another release;
+    /// [`Locked`](crate::ErrorKind::Locked) if the store is open already, in this process or another;
+    /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, may
+    /// be written by others, or holds something of others under a name that the store would use.
+    pub fn open(self) -> Result<BlobStore> {
+        self.config.validate()?;
+        let content_addressable = self.content_addressable;
+        if self.config.is_in_memory() {
+            return Ok(self.in_memory());
+        }
+        let home = Home::prepare(Kind::BlobStore, &self.config.storage.cache_dir)?;
+        let store = || Store::open(home.clone(), &self.config);
+        open(&home, || Engine::open(store()?, content_addressable)).map(BlobStore::over)
+    }
+
+    /// Opens a store in memory, whatever the backend is.
+    pub(super) fn in_memory(self) -> BlobStore {
+        let store = Store::in_memory(&self.config);
+        BlobStore::over(Arc::new(Engine::new(store, References::default(), self.content_addressable)))
+    }
+}
+
+/// What a put to a [`BlobStore`](crate::BlobStore) says of its entry: its key, and what describes it.
+///
+/// A text alone is the key:
+///
+/// ```
+/// use cacheness::{BlobOptions, BlobStore};
+///
+/// # fn main() -> cacheness::Result<()> {
+/// let store = BlobStore::in_memory();
+/// store.put_with("weights/v1.0", &vec![0.5, 0.25])?;
+/// store.put_with(BlobOptions::key("weights/v1.1").metadata("accuracy", 0.95).tag("best"), &vec![0.5, 0.75])?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct BlobOptions {
+    /// The key; one is made if `None`.
+    pub key: Option<String>,
+    /// A sentence for the reader of a listing.
+    pub description: Option<String>,
+    /// Groups that the entry belongs to.
+    pub tags: Vec<String>,
+    /// Values that describe the entry.
+    pub metadata: Metadata,
+}
+
+impl BlobOptions {
+    /// An entry whose key is made by the store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An entry with this key.
+    pub fn key(key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..Self::default() }
+    }
+
+    /// A sentence for the reader of a listing.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Adds a group.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Adds a value that describes the entry.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.metadata.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl From<&str> for BlobOptions {
+    fn from(key: &str) -> Self {
+        Self::key(key)
+    }
+}
+
+impl From<String> for BlobOptions {
+    fn from(key: String) -> Self {
+        Self::key(key)
+    }
+}
+
+impl From<&String> for BlobOptions {
+    fn from(key: &String) -> Self {
+        Self::key(key)
+    }
+}
+
+/// The directories in which this process has a blob store open, whatever their paths.
+static OPEN: Lazy<Mutex<HashMap<DirId, Slot>>> = Lazy::new(Mutex::default);
+static OPENINGS: Openings = Openings { has_open, close_all };
+
+struct Slot {
+    /// Nothing while it is being opened.
+    engine: Weak<Engine>,
+    /// The process that opened it: a forked child has a copy of this table, and no store.
+    process: u32,
+}
+
+fn open_stores() -> MutexGuard<'static, HashMap<DirId, Slot>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens a store in a directory that this process has no store open in.
+///
+/// # Errors
+/// [`Locked`](ErrorKind::Locked) if it has; what `open` says.
+fn open(home: &Home, open: impl FnOnce() -> Result<Engine>) -> Result<Arc<Engine>> {
+    let opening = OpeningSlot::of(home)?;
+    let engine = Arc::new(open()?);
+    open_stores().insert(home.id().clone(), Slot { engine: Arc::downgrade(&engine), process: std::process::id() });
+    std::mem::forget(opening);
+    exit::close_at_exit(&OPENINGS);
+    Ok(engine)
+}
+
+/// Frees the directory if opening fails or panics.
+struct OpeningSlot<'a>(&'a DirId);
+
+impl<'a> OpeningSlot<'a> {
+    fn of(home: &'a Home) -> Result<Self> {
+        let (mut open, process) = (open_stores(), std::process::id());
+        if open.get(home.id()).is_some_and(|slot| slot.process == process) {
+            let message = format!(
+                "this process has the blob store in {} open already: clone its handle, or close it first",
+                home.root().display()
+            );
+            return Err(CacheError::new(ErrorKind::Locked, message));
+        }
+        open.insert(home.id().clone(), Slot { engine: Weak::new(), process });
+        Ok(Self(home.id()))
+    }
+}
+
+impl Drop for OpeningSlot<'_> {
+    fn drop(&mut self) {
+        closed(self.0);
+    }
+}
+
+/// Removes a store that has released its directory.
+pub(super) fn closed(id: &DirId) {
+    open_stores().remove(id);
+}
+
+fn close_all() {
+    let this = std::process::id();
+    let open: Vec<_> =
+        open_stores().values().filter(|slot| slot.process == this).filter_map(|slot| slot.engine.upgrade()).collect();
+    open.iter().for_each(|engine| engine.shut_and_tell());
+}
+
+fn has_open() -> bool {
+    let this = std::process::id();
+    open_stores().values().any(|slot| slot.process == this)
+}

@@ -22,8 +22,8 @@ use crate::index::{Payload, Record};
 use crate::security::Distrust;
 use crate::storage::blob_name::BlobName;
 use crate::util::digest::Identity;
-use crate::util::unique::unique_name;
-use crate::util::warn::Warnings;
+use crate::util::digest::unique_name;
+use crate::util::report::Warnings;
 use crate::value::Metadata;
 
 const PAGE: usize = 256;

@@ -9,7 +9,7 @@ use crate::codec::handler::Shareable;
 use crate::engine::flight::{Boarding, Landing, Lead, Shared};
 use crate::error::{CacheError, Result};
 use crate::key::{Key, ToKey};
-use crate::util::panics::contained;
+use crate::util::threads::contained;
 
 pub(super) const READING: &str = "read a value that can be made anew";
 pub(super) const STORING: &str = "store a value that was made";

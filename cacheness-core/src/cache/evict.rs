@@ -7,7 +7,7 @@ use super::engine::Engine;
 use crate::entry::IndexKey;
 use crate::entry::policy::{self, Eviction};
 use crate::error::Result;
-use crate::util::warn::emit;
+use crate::util::report::emit;
 
 /// Entries looked at in one step.
 const PAGE: usize = 64;

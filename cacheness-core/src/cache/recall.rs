@@ -13,7 +13,7 @@ use crate::engine::Found;
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::key::Key;
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
 
 /// Whether a call asks for the first time. One that asks again is a miss already: it is counted only if it is a hit now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::engine::{self, Store};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::DirId;
 use crate::util::exit::{self, Openings};
-use crate::util::warn::emit;
+use crate::util::report::emit;
 
 static OPEN: Lazy<Registry> = Lazy::new(Registry::default);
 

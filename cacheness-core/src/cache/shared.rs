@@ -17,7 +17,7 @@ use crate::engine::memory::{Keep, Ticket, Tier};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::key::Key;
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
 
 type BoxFuture<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 

@@ -220,7 +220,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 
 fn staged(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", crate::util::unique::unique_name()));
+    name.push(format!(".{}.tmp", crate::util::digest::unique_name()));
     path.with_file_name(name)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::SigningKey;
 use crate::storage::vfs::{ReadFile, Vfs, storage_error, user};
-use crate::util::unique::unique_name;
+use crate::util::digest::unique_name;
 
 /// A key file holds 65 bytes; what is much longer is none.
 const LONGEST: u64 = 4096;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use crate::error::Result;
 use crate::format::Proof;
 use crate::storage::blob::BlobRead;
-use crate::util::parallel::{by_two, lock};
+use crate::util::threads::{by_two, lock};
 
 /// So much is read at a time.
 const PIECE: usize = 256 << 10;

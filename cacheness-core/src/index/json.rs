@@ -22,8 +22,8 @@ use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::RealVfs;
 use crate::storage::vfs::lock::{HeldLock, lock_root};
-use crate::util::parallel::lock;
-use crate::util::warn::emit;
+use crate::util::report::emit;
+use crate::util::threads::lock;
 
 const FILE_NAME: &str = "index.json";
 const FORMAT: &str = "cacheness rows 1";

@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::util::unique::{UNIQUE_LEN, is_unique_name, unique_name};
+use crate::util::digest::{UNIQUE_LEN, is_unique_name, unique_name};
 
 /// The name of a blob: 32 lowercase hex digits, never made from what a user said and never used twice.
 ///

@@ -5,7 +5,7 @@ use crate::cache::Entries;
 use crate::entry::Entry;
 use crate::error::{CacheError, Result};
 use crate::query::Filter;
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
 
 const PAGE: usize = 256;
 

@@ -15,7 +15,7 @@ use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::query::Filter;
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
 
 pub use custom::AsyncQuery;
 pub use entries::AsyncEntries;

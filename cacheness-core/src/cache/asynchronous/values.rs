@@ -9,7 +9,7 @@ use crate::codec::handler::{Encoded, Handler, Shareable, Storable};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
 use crate::key::{Key, PendingKey, ToKey};
-use crate::util::runtime::{blocking, yield_now};
+use crate::util::threads::{blocking, yield_now};
 
 /// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
 async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {

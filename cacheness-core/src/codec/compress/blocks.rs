@@ -22,7 +22,7 @@ use super::{Compressed, StoredCodec, damaged, pays, ramps};
 use crate::codec::parts::Parts;
 use crate::config::limits::Limits;
 use crate::error::Result;
-use crate::util::parallel::{each, is_worth_two};
+use crate::util::threads::{each, is_worth_two};
 
 /// Bytes of the value in one block.
 pub(super) const BLOCK: usize = 1 << 20;

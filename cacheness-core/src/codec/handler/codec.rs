@@ -14,7 +14,7 @@ use super::{Storable, tags, type_fingerprint};
 use crate::codec::parts::Parts;
 use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::util::panics::caught;
+use crate::util::threads::caught;
 
 /// A value as bytes, and what must be known to read them. Those of a vector of numbers are borrowed from it.
 #[derive(Debug)]

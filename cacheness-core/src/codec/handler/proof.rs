@@ -18,7 +18,7 @@ use super::evidence::{Compare, Told};
 use super::payload::{PayloadFormat, read};
 use super::shape::{Difference, PROOF, Trace, difference, trace};
 use crate::error::Result;
-use crate::util::panics::contained;
+use crate::util::threads::contained;
 
 /// A value that was written, and what was read back of it.
 pub(crate) struct Proven<'v, T> {

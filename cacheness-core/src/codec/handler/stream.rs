@@ -13,7 +13,7 @@ use crate::config::{check_handler_name, is_built_in};
 use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest::checksum;
-use crate::util::panics::caught;
+use crate::util::threads::caught;
 
 /// The name of a handler, which is one that it may have.
 ///

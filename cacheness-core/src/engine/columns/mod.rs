@@ -17,7 +17,7 @@ use crate::entry::IndexKey;
 use crate::error::Result;
 use crate::index::Record;
 use crate::query::Admitted;
-use crate::util::parallel::lock;
+use crate::util::threads::lock;
 
 /// Keys share so many turns.
 const TURNS: usize = 64;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::context::lock;
-use crate::util::panics::wake;
+use crate::util::threads::wake;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 

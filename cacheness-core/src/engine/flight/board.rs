@@ -15,7 +15,7 @@ use super::patience::{self, Usual};
 use super::pulse::Watch;
 use super::state::{Answer, Ticket, Waiter};
 use super::{Boarding, FlightKey, Landing};
-use crate::util::panics::wake;
+use crate::util::threads::wake;
 
 /// A caller who boards. As a future it may be polled by any executor, and dropped at any time.
 #[must_use = "futures do nothing unless polled"]

@@ -10,7 +10,7 @@ use super::hashed::{AsItIs, Hashed};
 use super::patience::Usual;
 use super::state::{Answer, Waiter};
 use super::{Boarding, FlightKey, Landing, Lead};
-use crate::util::panics::wake;
+use crate::util::threads::wake;
 
 /// Enough that callers of different keys seldom meet.
 const SHARDS: usize = 16;

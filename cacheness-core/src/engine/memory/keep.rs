@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Held;
-use crate::util::panics::contained;
+use crate::util::threads::contained;
 
 /// How values of a type are kept in memory and given out. There is one for every type that threads can share and that can
 /// be cloned; whoever has none does without memory.

@@ -21,7 +21,7 @@ use super::claim::Claim;
 use super::site::Site;
 use crate::error::{CacheError, ErrorKind};
 use crate::key::{CacheKey, KeyWriter, PendingKey, serialize_key};
-use crate::util::panics::{caught, contained};
+use crate::util::threads::{caught, contained};
 
 /// Writes the key of one call.
 pub struct Writer {

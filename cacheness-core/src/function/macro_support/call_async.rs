@@ -16,7 +16,7 @@ use crate::function::default::default_cache;
 use crate::function::default::{current_as, report_without_cache};
 use crate::function::isolation::Suspicion;
 use crate::key::{Key, PendingKey};
-use crate::util::runtime;
+use crate::util::threads;
 
 impl<'c> Call<'c, PendingKey> {
     /// Answers the call from the cache, or runs the body and stores its result.
@@ -77,11 +77,11 @@ impl<'c> Call<'c, PendingKey> {
 
 /// Opens the default cache, which is no work for an executor thread.
 async fn open_default() -> Result<Cache> {
-    runtime::blocking(default_cache).await
+    threads::blocking(default_cache).await
 }
 
 async fn resolve(key: PendingKey) -> Result<Key> {
-    if key.needs_io() { runtime::blocking(move || key.resolve()).await } else { key.resolve() }
+    if key.needs_io() { threads::blocking(move || key.resolve()).await } else { key.resolve() }
 }
 
 impl<T: 'static> Ready<'_, T> {

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use crate::key::{CacheKey, plain_value, serialize_key, text_value};
-use crate::util::panics::contained;
+use crate::util::threads::contained;
 use crate::value::Value;
 
 /// An argument to be recorded.

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::files::is_file;
 use crate::index::files::sync_dir;
 use crate::storage::vfs::publish::STAGING;
-use crate::util::parallel::lock;
-use crate::util::unique::unique_name;
+use crate::util::digest::unique_name;
+use crate::util::threads::lock;
 
 /// The files of an open database.
 #[derive(Debug)]

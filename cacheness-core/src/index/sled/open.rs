@@ -27,7 +27,7 @@ use crate::index::Record;
 use crate::index::files::{remove, shown};
 use crate::storage::vfs::RealVfs;
 use crate::storage::vfs::lock::{HeldLock, lock_root, locked};
-use crate::util::warn::emit;
+use crate::util::report::emit;
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);

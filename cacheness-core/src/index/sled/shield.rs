@@ -2,7 +2,7 @@ use std::error::Error;
 use std::io;
 
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::util::panics::caught;
+use crate::util::threads::caught;
 
 /// Runs a step of sled. Its panics, and every error that tells of its files and not of the system, become
 /// [`Integrity`](ErrorKind::Integrity): the index is damaged. Other errors become [`Metadata`](ErrorKind::Metadata).

@@ -16,7 +16,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::backend::Swap;
 use crate::index::files::replace_file;
 use crate::util::digest;
-use crate::util::parallel::lock;
+use crate::util::threads::lock;
 
 type Values = BTreeMap<String, Vec<u8>>;
 

@@ -9,7 +9,7 @@ use super::{Content, file, ours, special, unreadable};
 use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest::{Identity, IdentityHasher};
-use crate::util::parallel;
+use crate::util::threads;
 
 /// Deepest nesting of directories: a bound on the stack.
 const MAX_DEPTH: usize = 128;
@@ -54,7 +54,7 @@ fn items(path: &Path) -> Result<Vec<Item>> {
             iter::from_fn(|| (!entries.is_empty()).then(|| entries.split_off(entries.len().saturating_sub(100))))
                 .collect();
         let look = |(): &mut (), part: Vec<DirEntry>| part.into_iter().map(|entry| item(path, entry)).collect();
-        parallel::each(parts, true, || (), look)?.into_iter().flat_map(|part: Vec<Item>| part).collect()
+        threads::each(parts, true, || (), look)?.into_iter().flat_map(|part: Vec<Item>| part).collect()
     } else {
         entries.into_iter().map(|entry| item(path, entry)).collect::<Result<Vec<_>>>()?
     };
@@ -74,7 +74,7 @@ fn item(directory: &Path, entry: DirEntry) -> Result<Item> {
 fn listing(path: &Path, items: &[Item], depth: usize, verify: VerifyPaths) -> Result<Identity> {
     let directories = items.iter().filter(|item| item.found.is_dir()).count();
     let both = depth == 0 && directories >= MANY_DIRECTORIES;
-    let contents = parallel::each(
+    let contents = threads::each(
         items,
         both,
         || path.join("entry"),

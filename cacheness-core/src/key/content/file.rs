@@ -90,7 +90,7 @@ fn whole(file: &mut File, len: u64) -> io::Result<Digested> {
     READS.set(READS.get() + 1);
     #[cfg(unix)]
     if len <= LONGEST_BY_TWO
-        && usize::try_from(len).is_ok_and(crate::util::parallel::is_worth_two)
+        && usize::try_from(len).is_ok_and(crate::util::threads::is_worth_two)
         && let Some(digest) = by_two(file, len)
     {
         return Ok(Digested { digest, len });
@@ -124,7 +124,7 @@ fn by_two(file: &File, len: u64) -> Option<Identity> {
     use crate::util::digest::{SUBTREE_LEN, Subtree};
 
     let starts: Vec<u64> = (0..len).step_by(SUBTREE_LEN as usize).collect();
-    let subtrees = crate::util::parallel::each(
+    let subtrees = crate::util::threads::each(
         starts,
         true,
         || vec![0; READ_LEN],

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Once;
 
 use crate::config::handshake;
-use crate::util::warn;
+use crate::util::report;
 
 pub(super) use crate::config::handshake::FILE_NAME as MANIFEST;
 
@@ -51,7 +51,7 @@ pub(super) fn tell_if_inside(directory: &Path) {
     let Ok(real) = fs::canonicalize(directory) else { return };
     if let Some(cache) = real.ancestors().find(|above| is_one(above)) {
         TOLD.call_once(|| {
-            warn::emit(&format!(
+            report::emit(&format!(
                 "cacheness: `{}` counts by its content and lies in the cache directory `{}`: while that is in use, every \
                  put changes the key and nothing is found again; leave it out with `skip(..)`, or name another directory",
                 directory.display(),

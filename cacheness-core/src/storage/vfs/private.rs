@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{RealVfs, Vfs};
-use crate::util::unique::unique_name;
+use crate::util::digest::unique_name;
 
 /// A directory of its own below the system's one for temporary files, for its owner alone. It is gone with everything in
 /// it when this is dropped, also by a panic; only a kill leaves it.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{DirEntry, FileKind, Vfs, WriteFile, storage_error};
 use crate::config::Durability;
 use crate::error::Result;
-use crate::util::unique::{is_unique_name, unique_name};
+use crate::util::digest::{is_unique_name, unique_name};
 
 /// Where files are written before they appear, below the cache directory.
 pub(crate) const STAGING: &str = "staging";

@@ -90,7 +90,7 @@ fn a_block_that_does_not_shrink_stays_and_the_others_are_compressed() {
 
 #[test]
 fn large_values_come_back_by_two_threads() {
-    let len = crate::util::parallel::WORTH_TWO / 4 + 3;
+    let len = crate::util::threads::WORTH_TWO / 4 + 3;
     let text: Vec<u64> = noise(1000).into_iter().cycle().take(len).collect();
     for numbers in [(0..len as u64).collect(), text, noise(len)] {
         comes_back(&with_length(&numbers, 4), 4);

@@ -1,30 +1,22 @@
 //! Questions about entries as plain data: conditions on fields and on columns of custom metadata, orders and sums, and
 //! whether an entry meets them. No I/O.
 
-mod aggregate;
-mod bounds;
 mod column;
 mod field;
 mod filter;
-mod like;
 mod order;
 #[cfg(test)]
 mod properties;
-mod rank;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod value;
 
-pub use aggregate::{Measure, Number, Total};
-pub(crate) use bounds::{Admitted, Span};
-pub use column::Column;
+pub use column::{Column, Measure, Number, Total};
 pub use field::{EntryField, Field};
 pub use filter::Filter;
 pub use order::Order;
-pub(crate) use rank::Rank;
-pub use schema::{ColumnSchema, ColumnType, CustomMetadata, Schema};
-pub use value::{ColumnField, ColumnValue};
+pub(crate) use order::{Admitted, Rank, Span};
+pub use schema::{ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, Schema};
 
 use crate::entry::Entry;
 use crate::error::Result;

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::sources::Sources;
+use super::content::Content;
+use crate::config::VerifyPaths;
+use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest::{self, IDENTITY_LEN, Identity};
 use crate::value::Value;
 
@@ -195,6 +198,69 @@ impl fmt::Display for Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+// Files and directories that a key was made of.
+
+/// A path in a key, and what lay there when the key was made.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) content: Content,
+}
+
+impl Source {
+    /// Looks whether the same lies there still.
+    ///
+    /// # Errors
+    ///
+    /// `Storage` if not; those of [`Content::of`].
+    pub(super) fn check(&self, verify: VerifyPaths) -> Result<()> {
+        if Content::of(&self.path, verify)? == self.content {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}` has changed since the key was made of its content: leave what the call itself writes out of the key",
+            self.path.display()
+        );
+        Err(CacheError::new(ErrorKind::Storage, message))
+    }
+}
+
+/// All of them. Most keys have none.
+#[derive(Clone)]
+pub(super) struct Sources(Option<Arc<(VerifyPaths, Box<[Source]>)>>);
+
+impl Sources {
+    #[inline]
+    pub(super) fn of(all: Vec<Source>, verify: VerifyPaths) -> Self {
+        if all.is_empty() { Self::none() } else { Self::some(all, verify) }
+    }
+
+    #[cold]
+    fn some(all: Vec<Source>, verify: VerifyPaths) -> Self {
+        Self(Some(Arc::new((verify, all.into()))))
+    }
+
+    #[inline]
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Checks each [`Source`].
+    pub(super) fn check(&self) -> Result<()> {
+        self.0.as_deref().map_or(Ok(()), |(verify, all)| all.iter().try_for_each(|source| source.check(*verify)))
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
     }
 }
 

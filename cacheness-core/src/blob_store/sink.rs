@@ -5,8 +5,8 @@ use crate::engine::Store;
 use crate::entry::{self, Core, Entry};
 use crate::error::Result;
 use crate::format::{Proof, Start, chunks};
+use crate::storage::BlobName;
 use crate::storage::blob::BlobWrite;
-use crate::storage::blob_name::BlobName;
 
 /// Takes bytes piece by piece and holds one chunk of them.
 pub(super) struct Sink {

@@ -16,7 +16,7 @@ use crate::engine::text_key;
 use crate::entry::{self, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::util::digest;
 
 impl Encoding {

@@ -5,11 +5,10 @@ use std::path::Path;
 use crate::config::Durability;
 use crate::config::handshake::{self, COPY_NAME, MAX_LEN, NAMES, body_of, format_of};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::storage::vfs::publish::{publish, publish_new};
-use crate::storage::vfs::read::read_whole;
 use crate::storage::vfs::root::make_rooms;
-use crate::storage::vfs::{Vfs, storage_error};
+use crate::storage::vfs::{Vfs, read_whole, storage_error};
 
 /// The format that this release reads and writes. A change of what lies in a directory is a new number; see
 /// `tests/golden`. Format 1 was that of the time before the first release.

@@ -36,23 +36,20 @@ pub(crate) mod text_key;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::codec::compress;
-use crate::codec::handler;
 use crate::codec::parts::Parts;
-use crate::config::Durability;
+use crate::codec::{compress, handler};
 use crate::config::limits::Limits;
-use crate::config::{Compression, StoredCodec};
+use crate::config::{Compression, Durability, StoredCodec};
 use crate::engine::memory::Tier;
-use crate::entry::policy;
-use crate::entry::{self, Core, Entry, IndexKey};
+use crate::entry::{self, Core, Entry, IndexKey, policy};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Rules};
 use crate::index::{Payload, Record};
 use crate::security::Signing;
+use crate::storage::BlobName;
 use crate::storage::blob::BlobBackend;
-use crate::storage::blob_name::BlobName;
 use crate::storage::vfs::DirId;
-use crate::storage::vfs::lock::HeldLock;
+use crate::storage::vfs::root::HeldLock;
 use index::Index;
 
 use flusher::Flusher;

@@ -6,8 +6,8 @@ use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules, chunks};
 use crate::security::{KeyId, Signing};
+use crate::storage::BlobName;
 use crate::storage::blob::{BlobBackend, BlobRead};
-use crate::storage::blob_name::BlobName;
 use crate::util::digest::{Identity, IdentityHasher};
 
 /// Most headers are shorter.

@@ -12,7 +12,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::format;
 use crate::index::Payload;
 use crate::security::Distrust;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::util::threads;
 
 /// A reader meets a blob that was just replaced at most this often before it gives up.

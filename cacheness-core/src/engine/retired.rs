@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::engine::index::Index;
 use crate::entry::IndexKey;
 use crate::error::Result;
+use crate::storage::BlobName;
 use crate::storage::blob::BlobBackend;
-use crate::storage::blob_name::BlobName;
 
 #[derive(Debug, Default)]
 pub(super) struct Retired {

@@ -13,7 +13,7 @@ use crate::entry::{Details, Entry, IndexKey, sample};
 use crate::error::Result;
 use crate::key::ToKey;
 use crate::security::Signing;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 
 type Backend = Arc<dyn MetadataBackend>;
 

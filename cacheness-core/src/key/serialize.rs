@@ -9,8 +9,7 @@ use std::path::Path;
 use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
 
 pub(crate) use self::names::is_unordered;
-use super::writer::Collection;
-use super::writer::Frame;
+use super::writer::{Collection, Frame};
 use super::{CacheKey, KeyFields, KeyWriter, tag};
 use crate::error::{CacheError, ErrorKind};
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::custom::{Handler, HandlerError};
-use crate::storage::vfs::private::PrivateDir;
+use crate::storage::vfs::publish::PrivateDir;
 
 const LONGEST_EXTENSION: usize = 16;
 

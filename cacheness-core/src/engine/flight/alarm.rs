@@ -2,11 +2,10 @@
 //! with the first alarm and ends when there has been none for a while.
 
 use std::collections::BTreeMap;
-use std::mem;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::task::Waker;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use super::context::lock;
 use crate::util::threads::wake;

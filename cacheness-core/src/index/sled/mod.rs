@@ -51,7 +51,7 @@ use super::backend::{Facts, MetadataBackend};
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::Signing;
-use crate::storage::vfs::lock::HeldLock;
+use crate::storage::vfs::root::HeldLock;
 
 pub(crate) use open::Health;
 pub(crate) use proof::Proof;

@@ -17,16 +17,15 @@ use super::proof::{Known, Proof};
 use super::rebuilding::Rebuilding;
 use super::rewrite::{self, Rewriting};
 use super::room::Room;
-use super::saved;
 use super::shield::shielded;
 use super::states::States;
 use super::uses::Uses;
-use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage, unusable};
+use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage, saved, unusable};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
 use crate::index::files::{remove, shown};
 use crate::storage::vfs::RealVfs;
-use crate::storage::vfs::lock::{HeldLock, lock_root, locked};
+use crate::storage::vfs::root::{HeldLock, lock_root, locked};
 use crate::util::report::emit;
 
 /// How long the threads of a closed database may take to end.

@@ -6,10 +6,9 @@
 //! | 8 | checksum of all before |
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::{fs, io};
 
 use super::files::storage;
 use crate::error::{CacheError, ErrorKind, Result};

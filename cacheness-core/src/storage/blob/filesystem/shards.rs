@@ -1,4 +1,4 @@
-//! The 256 directories that blobs are spread over.
+//! The 256 directories that blobs are spread over, and which blobs are still to be synced.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -156,4 +156,65 @@ fn check(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     }
     let message = format!("{} is in the place of a directory of this cache; remove it by hand", dir.display());
     Err(CacheError::new(ErrorKind::Storage, message))
+}
+
+// Which blobs are written and not synced.
+
+/// So many are remembered by name; of more, only that there are some. That bounds memory where nobody asks for a sync.
+const MAX_NAMES: usize = 1024;
+/// From so many on, one sync of the file system is cheaper than one for each.
+const MANY: usize = 32;
+
+#[derive(Debug, Default)]
+pub(super) struct Unsynced {
+    pub(super) names: BTreeSet<BlobName>,
+    /// There are others.
+    more: bool,
+    /// A sync of all has failed, and not all of them are known by name yet.
+    pub(super) failed: bool,
+}
+
+impl Unsynced {
+    pub(super) fn note(&mut self, name: &BlobName) {
+        match self.names.len() < MAX_NAMES {
+            true => drop(self.names.insert(name.clone())),
+            false => self.more = true,
+        }
+    }
+
+    pub(super) fn forget(&mut self, name: &BlobName) {
+        self.names.remove(name);
+    }
+
+    pub(super) fn are_many(&self) -> bool {
+        self.more || self.failed || self.names.len() >= MANY
+    }
+
+    /// All are synced but these.
+    pub(super) fn keep_only(&mut self, again: impl Fn(&BlobName) -> bool) {
+        self.names.retain(again);
+        self.more = false;
+    }
+
+    /// Remembers all by name. Where some are not known, that is every blob there is.
+    pub(super) fn name_all(
+        &mut self,
+        list: impl FnOnce(&mut dyn FnMut(BlobName) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        if self.more {
+            list(&mut |name| {
+                self.names.insert(name);
+                Ok(())
+            })?;
+            self.more = false;
+        }
+        Ok(())
+    }
+
+    /// Takes up what is to be synced again.
+    pub(super) fn append(&mut self, mut again: Self) {
+        self.names.append(&mut again.names);
+        self.more |= again.more;
+        self.failed |= again.failed;
+    }
 }

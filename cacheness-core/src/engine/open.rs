@@ -190,7 +190,7 @@ impl Store {
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {
         let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
         let lock = lock_root(&*vfs, root)?;
-        remove_left_over(&*vfs, root, &[manifest::FILE_NAME])?;
+        remove_left_over(&*vfs, root, &[manifest::MANIFEST])?;
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;

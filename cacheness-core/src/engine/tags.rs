@@ -7,9 +7,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::manifest::FILE_NAME;
-use crate::config::handshake::{NAMES, TAGS};
+use super::manifest::MANIFEST;
 use crate::storage::vfs::Vfs;
+use crate::storage::vfs::root::{OTHER_NAMES, TAGS};
 
 /// Tags a directory that has just become one of a cache, if nothing of others is in it: what somebody keeps beside a cache
 /// must not be left out of backups. A cache works as well without them, so that nothing that fails here is an error.
@@ -36,7 +36,7 @@ fn is_alone(vfs: &dyn Vfs, root: &Path) -> io::Result<bool> {
 fn is_ours(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     // Also the file beside it, of another process that wants to be the first.
-    name.starts_with(FILE_NAME) || NAMES.contains(&name) || TAGS.iter().any(|(tag, _)| name == *tag)
+    name.starts_with(MANIFEST) || OTHER_NAMES.contains(&name) || TAGS.iter().any(|(tag, _)| name == *tag)
 }
 
 fn write_new(vfs: &dyn Vfs, path: &Path, text: &[u8]) -> io::Result<()> {

@@ -12,8 +12,9 @@ use std::sync::Once;
 #[cfg(test)]
 pub(super) use file::READS;
 
-use crate::config::{VerifyPaths, handshake};
+use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::storage::vfs::root;
 use crate::util::digest::{Identity, IdentityHasher};
 use crate::util::{report, threads};
 
@@ -95,22 +96,22 @@ fn special(path: &Path) -> CacheError {
 
 /// Whether a directory says of itself that it is one of ours. Its name alone proves nothing.
 fn is_our_directory(directory: &Path) -> bool {
-    read_manifest(directory).as_deref().and_then(handshake::body_of).and_then(handshake::format_of).is_some()
+    read_manifest(directory).as_deref().and_then(root::manifest_body).and_then(root::manifest_format).is_some()
 }
 
 /// Whether something in such a directory is ours by its name. All else there is its owner's.
 fn is_our_name(name: &OsStr) -> bool {
-    name == handshake::FILE_NAME || handshake::NAMES.iter().any(|ours| name == *ours)
+    name == root::MANIFEST || root::OTHER_NAMES.iter().any(|ours| name == *ours)
 }
 
 /// Whether something in such a directory is a tag as we write it. One that says something else is its owner's.
 fn is_our_tag(directory: &Path, name: &OsStr) -> bool {
-    let tag = handshake::TAGS.iter().find(|(tag, _)| name == *tag);
+    let tag = root::TAGS.iter().find(|(tag, _)| name == *tag);
     tag.is_some_and(|(_, text)| read_start(&directory.join(name)).as_deref() == Some(*text))
 }
 
 fn read_manifest(directory: &Path) -> Option<String> {
-    read_start(&directory.join(handshake::FILE_NAME))
+    read_start(&directory.join(root::MANIFEST))
 }
 
 fn read_start(path: &Path) -> Option<String> {
@@ -119,7 +120,7 @@ fn read_start(path: &Path) -> Option<String> {
         return None;
     }
     let mut text = String::new();
-    File::open(path).ok()?.take(handshake::MAX_LEN).read_to_string(&mut text).ok()?;
+    File::open(path).ok()?.take(root::MAX_MANIFEST_LEN).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
@@ -171,7 +172,7 @@ fn inner_digest(path: &Path, depth: usize, verify: VerifyPaths) -> Result<Option
         return Err(CacheError::new(ErrorKind::Limit, message));
     }
     let mut items = items(path)?;
-    if items.iter().any(|item| item.name == handshake::FILE_NAME) && is_our_directory(path) {
+    if items.iter().any(|item| item.name == root::MANIFEST) && is_our_directory(path) {
         items.retain(|item| !is_our_name(&item.name) && !is_our_tag(path, &item.name));
         if items.is_empty() {
             return Ok(None);

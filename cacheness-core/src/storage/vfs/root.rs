@@ -1,5 +1,5 @@
-//! The directory a cache lives in: made when it is missing, refused when somebody else could change what is in
-//! it, and locked for one process.
+//! The directory a cache lives in: made when it is missing, refused when somebody else could change what is in it, locked
+//! for one process, and known by its manifest.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::publish::STAGING;
 use super::{FileKind, Lock, Metadata, Vfs, storage_error, user};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::digest;
 
 /// Where blobs live, below the cache directory.
 pub(crate) const BLOBS: &str = "blobs";
@@ -149,6 +150,61 @@ fn held(root: &Path) -> String {
          or choose a metadata backend that several processes can share",
         root.display()
     )
+}
+
+// The text of `cacheness.toml`, by which a directory is known as one of a cache or a blob store, and the names in one.
+
+pub(crate) const MANIFEST: &str = "cacheness.toml";
+/// The same once more, so that no single damage makes a directory nobody's.
+pub(crate) const MANIFEST_COPY: &str = "cacheness.toml.copy";
+/// What else lies in a directory of ours: with these names nothing is ours without a manifest.
+pub(crate) const OTHER_NAMES: [&str; 17] = [
+    MANIFEST_COPY,
+    "blobs",
+    "index",
+    "index.clean",
+    "index.json",
+    "index.json.part",
+    "index.next",
+    "index.old",
+    "index.orders",
+    "index.rebuilding",
+    "index.rebuilding.part",
+    "index.state",
+    "index.state.part",
+    "index.used",
+    "lock",
+    "quarantine",
+    "staging",
+];
+
+/// What tells other programs that a directory is a cache, by name and content: backups pass it over, and git.
+pub(crate) const TAGS: [(&str, &str); 2] = [
+    (
+        "CACHEDIR.TAG",
+        "Signature: 8a477f597d28d172789f06886806bc55\n# This is the directory of a cache, made by cacheness. For information \
+         about cache directory tags see\n# https://bford.info/cachedir/\n",
+    ),
+    (".gitignore", "# Made by cacheness.\n*\n"),
+];
+
+/// A manifest is a few lines; more is not one.
+pub(crate) const MAX_MANIFEST_LEN: u64 = 4096;
+
+/// A manifest with this body.
+pub(crate) fn manifest_text(body: &str) -> String {
+    format!("{body}checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()))
+}
+
+/// What a manifest says; `None` if it is damaged.
+pub(crate) fn manifest_body(text: &str) -> Option<&str> {
+    let (body, _) = text.split_at_checked(text.find("checksum = \"")?)?;
+    (text == manifest_text(body)).then_some(body)
+}
+
+/// The format that a manifest tells.
+pub(crate) fn manifest_format(body: &str) -> Option<u32> {
+    body.lines().find_map(|line| line.strip_prefix("format = "))?.parse().ok()
 }
 
 #[cfg(test)]

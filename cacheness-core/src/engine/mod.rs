@@ -36,7 +36,7 @@ pub(crate) mod text_key;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::codec::parts::Parts;
+use crate::codec::Parts;
 use crate::codec::{compress, handler};
 use crate::config::limits::Limits;
 use crate::config::{Compression, Durability, StoredCodec};

@@ -30,7 +30,7 @@ mod open;
 pub(crate) use chunks::Chunks;
 pub(crate) use open::{Ends, Expected, HeaderRead, Proof, open, open_ends, open_header, open_trusting, trailer_len};
 
-use crate::codec::parts::Parts;
+use crate::codec::Parts;
 use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::{Purpose, SIGNATURE_LEN, Signing};

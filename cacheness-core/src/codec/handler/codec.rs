@@ -1,19 +1,20 @@
-use std::any::type_name;
-use std::error::Error;
-use std::sync::Arc;
+//! A value to bytes and back by serde: written, read back and compared, and read with the shape that it was written with.
 
-use super::evidence::Compare;
-use super::faithful::is_faithful;
-use super::formats::{Formats, lost};
-use super::guard::SPARE_ELEMENTS;
-use super::payload::{PayloadFormat, Written, read, write};
+use std::any::{TypeId, type_name};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::guard::{SPARE_ELEMENTS, SPOILT, Spoiler};
+use super::payload::{Formats, PayloadFormat, Written, lost, read, read_spoilt, write};
 use super::plain::{self, Numbers};
-use super::proof::{Expected, Proven};
-use super::shape::{SHAPE, Trace, trace, trace_with_tags, variant};
-use super::{Storable, tags, type_fingerprint};
-use crate::codec::parts::Parts;
+use super::proof::{Compare, Expected, Proven};
+use super::shape::{SHAPE, Tag, Trace, mix, trace, trace_with_tags, variant};
+use super::{Storable, type_fingerprint};
+use crate::codec::Parts;
 use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::digest::checksum;
 use crate::util::threads::caught;
 
 /// A value as bytes, and what must be known to read them. Those of a vector of numbers are borrowed from it.
@@ -138,7 +139,7 @@ fn fingerprint<T: Storable>(value: &T, format: PayloadFormat) -> Result<u64> {
         PayloadFormat::Bincode => trace::<SHAPE>(value).map_err(unwritable::<T>)?.hash,
         PayloadFormat::MessagePack | PayloadFormat::Readable => {
             let (trace, tags) = trace_with_tags(value).map_err(unwritable::<T>)?;
-            trace.hash.wrapping_add(tags::names(value, tags, format))
+            trace.hash.wrapping_add(tag_names(value, tags, format))
         }
     };
     Ok(hash.wrapping_add(variant(value)))
@@ -244,4 +245,61 @@ pub(super) fn unreadable<T>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> C
 
 fn caused<T>(what: &str, cause: Box<dyn Error + Send + Sync>) -> CacheError {
     CacheError::caused_by(ErrorKind::Serialization, format!("`{}` {what}: {cause}", type_name::<T>()), cause)
+}
+
+// The names of variants where a tag tells them apart: `#[serde(tag = "type")]`.
+//
+// Serde shows such a tag as a text, and not which variant it stands for. If two builds swap the names of two variants,
+// text and contents stay as they were, and the other variant is read. But the type tells its names, in the order in which
+// they are declared, to whoever shows it one that it does not know: in the error. So for each tag, once in a process, a
+// value is read with that tag spoilt, and what the error says is part of the fingerprint.
+
+/// More tags are asked for each time: no program has so many variants.
+const MOST_KNOWN: usize = 10_000;
+
+/// Names of the variants beside a tag, as a checksum of what the type says. Zero for a field that takes any text: it is no
+/// tag, and is known for all of its texts at once.
+static KNOWN: RwLock<BTreeMap<(TypeId, Tag), u64>> = RwLock::new(BTreeMap::new());
+
+/// What the tags of a value stand for.
+pub(super) fn tag_names<T: Storable>(value: &T, mut tags: Vec<Tag>, format: PayloadFormat) -> u64 {
+    tags.sort_unstable();
+    tags.dedup();
+    let named = |tag: Tag| mix(tag.mark(), known::<T>(tag).unwrap_or_else(|| ask_names(value, tag, format)));
+    tags.into_iter().fold(0, |sum, tag| sum.wrapping_add(named(tag)))
+}
+
+fn known<T: 'static>(tag: Tag) -> Option<u64> {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    let find = |tag| known.get(&(TypeId::of::<T>(), tag)).copied();
+    find(tag).or_else(|| find(tag.of_any_text()))
+}
+
+fn ask_names<T: Storable>(value: &T, tag: Tag, format: PayloadFormat) -> u64 {
+    let Ok(Written::Bytes(bytes)) = write(value, format, 0, u64::MAX) else { return 0 };
+    let spoiler = Spoiler::of(tag);
+    let said = read_spoilt::<T>(&bytes, format, &spoiler).err().map(|error| error.to_string());
+    let names = said.filter(|said| said.contains(SPOILT)).map_or(0, |said| checksum(said.as_bytes()));
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    if known.len() < MOST_KNOWN {
+        known.insert((TypeId::of::<T>(), if names == 0 { tag.of_any_text() } else { tag }), names);
+    }
+    names
+}
+
+// Types whose values bincode gives back whatever they are, known by the type alone: their code is that of std and serde.
+
+/// Whether values of this type need no look: they are plain numbers and texts.
+pub(super) fn is_faithful<T: 'static>() -> bool {
+    let id = TypeId::of::<T>();
+    macro_rules! any_of {
+        ($($type:ty)*) => { false $(|| id == TypeId::of::<$type>())* };
+    }
+    macro_rules! any_around {
+        ($($type:ty)*) => {
+            any_of! { $($type Option<$type> Vec<$type> Box<[$type]> Arc<[$type]> Arc<Vec<$type>> Vec<Vec<$type>>)* }
+        };
+    }
+    let alone = any_of!(() char Box<str> Arc<str> Arc<String> Option<Vec<u8>>);
+    alone || any_around!(bool u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 String)
 }

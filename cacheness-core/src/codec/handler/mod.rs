@@ -1,5 +1,4 @@
-//! Values to bytes and back: by a [`Handler`] that is registered for their type (`registry`, `chosen`, `stream`), else by
-//! serde.
+//! Values to bytes and back: by a [`Handler`] that is registered for their type (`registry`, `custom`), else by serde.
 //!
 //! By serde, values are written as bincode, which does not describe itself: bytes of one struct are as good as any to another. So
 //! each value is written with a fingerprint of its type and of its *shape* (`shape`: which fields, variants and kinds of
@@ -7,44 +6,36 @@
 //! or retyped between two builds is an error, never another value.
 //!
 //! Some values cannot be read back from bincode (untagged enums, `flatten`, `skip_serializing_if`, `serde_json::Value`).
-//! So each value is read back and compared before it is stored (`proof`), but for types of plain numbers and texts
-//! (`faithful`). What does not come back as it was is written as MessagePack with named fields instead, and then as
+//! So each value is read back and compared before it is stored (`proof`), but for types of plain numbers and texts. What does not come back as it was is written as MessagePack with named fields instead, and then as
 //! MessagePack as to a reader of texts; if neither gives it back, it is refused. With names the fingerprint covers the
 //! contents as well, since a name that is not found may be left out or replaced by a default.
 //!
 //! Bytes are not trusted. Whatever they say, reading takes memory in proportion to their length, ends soon, does not
 //! nest too deep for the stack (`guard`), and a panic of the type's own code is an error.
 
-mod by_file;
-mod chosen;
 mod codec;
 mod custom;
-mod evidence;
-mod faithful;
-mod formats;
 mod guard;
 mod payload;
 mod plain;
 mod proof;
 mod registry;
 mod shape;
-mod stream;
-mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use by_file::{ByFile, FileHandler};
-pub(crate) use chosen::Handlers;
 pub(crate) use codec::{Encoded, Raw, decode_raw, encode};
+pub use custom::{ByFile, FileHandler};
 pub use custom::{Handler, HandlerError};
-pub use evidence::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence};
+pub(crate) use custom::{check_is_named, is_written_by, name_of, read_by, write_by};
 pub(crate) use payload::{PLAIN_BYTES, PayloadFormat};
 pub(crate) use plain::{Kind, LENGTH, Numbers, numbers_in, width_of_numbers};
 #[cfg(feature = "testing")]
 pub use proof::store_unproven;
 pub(crate) use proof::{Back, Proven};
+pub use proof::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence};
+pub(crate) use registry::Handlers;
 pub use registry::{HandlerInfo, list_handlers, register_handler, unregister_handler};
-pub(crate) use stream::{check_is_named, is_written_by, name_of, read_by, write_by};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,7 +1,10 @@
-//! The formats values are written in, and no policy.
+//! The formats that values are written in, and which of them are tried in which order.
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
+use std::sync::{PoisonError, RwLock};
 
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
 use bincode::enc::write::Writer;
@@ -12,8 +15,9 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed};
 
 use super::guard::{Bounded, Bounds, Spoiler};
-use crate::config;
+use crate::config::{self, BINCODE, MESSAGEPACK};
 use crate::entry::Entry;
+use PayloadFormat::{Bincode, MessagePack, Readable};
 
 /// The number that is stored for plain bytes, which no handler writes or reads: those of a blob store.
 pub(crate) const PLAIN_BYTES: u8 = 3;
@@ -78,7 +82,8 @@ impl Entry {
 /// list of structs is written twice as fast (read, a tenth faster). The price is size, 95 instead of 38 bytes for a struct
 /// of short strings and numbers, of which compression takes back half. Without bincode's own limit, which has to be a
 /// constant: [`Bounds`] are tighter.
-const BINCODE: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::standard().with_fixed_int_encoding();
+const BINCODE_CONFIG: Configuration<LittleEndian, Fixint, NoLimit> =
+    bincode::config::standard().with_fixed_int_encoding();
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -93,7 +98,7 @@ pub(super) fn write<T: Serialize>(
     let mut sink = Sink { bytes: Vec::new(), room, too_long: None };
     sink.bytes.try_reserve_exact(usize::try_from(expected.min(limit))?)?;
     match format {
-        PayloadFormat::Bincode => bincode::serde::encode_into_writer(value, &mut sink, BINCODE)?,
+        PayloadFormat::Bincode => bincode::serde::encode_into_writer(value, &mut sink, BINCODE_CONFIG)?,
         PayloadFormat::MessagePack => rmp_serde::encode::write_named(&mut sink, value)?,
         PayloadFormat::Readable => {
             let mut writer = rmp_serde::Serializer::new(&mut sink).with_struct_map().with_human_readable();
@@ -134,7 +139,7 @@ fn read_within<T: DeserializeOwned>(bytes: &[u8], format: PayloadFormat, bounds:
 }
 
 fn read_bincode<T: DeserializeOwned>(bytes: &[u8], bounds: &Bounds<'_>) -> Result<T, Cause> {
-    let (value, length) = bincode::serde::seed_decode_from_slice(Bounded::by(bounds), bytes, BINCODE)?;
+    let (value, length) = bincode::serde::seed_decode_from_slice(Bounded::by(bounds), bytes, BINCODE_CONFIG)?;
     if length == bytes.len() { Ok(value) } else { Err("more bytes follow".into()) }
 }
 
@@ -202,4 +207,78 @@ impl io::Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+// Which of the built-in formats may be written, in which order they are tried, and which have lost a value before.
+
+/// The formats that may be written, the first choice first. Both forms of MessagePack have one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Formats(&'static [PayloadFormat]);
+
+impl Formats {
+    pub(crate) const DEFAULT: Self = Self(&[Bincode, MessagePack, Readable]);
+    const NAMED_FIRST: Self = Self(&[MessagePack, Readable, Bincode]);
+    const NAMED: Self = Self(&[MessagePack, Readable]);
+    const UNNAMED: Self = Self(&[Bincode]);
+
+    pub(super) const fn only(format: PayloadFormat) -> Self {
+        match format {
+            Bincode => Self::UNNAMED,
+            MessagePack | Readable => Self::NAMED,
+        }
+    }
+
+    /// Those that are allowed, in the order in which they are named; what is not named comes last.
+    pub(super) fn of(priority: &[String], disabled: &[String]) -> Self {
+        let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
+        if has(disabled, BINCODE) {
+            return Self::NAMED;
+        }
+        if has(disabled, MESSAGEPACK) {
+            return Self::UNNAMED;
+        }
+        let place = |name: &str| priority.iter().position(|other| other == name).unwrap_or(usize::MAX);
+        if place(MESSAGEPACK) < place(BINCODE) { Self::NAMED_FIRST } else { Self::DEFAULT }
+    }
+
+    pub(super) fn first(self) -> PayloadFormat {
+        self.0.first().copied().unwrap_or(Bincode)
+    }
+
+    pub(super) fn includes(self, format: PayloadFormat) -> bool {
+        self.0.contains(&format)
+    }
+
+    /// The order in which they are tried for a value of this type: last, what cannot express it or has lost another value.
+    pub(super) fn for_value<T: 'static>(self, needs_names: bool) -> Vec<PayloadFormat> {
+        let lost = LOST.read().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<T>()).copied().unwrap_or(0);
+        let mut order = self.0.to_vec();
+        order.sort_by_key(|format| (lost & bit(*format) != 0, needs_names && *format == Bincode));
+        order
+    }
+
+    /// Behind a verb, where it was not free to choose.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::NAMED => " as messagepack, the one format allowed",
+            Self::UNNAMED => " as bincode, the one format allowed",
+            _ => "",
+        }
+    }
+}
+
+/// The formats that lost a value of a type which another one kept. They come last from then on: trying them costs as much
+/// as writing.
+static LOST: RwLock<BTreeMap<TypeId, u8>> = RwLock::new(BTreeMap::new());
+
+/// Another format kept the value that these lost.
+pub(super) fn lost<T: 'static>(formats: &[PayloadFormat]) {
+    let bits = formats.iter().fold(0, |bits, format| bits | bit(*format));
+    if bits != 0 {
+        *LOST.write().unwrap_or_else(PoisonError::into_inner).entry(TypeId::of::<T>()).or_default() |= bits;
+    }
+}
+
+fn bit(format: PayloadFormat) -> u8 {
+    1 << (format.id() % 8)
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::shape::{SHAPE, Trace, trace, trace_of_repeated};
 use super::{PayloadFormat, type_fingerprint};
-use crate::codec::parts::Parts;
+use crate::codec::Parts;
 use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
 

@@ -7,8 +7,8 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::codec::encode_as;
-use super::super::formats::Formats;
 use super::*;
+use crate::codec::handler::payload::Formats;
 
 fn limited(max_value_bytes: u64) -> Limits {
     let mut limits = LIMITS;

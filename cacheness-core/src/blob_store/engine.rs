@@ -19,8 +19,8 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Payload, Record};
 use crate::security::Distrust;
 use crate::storage::BlobName;
+use crate::util::Warnings;
 use crate::util::digest::{Identity, unique_name};
-use crate::util::report::Warnings;
 use crate::value::Metadata;
 
 const PAGE: usize = 256;

@@ -5,7 +5,7 @@ use super::writer::io_error;
 use crate::engine::opened::Opened;
 use crate::entry::Entry;
 use crate::error::Result;
-use crate::format::chunks;
+use crate::format;
 
 /// Reads the bytes of a value of a [`BlobStore`](crate::BlobStore) from any place on; made by
 /// [`BlobStore::reader`](crate::BlobStore::reader).
@@ -35,7 +35,7 @@ struct Stream {
 
 impl BlobReader {
     pub(super) fn of_stream(entry: Entry, blob: Opened) -> Self {
-        let buf = vec![0; chunks::CHUNK_LEN + blob.chunks().seal_len()];
+        let buf = vec![0; format::CHUNK_LEN + blob.chunks().seal_len()];
         Self { entry, position: 0, body: Body::Stream(Box::new(Stream { blob, buf, chunk: None, len: 0 })) }
     }
 
@@ -62,7 +62,7 @@ impl BlobReader {
 impl Stream {
     /// The bytes from a place on, to the end of its chunk.
     fn at(&mut self, position: u64) -> Result<&[u8]> {
-        let (chunk, within) = chunks::place_of(position);
+        let (chunk, within) = format::place_of(position);
         if self.chunk != Some(chunk) {
             // Not known while it is being read: an error leaves half of one behind.
             self.chunk = None;

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use crate::engine::Home;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::DirId;
-use crate::util::exit::{self, Openings};
+use crate::util::threads::{self, Openings};
 
 static OPEN: Lazy<Mutex<HashMap<DirId, Slot>>> = Lazy::new(Mutex::default);
 static OPENINGS: Openings = Openings { has_open, close_all };
@@ -34,7 +34,7 @@ pub(super) fn open(home: &Home, open: impl FnOnce() -> Result<Engine>) -> Result
     let engine = Arc::new(open()?);
     open_stores().insert(home.id().clone(), Slot { engine: Arc::downgrade(&engine), process: std::process::id() });
     std::mem::forget(claim);
-    exit::close_at_exit(&OPENINGS);
+    threads::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 

@@ -4,7 +4,7 @@ use crate::config::StoredCodec;
 use crate::engine::Store;
 use crate::entry::{self, Core, Entry};
 use crate::error::Result;
-use crate::format::{Proof, Start, chunks};
+use crate::format::{self, Proof, Start};
 use crate::storage::BlobName;
 use crate::storage::blob::BlobWrite;
 
@@ -28,7 +28,7 @@ impl Sink {
         let start = Start::of(&header, store.rules())?;
         let mut blob = store.blobs.create(name)?;
         blob.write(start.bytes())?;
-        let chunk = Vec::with_capacity(chunks::CHUNK_LEN + start.chunks().seal_len());
+        let chunk = Vec::with_capacity(format::CHUNK_LEN + start.chunks().seal_len());
         let proof = start.proof();
         Ok(Self { blob, start, chunk, chunks: 0, raw_size: 0, stored_size: 0, proof })
     }
@@ -40,12 +40,12 @@ impl Sink {
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let room = chunks::CHUNK_LEN - self.chunk.len();
+            let room = format::CHUNK_LEN - self.chunk.len();
             let (taken, rest) = bytes.split_at(room.min(bytes.len()));
             self.chunk.extend_from_slice(taken);
             self.raw_size += taken.len() as u64;
             bytes = rest;
-            if self.chunk.len() == chunks::CHUNK_LEN {
+            if self.chunk.len() == format::CHUNK_LEN {
                 self.end_chunk()?;
             }
         }

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use crate::entry::IndexKey;
 use crate::entry::policy::{self, Eviction};
 use crate::error::Result;
-use crate::util::report::emit;
+use crate::util::emit;
 
 /// Entries looked at in one step.
 const PAGE: usize = 64;

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::clock::Timestamp;
 use crate::engine::memory::MemoryStats;
 use crate::index::backend::Totals;
-use crate::util::report::Counter;
+use crate::util::Counter;
 
 /// What a cache holds, and how it was used since it was opened by this process.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use super::retired::Retired;
 use crate::engine::index::Index;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::blob::BlobBackend;
-use crate::util::report::Warnings;
+use crate::util::Warnings;
 
 /// How often is flushed, and what.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use crate::config::{InvalidEntries, SecurityConfig, UnsignedEntries};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::{Signing, SigningKey};
 use crate::storage::vfs::{Vfs, io_kind};
-use crate::util::report::emit;
+use crate::util::emit;
 
 /// What is believed in a directory, and what signs. A directory that has been signed needs a key that is there: a new one
 /// would leave all that is signed unbelieved without a word.

@@ -4,7 +4,7 @@ use super::pieces;
 use crate::config::limits::Limits;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules, chunks};
+use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules};
 use crate::security::{KeyId, Signing};
 use crate::storage::BlobName;
 use crate::storage::blob::{BlobBackend, BlobRead};
@@ -188,8 +188,8 @@ impl Opened {
     /// # Errors
     /// As [`chunk`](Self::chunk).
     pub(crate) fn content(&mut self) -> Result<Identity> {
-        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; chunks::CHUNK_LEN + self.chunks.seal_len()]);
-        for chunk in 0..self.entry.core.raw_size.div_ceil(chunks::CHUNK_LEN as u64) {
+        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; format::CHUNK_LEN + self.chunks.seal_len()]);
+        for chunk in 0..self.entry.core.raw_size.div_ceil(format::CHUNK_LEN as u64) {
             hasher.update(self.chunk(chunk, &mut buf)?);
         }
         Ok(hasher.finish())

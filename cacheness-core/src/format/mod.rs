@@ -24,17 +24,15 @@
 //! the payload. The header can be read and checked alone: it repeats the entry, and from the headers
 //! an index is rebuilt.
 
-pub(crate) mod chunks;
 mod open;
 
-pub(crate) use chunks::Chunks;
 pub(crate) use open::{Ends, Expected, HeaderRead, Proof, open, open_ends, open_header, open_trusting, trailer_len};
 
 use crate::codec::Parts;
 use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::security::{Purpose, SIGNATURE_LEN, Signing};
-use crate::util::digest::{Mac, TAG_LEN, checksum};
+use crate::security::{Purpose, SIGNATURE_LEN, Signature, Signing};
+use crate::util::digest::{Mac, TAG_LEN, checksum, checksum_within};
 
 const MAGIC: [u8; 8] = *b"cnssblob";
 const PLAIN: u16 = 1;
@@ -219,6 +217,106 @@ fn trailer_checksum(header_checksum: u64, bytes: &[u8]) -> u64 {
 
 fn too_long(part: &str, len: usize, max: u64) -> CacheError {
     CacheError::new(ErrorKind::Limit, format!("the {part} of a blob is {len} bytes long, the limit is {max}"))
+}
+
+// The payload of a stream: its bytes in chunks of one length, each with a seal of its own behind it.
+//
+// So a reader checks what it is about to return without having read the rest, and finds any place in the stream by
+// arithmetic. A seal is a checksum and, in a signed blob, a tag. It covers the chunk's place and the blob's header too: a
+// chunk that turns up elsewhere is damaged. The last chunk is as long as what is left, and an empty stream has none; how
+// long it is, the trailer says.
+
+/// Bytes of the stream in every chunk but the last.
+pub(crate) const CHUNK_LEN: usize = 256 << 10;
+const SUM_LEN: usize = 8;
+
+/// The longest seal of a chunk.
+pub(crate) const MAX_SEAL_LEN: usize = SUM_LEN + TAG_LEN;
+
+/// How the chunks of one blob are sealed.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    header_checksum: u64,
+    is_signed: bool,
+    /// Begun with the tag of the header; none if the key is not asked for.
+    mac: Option<Mac>,
+}
+
+impl Chunks {
+    /// Of the blob with this header.
+    fn of(header_checksum: u64, signature: Option<&Signature>, signing: &Signing) -> Self {
+        let mac = signing.begin_behind(Purpose::Chunk, signature);
+        Self { header_checksum, is_signed: signature.is_some(), mac }
+    }
+
+    /// What follows the bytes of a chunk.
+    pub(crate) fn seal_len(&self) -> usize {
+        if self.is_signed { MAX_SEAL_LEN } else { SUM_LEN }
+    }
+
+    fn stored_len(&self) -> u64 {
+        (CHUNK_LEN + self.seal_len()) as u64
+    }
+
+    /// Puts the seal behind the bytes of the chunk at a place.
+    pub(crate) fn seal(&self, chunk: u64, bytes: &mut Vec<u8>) {
+        let (sum, tag) = (self.sum(chunk, bytes), self.tagged(chunk, bytes).map(|mac| mac.finish()));
+        bytes.extend_from_slice(&sum);
+        bytes.extend(tag.iter().flatten());
+    }
+
+    /// The bytes of a stored chunk, if its seal is right.
+    pub(crate) fn checked<'b>(&self, chunk: u64, stored: &'b [u8]) -> Option<&'b [u8]> {
+        let (bytes, seal) = stored.split_at_checked(stored.len().checked_sub(self.seal_len())?)?;
+        let (sum, tag) = seal.split_first_chunk::<SUM_LEN>()?;
+        let sound = *sum == self.sum(chunk, bytes);
+        let genuine = || self.tagged(chunk, bytes).is_none_or(|mac| tag.first_chunk().is_some_and(|tag| mac.is(tag)));
+        (sound && genuine()).then_some(bytes)
+    }
+
+    fn sum(&self, chunk: u64, bytes: &[u8]) -> [u8; SUM_LEN] {
+        let mut place = [0; 16];
+        place[..8].copy_from_slice(&self.header_checksum.to_le_bytes());
+        place[8..].copy_from_slice(&chunk.to_le_bytes());
+        checksum_within(&place, bytes).to_le_bytes()
+    }
+
+    fn tagged(&self, chunk: u64, bytes: &[u8]) -> Option<Mac> {
+        let mut mac = self.mac.clone()?;
+        mac.update(&chunk.to_le_bytes());
+        mac.update(bytes);
+        Some(mac)
+    }
+
+    /// How long the stream is that is stored in so many bytes; `None` if no stream is.
+    pub(crate) fn raw_len(&self, stored: u64) -> Option<u64> {
+        let (rest, seal_len) = (stored % self.stored_len(), self.seal_len() as u64);
+        let last = if rest == 0 { Some(0) } else { rest.checked_sub(seal_len).filter(|len| *len > 0) };
+        last.map(|last| stored / self.stored_len() * CHUNK_LEN as u64 + last)
+    }
+
+    /// Where in the payload a chunk begins.
+    pub(crate) fn start_of(&self, chunk: u64) -> u64 {
+        chunk.saturating_mul(self.stored_len())
+    }
+
+    /// The bytes of a stream of which all chunks are known to be right.
+    pub(crate) fn without_seals(&self, mut stored: Vec<u8>) -> Vec<u8> {
+        let (mut from, mut to) = (0, 0);
+        while from < stored.len() {
+            let end = stored.len().min(from + CHUNK_LEN + self.seal_len());
+            let len = (end - from).saturating_sub(self.seal_len());
+            stored.copy_within(from..from + len, to);
+            (from, to) = (end, to + len);
+        }
+        stored.truncate(to);
+        stored
+    }
+}
+
+/// The chunk that a place in the stream lies in, and where in it.
+pub(crate) fn place_of(position: u64) -> (u64, usize) {
+    (position / CHUNK_LEN as u64, (position % CHUNK_LEN as u64) as usize)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::config::CacheConfig;
 use crate::error::{CacheError, Result};
 use crate::function::isolation::{self, Suspicion};
-use crate::util::report::Warnings;
+use crate::util::Warnings;
 
 /// Read by every call that names no cache: without a lock, and without a count that threads share.
 static DEFAULT: OnceCell<ArcSwap<Cache>> = OnceCell::new();

@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::RealVfs;
 use crate::storage::vfs::root::{HeldLock, lock_root};
-use crate::util::report::emit;
+use crate::util::emit;
 use crate::util::threads::lock;
 
 const FILE_NAME: &str = "index.json";

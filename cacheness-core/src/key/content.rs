@@ -16,7 +16,7 @@ use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::root;
 use crate::util::digest::{Identity, IdentityHasher};
-use crate::util::{report, threads};
+use crate::util::{self, threads};
 
 /// What lies at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ fn warn_if_inside_cache(directory: &Path) {
     let Ok(real) = fs::canonicalize(directory) else { return };
     if let Some(cache) = real.ancestors().find(|above| is_our_directory(above)) {
         TOLD.call_once(|| {
-            report::emit(&format!(
+            util::emit(&format!(
                 "cacheness: `{}` counts by its content and lies in the cache directory `{}`: while that is in use, every \
                  put changes the key and nothing is found again; leave it out with `skip(..)`, or name another directory",
                 directory.display(),

@@ -37,7 +37,6 @@ mod content;
 mod identity;
 mod params;
 mod serialize;
-mod sink;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -58,7 +57,7 @@ use crate::config::limits::{Limits, MAX_DEPTH};
 use crate::config::{CacheConfig, VerifyPaths};
 use crate::error::Result;
 use identity::Inline;
-use sink::Sink;
+use identity::Sink;
 use values::KeyList;
 
 /// A value that can be part of a key. Derive it, or let the type implement [`serde::Serialize`].

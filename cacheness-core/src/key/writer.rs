@@ -5,8 +5,8 @@ mod parts;
 use std::path::{Path, PathBuf};
 
 use super::content::Content;
+use super::identity::Sink;
 use super::identity::{Noted, Source, Sources};
-use super::sink::Sink;
 use super::{CacheKey, Key, KeyRules, PendingKey, Scope, tag};
 use crate::config::VerifyPaths;
 use crate::config::limits::Limits;

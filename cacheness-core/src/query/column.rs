@@ -3,8 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::Filter;
 use super::field::Field;
-use super::filter::Filter;
 use super::order::Order;
 use super::schema::{ColumnField, ColumnValue};
 use crate::value::Value;

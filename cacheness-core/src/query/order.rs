@@ -6,8 +6,8 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use super::field::Field;
-use super::filter::{Filter, Node, Test, like_prefix};
 use super::schema::ColumnType;
+use super::{Filter, Node, Test, like_prefix};
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::value::Value;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::codec::Encoded;
+use super::Encoded;
 use super::payload::BY_HANDLER;
 use super::{Raw, type_fingerprint};
 use crate::config::limits::Limits;

@@ -14,9 +14,9 @@ use std::fmt::{self, Debug, Write};
 use std::mem::discriminant;
 
 use super::Storable;
-use super::codec::{Encoded, error, shielded, unreadable, unwritable};
 use super::payload::{PayloadFormat, read};
 use super::shape::{Difference, PROOF, Trace, difference, trace};
+use super::{Encoded, error, shielded, unreadable, unwritable};
 use crate::error::Result;
 use crate::util::digest::Checksum;
 use crate::util::threads::contained;

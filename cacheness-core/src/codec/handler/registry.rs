@@ -4,8 +4,8 @@ use std::any::{Any, TypeId, type_name};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::codec::encode_as;
 use super::custom::{Handler, mark_of, name_of, read_by, takes, write_by};
+use super::encode_as;
 use super::payload::{BY_HANDLER, Formats, PayloadFormat};
 use super::proof::{Evidence, Proven};
 use super::{Raw, Storable, decode_raw};

@@ -33,7 +33,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::MemoryBounds;
 use crate::entry::{Core, IndexKey};
 use crate::key::Key;
-use crate::util::report::Counter;
+use crate::util::Counter;
 
 /// A part that has its own lock is not smaller than this: a value may take half of it.
 const SMALLEST_PART_BYTES: u64 = 4 << 20;

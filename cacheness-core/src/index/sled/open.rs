@@ -26,7 +26,7 @@ use crate::index::Record;
 use crate::index::files::{remove, shown};
 use crate::storage::vfs::RealVfs;
 use crate::storage::vfs::root::{HeldLock, lock_root, locked};
-use crate::util::report::emit;
+use crate::util::emit;
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,7 +1,6 @@
 //! Blobs as files: `blobs/ab/<name>.blob`, spread over 256 directories by the first two digits of their names.
 
-mod shards;
-mod streams;
+mod files;
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -15,7 +14,7 @@ use crate::error::Result;
 use crate::storage::vfs::publish::publish;
 use crate::storage::vfs::root::{BLOBS, QUARANTINE, lock_root, make_rooms, prepare_root};
 use crate::storage::vfs::{DirEntry, FileKind, Metadata, RealVfs, Vfs, io_kind, read_range, read_whole, storage_error};
-use shards::{Shards, Unsynced};
+use files::{Shards, Unsynced};
 
 const SUFFIX: &str = ".blob";
 
@@ -188,7 +187,7 @@ impl Files {
             self.shards.note_gap_in(digits);
         }
         let names = entries.iter().filter_map(blob_name);
-        Ok(names.filter(|name| shards::digits(name) == digits).collect())
+        Ok(names.filter(|name| files::digits(name) == digits).collect())
     }
 
     fn visit_all(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
@@ -259,7 +258,7 @@ impl Files {
     fn sync_file(&self, name: &BlobName) -> Result<()> {
         let path = self.path(name);
         if self.failed().contains(name) {
-            streams::write_anew(&*self.vfs, &self.root, &path)?;
+            files::write_anew(&*self.vfs, &self.root, &path)?;
             self.failed().remove(name);
             return Ok(());
         }
@@ -284,11 +283,11 @@ impl BlobBackend for FilesystemBlobs {
     }
 
     fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>> {
-        streams::create(self, name)
+        files::create(self, name)
     }
 
     fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
-        streams::open(self, name)
+        files::open(self, name)
     }
 
     fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {
@@ -320,7 +319,7 @@ impl BlobBackend for FilesystemBlobs {
 
     fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {
         let mut page = Vec::new();
-        for digits in self.shards_from(after.map_or("", shards::digits))? {
+        for digits in self.shards_from(after.map_or("", files::digits))? {
             let mut names = self.names_in(&digits)?;
             names.retain(|name| after.is_none_or(|after| name > after));
             names.sort();

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::super::codec::encode_as;
 use super::PayloadFormat::{Bincode, MessagePack, Readable};
 use super::*;
+use crate::codec::handler::encode_as;
 use crate::codec::handler::payload::Formats;
 use crate::codec::handler::proof::{ByDebug, ByEq, ByEqOrDebug, Evidence};
 

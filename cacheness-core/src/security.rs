@@ -282,7 +282,7 @@ impl SigningKey {
         hex(&self.id)
     }
 
-    pub(crate) fn id_bytes(&self) -> KeyId {
+    fn id_bytes(&self) -> KeyId {
         self.id
     }
 

@@ -189,7 +189,7 @@ impl CacheConfig {
         self.has_index_in_memory() && self.blob_backend() == MEMORY
     }
 
-    pub(crate) fn has_index_in_memory(&self) -> bool {
+    fn has_index_in_memory(&self) -> bool {
         self.metadata.backend == MEMORY
     }
 

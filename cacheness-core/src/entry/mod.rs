@@ -312,7 +312,7 @@ impl fmt::Debug for Entry {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct IndexKey(Arc<[u8]>);
 
-pub(crate) const HASH_LEN: usize = 8;
+const HASH_LEN: usize = 8;
 
 impl IndexKey {
     pub(crate) fn of(key: &Key) -> Self {

@@ -132,9 +132,9 @@ pub(crate) fn seal_summed<'a>(
 }
 
 fn envelope<'a>(header: &[u8], payload: [&'a [u8]; 2], checksum: u64, rules: Rules<'_>) -> Result<Envelope<'a>> {
-    let len = payload.iter().map(|piece| piece.len()).sum();
+    let len: usize = payload.iter().map(|piece| piece.len()).sum();
     if len as u64 > rules.limits.max_value_bytes {
-        return Err(too_long("payload", len, rules.limits.max_value_bytes));
+        return Err(too_long("payload", len as u64, rules.limits.max_value_bytes));
     }
     let start = Start::of(header, rules)?;
     let mut proof = Proof::of(false, start.payload_mac.clone());
@@ -162,7 +162,7 @@ impl Start {
     pub(crate) fn of(header: &[u8], rules: Rules<'_>) -> Result<Self> {
         let longest = max_header(rules.limits);
         let header_len = u32::try_from(header.len()).ok().filter(|len| u64::from(*len) <= longest);
-        let header_len = header_len.ok_or_else(|| too_long("header", header.len(), longest))?;
+        let header_len = header_len.ok_or_else(|| too_long("header", header.len() as u64, longest))?;
         let version = if rules.signing.is_on() { SIGNED } else { PLAIN };
         let mut bytes = Vec::with_capacity(FIXED_LEN + header.len() + CHECKSUM_LEN + SIGNATURE_LEN);
         bytes.extend_from_slice(&MAGIC);
@@ -215,7 +215,7 @@ fn trailer_checksum(header_checksum: u64, bytes: &[u8]) -> u64 {
     checksum(&[&header_checksum.to_le_bytes(), bytes].concat())
 }
 
-fn too_long(part: &str, len: usize, max: u64) -> CacheError {
+fn too_long(part: &str, len: u64, max: u64) -> CacheError {
     CacheError::new(ErrorKind::Limit, format!("the {part} of a blob is {len} bytes long, the limit is {max}"))
 }
 
@@ -231,7 +231,7 @@ pub(crate) const CHUNK_LEN: usize = 256 << 10;
 const SUM_LEN: usize = 8;
 
 /// The longest seal of a chunk.
-pub(crate) const MAX_SEAL_LEN: usize = SUM_LEN + TAG_LEN;
+const MAX_SEAL_LEN: usize = SUM_LEN + TAG_LEN;
 
 /// How the chunks of one blob are sealed.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use super::{
     CHECKSUM_LEN, Chunks, FIXED_LEN, LONGEST_HEADER, MAGIC, PLAIN, PLAIN_TRAILER_LEN, Rules, SIGNED,
-    SIGNED_TRAILER_LEN, max_header, trailer_checksum,
+    SIGNED_TRAILER_LEN, max_header, too_long, trailer_checksum,
 };
 use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -58,7 +58,7 @@ fn open_by<'a>(bytes: &'a [u8], rules: Rules<'_>, verify: bool) -> Result<Opened
     }
     let limit = rules.limits.max_value_bytes;
     if payload_len as u64 > limit {
-        return Err(over_limit("payload", payload_len as u64, limit));
+        return Err(too_long("payload", payload_len as u64, limit));
     }
     Ok(Opened { header: head.header, payload })
 }
@@ -136,7 +136,7 @@ pub(crate) fn open_ends<'a>(start: &'a [u8], end: &[u8], len: u64, rules: Rules<
 ///
 /// # Errors
 /// `Integrity` if it is not.
-pub(crate) fn check_payload(proof: &Proof, expected: &Expected) -> Result<()> {
+fn check_payload(proof: &Proof, expected: &Expected) -> Result<()> {
     if proof.shows(expected) { Ok(()) } else { Err(damaged("has a damaged payload")) }
 }
 
@@ -240,10 +240,6 @@ fn read_u64(bytes: &[u8]) -> u64 {
 
 fn damaged(what: &str) -> CacheError {
     CacheError::new(ErrorKind::Integrity, format!("the blob {what}"))
-}
-
-fn over_limit(part: &str, len: u64, max: u64) -> CacheError {
-    CacheError::new(ErrorKind::Limit, format!("the {part} of the blob is {len} bytes long, the limit is {max}"))
 }
 
 // What shows that a payload is the one that was written.

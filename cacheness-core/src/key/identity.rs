@@ -15,7 +15,7 @@ use crate::value::Value;
 pub(super) type Noted = Arc<[(String, Value)]>;
 
 /// The longest encoding that is its own identity.
-pub(super) const INLINE_LEN: usize = 128;
+const INLINE_LEN: usize = 128;
 
 /// First byte of an identity that holds the canonical encoding itself.
 const WHOLE: u8 = 0;
@@ -39,7 +39,7 @@ impl Inline {
     }
 
     /// The identity of an encoding that is too long to be one itself.
-    pub(super) fn of_digest(digest: Identity) -> Self {
+    fn of_digest(digest: Identity) -> Self {
         const { assert!(IDENTITY_LEN <= INLINE_LEN) };
         let mut inline = Self::new();
         inline.bytes[0] = DIGEST;

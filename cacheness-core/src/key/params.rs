@@ -109,7 +109,7 @@ fn doubled(name: &str) -> CacheError {
 }
 
 /// The beginning of a `Debug` output, which is not produced any further.
-pub(super) struct Excerpt(String);
+struct Excerpt(String);
 
 impl Excerpt {
     pub(super) fn of<T: Debug + ?Sized>(value: &T) -> String {

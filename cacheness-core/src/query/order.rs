@@ -83,12 +83,12 @@ impl Eq for Rank {}
 
 impl Rank {
     /// The first place of the values that are comparable with this one.
-    pub(crate) fn first_like(value: &Value) -> Option<Self> {
+    fn first_like(value: &Value) -> Option<Self> {
         first_of(class(value))
     }
 
     /// The place behind the last of the values that are comparable with this one.
-    pub(crate) fn behind_like(value: &Value) -> Option<Self> {
+    fn behind_like(value: &Value) -> Option<Self> {
         first_of(class(value) + 1)
     }
 }

@@ -57,7 +57,7 @@ use crate::value::{Metadata, Value};
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no custom metadata",
+    message = "`{Self}` is not custom metadata",
     label = "this type has no columns",
     note = "derive `CustomMetadata` for a struct with named fields"
 )]
@@ -225,7 +225,7 @@ impl Schema {
         } else if wanted.holds(value) {
             let shown: String = value.to_string().chars().take(64).collect();
             format!(
-                "column `{column}` of custom metadata `{}` has {shown}, which is no `{}`",
+                "column `{column}` of custom metadata `{}` has {shown}, which is not a `{}`",
                 self.name,
                 std::any::type_name::<F>()
             )

@@ -42,7 +42,7 @@ impl BlobName {
             return Ok(Self(text.into()));
         }
         let shown: String = text.chars().take(2 * UNIQUE_LEN).collect();
-        let message = format!("{shown:?} is no name of a blob, which is {UNIQUE_LEN} lowercase hex digits");
+        let message = format!("invalid blob name {shown:?}: it must be {UNIQUE_LEN} lowercase hex digits");
         Err(CacheError::new(ErrorKind::Integrity, message))
     }
 

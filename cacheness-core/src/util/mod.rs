@@ -22,43 +22,43 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Tells of errors that are kept from the caller: once for each kind, then at most once a minute.
 #[derive(Debug, Default)]
-pub(crate) struct Warnings(Mutex<HashMap<ErrorKind, Told>>);
+pub(crate) struct Warnings(Mutex<HashMap<ErrorKind, LastWarning>>);
 
 #[derive(Debug)]
-struct Told {
+struct LastWarning {
     at: Instant,
-    kept_back: u64,
+    suppressed: u64,
 }
 
 impl Warnings {
     pub(crate) fn tell(&self, doing: &str, error: &CacheError) {
-        if let Some(kept_back) = self.is_due(error.kind()) {
-            emit(&text(doing, error, kept_back));
+        if let Some(suppressed) = self.is_due(error.kind()) {
+            emit(&text(doing, error, suppressed));
         }
     }
 
     /// How many of a kind were kept back since the last warning, if it is time for one.
     fn is_due(&self, kind: ErrorKind) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        match told.get_mut(&kind) {
+        match warnings.get_mut(&kind) {
             Some(last) if now.duration_since(last.at) < QUIET => {
-                last.kept_back += 1;
+                last.suppressed += 1;
                 None
             }
             Some(last) => {
                 last.at = now;
-                Some(std::mem::take(&mut last.kept_back))
+                Some(std::mem::take(&mut last.suppressed))
             }
             None => {
-                told.insert(kind, Told { at: now, kept_back: 0 });
+                warnings.insert(kind, LastWarning { at: now, suppressed: 0 });
                 Some(0)
             }
         }
     }
 }
 
-fn text(doing: &str, error: &CacheError, kept_back: u64) -> String {
+fn text(doing: &str, error: &CacheError, suppressed: u64) -> String {
     let mut text = format!("cacheness: cannot {doing}: {error}");
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -69,8 +69,8 @@ fn text(doing: &str, error: &CacheError, kept_back: u64) -> String {
         }
         source = cause.source();
     }
-    if kept_back > 0 {
-        text.push_str(&format!(" (and {kept_back} more of this kind)"));
+    if suppressed > 0 {
+        text.push_str(&format!(" (and {suppressed} more of this kind)"));
     }
     text
 }

@@ -92,7 +92,7 @@ pub(super) fn inflate_frame(bytes: &[u8], raw_size: usize) -> Result<Vec<u8>> {
 // the same (see `ramps`): zeros, constants, ranges, steps.
 
 /// Bytes of the value in one block.
-pub(super) const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// What stands before the first block, so that elements that follow a length of eight bytes begin with a block.
 const LEAD: usize = 8;
@@ -225,7 +225,10 @@ impl<'b> Blocks<'b> {
     /// `Compression` if the places have other sizes, or a block is damaged.
     pub(crate) fn inflate_into(&self, lead: &mut [u8], body: &mut [u8]) -> Result<()> {
         if lead.len() != self.lead.len() || body.len() != self.len {
-            return Err(damaged(format!("{} bytes are not wanted", self.lead.len() + self.len)));
+            return Err(damaged(format!(
+                "blocks of {} bytes do not fit where the value is wanted",
+                self.lead.len() + self.len
+            )));
         }
         lead.copy_from_slice(self.lead);
         let (worth_two, width) = (is_worth_two(body.len()), self.width);

@@ -69,7 +69,7 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no handler of values",
+    message = "`{Self}` is not a handler of values",
     label = "implement `cacheness::handler::Handler` for it"
 )]
 #[doc(alias = "CacheHandler")]

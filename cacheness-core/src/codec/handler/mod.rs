@@ -161,7 +161,7 @@ fn encode_as<'v, T: Storable>(
         }
         let shape = trace::<SHAPE>(value).map_err(unwritable::<T>)?;
         if first == PayloadFormat::Bincode && is_faithful::<T>() {
-            return put_down(value, shape, first, limits).map(Proven::unseen);
+            return encode_in_format(value, shape, first, limits).map(Proven::unseen);
         }
         prove(&Expected::of(value, compare)?, value, shape, formats, limits)
     })
@@ -229,7 +229,12 @@ fn fingerprint<T: Storable>(value: &T, format: PayloadFormat) -> Result<u64> {
     Ok(hash.wrapping_add(variant(value)))
 }
 
-fn put_down<T: Storable>(value: &T, shape: Trace, format: PayloadFormat, limits: &Limits) -> Result<Encoded<'static>> {
+fn encode_in_format<T: Storable>(
+    value: &T,
+    shape: Trace,
+    format: PayloadFormat,
+    limits: &Limits,
+) -> Result<Encoded<'static>> {
     let expected = match format {
         PayloadFormat::Bincode => shape.size,
         // Nothing is shorter than a ninth of its bincode: a length of eight bytes becomes one.
@@ -273,7 +278,8 @@ fn prove<T: Storable>(
 ) -> Result<Proven<'static, T>> {
     let (mut losers, mut refusals, mut too_large) = (Vec::new(), Vec::new(), None);
     for format in formats.for_value::<T>(shape.needs_names) {
-        let attempt = put_down(value, shape, format, limits).and_then(|encoded| expected.prove(encoded, format));
+        let attempt =
+            encode_in_format(value, shape, format, limits).and_then(|encoded| expected.prove(encoded, format));
         match attempt {
             Ok(proven) => {
                 lost::<T>(&losers);
@@ -290,13 +296,13 @@ fn prove<T: Storable>(
     // The more a format tells, the better the reason that it gives.
     match (too_large, refusals.into_iter().max_by_key(|(format, _)| *format)) {
         (Some(too_large), _) => Err(too_large),
-        (None, Some((_, cause))) => Err(refuse::<T>(cause, formats)),
+        (None, Some((_, cause))) => Err(not_read_back::<T>(cause, formats)),
         (None, None) => Err(error::<T>("has no format to be written in")),
     }
 }
 
-fn refuse<T: Storable>(cause: CacheError, formats: Formats) -> CacheError {
-    let message = format!("`{}` does not read back what it wrote{}: {cause}", type_name::<T>(), formats.told());
+fn not_read_back<T: Storable>(cause: CacheError, formats: Formats) -> CacheError {
+    let message = format!("`{}` does not read back what it wrote{}: {cause}", type_name::<T>(), formats.restriction());
     CacheError::caused_by(ErrorKind::Serialization, message, cause)
 }
 

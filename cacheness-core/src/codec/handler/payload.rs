@@ -263,7 +263,7 @@ impl Formats {
     }
 
     /// Behind a verb, where it was not free to choose.
-    pub(super) fn told(self) -> &'static str {
+    pub(super) fn restriction(self) -> &'static str {
         match self {
             Self::NAMED => " as messagepack, the one format allowed",
             Self::UNNAMED => " as bincode, the one format allowed",

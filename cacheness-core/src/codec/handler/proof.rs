@@ -93,18 +93,18 @@ impl<'v, T: Storable> Expected<'v, T> {
         if discriminant(back) != discriminant(self.value) {
             return Err(error::<T>("became another variant"));
         }
-        let printed = match self.told(self.value, back)? {
-            Told::Different(by) => return Err(error::<T>(&differs(by))),
-            Told::Equal => return Ok(None),
-            Told::Nothing => false,
+        let printed = match self.compared(self.value, back)? {
+            Comparison::Different(by) => return Err(error::<T>(&differs(by))),
+            Comparison::Equal => return Ok(None),
+            Comparison::NoDifference => false,
             // A map that serde shows in another order is printed in another one, too.
-            Told::AnotherOrder => difference(self.value, back) != Difference::Order,
+            Comparison::AnotherOrder => difference(self.value, back) != Difference::Order,
         };
         Ok((shown || printed).then_some(Doubt { hash, shown, printed }))
     }
 
-    fn told(&self, written: &T, read: &T) -> Result<Told> {
-        let Some(compare) = self.compare else { return Ok(Told::Nothing) };
+    fn compared(&self, written: &T, read: &T) -> Result<Comparison> {
+        let Some(compare) = self.compare else { return Ok(Comparison::NoDifference) };
         shielded::<T, _>("PartialEq` or `Debug", || Ok(compare(written, read)))
     }
 
@@ -115,7 +115,7 @@ impl<'v, T: Storable> Expected<'v, T> {
             let again = Back(Some(read::<T>(&bytes, format).map_err(unreadable::<T>)?));
             let Some(value) = &again.0 else { continue };
             let shown = !doubt.shown || hash_of(value)? != doubt.hash;
-            if shown && (!doubt.printed || self.told(back, value)? == Told::AnotherOrder) {
+            if shown && (!doubt.printed || self.compared(back, value)? == Comparison::AnotherOrder) {
                 return Ok(());
             }
         }
@@ -174,15 +174,15 @@ fn is_switched_off() -> bool {
 // Serde shows the same of `A("x")` and `B("x")` of an untagged enum, and nothing of a skipped field.
 
 /// Compares a value with what was read back of it.
-pub(crate) type Compare<T> = fn(&T, &T) -> Told;
+pub(crate) type Compare<T> = fn(&T, &T) -> Comparison;
 
 /// What the traits of a type tell about two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Comparison {
     /// They are equal, with their order if it means anything: `PartialEq` says so.
     Equal,
     /// No difference is seen.
-    Nothing,
+    NoDifference,
     /// Their `Debug` texts have the same letters in another order: those of a `HashMap` do, and those of another list.
     AnotherOrder,
     /// They are not the same, as this trait says.
@@ -214,7 +214,7 @@ pub enum ByNothing {}
 
 impl<T: PartialEq + Debug> Evidence<T> for ByEqOrDebug {
     const COMPARE: Option<Compare<T>> = Some(|written, read| match equal(written, read) {
-        Told::Nothing => by_debug(written, read),
+        Comparison::NoDifference => by_debug(written, read),
         told => told,
     });
 }
@@ -233,16 +233,16 @@ impl<T> Evidence<T> for ByNothing {
 
 /// Nothing can be told of a value that does not equal itself.
 #[allow(clippy::eq_op, reason = "NaN does not equal itself")]
-fn equal<T: PartialEq>(written: &T, read: &T) -> Told {
+fn equal<T: PartialEq>(written: &T, read: &T) -> Comparison {
     match written == read {
-        true => Told::Equal,
-        false if written == written => Told::Different("PartialEq"),
-        false => Told::Nothing,
+        true => Comparison::Equal,
+        false if written == written => Comparison::Different("PartialEq"),
+        false => Comparison::NoDifference,
     }
 }
 
 /// Names of variants and fields, and contents.
-fn by_debug<T: Debug>(written: &T, read: &T) -> Told {
+fn by_debug<T: Debug>(written: &T, read: &T) -> Comparison {
     let text = |value: &T| {
         let mut text = Text { letters: [0; 256], sum: Checksum::new() };
         // An error of the type's own `Debug` is as good as the end of it.
@@ -250,9 +250,9 @@ fn by_debug<T: Debug>(written: &T, read: &T) -> Told {
         (text.letters, text.sum.finish())
     };
     match (text(written), text(read)) {
-        (written, read) if written == read => Told::Nothing,
-        ((written, _), (read, _)) if written == read => Told::AnotherOrder,
-        _ => Told::Different("Debug"),
+        (written, read) if written == read => Comparison::NoDifference,
+        ((written, _), (read, _)) if written == read => Comparison::AnotherOrder,
+        _ => Comparison::Different("Debug"),
     }
 }
 
@@ -279,18 +279,21 @@ mod tests {
     #[test]
     fn nan_is_compared_by_its_text() {
         let compare = <ByEqOrDebug as Evidence<(f64, u8)>>::COMPARE.unwrap();
-        assert_eq!(compare(&(f64::NAN, 1), &(f64::NAN, 1)), Told::Nothing);
-        assert_eq!(compare(&(f64::NAN, 1), &(f64::NAN, 2)), Told::Different("Debug"));
-        assert_eq!(compare(&(1.0, 1), &(1.0, 2)), Told::Different("PartialEq"));
+        assert_eq!(compare(&(f64::NAN, 1), &(f64::NAN, 1)), Comparison::NoDifference);
+        assert_eq!(compare(&(f64::NAN, 1), &(f64::NAN, 2)), Comparison::Different("Debug"));
+        assert_eq!(compare(&(1.0, 1), &(1.0, 2)), Comparison::Different("PartialEq"));
         let by_eq = <ByEq as Evidence<f64>>::COMPARE.unwrap();
-        assert_eq!([by_eq(&f64::NAN, &f64::NAN), by_eq(&1.0, &2.0)], [Told::Nothing, Told::Different("PartialEq")]);
+        assert_eq!(
+            [by_eq(&f64::NAN, &f64::NAN), by_eq(&1.0, &2.0)],
+            [Comparison::NoDifference, Comparison::Different("PartialEq")]
+        );
     }
 
     #[test]
     fn debug_texts_in_another_order_are_told_from_equal_and_from_other_ones() {
         let (one, other): (HashSet<u32>, HashSet<u32>) = ((0..100).collect(), (0..100).rev().collect());
-        assert_eq!(by_debug(&one, &other), Told::AnotherOrder);
-        assert_eq!(by_debug(&one, &one), Told::Nothing);
-        assert_eq!(by_debug(&one, &HashSet::new()), Told::Different("Debug"));
+        assert_eq!(by_debug(&one, &other), Comparison::AnotherOrder);
+        assert_eq!(by_debug(&one, &one), Comparison::NoDifference);
+        assert_eq!(by_debug(&one, &HashSet::new()), Comparison::Different("Debug"));
     }
 }

@@ -15,7 +15,7 @@ use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// The handlers of the process.
-pub(super) static GLOBAL: Registry = Registry::new();
+static GLOBAL: Registry = Registry::new();
 
 /// Handlers by name and type, those with a higher number first, and of one number the earlier first.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl HandlerInfo {
     }
 
     /// Those that are always there.
-    pub(super) fn all_built_in() -> [Self; 2] {
+    fn all_built_in() -> [Self; 2] {
         [BINCODE, MESSAGEPACK].map(Self::built_in)
     }
 }

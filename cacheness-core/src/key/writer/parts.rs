@@ -210,16 +210,16 @@ impl KeyWriter {
         if self.failed() {
             return;
         }
-        let mut told = Told { whole: Vec::new(), digest: None };
-        value.hash(&mut told);
+        let mut recorded = RecordingHasher { whole: Vec::new(), digest: None };
+        value.hash(&mut recorded);
         self.append(&[tag::HASHED]);
-        match told.digest {
+        match recorded.digest {
             None => {
                 self.append(&[WHOLE]);
-                self.blob(&told.whole);
+                self.blob(&recorded.whole);
             }
             Some(mut digest) => {
-                digest.update(&told.whole);
+                digest.update(&recorded.whole);
                 self.append(&[DIGEST]);
                 self.append(&digest.finish());
             }
@@ -233,7 +233,7 @@ impl KeyWriter {
 }
 
 /// A hasher that keeps what it is told, in the same bytes on every machine.
-struct Told {
+struct RecordingHasher {
     whole: Vec<u8>,
     digest: Option<IdentityHasher>,
 }
@@ -246,7 +246,7 @@ macro_rules! little_endian {
     };
 }
 
-impl Hasher for Told {
+impl Hasher for RecordingHasher {
     fn write(&mut self, bytes: &[u8]) {
         if self.whole.len() + bytes.len() > MAX_WHOLE {
             let digest = self.digest.get_or_insert_with(IdentityHasher::new);

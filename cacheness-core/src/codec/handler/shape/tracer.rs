@@ -248,13 +248,13 @@ impl<const VIEW: u8> Compound<VIEW> {
         Self { trace, sum: 0, count: 0, key: 0, depth, any_order: false }
     }
 
-    pub(super) fn of_elements(depth: u32, kind: Kind, len: Option<usize>, any_order: bool) -> Self {
+    fn of_elements(depth: u32, kind: Kind, len: Option<usize>, any_order: bool) -> Self {
         let mut compound = Self::new(depth, kind, 0, LENGTH);
         compound.trace.needs_names = len.is_none();
         Self { any_order, ..compound }
     }
 
-    pub(super) fn of_variant(depth: u32, kind: Kind, hash: u64) -> Self {
+    fn of_variant(depth: u32, kind: Kind, hash: u64) -> Self {
         Self::new(depth, kind, hash, INDEX)
     }
 

@@ -61,9 +61,9 @@ pub use query::{
     Number, Order, Schema, Total,
 };
 pub use security::SigningKey;
-pub use storage::blob::registry::{
-    get_blob_backend, list_blob_backends, register_blob_backend, unregister_blob_backend,
+pub use storage::BlobName;
+pub use storage::blob::{
+    BlobBackend, BlobInfo, BlobRead, BlobWrite, MemoryBlobs, get_blob_backend, list_blob_backends,
+    register_blob_backend, unregister_blob_backend,
 };
-pub use storage::blob::{BlobBackend, BlobInfo, BlobRead, BlobWrite, MemoryBlobs};
-pub use storage::blob_name::BlobName;
 pub use value::{Metadata, Value};

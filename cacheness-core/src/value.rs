@@ -1,16 +1,15 @@
 //! What a user may note beside an entry: plain typed values, kept with it, filtered by later.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
-
-mod nested;
 
 /// The values noted beside one entry, by name.
 pub type Metadata = BTreeMap<String, Value>;
@@ -64,10 +63,10 @@ pub enum Value {
     /// Text.
     Text(String),
     /// Values in order.
-    #[serde(with = "nested")]
+    #[serde(serialize_with = "serialize_nested", deserialize_with = "deserialize_nested")]
     List(Vec<Value>),
     /// Values by name.
-    #[serde(with = "nested")]
+    #[serde(serialize_with = "serialize_nested", deserialize_with = "deserialize_nested")]
     Map(BTreeMap<String, Value>),
     /// A point in time.
     Timestamp(Timestamp),
@@ -302,6 +301,45 @@ impl<T: Into<Value>> FromIterator<T> for Value {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         Self::List(values.into_iter().map(Into::into).collect())
     }
+}
+
+// Lists and maps, encoded and decoded to a limited depth: two bytes from a disk are enough for one more level, and a
+// stack that runs out ends the process.
+
+const DEEPEST: usize = 32;
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One level; leaves it when dropped, also by a panic.
+struct Level;
+
+impl Level {
+    fn enter() -> Result<Self, String> {
+        let depth = DEPTH.get();
+        if depth == DEEPEST {
+            return Err(format!("metadata is nested more than {DEEPEST} deep"));
+        }
+        DEPTH.set(depth + 1);
+        Ok(Self)
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+fn serialize_nested<T: Serialize, S: Serializer>(values: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    let _level = Level::enter().map_err(serde::ser::Error::custom)?;
+    values.serialize(serializer)
+}
+
+fn deserialize_nested<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let _level = Level::enter().map_err(serde::de::Error::custom)?;
+    T::deserialize(deserializer)
 }
 
 #[cfg(test)]

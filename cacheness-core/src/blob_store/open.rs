@@ -15,7 +15,7 @@ use crate::engine::manifest::Kind;
 use crate::engine::{Home, Store};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::DirId;
-use crate::util::exit::{self, Openings};
+use crate::util::threads::{self, Openings};
 use crate::value::{Metadata, Value};
 
 /// How a [`BlobStore`] is opened: made by [`BlobStore::builder`].
@@ -237,7 +237,7 @@ fn open(home: &Home, open: impl FnOnce() -> Result<Engine>) -> Result<Arc<Engine
     let engine = Arc::new(open()?);
     open_stores().insert(home.id().clone(), Slot { engine: Arc::downgrade(&engine), process: std::process::id() });
     std::mem::forget(opening);
-    exit::close_at_exit(&OPENINGS);
+    threads::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 

@@ -12,7 +12,7 @@ use crate::engine::index::Index;
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::index::Record;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::util::digest::Identity;
 
 const PAGE: usize = 1024;

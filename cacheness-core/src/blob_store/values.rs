@@ -9,18 +9,18 @@ use std::sync::Arc;
 use super::engine::{Encoding, Engine};
 use super::open::BlobOptions;
 use super::references::PendingBlob;
+use crate::codec::Parts;
 use crate::codec::compress;
 use crate::codec::handler::{self, PLAIN_BYTES, PayloadFormat, Storable};
-use crate::codec::parts::Parts;
 use crate::config::StoredCodec;
 use crate::engine::opened::Opened;
 use crate::engine::read::MAX_OVERTAKEN;
 use crate::engine::{Store, text_key};
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::{self, Proof, Start, chunks};
+use crate::format::{self, Proof, Start};
+use crate::storage::BlobName;
 use crate::storage::blob::BlobWrite;
-use crate::storage::blob_name::BlobName;
 use crate::util::digest::{self, IdentityHasher};
 
 impl Encoding {
@@ -196,7 +196,7 @@ struct Stream {
 
 impl BlobReader {
     pub(super) fn of_stream(entry: Entry, blob: Opened) -> Self {
-        let buf = vec![0; chunks::CHUNK_LEN + blob.chunks().seal_len()];
+        let buf = vec![0; format::CHUNK_LEN + blob.chunks().seal_len()];
         Self { entry, position: 0, body: Body::Stream(Box::new(Stream { blob, buf, chunk: None, len: 0 })) }
     }
 
@@ -223,7 +223,7 @@ impl BlobReader {
 impl Stream {
     /// The bytes from a place on, to the end of its chunk.
     fn at(&mut self, position: u64) -> Result<&[u8]> {
-        let (chunk, within) = chunks::place_of(position);
+        let (chunk, within) = format::place_of(position);
         if self.chunk != Some(chunk) {
             // Not known while it is being read: an error leaves half of one behind.
             self.chunk = None;
@@ -392,7 +392,7 @@ impl ChunkWriter {
         let start = Start::of(&header, store.rules())?;
         let mut blob = store.blobs.create(name)?;
         blob.write(start.bytes())?;
-        let chunk = Vec::with_capacity(chunks::CHUNK_LEN + start.chunks().seal_len());
+        let chunk = Vec::with_capacity(format::CHUNK_LEN + start.chunks().seal_len());
         let proof = start.proof();
         Ok(Self { blob, start, chunk, chunks: 0, raw_size: 0, stored_size: 0, proof })
     }
@@ -404,12 +404,12 @@ impl ChunkWriter {
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let room = chunks::CHUNK_LEN - self.chunk.len();
+            let room = format::CHUNK_LEN - self.chunk.len();
             let (taken, rest) = bytes.split_at(room.min(bytes.len()));
             self.chunk.extend_from_slice(taken);
             self.raw_size += taken.len() as u64;
             bytes = rest;
-            if self.chunk.len() == chunks::CHUNK_LEN {
+            if self.chunk.len() == format::CHUNK_LEN {
                 self.end_chunk()?;
             }
         }

@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::format;
 use crate::index::Record;
 use crate::security::Distrust;
+use crate::storage::BlobName;
 use crate::storage::blob::all_names;
-use crate::storage::blob_name::BlobName;
 
 /// What [`BlobStore::verify`](crate::BlobStore::verify) does with what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

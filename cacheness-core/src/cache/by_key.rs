@@ -14,8 +14,8 @@ use crate::engine::memory::{CloneOps, InsertToken, Tier};
 use crate::entry::{Core, IndexKey};
 use crate::error::{CacheError, Result};
 use crate::key::{Key, ToKey};
-use crate::util::panics::contained;
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
+use crate::util::threads::contained;
 
 /// Which attempt of a call to read a value this is, which decides what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::engine::memory::{CloneOps, InsertToken};
 use crate::entry::{Core, IndexKey};
 use crate::error::Result;
 use crate::key::{Key, ToKey};
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
 
 /// How values of `T` are written and read, and whether they may stay in memory.
 pub(crate) struct ValueCodec<'h, T: 'static> {

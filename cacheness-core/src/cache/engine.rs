@@ -17,7 +17,7 @@ use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
 use crate::key::Key;
-use crate::util::warn::Warnings;
+use crate::util::Warnings;
 
 /// Points in time are kept in microseconds.
 const SHORTEST_TTL: Duration = Duration::from_micros(1);

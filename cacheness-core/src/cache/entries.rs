@@ -14,7 +14,7 @@ use crate::index::Record;
 use crate::index::backend::Totals;
 use crate::key::{Key, ToKey};
 use crate::query::Filter;
-use crate::util::counter::Counter;
+use crate::util::Counter;
 
 /// What to do about an entry that has expired and is still there.
 #[doc(alias = "check_expiration")]

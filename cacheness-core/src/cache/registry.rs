@@ -11,8 +11,8 @@ use crate::config::CacheConfig;
 use crate::engine::{self, Store};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::DirId;
-use crate::util::exit::{self, Openings};
-use crate::util::warn::emit;
+use crate::util::emit;
+use crate::util::threads::{self, Openings};
 
 static OPEN: Lazy<Registry> = Lazy::new(Registry::default);
 
@@ -70,7 +70,7 @@ pub(super) fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Diff
     OPEN.lock().insert(id.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
     std::mem::forget(opening);
     OPEN.changed.notify_all();
-    exit::close_at_exit(&OPENINGS);
+    threads::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::index::{Group, Record};
 use crate::key::ToKey;
 use crate::query::Filter;
-use crate::util::warn::emit;
+use crate::util::emit;
 
 /// Removing entries.
 impl Cache {

@@ -272,7 +272,7 @@ impl BackendOptions {
         match self.values.get(name) {
             None => Ok(None),
             Some(OptionValue::Text(value)) => Ok(Some(value)),
-            Some(other) => Err(self.refused(name, &format!("{other} is no text"))),
+            Some(other) => Err(self.refused(name, &format!("{other} is not a string"))),
         }
     }
 
@@ -292,7 +292,7 @@ impl BackendOptions {
         match self.values.get(name) {
             None => Ok(None),
             Some(OptionValue::Integer(value)) => Ok(Some(*value)),
-            Some(other) => Err(self.refused(name, &format!("{other} is no whole number"))),
+            Some(other) => Err(self.refused(name, &format!("{other} is not a whole number"))),
         }
     }
 
@@ -367,7 +367,10 @@ mod tests {
             BackendOptions::of(&BLOB, Path::new("dir"), &BTreeMap::new()).with("bucket", 3).with("tls", "yes");
         let messages =
             [options.text("bucket").unwrap_err(), options.flag("tls").unwrap_err()].map(|error| error.to_string());
-        assert_eq!(messages, ["blob.options.bucket: 3 is no text", "blob.options.tls: \"yes\" is not true or false"]);
+        assert_eq!(
+            messages,
+            ["blob.options.bucket: 3 is not a string", "blob.options.tls: \"yes\" is not true or false"]
+        );
         assert_eq!(options.required_text("key").unwrap_err().to_string(), "blob.options.key: this backend needs it");
         assert_eq!(options.integer("bucket").unwrap(), Some(3));
         assert_eq!(options.only(&[]).unwrap_err().to_string(), "blob.options.bucket: this backend has no options");

@@ -96,7 +96,7 @@ impl Visitor<'_> for Millis {
         let duration = of_text(text)?;
         let millis = u64::try_from(duration.as_millis()).map_err(|_| E::custom(too_long()))?;
         if Duration::from_millis(millis) != duration {
-            return Err(E::custom(format!("{text:?} is no whole number of milliseconds")));
+            return Err(E::custom(format!("{text:?} is not a whole number of milliseconds")));
         }
         Ok(millis)
     }

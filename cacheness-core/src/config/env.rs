@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::CacheConfig;
 use super::duration::parse_duration;
-use super::faults::Faults;
+use super::validate::Faults;
 use super::validate::{known_level, known_metadata_backend};
 use crate::config::Codec;
 use crate::config::VerifyPaths;

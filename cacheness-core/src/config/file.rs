@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::CacheConfig;
-use super::report::Source;
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// No configuration is longer; what is, is not read.
@@ -220,7 +219,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 
 fn staged(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", crate::util::unique::unique_name()));
+    name.push(format!(".{}.tmp", crate::util::digest::unique_name()));
     path.with_file_name(name)
 }
 
@@ -230,6 +229,77 @@ fn refused(path: &Path, what: &str) -> CacheError {
 
 fn unwritable(format: &str, error: impl std::error::Error + Send + Sync + 'static) -> CacheError {
     CacheError::caused_by(ErrorKind::Config, format!("the configuration cannot be written as {format}: {error}"), error)
+}
+
+// What is wrong with the text of a configuration, and where: file, line, field, and what was probably meant.
+
+/// Where a text came from: a file's name, or `TOML` or `JSON`.
+pub(super) struct Source<'a>(pub(super) &'a str);
+
+impl Source<'_> {
+    /// An error at a line, counted from 1, in a field if it is known which.
+    pub(super) fn error(&self, line: Option<usize>, field: &serde_path_to_error::Path, message: &str) -> CacheError {
+        let place = line.map_or_else(|| self.0.to_owned(), |line| format!("{}:{line}", self.0));
+        let field = match field.iter().next() {
+            Some(_) => format!("{field}: "),
+            None => String::new(),
+        };
+        let text = format!("configuration {place}: {field}{}", explained(message));
+        CacheError::new(ErrorKind::Config, text)
+    }
+}
+
+/// The message of a deserializer, with what helps.
+fn explained(message: &str) -> String {
+    let message = message.trim_end();
+    if let Some(expected) = message.strip_prefix("unknown field ") {
+        return unknown(expected);
+    }
+    if message.starts_with("duplicate ") {
+        return format!("{message}: it is there twice, leave one");
+    }
+    if message.contains("integer `-") {
+        return format!("{message}: it must not be negative");
+    }
+    message.to_owned()
+}
+
+/// `text` is what follows in serde's message: the unknown name, then the known ones, each in backticks.
+fn unknown(text: &str) -> String {
+    let mut names = text.split('`').skip(1).step_by(2);
+    let name = names.next().unwrap_or_default();
+    let known: Vec<_> = names.collect();
+    let nearest = nearest(name, &known).map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default();
+    format!("there is no field `{name}`{nearest} (known here: {})", known.join(", "))
+}
+
+/// The name that is at most a third of its letters away.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |known: &&str| distance(name, known);
+    let nearest = known.iter().copied().min_by_key(|known| distance(known))?;
+    (distance(&nearest) * 3 <= nearest.chars().count()).then_some(nearest)
+}
+
+/// How many letters must be put in, taken out, changed or swapped with their neighbour.
+fn distance(from: &str, to: &str) -> usize {
+    // A name out of a file may be as long as the file.
+    let from: Vec<char> = from.chars().take(64).collect();
+    let to: Vec<char> = to.chars().collect();
+    let mut before: Vec<usize> = vec![0; to.len() + 1];
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for i in 0..from.len() {
+        let mut row = vec![i + 1];
+        for j in 0..to.len() {
+            let changed = last[j] + usize::from(from[i] != to[j]);
+            let mut least = changed.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && from[i] == to[j - 1] && from[i - 1] == to[j] {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        (before, last) = (last, row);
+    }
+    last[to.len()]
 }
 
 #[cfg(test)]

@@ -3,45 +3,35 @@
 pub(crate) mod backends;
 mod builders;
 pub(crate) mod codec;
-mod durability;
 mod duration;
 mod env;
-mod faults;
 #[cfg(feature = "config-files")]
 mod file;
-mod handlers;
-pub(crate) mod handshake;
 pub(crate) mod limits;
-mod memory;
 mod parts;
-mod presets;
-#[cfg(feature = "config-files")]
-mod report;
-mod security;
-mod shared;
 mod spans;
 mod validate;
-mod verify_paths;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 
 pub use codec::Codec;
 pub(crate) use codec::{Compression, StoredCodec};
-pub use durability::Durability;
 pub(crate) use duration::LONGEST;
-pub use handlers::HandlerConfig;
-pub(crate) use handlers::{BINCODE, MESSAGEPACK, check_handler_name, is_built_in};
-pub(crate) use memory::MemoryBounds;
-pub use memory::MemoryPolicy;
-pub use parts::{CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, SerializationConfig};
-pub use security::{InvalidEntries, SecurityConfig, UnsignedEntries};
+pub(crate) use limits::MemoryBounds;
+pub use limits::{Durability, MemoryPolicy, VerifyPaths};
+pub(crate) use parts::{BINCODE, MESSAGEPACK, check_handler_name, is_built_in};
+pub use parts::{
+    CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, HandlerConfig, InvalidEntries,
+    SecurityConfig, SerializationConfig, UnsignedEntries,
+};
 pub(crate) use validate::values_are_gone;
-pub use verify_paths::VerifyPaths;
 
-use crate::config::limits::Limits;
+use crate::error::{CacheError, ErrorKind, Result};
+use limits::Limits;
 
 /// The index on disk.
 pub(crate) const SLED: &str = "sled";
@@ -199,7 +189,7 @@ impl CacheConfig {
         self.has_index_in_memory() && self.blob_backend() == MEMORY
     }
 
-    pub(crate) fn has_index_in_memory(&self) -> bool {
+    fn has_index_in_memory(&self) -> bool {
         self.metadata.backend == MEMORY
     }
 
@@ -223,78 +213,195 @@ fn nearest_duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(nearest)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+// Configurations with a purpose.
 
-    #[test]
-    fn the_defaults_are_those_that_are_documented() {
-        let config = CacheConfig::default();
-        assert_eq!(config.storage.cache_dir, PathBuf::from("./cache"));
-        assert_eq!(config.max_bytes(), 10_000 * 1_048_576);
-        assert!(!config.storage.cleanup_on_init);
-        assert_eq!(config.storage.inline_bytes, 4096);
-        assert_eq!(config.flush_interval(), Duration::from_millis(500));
-        assert_eq!((config.metadata.backend.as_str(), config.metadata.store_cache_key_params), ("sled", true));
-        assert_eq!(config.page_cache_bytes(), 512 * 1_048_576);
-        assert_eq!((config.compression.codec, config.compression.threshold_bytes), (Codec::Lz4, 1024));
-        assert_eq!((config.durability, config.limits), (Durability::Interval, Limits::DEFAULT));
-        assert_eq!((config.default_ttl(), config.single_flight_wait()), (None, Duration::from_secs(3)));
+const SECONDS_PER_HOUR: u64 = 3600;
+
+/// Ready-made, to be changed further.
+impl CacheConfig {
+    /// A preset for answers of web services: entries expire after 6 hours, values are compressed with LZ4.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cacheness::CacheConfig;
+    /// assert_eq!(CacheConfig::for_api("./api").default_ttl(), Some(Duration::from_secs(21_600)));
+    /// ```
+    pub fn for_api(cache_dir: impl Into<PathBuf>) -> Self {
+        Self::new(cache_dir).with_ttl(Duration::from_secs(6 * SECONDS_PER_HOUR)).with_codec(Codec::Lz4)
     }
 
-    #[test]
-    fn numbers_are_compressed_as_other_values_unless_told_otherwise() {
-        let mut config = CacheConfig::default();
-        let of = |codec, level| Compression { codec, level };
-        assert_eq!(config.number_compression(), of(Codec::Lz4, None));
-        config.compression.level = Some(5);
-        assert_eq!(config.number_compression(), of(Codec::Lz4, Some(5)));
-        config.compression.numbers_level = Some(9);
-        assert_eq!(config.number_compression(), of(Codec::Lz4, Some(9)));
-        config.compression.numbers_codec = Some(Codec::None);
-        assert_eq!(config.number_compression(), of(Codec::None, Some(9)));
-        config.compression.numbers_level = None;
-        assert_eq!(config.number_compression(), of(Codec::None, None));
-        assert_eq!(config.value_compression(), of(Codec::Lz4, Some(5)));
+    /// A preset for short answers: LZ4, and only from 4 KiB on; values of up to 16 KiB live inside the index, for whose
+    /// pages there are up to 2 GB of memory.
+    ///
+    /// ```
+    /// # use cacheness::CacheConfig;
+    /// assert_eq!(CacheConfig::for_performance("./fast").storage.inline_bytes, 16_384);
+    /// ```
+    pub fn for_performance(cache_dir: impl Into<PathBuf>) -> Self {
+        Self::new(cache_dir)
+            .with_codec(Codec::Lz4)
+            .with_compression_threshold(4096)
+            .with_inline_bytes(16 << 10)
+            .with_page_cache_mb(2048)
     }
 
-    #[test]
-    fn a_ttl_no_duration_can_hold_is_the_longest_and_a_senseless_one_is_none_at_all() {
-        let ttl = |seconds| CacheConfig { default_ttl_seconds: Some(seconds), ..CacheConfig::default() }.default_ttl();
-        assert_eq!(ttl(1e30), Some(Duration::MAX));
-        assert_eq!(CacheConfig::default().with_ttl(Duration::MAX).default_ttl(), Some(Duration::MAX));
-        for senseless in [-1.0, f64::NAN, f64::NEG_INFINITY] {
-            assert_eq!(ttl(senseless), Some(Duration::ZERO), "{senseless}");
-        }
+    /// A preset for a small cache: values of 256 bytes and more are compressed by the densest codec that is compiled in
+    /// (`zstd` at level 12, `gzip` at level 9, `lz4`), and the index takes 16 MB of memory for its pages.
+    ///
+    /// ```
+    /// # use cacheness::CacheConfig;
+    /// assert_eq!(CacheConfig::for_size("./small").compression.threshold_bytes, 256);
+    /// ```
+    pub fn for_size(cache_dir: impl Into<PathBuf>) -> Self {
+        densest(Self::new(cache_dir)).with_compression_threshold(256).with_page_cache_mb(16)
     }
 
-    #[test]
-    fn a_configuration_survives_serde_and_a_missing_field_takes_its_default() {
-        let config = CacheConfig::for_api("dir").with_max_size_mb(7).with_durability(Durability::Immediate);
-        let bytes = rmp_serde::to_vec_named(&config).unwrap();
-        assert_eq!(rmp_serde::from_slice::<CacheConfig>(&bytes).unwrap(), config);
-
-        #[derive(Serialize)]
-        struct Partial {
-            default_ttl_seconds: u32,
+    /// A preset for an installed program: the defaults, in a directory of this name among the user's caches, wherever the
+    /// program is started.
+    ///
+    /// | system | directory |
+    /// |---|---|
+    /// | Linux and other Unix | `$XDG_CACHE_HOME/<app>`, or `~/.cache/<app>` |
+    /// | macOS | `~/Library/Caches/<app>` |
+    /// | Windows | `%LOCALAPPDATA%\<app>` |
+    ///
+    /// ```
+    /// # use cacheness::CacheConfig;
+    /// let config = CacheConfig::for_user("weather-app")?;
+    /// assert!(config.storage.cache_dir.ends_with("weather-app"));
+    /// # Ok::<(), cacheness::CacheError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](ErrorKind::Config) if `app` is not the name of a directory on every system - it is empty, `.` or `..`, or
+    /// has a `/`, a `\`, a `:` or a control character in it -, or if the user has no home directory.
+    pub fn for_user(app: &str) -> Result<Self> {
+        check_app(app)?;
+        let nowhere = || format!("where to keep the caches of {app:?} is not known: the user has no home directory");
+        let user = etcetera::base_strategy::choose_native_strategy()
+            .map_err(|error| CacheError::caused_by(ErrorKind::Config, nowhere(), error))?;
+        let caches = user.cache_dir();
+        // A relative `HOME` would mean the directory that the program is started in.
+        if !caches.is_absolute() {
+            return Err(CacheError::new(ErrorKind::Config, nowhere()));
         }
-        let bytes = rmp_serde::to_vec_named(&Partial { default_ttl_seconds: 5 }).unwrap();
-        let expected = CacheConfig::default().with_ttl(Duration::from_secs(5));
-        assert_eq!(rmp_serde::from_slice::<CacheConfig>(&bytes).unwrap(), expected);
-    }
-
-    #[test]
-    fn an_unknown_field_is_refused_by_name_at_every_level() {
-        #[derive(Serialize)]
-        struct Typo<T> {
-            storage: T,
-        }
-        #[derive(Serialize)]
-        struct Storage {
-            cache_dri: &'static str,
-        }
-        let bytes = rmp_serde::to_vec_named(&Typo { storage: Storage { cache_dri: "x" } }).unwrap();
-        let message = rmp_serde::from_slice::<CacheConfig>(&bytes).unwrap_err().to_string();
-        assert!(message.contains("cache_dri"), "{message}");
+        Ok(Self::new(caches.join(app)))
     }
 }
+
+/// The name becomes a part of a path: it must not lead anywhere else.
+fn check_app(app: &str) -> Result<()> {
+    let why = match app {
+        "" => "it is empty",
+        "." | ".." => "it is a way to another directory",
+        _ if app.contains(['/', '\\', ':']) => "it has a separator of paths in it",
+        _ if app.contains(char::is_control) => "it has a control character in it",
+        _ => return Ok(()),
+    };
+    let message = format!("{app:?} cannot name the directory of an application: {why}");
+    Err(CacheError::new(ErrorKind::Config, message))
+}
+
+#[cfg(feature = "zstd")]
+fn densest(config: CacheConfig) -> CacheConfig {
+    config.with_codec(Codec::Zstd).with_compression_level(12)
+}
+
+#[cfg(all(feature = "gzip", not(feature = "zstd")))]
+fn densest(config: CacheConfig) -> CacheConfig {
+    config.with_codec(Codec::Gzip).with_compression_level(9)
+}
+
+#[cfg(not(any(feature = "gzip", feature = "zstd")))]
+fn densest(config: CacheConfig) -> CacheConfig {
+    config.with_codec(Codec::Lz4)
+}
+
+// What the handles of one directory share: it is decided when the directory is opened, and holds for all of them.
+
+impl CacheConfig {
+    /// This configuration, with what handles share as it is in force.
+    pub(crate) fn sharing(self, in_force: &Self) -> Self {
+        let mut shared = in_force.clone();
+        shared.storage.cache_dir = self.storage.cache_dir;
+        shared.storage.cleanup_on_init = self.storage.cleanup_on_init;
+        shared.metadata.store_cache_key_params = self.metadata.store_cache_key_params;
+        shared.serialization = self.serialization;
+        shared.limits.max_key_bytes = self.limits.max_key_bytes;
+        shared.default_ttl_seconds = self.default_ttl_seconds;
+        shared
+    }
+
+    /// The fields that handles share and that are not as they are in force, each with both values. Those of `security` are
+    /// not told: they may hold secrets.
+    pub(crate) fn differences(&self, in_force: &Self) -> Vec<String> {
+        let fields = self.shared_fields().into_iter().zip(in_force.shared_fields());
+        let other = fields.filter(|((_, here), (_, there))| here != there);
+        other.map(|((name, here), (_, there))| format!("{name} is {here} here and {there} in force")).collect()
+    }
+
+    /// All fields that handles share, by their effect.
+    fn shared_fields(&self) -> Vec<(&'static str, String)> {
+        // Without `..`: a new field must be one or the other.
+        let Self {
+            storage:
+                CacheStorageConfig { cache_dir: _, max_cache_size_mb, cleanup_on_init: _, inline_bytes, flush_interval_ms },
+            metadata:
+                CacheMetadataConfig {
+                    backend,
+                    options,
+                    store_cache_key_params: _,
+                    verify_cache_integrity,
+                    page_cache_mb,
+                    enable_memory_cache,
+                    memory_cache_type,
+                    memory_cache_maxsize,
+                    memory_cache_max_mb,
+                    memory_cache_ttl_seconds,
+                    memory_cache_stats,
+                },
+            blob: CacheBlobConfig { backend: _, options: blob_options },
+            compression: CompressionConfig { codec, level, threshold_bytes, numbers_codec: _, numbers_level: _ },
+            serialization: _,
+            handlers: HandlerConfig { priority, disabled },
+            security: _,
+            durability,
+            limits: Limits { max_key_bytes: _, max_value_bytes, max_header_bytes },
+            default_ttl_seconds: _,
+            single_flight_wait_ms,
+        } = self;
+        let numbers = self.number_compression();
+        vec![
+            ("storage.max_cache_size_mb", format!("{max_cache_size_mb}")),
+            ("storage.inline_bytes", format!("{inline_bytes}")),
+            ("storage.flush_interval_ms", format!("{flush_interval_ms}")),
+            ("metadata.backend", format!("{backend:?}")),
+            ("metadata.options", format!("{options:?}")),
+            ("metadata.verify_cache_integrity", format!("{verify_cache_integrity}")),
+            ("metadata.page_cache_mb", format!("{page_cache_mb}")),
+            ("metadata.enable_memory_cache", format!("{enable_memory_cache}")),
+            ("metadata.memory_cache_type", format!("{memory_cache_type:?}")),
+            ("metadata.memory_cache_maxsize", format!("{memory_cache_maxsize}")),
+            ("metadata.memory_cache_max_mb", format!("{memory_cache_max_mb}")),
+            ("metadata.memory_cache_ttl_seconds", format!("{memory_cache_ttl_seconds:?}")),
+            ("metadata.memory_cache_stats", format!("{memory_cache_stats}")),
+            ("blob.backend", format!("{:?}", self.blob_backend())),
+            ("blob.options", format!("{blob_options:?}")),
+            ("compression.codec", format!("{codec}")),
+            ("compression.level", format!("{level:?}")),
+            ("compression.threshold_bytes", format!("{threshold_bytes}")),
+            ("compression.numbers_codec", format!("{}", numbers.codec)),
+            ("compression.numbers_level", format!("{:?}", numbers.level)),
+            ("handlers.priority", format!("{priority:?}")),
+            ("handlers.disabled", format!("{disabled:?}")),
+            ("durability", format!("{durability:?}")),
+            ("limits.max_value_bytes", format!("{max_value_bytes}")),
+            ("limits.max_header_bytes", format!("{max_header_bytes}")),
+            ("single_flight_wait_ms", format!("{single_flight_wait_ms}")),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::MemoryPolicy;
 use super::backends::OptionValue;
-use crate::config::Codec;
-use crate::config::VerifyPaths;
-use crate::config::limits::MAX_DEPTH;
+use super::limits::MAX_DEPTH;
+use super::{Codec, MemoryPolicy, VerifyPaths};
+use crate::security::SigningKey;
 
 /// Where entries are stored, how much of them, and when they reach the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,4 +180,135 @@ impl Default for SerializationConfig {
     fn default() -> Self {
         Self { hash_path_content: true, verify_paths: VerifyPaths::WhenChanged, max_collection_depth: MAX_DEPTH }
     }
+}
+
+// Signing: who may have written what is read.
+
+/// Whether entries are signed, and what is believed.
+///
+/// With a key, every record of the index and every blob is signed, and nothing is decoded whose signature is not valid:
+/// who can write to the directory and has no key can remove entries, and bring back an older value of a key under that same
+/// key, but not make a value up, move it to another key or change what is said about it. Without, checksums find accidents
+/// alone. Not used if index and values are in memory.
+///
+/// ```
+/// use cacheness::cache::Expired;
+/// use cacheness::{Cache, CacheConfig};
+///
+/// # fn main() -> cacheness::Result<()> {
+/// # let dir = std::env::temp_dir().join(format!("cacheness-doc-signed-{}", std::process::id()));
+/// let config = CacheConfig::new(dir.join("cache")).with_signing_key_file(dir.join("signing.key"));
+/// let cache = Cache::new(config)?;
+/// cache.put("answer", &42u8)?;
+/// let entry = cache.get_metadata("answer", Expired::Skip)?.expect("it was just stored");
+/// assert!(entry.entry_signature().is_some());
+/// # drop(cache);
+/// # std::fs::remove_dir_all(dir).ok();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SecurityConfig {
+    /// Whether entries are signed, and signatures asked for. Default false.
+    pub signing: bool,
+    /// The file of the key: 64 hex digits that nobody but its owner may read. If there is none, it is made, unless the
+    /// directory has signed entries already: a lost key is not replaced without a word. It must not lie in the directory of
+    /// the cache. Default none: `cacheness/signing.key` in the user's directory for configurations (`$XDG_CONFIG_HOME`, or
+    /// `.config` in the home directory).
+    pub signing_key_file: Option<PathBuf>,
+    /// The key itself, for programs that get it from elsewhere; not in files. With one there is no key file.
+    #[serde(skip)]
+    pub signing_key: Option<SigningKey>,
+    /// Files of former keys: what is signed with them is believed, what is new is signed with the current key.
+    pub previous_key_files: Vec<PathBuf>,
+    /// Former keys themselves, as [`previous_key_files`](Self::previous_key_files); not in files.
+    #[serde(skip)]
+    pub previous_keys: Vec<SigningKey>,
+    /// What is done about entries without a signature, such as those of a time before there was a key. Default
+    /// [`UnsignedEntries::Refuse`].
+    pub unsigned_entries: UnsignedEntries,
+    /// What is done about entries that are not believed. They are never returned. Default [`InvalidEntries::Keep`].
+    pub invalid_entries: InvalidEntries,
+}
+
+/// What is done about entries without a signature where entries are signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum UnsignedEntries {
+    /// They are not believed.
+    #[default]
+    Refuse,
+    /// They are believed: **whoever can write to the directory can leave the signature away.** For the time it takes until
+    /// the entries from before there was a key are replaced.
+    Accept,
+}
+
+/// What is done about entries that are not believed: not signed, signed with a key that is not at hand, or forged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum InvalidEntries {
+    /// They count as absent and stay: with the right key at hand they are there again. They expire, are evicted and are
+    /// replaced as others are.
+    #[default]
+    Keep,
+    /// They are removed when they are met.
+    Remove,
+}
+
+/// The handler of every serde type that writes bincode.
+pub(crate) const BINCODE: &str = "bincode";
+/// The handler of every serde type that writes MessagePack.
+pub(crate) const MESSAGEPACK: &str = "messagepack";
+/// What [`Entry::handler_used`](crate::Entry::handler_used) says where no handler has written.
+const SAID_OF_OTHERS: [&str; 2] = ["bytes", "unknown"];
+const LONGEST_NAME: usize = 64;
+
+/// Which [handlers](crate::Handler) write and read values, and which are asked first.
+///
+/// Names are those of registered handlers and of the two that are built in, `bincode` and `messagepack`. A handler may be
+/// registered after the cache was opened, so a name that nobody has registered is no fault:
+/// [`Cache::list_handlers`](crate::Cache::list_handlers) tells what is there, in the order in which it is asked.
+///
+/// ```
+/// use cacheness::{Cache, CacheConfig};
+///
+/// # fn main() -> cacheness::Result<()> {
+/// let cache = Cache::new(CacheConfig::in_memory().with_handler_priority(["messagepack"]))?;
+/// cache.put("answer", &42u8)?;
+/// let (_, entry) = cache.get_with_metadata::<u8>("answer")?.expect("it was just stored");
+/// assert_eq!(entry.handler_used(), "messagepack");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HandlerConfig {
+    /// Names in the order in which handlers are asked whether they take a value. Those that are not named follow by their
+    /// number: those of the cache, then those of the process, then what is built in. `bincode` and `messagepack` stand
+    /// together where the first of them is named, and take every value of a serde type. Default empty.
+    pub priority: Vec<String>,
+    /// Names of handlers that neither write nor read: what they wrote before is a miss, and stays. One of `bincode` and
+    /// `messagepack` must be left. Default empty.
+    pub disabled: Vec<String>,
+}
+
+/// Whether a handler may have this name. The error is half a sentence to put behind the name of what held it.
+pub(crate) fn check_handler_name(name: &str) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    if SAID_OF_OTHERS.contains(&name) {
+        Err("it stands for values that no handler has written".to_owned())
+    } else if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
+        Err(format!("a handler's name is 1 to {LONGEST_NAME} of the characters a-z, A-Z, 0-9 and `.`, `_`, `-`, `:`"))
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn is_built_in(name: &str) -> bool {
+    name == BINCODE || name == MESSAGEPACK
 }

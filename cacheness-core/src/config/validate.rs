@@ -1,15 +1,14 @@
-//! Whether a configuration makes sense.
+//! Whether a configuration makes sense. All its faults are told at once.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
-use super::backends::OptionValue;
+use super::backends::{self, OptionValue};
 use super::duration::LONGEST;
-use super::faults::Faults;
-use super::{BINCODE, CacheConfig, MESSAGEPACK, backends, check_handler_name};
-use crate::config::limits::MAX_DEPTH;
-use crate::config::{Codec, Compression};
-use crate::error::Result;
+use super::limits::MAX_DEPTH;
+use super::{BINCODE, CacheConfig, Codec, Compression, MESSAGEPACK, check_handler_name};
+use crate::error::{CacheError, ErrorKind, Result};
 
 const SHORTEST_TTL_SECONDS: f64 = 1e-6;
 /// What a reader of a header accepts, whatever the limits.
@@ -236,6 +235,32 @@ pub(super) fn known_level(codec: Codec, level: u8) -> Result<(), String> {
         None => Err(format!("the codec {codec} has no levels, leave it out")),
         Some(levels) if levels.contains(&level) => Ok(()),
         Some(levels) => Err(format!("the codec {codec} has levels from {} to {}", levels.start(), levels.end())),
+    }
+}
+
+/// The faults found so far.
+#[derive(Default)]
+pub(super) struct Faults(Vec<String>);
+
+impl Faults {
+    /// Notes that `name`, which holds `value`, breaks `rule` - half a sentence that says what to do.
+    pub(super) fn add(&mut self, name: &str, value: impl Debug, rule: &str) {
+        self.0.push(format!("{name} is {value:?}: {rule}"));
+    }
+
+    /// Notes a fault unless `holds`.
+    pub(super) fn unless(&mut self, holds: bool, name: &str, value: impl Debug, rule: &str) {
+        if !holds {
+            self.add(name, value, rule);
+        }
+    }
+
+    /// All faults as one error, or none.
+    pub(super) fn into_result(self, of_what: &str) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(CacheError::new(ErrorKind::Config, format!("{of_what} is not valid: {}", self.0.join("; "))))
     }
 }
 

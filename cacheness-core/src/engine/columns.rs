@@ -15,7 +15,7 @@ use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
 use crate::index::Record;
 use crate::query::{Admitted, ColumnType, Rank, Span};
-use crate::util::parallel::lock;
+use crate::util::threads::lock;
 
 /// Keys share so many turns.
 const TURNS: usize = 64;

@@ -9,9 +9,9 @@ use crate::entry::sample;
 use crate::error::{CacheError, ErrorKind};
 use crate::format;
 use crate::index::{Call, Watched};
+use crate::storage::BlobName;
 use crate::storage::blob::FilesystemBlobs;
 use crate::storage::blob::conformance::names;
-use crate::storage::blob_name::BlobName;
 use crate::storage::vfs::SimVfs;
 
 const ROOT: &str = "/cache";

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crate::engine::index::Index;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::storage::BlobName;
 use crate::storage::blob::BlobBackend;
-use crate::storage::blob_name::BlobName;
-use crate::util::warn::Warnings;
+use crate::util::Warnings;
 
 /// How often is flushed, and what.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::manifest::{self, FORMAT, Kind};
 use crate::clock::Timestamp;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 
 use crate::config::limits::Limits;
 use crate::engine::text_key;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::manifest;
-use super::manifest::{Claimed, FILE_NAME, Kind};
-use crate::config::handshake::{NAMES, TAGS};
+use super::manifest::{Claimed, Kind, MANIFEST};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::storage::vfs::root::{OTHER_NAMES, TAGS};
 use crate::storage::vfs::root::{check, find_root, make_rooms};
 use crate::storage::vfs::{DirId, RealVfs, Vfs, storage_error};
 
@@ -119,7 +119,7 @@ fn is_alone(vfs: &dyn Vfs, root: &Path) -> io::Result<bool> {
 fn is_ours(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     // Also the file beside it, of another process that wants to be the first.
-    name.starts_with(FILE_NAME) || NAMES.contains(&name) || TAGS.iter().any(|(tag, _)| name == *tag)
+    name.starts_with(MANIFEST) || OTHER_NAMES.contains(&name) || TAGS.iter().any(|(tag, _)| name == *tag)
 }
 
 fn write_new(vfs: &dyn Vfs, path: &Path, text: &[u8]) -> io::Result<()> {

@@ -11,8 +11,8 @@ use crate::config::{InvalidEntries, SecurityConfig, UnsignedEntries};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::{Signing, SigningKey};
 use crate::storage::vfs::{ReadFile, Vfs, io_kind, storage_error, user};
-use crate::util::unique::unique_name;
-use crate::util::warn::emit;
+use crate::util::digest::unique_name;
+use crate::util::emit;
 
 /// What is believed in a directory, and what signs. A directory that has been signed needs a key that is there: a new one
 /// would leave all that is signed unbelieved without a word.

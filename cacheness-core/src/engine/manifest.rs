@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use crate::config::Durability;
-use crate::config::handshake::{self, COPY_NAME, MAX_LEN, NAMES, body_of, format_of};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::storage::vfs::publish::{publish, publish_new};
-use crate::storage::vfs::read::read_whole;
-use crate::storage::vfs::root::make_rooms;
-use crate::storage::vfs::{Vfs, storage_error};
+
+use crate::storage::vfs::root::{
+    self, MANIFEST_COPY, MAX_MANIFEST_LEN, OTHER_NAMES, make_rooms, manifest_body, manifest_format,
+};
+use crate::storage::vfs::{Vfs, read_whole, storage_error};
 
 /// The format that this release reads and writes. A change of what lies in a directory is a new number; see
 /// `tests/golden`. Format 1 was that of the time before the first release.
@@ -19,7 +20,7 @@ const SIGNER: &str = "signed_with = \"";
 /// In place of that line where it was lost: without it, the second opening would find a directory that was never signed.
 const SIGNER_LOST: &str = "signed_with = \"\"";
 
-pub(crate) use crate::config::handshake::FILE_NAME;
+pub(crate) use crate::storage::vfs::root::MANIFEST;
 
 /// Who a directory belongs to. One does not open that of the other: a cache removes entries when it is full or when they
 /// are old, a store never does.
@@ -65,13 +66,13 @@ pub(crate) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Claimed> {
         Found::Whole(text) => check(root, &text, kind).map(|()| Claimed::Before),
         // Somebody says that it is ours, and was asked to; see `refuse`.
         Found::Empty => Ok(Claimed::Before),
-        Found::Other => refuse(root, FILE_NAME, "is not a manifest of cacheness, or is a damaged one"),
+        Found::Other => refuse(root, MANIFEST, "is not a manifest of cacheness, or is a damaged one"),
         Found::Missing => {
             let taken = names_in_the_way(vfs, root)?;
             if !taken.is_empty() {
                 return refuse(root, &taken.join(", "), "is there without a manifest `cacheness.toml`");
             }
-            match publish_new(vfs, &root.join(FILE_NAME), sealed(&new_body(kind)).as_bytes())? {
+            match publish_new(vfs, &root.join(MANIFEST), sealed(&new_body(kind)).as_bytes())? {
                 true => Ok(Claimed::Now),
                 // Another process was first.
                 false => claim_again(vfs, root, kind).map(|()| Claimed::Before),
@@ -83,14 +84,14 @@ pub(crate) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Claimed> {
 fn claim_again(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<()> {
     match find(vfs, root)? {
         Found::Whole(text) => check(root, &text, kind),
-        _ => refuse(root, FILE_NAME, "appeared while the directory was opened"),
+        _ => refuse(root, MANIFEST, "appeared while the directory was opened"),
     }
 }
 
 fn refuse<R>(root: &Path, what: &str, why: &str) -> Result<R> {
     let message = format!(
         "{} is not known to be a directory of cacheness: {what} {why}. Name another directory. If it is one of cacheness \
-         that has lost its manifest, write an empty file {FILE_NAME} into it and open it again",
+         that has lost its manifest, write an empty file {MANIFEST} into it and open it again",
         root.display()
     );
     Err(CacheError::new(ErrorKind::Storage, message))
@@ -99,8 +100,8 @@ fn refuse<R>(root: &Path, what: &str, why: &str) -> Result<R> {
 /// Whether a directory with this manifest may be opened as one of this kind.
 fn check(root: &Path, text: &str, kind: Kind) -> Result<()> {
     let refused = |why: String| Err(CacheError::new(ErrorKind::Conflict, format!("{} {why}", root.display())));
-    let body = body_of(text).unwrap_or_default();
-    match (format_of(body), kind_of(body)) {
+    let body = manifest_body(text).unwrap_or_default();
+    match (manifest_format(body), kind_of(body)) {
         (Some(format), _) if format > FORMAT => refused(format!(
             "has format {format}, this release of cacheness reads format {FORMAT}: use the newer release or another \
              directory"
@@ -135,7 +136,7 @@ pub(crate) fn shake_hands(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Mani
             write(vfs, root, &format!("{}{SIGNER_LOST}\n", new_body(kind)))?;
             Ok(Manifest::Lost)
         }
-        Found::Missing | Found::Other => refuse(root, FILE_NAME, "changed while the directory was opened"),
+        Found::Missing | Found::Other => refuse(root, MANIFEST, "changed while the directory was opened"),
     }
 }
 
@@ -158,25 +159,25 @@ enum Found {
 }
 
 fn find(vfs: &dyn Vfs, root: &Path) -> Result<Found> {
-    let first = look(vfs, &root.join(FILE_NAME));
+    let first = look(vfs, &root.join(MANIFEST));
     if let Ok(Found::Whole(_)) = first {
         return first;
     }
-    match look(vfs, &root.join(COPY_NAME)) {
+    match look(vfs, &root.join(MANIFEST_COPY)) {
         Ok(Found::Whole(text)) => Ok(Found::Whole(text)),
         _ => first,
     }
 }
 
 fn look(vfs: &dyn Vfs, path: &Path) -> Result<Found> {
-    let bytes = match read_whole(vfs, path, MAX_LEN) {
+    let bytes = match read_whole(vfs, path, MAX_MANIFEST_LEN) {
         Ok(None) => return Ok(Found::Missing),
         Ok(Some(bytes)) => bytes,
         Err(error) if error.is_storage() => return Err(error),
         Err(_) => return Ok(Found::Other),
     };
     Ok(match String::from_utf8(bytes) {
-        Ok(text) if body_of(&text).and_then(format_of).is_some() => Found::Whole(text),
+        Ok(text) if manifest_body(&text).and_then(manifest_format).is_some() => Found::Whole(text),
         Ok(text) if text.trim().is_empty() => Found::Empty,
         _ => Found::Other,
     })
@@ -186,7 +187,7 @@ fn look(vfs: &dyn Vfs, path: &Path) -> Result<Found> {
 fn names_in_the_way(vfs: &dyn Vfs, root: &Path) -> Result<Vec<String>> {
     let entries = vfs.list(root).map_err(|error| storage_error("list", root, error))?;
     let names = entries.into_iter().filter_map(|entry| entry.name.into_string().ok());
-    let mut taken: Vec<_> = names.filter(|name| NAMES.contains(&name.as_str())).collect();
+    let mut taken: Vec<_> = names.filter(|name| OTHER_NAMES.contains(&name.as_str())).collect();
     taken.sort();
     Ok(taken)
 }
@@ -198,14 +199,14 @@ fn names_in_the_way(vfs: &dyn Vfs, root: &Path) -> Result<Vec<String>> {
 pub(crate) fn text_of(vfs: &dyn Vfs, root: &Path) -> Result<String> {
     match find(vfs, root)? {
         Found::Whole(text) => Ok(text),
-        _ => refuse(root, FILE_NAME, "changed while the directory was opened"),
+        _ => refuse(root, MANIFEST, "changed while the directory was opened"),
     }
 }
 
 /// Whether a directory is still the one that had this manifest. One without any is: it was emptied.
 pub(crate) fn is_still(vfs: &dyn Vfs, root: &Path, text: &str) -> bool {
     match find(vfs, root) {
-        Ok(Found::Whole(found)) => body_of(&found).and_then(id_of) == body_of(text).and_then(id_of),
+        Ok(Found::Whole(found)) => manifest_body(&found).and_then(id_of) == manifest_body(text).and_then(id_of),
         Ok(Found::Missing) => names_in_the_way(vfs, root).is_ok_and(|taken| taken.is_empty()),
         Ok(Found::Empty | Found::Other) | Err(_) => false,
     }
@@ -221,7 +222,7 @@ pub(crate) fn is_gone(vfs: &dyn Vfs, root: &Path) -> bool {
 /// # Errors
 /// [`Storage`](ErrorKind::Storage).
 pub(crate) fn restore(vfs: &dyn Vfs, root: &Path, text: &str) -> Result<()> {
-    for name in [FILE_NAME, COPY_NAME] {
+    for name in [MANIFEST, MANIFEST_COPY] {
         let path = root.join(name);
         if !matches!(look(vfs, &path), Ok(Found::Whole(found)) if found == text) {
             make_rooms(vfs, root)?;
@@ -234,11 +235,11 @@ pub(crate) fn restore(vfs: &dyn Vfs, root: &Path, text: &str) -> Result<()> {
 /// The key that the directory was last signed with, by its id; `None` if it was not signed yet.
 pub(crate) fn signed_with(vfs: &dyn Vfs, root: &Path) -> Option<String> {
     let text = text_of(vfs, root).ok()?;
-    body_of(&text)?.lines().find_map(signer_of).filter(|signer| !signer.is_empty()).map(str::to_owned)
+    manifest_body(&text)?.lines().find_map(signer_of).filter(|signer| !signer.is_empty()).map(str::to_owned)
 }
 
 fn is_signer_lost(text: &str) -> bool {
-    body_of(text).is_some_and(|body| body.lines().any(|line| line == SIGNER_LOST))
+    manifest_body(text).is_some_and(|body| body.lines().any(|line| line == SIGNER_LOST))
 }
 
 /// Notes the key that the directory is signed with from now on. A key that is lost later is then not replaced in silence.
@@ -250,7 +251,7 @@ pub(crate) fn note_signer(vfs: &dyn Vfs, root: &Path, kind: Kind, key_id: &str) 
         return Ok(());
     }
     let text = text_of(vfs, root).ok();
-    let body = text.as_deref().and_then(body_of).map_or_else(|| new_body(kind), str::to_owned);
+    let body = text.as_deref().and_then(manifest_body).map_or_else(|| new_body(kind), str::to_owned);
     let rest: String = body.lines().filter(|line| signer_of(line).is_none()).map(|line| format!("{line}\n")).collect();
     write(vfs, root, &format!("{rest}{SIGNER}{key_id}\"\n"))
 }
@@ -275,7 +276,7 @@ pub(crate) fn with_id(kind: Kind, id: &BlobName) -> String {
 }
 
 fn sealed(body: &str) -> String {
-    handshake::text_of(body)
+    root::manifest_text(body)
 }
 
 fn signer_of(line: &str) -> Option<&str> {

@@ -41,7 +41,7 @@ use crate::format::Rules;
 use crate::security::Signing;
 use crate::storage::blob::BlobBackend;
 use crate::storage::vfs::DirId;
-use crate::storage::vfs::lock::HeldLock;
+use crate::storage::vfs::root::HeldLock;
 use index::Index;
 
 use flusher::Flusher;

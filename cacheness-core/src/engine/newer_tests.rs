@@ -5,8 +5,7 @@ use std::path::Path;
 
 use super::tests::config;
 use super::{Store, prepare};
-use crate::blob_store::BlobStore;
-use crate::blob_store::Repair;
+use crate::blob_store::{BlobStore, Repair};
 use crate::cache::Cache;
 use crate::config::CacheConfig;
 use crate::config::limits::Limits;
@@ -18,7 +17,7 @@ use crate::index::sled::{SledIndex, SledOptions};
 use crate::index::{MetadataBackend, Payload, Record, Records};
 use crate::key::ToKey;
 use crate::security::Signing;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::util::digest;
 
 const VALUE: &[u8] = b"of a newer release";

@@ -19,9 +19,8 @@ use crate::index::sled::{Health, SledIndex, SledOptions};
 use crate::index::{MemoryMetadata, MetadataBackend, registry};
 use crate::security::Signing;
 use crate::storage::blob::{self, BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
-use crate::storage::vfs::lock::{HeldLock, lock_root};
 use crate::storage::vfs::publish::remove_left_over;
-use crate::storage::vfs::root::make_rooms;
+use crate::storage::vfs::root::{HeldLock, lock_root, make_rooms};
 
 impl Settings {
     pub(crate) fn of(config: &CacheConfig, signing: Arc<Signing>) -> Self {
@@ -157,7 +156,7 @@ fn open_blobs(home: &Home, config: &CacheConfig, manifest: &str, rows: Traits) -
         }
         name => {
             let options = BackendOptions::of(&backends::BLOB, &home.way(), &config.blob.options);
-            blob::registry::open_in(name, &options)
+            blob::open_in(name, &options)
         }
     }
 }
@@ -191,7 +190,7 @@ impl Store {
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {
         let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
         let lock = lock_root(&*vfs, root)?;
-        remove_left_over(&*vfs, root, &[manifest::FILE_NAME])?;
+        remove_left_over(&*vfs, root, &[manifest::MANIFEST])?;
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;

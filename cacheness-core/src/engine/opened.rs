@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use crate::config::limits::Limits;
 use crate::entry::{Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::{Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules, chunks};
+use crate::format::{Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules};
 use crate::security::{KeyId, Signing};
+use crate::storage::BlobName;
 use crate::storage::blob::{BlobBackend, BlobRead};
-use crate::storage::blob_name::BlobName;
 use crate::util::digest::{Identity, IdentityHasher};
-use crate::util::parallel::{by_two, lock};
+use crate::util::threads::{by_two, lock};
 use crate::{entry, format};
 
 /// Most headers are shorter.
@@ -192,8 +192,8 @@ impl Opened {
     /// # Errors
     /// As [`chunk`](Self::chunk).
     pub(crate) fn content(&mut self) -> Result<Identity> {
-        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; chunks::CHUNK_LEN + self.chunks.seal_len()]);
-        for chunk in 0..self.entry.core.raw_size.div_ceil(chunks::CHUNK_LEN as u64) {
+        let (mut hasher, mut buf) = (IdentityHasher::new(), vec![0; format::CHUNK_LEN + self.chunks.seal_len()]);
+        for chunk in 0..self.entry.core.raw_size.div_ceil(format::CHUNK_LEN as u64) {
             hasher.update(self.chunk(chunk, &mut buf)?);
         }
         Ok(hasher.finish())

@@ -11,8 +11,8 @@ use crate::entry::{Core, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Payload, Record};
 use crate::security::Distrust;
-use crate::storage::blob_name::BlobName;
-use crate::util::parallel;
+use crate::storage::BlobName;
+use crate::util::threads;
 use crate::{entry, format};
 
 /// A reader meets a blob that was just replaced at most this often before it gives up.
@@ -142,7 +142,7 @@ impl Store {
 
     /// The same blob once more, for a second thread; none where one is enough, or where it is gone by now.
     fn second_reader(&self, name: &BlobName, core: &Core) -> Option<Box<dyn crate::storage::blob::BlobRead>> {
-        let worth_it = usize::try_from(core.stored_size).is_ok_and(parallel::is_worth_two);
+        let worth_it = usize::try_from(core.stored_size).is_ok_and(threads::is_worth_two);
         worth_it.then(|| self.blobs.open(name).ok().flatten()).flatten()
     }
 

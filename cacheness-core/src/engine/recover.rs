@@ -12,8 +12,8 @@ use crate::format::{self, HeaderRead, Rules};
 use crate::index::sled::{Health, Proof};
 use crate::index::{Payload, Record};
 use crate::security::{Distrust, KeyId, Signing};
+use crate::storage::BlobName;
 use crate::storage::blob::{BlobBackend, all_names};
-use crate::storage::blob_name::BlobName;
 
 const PAGE: usize = 1024;
 /// Most headers are shorter.

@@ -3,16 +3,16 @@
 use super::Store;
 use super::flusher::Flusher;
 use super::opened::Opened;
+use crate::codec::Parts;
 use crate::codec::compress;
 use crate::codec::handler;
-use crate::codec::parts::Parts;
 use crate::config::{Durability, StoredCodec};
 use crate::entry::{self, Core, Entry, IndexKey, policy};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Rules};
 use crate::index::{Payload, Record};
 use crate::security::Signing;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 
 /// How a record goes into the index.
 #[derive(Clone, Copy, Debug)]

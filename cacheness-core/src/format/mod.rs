@@ -24,21 +24,15 @@
 //! the payload. The header can be read and checked alone: it repeats the entry, and from the headers
 //! an index is rebuilt.
 
-pub(crate) mod chunks;
 mod open;
-mod proof;
-mod seal;
 
-pub(crate) use chunks::Chunks;
-pub(crate) use open::{Ends, HeaderRead, open, open_ends, open_header, open_trusting, trailer_len};
-pub(crate) use proof::{Expected, Proof};
-#[cfg(any(test, feature = "archive"))]
-pub(crate) use seal::seal;
-pub(crate) use seal::{Start, seal_summed};
+pub(crate) use open::{Ends, Expected, HeaderRead, Proof, open, open_ends, open_header, open_trusting, trailer_len};
 
+use crate::codec::Parts;
 use crate::config::limits::Limits;
-use crate::security::{SIGNATURE_LEN, Signing};
-use crate::util::digest::TAG_LEN;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::security::{Purpose, SIGNATURE_LEN, Signature, Signing};
+use crate::util::digest::{Mac, TAG_LEN, checksum, checksum_within};
 
 const MAGIC: [u8; 8] = *b"cnssblob";
 const PLAIN: u16 = 1;
@@ -89,6 +83,240 @@ pub(crate) fn longest_envelope(payload_len: u64) -> u64 {
 
 fn max_header(limits: &Limits) -> u64 {
     limits.max_header_bytes.saturating_add(HEADER_ROOM)
+}
+
+// Putting an envelope around a header and a payload.
+
+/// A sealed blob, in the parts to be written one after the other. The payload is not copied.
+#[derive(Debug)]
+pub(crate) struct Envelope<'a> {
+    start: Vec<u8>,
+    payload: [&'a [u8]; 2],
+    trailer: Vec<u8>,
+}
+
+impl Envelope<'_> {
+    /// What to write, in order.
+    pub(crate) fn parts(&self) -> [&[u8]; 4] {
+        let [head, tail] = self.payload;
+        [&self.start, head, tail, &self.trailer]
+    }
+
+    #[cfg(test)]
+    /// Length of all parts together, in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.parts().iter().map(|part| part.len() as u64).sum()
+    }
+}
+
+/// Seals a header and a payload.
+///
+/// # Errors
+/// `Limit` when one of them is longer than [`open`] would accept.
+#[cfg(any(test, feature = "archive"))]
+pub(crate) fn seal<'a>(header: &[u8], payload: &'a [u8], rules: Rules<'_>) -> Result<Envelope<'a>> {
+    envelope(header, [payload, &[]], checksum(payload), rules)
+}
+
+/// Seals a header and a payload whose checksum is known.
+///
+/// # Errors
+/// `Limit` when one of them is longer than [`open`] would accept.
+pub(crate) fn seal_summed<'a>(
+    header: &[u8],
+    payload: &'a Parts<'_>,
+    checksum: u64,
+    rules: Rules<'_>,
+) -> Result<Envelope<'a>> {
+    envelope(header, payload.pieces(), checksum, rules)
+}
+
+fn envelope<'a>(header: &[u8], payload: [&'a [u8]; 2], checksum: u64, rules: Rules<'_>) -> Result<Envelope<'a>> {
+    let len: usize = payload.iter().map(|piece| piece.len()).sum();
+    if len as u64 > rules.limits.max_value_bytes {
+        return Err(too_long("payload", len as u64, rules.limits.max_value_bytes));
+    }
+    let start = Start::of(header, rules)?;
+    let mut proof = Proof::of(false, start.payload_mac.clone());
+    payload.iter().for_each(|piece| proof.update(piece));
+    let trailer = start.trailer(Expected { checksum, ..proof.found() });
+    Ok(Envelope { start: start.bytes, payload, trailer })
+}
+
+/// What stands before the payload, for one whose end is not known yet.
+#[derive(Debug)]
+pub(crate) struct Start {
+    bytes: Vec<u8>,
+    checksum: u64,
+    /// The tag of the payload, begun with that of the header.
+    payload_mac: Option<Mac>,
+    trailer_mac: Option<Mac>,
+    chunks: Chunks,
+}
+
+impl Start {
+    /// Puts a header first.
+    ///
+    /// # Errors
+    /// `Limit` when it is longer than [`open`] would accept.
+    pub(crate) fn of(header: &[u8], rules: Rules<'_>) -> Result<Self> {
+        let longest = max_header(rules.limits);
+        let header_len = u32::try_from(header.len()).ok().filter(|len| u64::from(*len) <= longest);
+        let header_len = header_len.ok_or_else(|| too_long("header", header.len() as u64, longest))?;
+        let version = if rules.signing.is_on() { SIGNED } else { PLAIN };
+        let mut bytes = Vec::with_capacity(FIXED_LEN + header.len() + CHECKSUM_LEN + SIGNATURE_LEN);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&version.to_le_bytes());
+        bytes.extend_from_slice(&header_len.to_le_bytes());
+        bytes.extend_from_slice(header);
+        let checksum = checksum(&bytes);
+        let signature = rules.signing.sign(Purpose::Header, &[&bytes]);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend(signature.iter().flat_map(|signature| signature.to_bytes()));
+        Ok(Self {
+            bytes,
+            checksum,
+            payload_mac: rules.signing.begin_behind(Purpose::Payload, signature.as_ref()),
+            trailer_mac: rules.signing.begin_behind(Purpose::Trailer, signature.as_ref()),
+            chunks: Chunks::of(checksum, signature.as_ref(), rules.signing),
+        })
+    }
+
+    /// What to write first.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How the chunks of a stream behind this header are sealed.
+    pub(crate) fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// To be fed with the payload.
+    pub(crate) fn proof(&self) -> Proof {
+        Proof::of(true, self.payload_mac.clone())
+    }
+
+    /// What to write after a payload.
+    pub(crate) fn trailer(&self, payload: Expected) -> Vec<u8> {
+        let mut bytes = payload.to_bytes();
+        if let Some(mut mac) = self.trailer_mac.clone() {
+            mac.update(&bytes);
+            bytes.extend_from_slice(&mac.finish());
+        }
+        let sum = trailer_checksum(self.checksum, &bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+}
+
+/// Ties the other bytes of a trailer to a header.
+fn trailer_checksum(header_checksum: u64, bytes: &[u8]) -> u64 {
+    checksum(&[&header_checksum.to_le_bytes(), bytes].concat())
+}
+
+fn too_long(part: &str, len: u64, max: u64) -> CacheError {
+    CacheError::new(ErrorKind::Limit, format!("the {part} of a blob is {len} bytes long, the limit is {max}"))
+}
+
+// The payload of a stream: its bytes in chunks of one length, each with a seal of its own behind it.
+//
+// So a reader checks what it is about to return without having read the rest, and finds any place in the stream by
+// arithmetic. A seal is a checksum and, in a signed blob, a tag. It covers the chunk's place and the blob's header too: a
+// chunk that turns up elsewhere is damaged. The last chunk is as long as what is left, and an empty stream has none; how
+// long it is, the trailer says.
+
+/// Bytes of the stream in every chunk but the last.
+pub(crate) const CHUNK_LEN: usize = 256 << 10;
+const SUM_LEN: usize = 8;
+
+/// The longest seal of a chunk.
+const MAX_SEAL_LEN: usize = SUM_LEN + TAG_LEN;
+
+/// How the chunks of one blob are sealed.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    header_checksum: u64,
+    is_signed: bool,
+    /// Begun with the tag of the header; none if the key is not asked for.
+    mac: Option<Mac>,
+}
+
+impl Chunks {
+    /// Of the blob with this header.
+    fn of(header_checksum: u64, signature: Option<&Signature>, signing: &Signing) -> Self {
+        let mac = signing.begin_behind(Purpose::Chunk, signature);
+        Self { header_checksum, is_signed: signature.is_some(), mac }
+    }
+
+    /// What follows the bytes of a chunk.
+    pub(crate) fn seal_len(&self) -> usize {
+        if self.is_signed { MAX_SEAL_LEN } else { SUM_LEN }
+    }
+
+    fn stored_len(&self) -> u64 {
+        (CHUNK_LEN + self.seal_len()) as u64
+    }
+
+    /// Puts the seal behind the bytes of the chunk at a place.
+    pub(crate) fn seal(&self, chunk: u64, bytes: &mut Vec<u8>) {
+        let (sum, tag) = (self.sum(chunk, bytes), self.tagged(chunk, bytes).map(|mac| mac.finish()));
+        bytes.extend_from_slice(&sum);
+        bytes.extend(tag.iter().flatten());
+    }
+
+    /// The bytes of a stored chunk, if its seal is right.
+    pub(crate) fn checked<'b>(&self, chunk: u64, stored: &'b [u8]) -> Option<&'b [u8]> {
+        let (bytes, seal) = stored.split_at_checked(stored.len().checked_sub(self.seal_len())?)?;
+        let (sum, tag) = seal.split_first_chunk::<SUM_LEN>()?;
+        let sound = *sum == self.sum(chunk, bytes);
+        let genuine = || self.tagged(chunk, bytes).is_none_or(|mac| tag.first_chunk().is_some_and(|tag| mac.is(tag)));
+        (sound && genuine()).then_some(bytes)
+    }
+
+    fn sum(&self, chunk: u64, bytes: &[u8]) -> [u8; SUM_LEN] {
+        let mut place = [0; 16];
+        place[..8].copy_from_slice(&self.header_checksum.to_le_bytes());
+        place[8..].copy_from_slice(&chunk.to_le_bytes());
+        checksum_within(&place, bytes).to_le_bytes()
+    }
+
+    fn tagged(&self, chunk: u64, bytes: &[u8]) -> Option<Mac> {
+        let mut mac = self.mac.clone()?;
+        mac.update(&chunk.to_le_bytes());
+        mac.update(bytes);
+        Some(mac)
+    }
+
+    /// How long the stream is that is stored in so many bytes; `None` if no stream is.
+    pub(crate) fn raw_len(&self, stored: u64) -> Option<u64> {
+        let (rest, seal_len) = (stored % self.stored_len(), self.seal_len() as u64);
+        let last = if rest == 0 { Some(0) } else { rest.checked_sub(seal_len).filter(|len| *len > 0) };
+        last.map(|last| stored / self.stored_len() * CHUNK_LEN as u64 + last)
+    }
+
+    /// Where in the payload a chunk begins.
+    pub(crate) fn start_of(&self, chunk: u64) -> u64 {
+        chunk.saturating_mul(self.stored_len())
+    }
+
+    /// The bytes of a stream of which all chunks are known to be right.
+    pub(crate) fn without_seals(&self, mut stored: Vec<u8>) -> Vec<u8> {
+        let (mut from, mut to) = (0, 0);
+        while from < stored.len() {
+            let end = stored.len().min(from + CHUNK_LEN + self.seal_len());
+            let len = (end - from).saturating_sub(self.seal_len());
+            stored.copy_within(from..from + len, to);
+            (from, to) = (end, to + len);
+        }
+        stored.truncate(to);
+        stored
+    }
+}
+
+/// The chunk that a place in the stream lies in, and where in it.
+pub(crate) fn place_of(position: u64) -> (u64, usize) {
+    (position / CHUNK_LEN as u64, (position % CHUNK_LEN as u64) as usize)
 }
 
 #[cfg(test)]

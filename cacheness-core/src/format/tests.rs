@@ -363,3 +363,78 @@ proptest! {
         let _ = open_header(&bytes, RULES);
     }
 }
+
+/// Of one blob, and of another with the same header checksum.
+fn signed() -> [Chunks; 2] {
+    let signing = Signing::with(SigningKey::from_bytes([1; 32]), []);
+    [[0], [1]].map(|header| {
+        let signature = signing.sign(Purpose::Header, &[&header]);
+        Chunks::of(7, signature.as_ref(), &signing)
+    })
+}
+
+fn plain(header_checksum: u64) -> Chunks {
+    Chunks::of(header_checksum, None, &Signing::OFF)
+}
+
+#[test]
+fn every_length_is_found_again_and_impossible_ones_are_none() {
+    let [signed, _] = signed();
+    for chunks in [plain(7), signed] {
+        let (chunk, seal) = (CHUNK_LEN as u64, chunks.seal_len() as u64);
+        for raw in [0, 1, chunk - 1, chunk, chunk + 1, 5 * chunk, 5 * chunk + 7] {
+            assert_eq!(chunks.raw_len(raw + raw.div_ceil(chunk) * seal), Some(raw), "{raw}");
+        }
+        let stored_len = chunk + seal;
+        for stored in [1, seal, stored_len + 1, 3 * stored_len + seal] {
+            assert_eq!(chunks.raw_len(stored), None, "{stored}");
+        }
+        assert_eq!(chunks.start_of(3), 3 * stored_len);
+    }
+    let chunk = CHUNK_LEN as u64;
+    assert_eq!((place_of(0), place_of(chunk - 1), place_of(3 * chunk + 5)), ((0, 0), (0, CHUNK_LEN - 1), (3, 5)));
+}
+
+#[test]
+fn a_chunk_with_a_flipped_bit_in_another_place_or_of_another_blob_is_not_believed() {
+    let [signed, other] = signed();
+    for (chunks, other) in [(plain(7), plain(8)), (signed, other)] {
+        let bytes: Vec<u8> = (0..100).collect();
+        let mut stored = bytes.clone();
+        chunks.seal(3, &mut stored);
+        assert_eq!(stored.len(), 100 + chunks.seal_len());
+        assert_eq!(chunks.checked(3, &stored), Some(bytes.as_slice()));
+        assert_eq!(chunks.checked(2, &stored), None);
+        assert_eq!(other.checked(3, &stored), None);
+        for bit in 0..stored.len() * 8 {
+            let mut damaged = stored.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(chunks.checked(3, &damaged), None, "bit {bit}");
+        }
+        assert_eq!(chunks.checked(3, &stored[..7]), None);
+        assert_eq!(chunks.without_seals(stored), bytes);
+    }
+}
+
+#[test]
+fn who_has_no_key_finds_accidents_in_signed_chunks_and_who_has_it_finds_forgeries() {
+    let [signed, _] = signed();
+    let without_key = Chunks { mac: None, ..signed.clone() };
+    let mut stored = b"chunk".to_vec();
+    signed.seal(0, &mut stored);
+    assert_eq!(without_key.checked(0, &stored), Some(b"chunk".as_slice()));
+    stored[0] ^= 1;
+    assert_eq!(without_key.checked(0, &stored), None);
+    let sum = without_key.sum(0, &stored[..5]);
+    stored[5..13].copy_from_slice(&sum);
+    assert!(without_key.checked(0, &stored).is_some(), "a checksum is no defence");
+    assert_eq!(signed.checked(0, &stored), None);
+}
+
+#[test]
+fn the_layout_of_version_1_is_pinned() {
+    assert_eq!(CHUNK_LEN, 262_144);
+    assert_eq!(u64::from_le_bytes(Chunks::of(1, None, &Signing::OFF).sum(2, b"chunk")), GOLDEN);
+}
+
+const GOLDEN: u64 = 16_200_266_261_140_298_242;

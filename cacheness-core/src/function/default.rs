@@ -16,8 +16,8 @@ use crate::cache::{Cache, WeakCache};
 use crate::config::CacheConfig;
 use crate::error::{CacheError, Result};
 
+use crate::util::Warnings;
 use crate::util::carried::{self, Entered, Luggage};
-use crate::util::warn::Warnings;
 
 /// Read by every call that names no cache: without a lock, and without a count that threads share.
 static DEFAULT: OnceCell<ArcSwap<Cache>> = OnceCell::new();

@@ -7,11 +7,10 @@
 //! stays JSON. What a row says is checked when it is used, so that an edited one is a miss.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +20,9 @@ use super::memory::{MemoryMetadata, Stored, Tables};
 use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::RealVfs;
-use crate::storage::vfs::lock::{HeldLock, lock_root};
-use crate::util::parallel::lock;
-use crate::util::warn::emit;
+use crate::storage::vfs::root::{HeldLock, lock_root};
+use crate::util::emit;
+use crate::util::threads::lock;
 
 const FILE_NAME: &str = "index.json";
 const FORMAT: &str = "cacheness rows 1";

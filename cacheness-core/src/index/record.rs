@@ -22,7 +22,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Group;
 use crate::index::backend::Facts;
 use crate::security::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature, Signing};
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::util::digest::{self, Tag};
 
 /// What a signed record begins with. No entry does: it begins with the version of its layout.

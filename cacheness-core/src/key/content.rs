@@ -1,20 +1,22 @@
 //! What lies at a path, as a digest that does not depend on where the path is.
 
-mod directory;
 mod file;
-mod ours;
-mod remembered;
 
-use std::fs;
-use std::io::{self, ErrorKind as IoKind};
-use std::path::Path;
-
-use crate::config::VerifyPaths;
-use crate::error::{CacheError, ErrorKind, Result};
-use crate::util::digest::Identity;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirEntry, File, Metadata};
+use std::io::{self, ErrorKind as IoKind, Read};
+use std::iter;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 #[cfg(test)]
 pub(super) use file::READS;
+
+use crate::config::VerifyPaths;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::storage::vfs::root;
+use crate::util::digest::{Identity, IdentityHasher};
+use crate::util::{self, threads};
 
 /// What lies at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +46,8 @@ impl Content {
             Err(error) if is_absence(&error) => Ok(Self::Missing),
             Err(error) => Err(unreadable(path, error)),
             Ok(found) if found.is_dir() => {
-                ours::tell_if_inside(path);
-                directory::digest(path, verify).map(Self::Directory)
+                warn_if_inside_cache(path);
+                directory_digest(path, verify).map(Self::Directory)
             }
             Ok(found) if found.is_file() => file::digest(path, &found, verify).map(Self::File),
             Ok(_) => Err(special(path)),
@@ -88,4 +90,176 @@ fn special(path: &Path) -> CacheError {
         path.display()
     );
     CacheError::new(ErrorKind::Storage, message)
+}
+
+// Directories that belong to a cache or a blob store.
+
+/// Whether a directory says of itself that it is one of ours. Its name alone proves nothing.
+fn is_our_directory(directory: &Path) -> bool {
+    read_manifest(directory).as_deref().and_then(root::manifest_body).and_then(root::manifest_format).is_some()
+}
+
+/// Whether something in such a directory is ours by its name. All else there is its owner's.
+fn is_our_name(name: &OsStr) -> bool {
+    name == root::MANIFEST || root::OTHER_NAMES.iter().any(|ours| name == *ours)
+}
+
+/// Whether something in such a directory is a tag as we write it. One that says something else is its owner's.
+fn is_our_tag(directory: &Path, name: &OsStr) -> bool {
+    let tag = root::TAGS.iter().find(|(tag, _)| name == *tag);
+    tag.is_some_and(|(_, text)| read_start(&directory.join(name)).as_deref() == Some(*text))
+}
+
+fn read_manifest(directory: &Path) -> Option<String> {
+    read_start(&directory.join(root::MANIFEST))
+}
+
+fn read_start(path: &Path) -> Option<String> {
+    // Opening a pipe would wait for its writer.
+    if !fs::symlink_metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    File::open(path).ok()?.take(root::MAX_MANIFEST_LEN).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// Tells once that an argument is the directory of a cache, or lies in one: it counts by its content as any other does,
+/// but that of a cache in use changes with every call.
+fn warn_if_inside_cache(directory: &Path) {
+    static TOLD: Once = Once::new();
+    if TOLD.is_completed() {
+        return;
+    }
+    let Ok(real) = fs::canonicalize(directory) else { return };
+    if let Some(cache) = real.ancestors().find(|above| is_our_directory(above)) {
+        TOLD.call_once(|| {
+            util::emit(&format!(
+                "cacheness: `{}` counts by its content and lies in the cache directory `{}`: while that is in use, every \
+                 put changes the key and nothing is found again; leave it out with `skip(..)`, or name another directory",
+                directory.display(),
+                cache.display()
+            ));
+        });
+    }
+}
+
+// The digest of a directory: kind, name and content of each entry, sorted by name.
+
+/// Deepest nesting of directories: a bound on the stack.
+const MAX_DEPTH: usize = 128;
+
+/// From so many entries on two threads look at them.
+const MANY_ENTRIES: usize = 1000;
+/// From so many directories on two threads walk them.
+const MANY_DIRECTORIES: usize = 16;
+
+struct Item {
+    name: OsString,
+    found: Metadata,
+}
+
+/// The digest of the directory that an argument names, whatever it is.
+fn directory_digest(path: &Path, verify: VerifyPaths) -> Result<Identity> {
+    listing_digest(path, &items(path)?, 0, verify)
+}
+
+/// The digest of a directory inside another one. What a cache keeps there is left out, for what a call stores must not
+/// change the key of the next one; `None` if there is nothing else.
+fn inner_digest(path: &Path, depth: usize, verify: VerifyPaths) -> Result<Option<Identity>> {
+    if depth >= MAX_DEPTH {
+        let message = format!("`{}` is nested deeper than {MAX_DEPTH} directories", path.display());
+        return Err(CacheError::new(ErrorKind::Limit, message));
+    }
+    let mut items = items(path)?;
+    if items.iter().any(|item| item.name == root::MANIFEST) && is_our_directory(path) {
+        items.retain(|item| !is_our_name(&item.name) && !is_our_tag(path, &item.name));
+        if items.is_empty() {
+            return Ok(None);
+        }
+    }
+    listing_digest(path, &items, depth, verify).map(Some)
+}
+
+fn items(path: &Path) -> Result<Vec<Item>> {
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(|error| unreadable(path, error))?;
+    let mut items = if entries.len() >= MANY_ENTRIES {
+        let parts: Vec<Vec<DirEntry>> =
+            iter::from_fn(|| (!entries.is_empty()).then(|| entries.split_off(entries.len().saturating_sub(100))))
+                .collect();
+        let look = |(): &mut (), part: Vec<DirEntry>| part.into_iter().map(|entry| item(path, entry)).collect();
+        threads::each(parts, true, || (), look)?.into_iter().flat_map(|part: Vec<Item>| part).collect()
+    } else {
+        entries.into_iter().map(|entry| item(path, entry)).collect::<Result<Vec<_>>>()?
+    };
+    items.sort_unstable_by(|a, b| a.name.as_encoded_bytes().cmp(b.name.as_encoded_bytes()));
+    Ok(items)
+}
+
+/// Links are not followed.
+fn item(directory: &Path, entry: DirEntry) -> Result<Item> {
+    let name = entry.file_name();
+    match entry.metadata() {
+        Ok(found) => Ok(Item { name, found }),
+        Err(error) => Err(unreadable(&directory.join(name), error)),
+    }
+}
+
+fn listing_digest(path: &Path, items: &[Item], depth: usize, verify: VerifyPaths) -> Result<Identity> {
+    let directories = items.iter().filter(|item| item.found.is_dir()).count();
+    let both = depth == 0 && directories >= MANY_DIRECTORIES;
+    let contents = threads::each(
+        items,
+        both,
+        || path.join("entry"),
+        |entry, Item { name, found }| {
+            entry.set_file_name(name);
+            entry_content(entry, found, depth, verify)
+        },
+    )?;
+    let mut listing = IdentityHasher::new();
+    for (Item { name, .. }, content) in items.iter().zip(contents) {
+        let name = name.as_encoded_bytes();
+        match content {
+            Inside::Content(content) => {
+                listing.update(&[content.kind()]);
+                append_sized(&mut listing, name);
+                listing.update(content.digest());
+            }
+            Inside::Link(target) => {
+                listing.update(&[Content::LINK]);
+                append_sized(&mut listing, name);
+                append_sized(&mut listing, target.as_os_str().as_encoded_bytes());
+            }
+            Inside::LeftOut => {}
+        }
+    }
+    Ok(listing.finish())
+}
+
+/// What an entry of a directory counts by.
+enum Inside {
+    Content(Content),
+    /// The text of its target: what it leads to may lie outside, or above.
+    Link(PathBuf),
+    LeftOut,
+}
+
+fn entry_content(entry: &Path, found: &Metadata, depth: usize, verify: VerifyPaths) -> Result<Inside> {
+    if found.is_symlink() {
+        fs::read_link(entry).map(Inside::Link).map_err(|error| unreadable(entry, error))
+    } else if found.is_dir() {
+        let digest = inner_digest(entry, depth + 1, verify)?;
+        Ok(digest.map_or(Inside::LeftOut, |digest| Inside::Content(Content::Directory(digest))))
+    } else if found.is_file() {
+        file::digest(entry, found, verify).map(|digest| Inside::Content(Content::File(digest)))
+    } else {
+        Err(special(entry))
+    }
+}
+
+fn append_sized(listing: &mut IdentityHasher, bytes: &[u8]) {
+    listing.update(&(bytes.len() as u64).to_le_bytes());
+    listing.update(bytes);
 }

@@ -32,41 +32,33 @@
 //! lists, sets and maps, and `None`s, by a type that they have no value of. A list of references to scalars is the one
 //! borrowed value with another key than the owned one, since only a list of scalars can be written in one piece.
 
-mod collection;
-mod collections;
+mod containers;
 mod content;
-mod hashed;
 mod identity;
-mod noted;
 mod params;
-mod pending;
-mod pointers;
-mod rules;
-mod scalars;
-mod scope;
 mod serialize;
-mod sink;
-mod sources;
-mod std_values;
 mod tag;
 #[cfg(test)]
 mod tests;
-mod wrappers;
+mod values;
 mod writer;
+
+use std::fmt;
 
 pub(crate) use content::Content;
 pub use identity::Key;
-pub(crate) use noted::{plain_value, text_value};
 pub use params::Params;
-pub use pending::PendingKey;
-pub(crate) use rules::KeyRules;
-use scalars::KeyList;
-pub(crate) use scope::Scope;
+pub(crate) use params::{plain_value, text_value};
 pub(crate) use serialize::is_unordered;
 pub use serialize::{SerdeKey, serialize_key};
 pub use writer::{KeyFields, KeyWriter};
 
+use crate::config::limits::{Limits, MAX_DEPTH};
+use crate::config::{CacheConfig, VerifyPaths};
 use crate::error::Result;
+use identity::Inline;
+use identity::Sink;
+use values::KeyList;
 
 /// A value that can be part of a key. Derive it, or let the type implement [`serde::Serialize`].
 ///
@@ -211,5 +203,145 @@ impl ToKey for &Key {
 impl ToKey for &Params {
     fn to_key_with(&self, writer: KeyWriter) -> PendingKey {
         (**self).to_key_with(writer)
+    }
+}
+
+// A key that is encoded but may still have to read files.
+
+/// An encoded key whose paths are still to be read, so that an async caller can do that away from its executor.
+///
+/// ```
+/// use std::path::Path;
+/// use cacheness::key::{KeyWriter, ToKey};
+///
+/// assert!(!"London".to_key_with(KeyWriter::new()).needs_io());
+///
+/// let pending = Path::new("no such file").to_key_with(KeyWriter::new());
+/// assert!(pending.needs_io());
+/// let key = pending.resolve()?;
+/// # Ok::<(), cacheness::CacheError>(())
+/// ```
+#[must_use = "a pending key does nothing until it is resolved"]
+pub struct PendingKey(State);
+
+enum State {
+    Ready(Key),
+    Encoded(KeyWriter),
+}
+
+impl std::fmt::Debug for PendingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingKey").field("needs_io", &self.needs_io()).finish_non_exhaustive()
+    }
+}
+
+impl PendingKey {
+    #[inline]
+    fn encoded(writer: KeyWriter) -> Self {
+        Self(State::Encoded(writer))
+    }
+
+    fn ready(key: Key) -> Self {
+        Self(State::Ready(key))
+    }
+
+    /// Whether [`resolve`](Self::resolve) has to read files or directories.
+    #[inline]
+    pub fn needs_io(&self) -> bool {
+        match &self.0 {
+            State::Ready(_) => false,
+            State::Encoded(writer) => writer.needs_io(),
+        }
+    }
+
+    /// The same key, by these rules; refused by [`resolve`](Self::resolve) if it breaks them.
+    #[inline]
+    pub(crate) fn within(mut self, rules: &KeyRules) -> Self {
+        if let State::Encoded(writer) = &mut self.0 {
+            writer.narrow(rules);
+        }
+        self
+    }
+
+    /// Reads what is left to read and makes the key. Blocks if [`needs_io`](Self::needs_io).
+    ///
+    /// # Errors
+    ///
+    /// The first error of the encoding: `Storage` if a path cannot be read or is neither a file nor a directory,
+    /// `Limit` if the key is too large or nested too deeply, `Serialization` if a value could not be encoded,
+    /// `InvalidArgument` if a parameter is named twice.
+    #[inline]
+    pub fn resolve(mut self) -> Result<Key> {
+        match &mut self.0 {
+            State::Ready(key) => Ok(key.clone()),
+            State::Encoded(writer) => writer.key(),
+        }
+    }
+}
+
+// What a cache asks of the keys it is given.
+
+/// Bounds and choices of the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRules {
+    /// The longest encoding, in bytes.
+    pub(crate) max_bytes: u64,
+    /// The deepest nesting of values.
+    pub(crate) max_depth: u16,
+    /// Whether a path is keyed by what lies there, or by its text.
+    pub(crate) path_content: bool,
+    /// When a file is read again.
+    pub(crate) verify: VerifyPaths,
+}
+
+impl KeyRules {
+    /// Within these limits, and otherwise the defaults.
+    #[inline]
+    pub(crate) const fn within(limits: &Limits) -> Self {
+        Self {
+            max_bytes: limits.max_key_bytes,
+            max_depth: MAX_DEPTH,
+            path_content: true,
+            verify: VerifyPaths::WhenChanged,
+        }
+    }
+}
+
+impl CacheConfig {
+    /// What a cache with this configuration asks of its keys.
+    pub(crate) fn key_rules(&self) -> KeyRules {
+        KeyRules {
+            max_depth: self.serialization.max_collection_depth,
+            path_content: self.serialization.hash_path_content,
+            verify: self.serialization.verify_paths,
+            ..KeyRules::within(&self.limits)
+        }
+    }
+}
+
+/// What the keys of one function begin with, written once and for all.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope(Inline);
+
+impl Scope {
+    /// `None` if it is long.
+    pub(crate) fn of(function: &str, prefix: Option<&str>, version: Option<&str>) -> Option<Self> {
+        let mut writer = KeyWriter::new();
+        writer.scope(function, prefix, version);
+        match writer.written()? {
+            Sink::Inline(inline) => Some(Self(*inline)),
+            Sink::Heap(_) | Sink::Hashed(_) | Sink::Kept(_) => None,
+        }
+    }
+
+    #[inline]
+    fn encoding(&self) -> &[u8] {
+        self.0.encoding()
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt::{self, Debug, Write};
 
 use super::identity::Noted;
-use super::noted::noted;
 use super::writer::Notes;
-use super::{CacheKey, Key, KeyWriter, PendingKey, ToKey, tag};
+use super::{CacheKey, Key, KeyRules, KeyWriter, PendingKey, ToKey, tag};
+use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::value::Value;
 
 /// The longest text kept of a parameter, in bytes; what it stands for is part of the key as a whole.
 const MAX_TEXT: usize = 1024;
@@ -108,7 +109,7 @@ fn doubled(name: &str) -> CacheError {
 }
 
 /// The beginning of a `Debug` output, which is not produced any further.
-pub(super) struct Excerpt(String);
+struct Excerpt(String);
 
 impl Excerpt {
     pub(super) fn of<T: Debug + ?Sized>(value: &T) -> String {
@@ -147,4 +148,146 @@ macro_rules! params {
     ($($name:ident: $value:expr),* $(,)?) => {
         $crate::Params::new()$(.with(stringify!($name).trim_start_matches("r#"), &$value))*
     };
+}
+
+// What is noted of a parameter for listings and filters: its value where that is a plain one, else its `Debug` text.
+
+/// The longest encoding that is taken apart, enough for a text of 1,024 bytes: what is longer is no plain value.
+const LONGEST_PLAIN: u64 = 1024 + 16;
+
+/// First byte of an identity that holds the encoding itself.
+const WHOLE: u8 = 0;
+
+/// The value of a parameter with this key and this `Debug` text.
+pub(super) fn noted(key: &Key, text: String) -> Value {
+    if let Some(value) = key.identity().strip_prefix(&[WHOLE]).and_then(plain) {
+        return value;
+    }
+    unquoted(&text).map_or(Value::Text(text), Value::Text)
+}
+
+/// The plain value that `encode` writes, if it writes one: a scalar, a text, a path or nothing. Reads no files: the
+/// thread may poll futures.
+pub(crate) fn plain_value(encode: impl FnOnce(&mut KeyWriter)) -> Option<Value> {
+    let limits = Limits { max_key_bytes: LONGEST_PLAIN, ..Limits::DEFAULT };
+    let mut writer = KeyWriter::with_rules(KeyRules { path_content: false, ..KeyRules::within(&limits) });
+    encode(&mut writer);
+    let encoding = writer.written()?.bytes()?;
+    match (encoding, writer.only_path()) {
+        ([tag::PATH, _] | [tag::SOME, tag::PATH, _], Some(path)) => Some(path.to_string_lossy().into_owned().into()),
+        _ => plain(encoding),
+    }
+}
+
+/// The text of a parameter that is no plain value: the beginning of its `Debug` output.
+pub(crate) fn text_value<T: std::fmt::Debug + ?Sized>(value: &T) -> Value {
+    let text = Excerpt::of(value);
+    unquoted(&text).map_or(Value::Text(text), Value::Text)
+}
+
+/// The value that an encoding stands for, if that is a scalar, a text or nothing.
+fn plain(encoding: &[u8]) -> Option<Value> {
+    let (&first, rest) = encoding.split_first()?;
+    Some(match first {
+        tag::NONE if rest.is_empty() => Value::Null,
+        tag::SOME | tag::NON_ZERO => plain(rest)?,
+        tag::BOOL => Value::Bool(u8::from_le_bytes(rest.try_into().ok()?) != 0),
+        tag::CHAR => char::from_u32(u32::from_le_bytes(rest.try_into().ok()?))?.into(),
+        tag::U8 => u8::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::U16 => u16::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::U32 => u32::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::U64 | tag::USIZE => u64::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I8 => i8::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I16 => i16::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I32 => i32::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::I64 | tag::ISIZE => i64::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::F32 => f32::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::F64 => f64::from_le_bytes(rest.try_into().ok()?).into(),
+        tag::STR => text(rest)?.into(),
+        _ => return None,
+    })
+}
+
+/// The text behind its length, of which each byte but the last has its top bit set.
+fn text(blob: &[u8]) -> Option<&str> {
+    let end = blob.iter().position(|byte| byte & 0x80 == 0)?;
+    let (len, bytes) = blob.split_at(end + 1);
+    let len =
+        len.iter().rev().try_fold(0_usize, |len, byte| len.checked_mul(0x80)?.checked_add(usize::from(byte & 0x7f)))?;
+    if len == bytes.len() { std::str::from_utf8(bytes).ok() } else { None }
+}
+
+/// The text that a `Debug` output quotes, if it is one quoted text and nothing was cut off.
+fn unquoted(debug: &str) -> Option<String> {
+    let mut inside = debug.strip_prefix('"')?.strip_suffix('"')?.chars();
+    let mut text = String::new();
+    while let Some(next) = inside.next() {
+        text.push(match next {
+            '"' => return None,
+            '\\' => match inside.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => unicode(&mut inside)?,
+                other @ ('\\' | '"' | '\'') => other,
+                _ => return None,
+            },
+            plain => plain,
+        });
+    }
+    Some(text)
+}
+
+/// The rest of an escape like `\u{1f600}`.
+fn unicode(inside: &mut std::str::Chars<'_>) -> Option<char> {
+    let rest = inside.as_str().strip_prefix('{')?;
+    let (digits, behind) = rest.split_once('}')?;
+    *inside = behind.chars();
+    char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::{CacheKey, Params, ToKey};
+
+    fn noted_of<T: CacheKey + std::fmt::Debug>(value: T) -> Value {
+        Params::new().with("p", &value).to_key().unwrap().params()[0].1.clone()
+    }
+
+    #[test]
+    fn plain_parameters_are_noted_as_values_and_others_as_text() {
+        assert_eq!(noted_of(42u8), Value::Int(42));
+        assert_eq!(noted_of(-7i64), Value::Int(-7));
+        assert_eq!(noted_of(u64::MAX), Value::UInt(u64::MAX));
+        assert_eq!(noted_of(0.5f32), Value::Float(0.5));
+        assert_eq!(noted_of(true), Value::Bool(true));
+        assert_eq!(noted_of('é'), Value::Text("é".into()));
+        assert_eq!(noted_of("exp_001"), Value::Text("exp_001".into()));
+        assert_eq!(noted_of(Some(3)), Value::Int(3));
+        assert!(noted_of(None::<u32>).is_null());
+        assert_eq!(noted_of(vec![1, 2]), Value::Text("[1, 2]".into()));
+        assert_eq!(noted_of(std::path::Path::new("no such file")), Value::Text("no such file".into()));
+    }
+
+    #[test]
+    fn no_file_is_read_for_a_note() {
+        let path = std::path::Path::new("src/lib.rs");
+        let set = std::collections::HashSet::from([path]);
+        let read = || crate::key::content::READS.get();
+        let before = read();
+        assert_eq!(plain_value(|writer| path.encode(writer)), Some(Value::Text("src/lib.rs".into())));
+        assert_eq!(plain_value(|writer| set.encode(writer)), None);
+        assert_eq!(read(), before);
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_noted_as_it_is_unless_it_was_cut(text in "\\PC{0,100}|[\\x00-\\x7f]{0,120}") {
+            prop_assert_eq!(noted_of(text.as_str()), Value::Text(text));
+        }
+    }
 }

@@ -1,16 +1,12 @@
 //! Keys of types that only implement [`Serialize`].
 
-mod names;
-
 use std::any::type_name;
 use std::fmt::{self, Display};
 use std::path::Path;
 
 use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
 
-pub(crate) use self::names::is_unordered;
-use super::collection::Collection;
-use super::writer::Frame;
+use super::writer::{Collection, Frame};
 use super::{CacheKey, KeyFields, KeyWriter, tag};
 use crate::error::{CacheError, ErrorKind};
 
@@ -181,7 +177,7 @@ impl<'w> Serializer for Encoder<'w> {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Stop> {
-        if names::is_path(self.type_name) {
+        if is_path(self.type_name) {
             self.value(|writer| writer.write_path(Path::new(text)))
         } else {
             self.value(|writer| writer.write_str(text))
@@ -226,7 +222,7 @@ impl<'w> Serializer for Encoder<'w> {
     }
 
     fn serialize_seq(self, count: Option<usize>) -> Result<Sequence<'w>, Stop> {
-        if names::is_unordered_set(self.type_name) {
+        if is_unordered_set(self.type_name) {
             return Ok(Sequence::Set(self.elements()?));
         }
         let Some(count) = count else { return Ok(Sequence::OfUnknownLength(self.elements()?)) };
@@ -256,7 +252,7 @@ impl<'w> Serializer for Encoder<'w> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'w>, Stop> {
-        if names::is_unordered_map(self.type_name) {
+        if is_unordered_map(self.type_name) {
             return Ok(Entries::Unordered(self.elements()?));
         }
         self.writer.value(&[tag::ORDERED_MAP]);
@@ -430,3 +426,75 @@ macro_rules! serialize_named_parts {
 }
 
 serialize_named_parts!(SerializeStruct SerializeStructVariant);
+
+// What the name of a type tells where nothing else of it is known: `Serialize` shows a map, but not whether the order of
+// its entries means something, and a text, but not whether it is a path.
+
+/// Pointers and cells that serialise as what is in them.
+const TRANSPARENT: [&str; 9] = [
+    "alloc::boxed::Box<",
+    "alloc::rc::Rc<",
+    "alloc::sync::Arc<",
+    "alloc::borrow::Cow<",
+    "core::cell::Cell<",
+    "core::cell::RefCell<",
+    "core::cmp::Reverse<",
+    "std::sync::poison::mutex::Mutex<",
+    "std::sync::poison::rwlock::RwLock<",
+];
+
+/// Maps and sets that have no order, or that of their keys. Whatever is not named here may have been ordered by its owner.
+const MAPS: [&str; 5] = [
+    "std::collections::hash::map::HashMap<",
+    "alloc::collections::btree::map::BTreeMap<",
+    "hashbrown::map::HashMap<",
+    "ahash::hash_map::AHashMap<",
+    "dashmap::DashMap<",
+];
+const SETS: [&str; 5] = [
+    "std::collections::hash::set::HashSet<",
+    "alloc::collections::btree::set::BTreeSet<",
+    "hashbrown::set::HashSet<",
+    "ahash::hash_set::AHashSet<",
+    "dashmap::set::DashSet<",
+];
+
+const PATHS: [&str; 4] = ["std::path::Path", "std::path::PathBuf", "camino::Utf8Path", "camino::Utf8PathBuf"];
+
+/// Whether the order of a map's entries means nothing.
+fn is_unordered_map(name: &str) -> bool {
+    let name = inside(name);
+    MAPS.iter().any(|map| name.starts_with(map))
+}
+
+/// Whether the order of a sequence's elements means nothing.
+fn is_unordered_set(name: &str) -> bool {
+    let name = inside(name);
+    SETS.iter().any(|set| name.starts_with(set))
+}
+
+/// Whether the order of what is in it means nothing.
+pub(crate) fn is_unordered(name: &str) -> bool {
+    let name = inside(name);
+    MAPS.iter().chain(&SETS).any(|of| name.starts_with(of))
+}
+
+/// Whether a text is a path.
+fn is_path(name: &str) -> bool {
+    let name = name.trim_end_matches('>');
+    // Asked of every text: most are none by their last letters.
+    (name.ends_with("Path") || name.ends_with("PathBuf")) && PATHS.contains(&inside(name))
+}
+
+/// The name without the pointers around it.
+fn inside(mut name: &str) -> &str {
+    loop {
+        let rest = name.strip_prefix('&').or_else(|| TRANSPARENT.iter().find_map(|around| name.strip_prefix(around)));
+        let Some(rest) = rest else { return name };
+        let rest = rest.strip_prefix("'_ ").or_else(|| rest.strip_prefix("'_, ")).unwrap_or(rest);
+        name = rest.strip_prefix("mut ").unwrap_or(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,16 @@
 //! The writer that turns values into the canonical encoding.
 
 mod parts;
-mod paths;
 
-use super::identity::Noted;
-use super::rules::KeyRules;
-use super::scope::Scope;
-use super::sink::Sink;
-use super::sources::Sources;
-use super::{CacheKey, Key, PendingKey, tag};
+use std::path::{Path, PathBuf};
+
+use super::content::Content;
+use super::identity::Sink;
+use super::identity::{Noted, Source, Sources};
+use super::{CacheKey, Key, KeyRules, PendingKey, Scope, tag};
+use crate::config::VerifyPaths;
 use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
-
-use self::paths::Files;
-
-pub(in crate::key) use paths::Notes;
 
 /// Collects the canonical encoding of values and becomes a [`Key`].
 ///
@@ -33,8 +29,8 @@ pub(in crate::key) use paths::Notes;
 /// # Ok::<(), cacheness::CacheError>(())
 /// ```
 pub struct KeyWriter {
-    pub(super) sink: Sink,
-    pub(super) length: u64,
+    sink: Sink,
+    length: u64,
     rules: KeyRules,
     /// Values written so far into the innermost open container.
     written: u64,
@@ -252,5 +248,193 @@ impl KeyWriter {
 impl Default for KeyWriter {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+// Containers without an order, or of a length that nobody knows before the end.
+
+/// A container whose elements are kept until all are known.
+#[must_use]
+pub(super) struct Collection {
+    frame: Frame,
+    outer_sink: Sink,
+    outer_length: u64,
+    ends: Vec<usize>,
+}
+
+impl KeyWriter {
+    /// Begins to keep what is written. Paths are read at once until [`close_sorted`](Self::close_sorted) or
+    /// [`close_listed`](Self::close_listed), since their contents decide the order.
+    pub(super) fn collect(&mut self) -> Collection {
+        Collection {
+            frame: self.open(),
+            outer_sink: std::mem::replace(&mut self.sink, Sink::kept()),
+            outer_length: self.length,
+            ends: Vec::new(),
+        }
+    }
+
+    /// Ends an element of the collection.
+    pub(super) fn end_element(&mut self, collection: &mut Collection) {
+        collection.ends.push(self.kept().len());
+    }
+
+    /// Writes the elements, of `values` values each, sorted by their encoding.
+    pub(super) fn close_sorted(&mut self, tag: u8, values: u64, collection: Collection) {
+        self.close_collection(tag, values, collection, |elements| elements.sort_unstable());
+    }
+
+    /// Writes the elements in their order.
+    pub(super) fn close_listed(&mut self, tag: u8, collection: Collection) {
+        self.close_collection(tag, 1, collection, |_| {});
+    }
+
+    fn close_collection(&mut self, tag: u8, values: u64, collection: Collection, order: impl FnOnce(&mut [&[u8]])) {
+        let Collection { frame, outer_sink, outer_length, ends } = collection;
+        let Sink::Kept(bytes) = std::mem::replace(&mut self.sink, outer_sink) else { return };
+        self.close(frame, values * ends.len() as u64);
+        // While kept they counted against the limit; now they count again, where they belong.
+        self.length = outer_length;
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let mut elements: Vec<&[u8]> = starts.zip(&ends).filter_map(|(start, &end)| bytes.get(start..end)).collect();
+        order(&mut elements);
+        self.value(&[tag]);
+        self.number(elements.len() as u64);
+        elements.into_iter().for_each(|element| self.append(element));
+    }
+
+    fn kept(&self) -> &[u8] {
+        match &self.sink {
+            Sink::Kept(bytes) => bytes,
+            _ => &[],
+        }
+    }
+}
+
+// Paths, whose contents are read at the end or not at all, and parameters, which may mention them.
+
+/// The files that a key is made of.
+#[derive(Clone, Default)]
+struct Files {
+    /// To be read at the end.
+    left: Vec<PathBuf>,
+    read: Vec<Source>,
+}
+
+/// What a part of a key leaves for the whole of it.
+#[derive(Clone, Default)]
+pub(super) struct Notes {
+    files: Option<Box<Files>>,
+    deepest: u16,
+}
+
+/// Paths and parameters.
+impl KeyWriter {
+    pub(super) fn write_path(&mut self, path: &Path) {
+        if let Sink::Kept(_) = self.sink {
+            self.value(&[tag::PATH_HERE]);
+            return self.append_content(path);
+        }
+        self.value(&[tag::PATH]);
+        let left = &mut self.files.get_or_insert_default().left;
+        left.push(path.to_owned());
+        let before = left.len() as u64 - 1;
+        self.number(before);
+    }
+
+    fn append_content(&mut self, path: &Path) {
+        if self.failed() {
+            return;
+        }
+        if !self.rules.path_content {
+            self.append(&[Content::NAMED]);
+            return self.blob(path.as_os_str().as_encoded_bytes());
+        }
+        match Content::of(path, self.rules.verify) {
+            Err(error) => self.fail(error),
+            Ok(content) => {
+                self.append(&[content.kind()]);
+                self.append(content.digest());
+                self.files.get_or_insert_default().read.push(Source { path: path.to_owned(), content });
+            }
+        }
+    }
+
+    /// What a path's content has become part of cannot be keyed by the path's text any more.
+    #[inline]
+    fn check_paths_read(&mut self) {
+        if self.files.is_some() && !self.rules.path_content && !self.files_read().is_empty() {
+            self.read_too_early();
+        }
+    }
+
+    #[cold]
+    fn read_too_early(&mut self) {
+        let message = "a path inside a map or a set was keyed by its content before the cache and its \
+                       `serialization.hash_path_content = false` were known: hand over a list, or the path's text";
+        self.fail(CacheError::new(ErrorKind::InvalidArgument, message));
+    }
+
+    /// The parameters of a key that is not made from one value.
+    pub(super) fn set_params(&mut self, params: Noted) {
+        self.params = Some(params);
+    }
+
+    /// What must be known of a part that was encoded by a writer of its own.
+    pub(super) fn take_notes(&mut self) -> Notes {
+        Notes { files: self.files.take(), deepest: self.deepest }
+    }
+
+    /// Takes up a part that was encoded by a writer of its own.
+    pub(super) fn note(&mut self, part: &Notes) {
+        if let Some(of_part) = &part.files {
+            let files = self.files.get_or_insert_default();
+            files.left.extend(of_part.left.iter().cloned());
+            files.read.extend(of_part.read.iter().cloned());
+        }
+        self.deepest = self.deepest.max(part.deepest);
+        self.check_depth(part.deepest);
+        self.check_paths_read();
+    }
+
+    /// The path that was written, if it was one.
+    pub(super) fn only_path(&self) -> Option<&Path> {
+        match self.files_left() {
+            [path] => Some(path),
+            _ => None,
+        }
+    }
+
+    fn files_left(&self) -> &[PathBuf] {
+        self.files.as_ref().map_or(&[], |files| &files.left)
+    }
+
+    /// What was read already, since the encoding was to be sorted.
+    fn files_read(&self) -> &[Source] {
+        self.files.as_ref().map_or(&[], |files| &files.read)
+    }
+
+    pub(super) fn needs_io(&self) -> bool {
+        self.rules.path_content && !self.failed() && (!self.files_left().is_empty() || self.must_read_again())
+    }
+
+    /// Whether something was read before it was known that nothing remembered is to be trusted.
+    fn must_read_again(&self) -> bool {
+        self.rules.verify == VerifyPaths::Always && !self.files_read().is_empty()
+    }
+
+    #[cold]
+    fn append_contents(&mut self) {
+        if self.must_read_again()
+            && let Err(error) = self.files_read().iter().try_for_each(|source| source.check(VerifyPaths::Always))
+        {
+            self.fail(error);
+        }
+        let left = self.files.as_mut().map_or_else(Vec::new, |files| std::mem::take(&mut files.left));
+        if left.is_empty() {
+            return;
+        }
+        self.append(&[tag::CONTENTS]);
+        left.iter().for_each(|path| self.append_content(path));
     }
 }

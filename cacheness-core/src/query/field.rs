@@ -2,9 +2,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use super::filter::{Filter, Test};
 use super::order::Order;
 use super::schema::{ColumnType, another_type};
+use super::{Filter, Test};
 use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::value::Value;

@@ -128,9 +128,9 @@ fn the_encoding_of_every_kind_is_pinned() {
 
 #[test]
 fn what_is_nested_too_deep_is_refused_on_the_way_out() {
-    let deepest = list_of_depth(nested::DEEPEST);
+    let deepest = list_of_depth(DEEPEST);
     assert_eq!(decode(&encode(&deepest).unwrap()).unwrap(), deepest);
-    assert!(encode(&list_of_depth(nested::DEEPEST + 1)).unwrap_err().contains("more than 32 deep"));
+    assert!(encode(&list_of_depth(DEEPEST + 1)).unwrap_err().contains("more than 32 deep"));
 }
 
 #[test]

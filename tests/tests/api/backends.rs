@@ -98,7 +98,7 @@ fn options_of_a_registered_backend_come_from_a_file_and_one_of_a_built_in_backen
     assert_eq!(seen.lock().unwrap().take(), Some(("db://host".to_owned(), Some(5432), true)));
     let cases = [
         ("", "metadata.options.connection_url: this backend needs it"),
-        ("connection_url = 5", "metadata.options.connection_url: 5 is no text"),
+        ("connection_url = 5", "metadata.options.connection_url: 5 is not a string"),
         (
             "connection_url = 'x'\nprt = 1",
             "metadata.options.prt: there is no such option, choose connection_url or port",

@@ -9,12 +9,12 @@ use crate::config::limits::Limits;
 use crate::config::{CacheConfig, Durability};
 use crate::engine::Store;
 use crate::engine::opened::Opened;
+use crate::format::CHUNK_LEN;
 use crate::format::Rules;
-use crate::format::chunks::CHUNK_LEN;
 use crate::index::{Call, MemoryMetadata, MetadataBackend, Watched};
+use crate::storage::BlobName;
 use crate::storage::blob::FilesystemBlobs;
 use crate::storage::blob::conformance::names;
-use crate::storage::blob_name::BlobName;
 use crate::storage::vfs::publish::STAGING;
 use crate::storage::vfs::{Fault, Lie, Repeat, SimVfs, Vfs};
 

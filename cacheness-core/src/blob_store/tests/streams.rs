@@ -3,7 +3,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use super::*;
 use crate::config::limits::Limits;
 use crate::error::{CacheError, ErrorKind};
-use crate::format::chunks::CHUNK_LEN;
+use crate::format::CHUNK_LEN;
 
 /// What follows the bytes of a chunk.
 const SUM_LEN: usize = 8;

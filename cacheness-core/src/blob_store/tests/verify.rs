@@ -1,13 +1,12 @@
-use crate::engine::text_key;
+use crate::engine::{Store, text_key};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::config::{CacheConfig, Durability};
-use crate::engine::Store;
 use crate::index::Records;
 use crate::index::sled::{SledIndex, SledOptions};
+use crate::storage::BlobName;
 use crate::storage::blob::FilesystemBlobs;
-use crate::storage::blob_name::BlobName;
 use crate::storage::vfs::RealVfs;
 
 #[test]

@@ -13,7 +13,7 @@ use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::query::Filter;
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
 
 pub use query::{AsyncEntries, AsyncQuery};
 

@@ -10,7 +10,7 @@ use crate::entry::Entry;
 use crate::error::{CacheError, Result};
 use crate::key::ToKey;
 use crate::query::{CustomMetadata, Filter, Measure, Number, Order};
-use crate::util::runtime::blocking;
+use crate::util::threads::blocking;
 use crate::value::{Metadata, Value};
 
 /// A [`Query`] whose calls are futures; rows are read away from the executor.

@@ -8,7 +8,7 @@ use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::entry::{Entry, IndexKey};
 use crate::error::{CacheError, Result};
 use crate::key::{Key, PendingKey, ToKey};
-use crate::util::runtime::{blocking, yield_now};
+use crate::util::threads::{blocking, yield_now};
 
 /// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
 async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::entry::{self, sample};
 use crate::index::{Payload, Record};
 use crate::security::{Signing, SigningKey};
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 use crate::util::digest;
 
 fn signed(dir: &Path) -> CacheConfig {

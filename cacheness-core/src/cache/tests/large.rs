@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::changes::walk;
 use super::*;
-use crate::util::parallel::WORTH_TWO;
+use crate::util::threads::WORTH_TWO;
 
 fn noise(len: usize) -> Vec<u64> {
     (0..len as u64).map(|n| crate::util::digest::checksum(&n.to_le_bytes())).collect()

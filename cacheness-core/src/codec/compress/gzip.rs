@@ -5,8 +5,8 @@ use std::io::Write;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::bounded::read_exactly;
 use super::damaged;
+use super::read_exactly;
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// How every member of ours begins: the magic number, deflate, no name, no comment, no time.

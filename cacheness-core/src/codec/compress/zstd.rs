@@ -6,8 +6,8 @@ use ::zstd::bulk::Compressor;
 use ::zstd::stream::read::Decoder;
 use ::zstd::zstd_safe::CParameter;
 
-use super::bounded::{broken, read_exactly};
 use super::damaged;
+use super::{broken, read_exactly};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// How far a frame may look back, as powers of two: what a decoder keeps in memory. Levels above 19 would look back up to

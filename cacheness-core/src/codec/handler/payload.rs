@@ -1,19 +1,28 @@
-//! The formats values are written in, and no policy.
+//! The formats that values are written in, which of them are tried in which order, and vectors of numbers, which need none.
 
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
+use bytemuck::Pod;
 use rmp_serde::config::SerializerConfig;
 use rmp_serde::decode::ReadSlice;
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed};
 
 use super::guard::{Bounded, Bounds, Spoiler};
-use crate::config;
-use crate::entry::Entry;
+use super::shape::{SHAPE, Trace, trace, trace_of_repeated};
+use super::type_fingerprint;
+use crate::codec::Parts;
+use crate::config::{self, BINCODE, MESSAGEPACK};
+use crate::entry::{Core, Entry};
+use crate::error::{CacheError, ErrorKind, Result};
+use PayloadFormat::{Bincode, MessagePack, Readable};
 
 /// The number that is stored for plain bytes, which no handler writes or reads: those of a blob store.
 pub(crate) const PLAIN_BYTES: u8 = 3;
@@ -78,7 +87,8 @@ impl Entry {
 /// list of structs is written twice as fast (read, a tenth faster). The price is size, 95 instead of 38 bytes for a struct
 /// of short strings and numbers, of which compression takes back half. Without bincode's own limit, which has to be a
 /// constant: [`Bounds`] are tighter.
-const BINCODE: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::standard().with_fixed_int_encoding();
+const BINCODE_CONFIG: Configuration<LittleEndian, Fixint, NoLimit> =
+    bincode::config::standard().with_fixed_int_encoding();
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -93,7 +103,7 @@ pub(super) fn write<T: Serialize>(
     let mut sink = Sink { bytes: Vec::new(), room, too_long: None };
     sink.bytes.try_reserve_exact(usize::try_from(expected.min(limit))?)?;
     match format {
-        PayloadFormat::Bincode => bincode::serde::encode_into_writer(value, &mut sink, BINCODE)?,
+        PayloadFormat::Bincode => bincode::serde::encode_into_writer(value, &mut sink, BINCODE_CONFIG)?,
         PayloadFormat::MessagePack => rmp_serde::encode::write_named(&mut sink, value)?,
         PayloadFormat::Readable => {
             let mut writer = rmp_serde::Serializer::new(&mut sink).with_struct_map().with_human_readable();
@@ -134,7 +144,7 @@ fn read_within<T: DeserializeOwned>(bytes: &[u8], format: PayloadFormat, bounds:
 }
 
 fn read_bincode<T: DeserializeOwned>(bytes: &[u8], bounds: &Bounds<'_>) -> Result<T, Cause> {
-    let (value, length) = bincode::serde::seed_decode_from_slice(Bounded::by(bounds), bytes, BINCODE)?;
+    let (value, length) = bincode::serde::seed_decode_from_slice(Bounded::by(bounds), bytes, BINCODE_CONFIG)?;
     if length == bytes.len() { Ok(value) } else { Err("more bytes follow".into()) }
 }
 
@@ -202,4 +212,246 @@ impl io::Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+// Which of the built-in formats may be written, in which order they are tried, and which have lost a value before.
+
+/// The formats that may be written, the first choice first. Both forms of MessagePack have one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Formats(&'static [PayloadFormat]);
+
+impl Formats {
+    pub(crate) const DEFAULT: Self = Self(&[Bincode, MessagePack, Readable]);
+    const NAMED_FIRST: Self = Self(&[MessagePack, Readable, Bincode]);
+    const NAMED: Self = Self(&[MessagePack, Readable]);
+    const UNNAMED: Self = Self(&[Bincode]);
+
+    pub(super) const fn only(format: PayloadFormat) -> Self {
+        match format {
+            Bincode => Self::UNNAMED,
+            MessagePack | Readable => Self::NAMED,
+        }
+    }
+
+    /// Those that are allowed, in the order in which they are named; what is not named comes last.
+    pub(super) fn of(priority: &[String], disabled: &[String]) -> Self {
+        let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
+        if has(disabled, BINCODE) {
+            return Self::NAMED;
+        }
+        if has(disabled, MESSAGEPACK) {
+            return Self::UNNAMED;
+        }
+        let place = |name: &str| priority.iter().position(|other| other == name).unwrap_or(usize::MAX);
+        if place(MESSAGEPACK) < place(BINCODE) { Self::NAMED_FIRST } else { Self::DEFAULT }
+    }
+
+    pub(super) fn first(self) -> PayloadFormat {
+        self.0.first().copied().unwrap_or(Bincode)
+    }
+
+    pub(super) fn includes(self, format: PayloadFormat) -> bool {
+        self.0.contains(&format)
+    }
+
+    /// The order in which they are tried for a value of this type: last, what cannot express it or has lost another value.
+    pub(super) fn for_value<T: 'static>(self, needs_names: bool) -> Vec<PayloadFormat> {
+        let lost = LOST.read().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<T>()).copied().unwrap_or(0);
+        let mut order = self.0.to_vec();
+        order.sort_by_key(|format| (lost & bit(*format) != 0, needs_names && *format == Bincode));
+        order
+    }
+
+    /// Behind a verb, where it was not free to choose.
+    pub(super) fn restriction(self) -> &'static str {
+        match self {
+            Self::NAMED => " as messagepack, the one format allowed",
+            Self::UNNAMED => " as bincode, the one format allowed",
+            _ => "",
+        }
+    }
+}
+
+/// The formats that lost a value of a type which another one kept. They come last from then on: trying them costs as much
+/// as writing.
+static LOST: RwLock<BTreeMap<TypeId, u8>> = RwLock::new(BTreeMap::new());
+
+/// Another format kept the value that these lost.
+pub(super) fn lost<T: 'static>(formats: &[PayloadFormat]) {
+    let bits = formats.iter().fold(0, |bits, format| bits | bit(*format));
+    if bits != 0 {
+        *LOST.write().unwrap_or_else(PoisonError::into_inner).entry(TypeId::of::<T>()).or_default() |= bits;
+    }
+}
+
+fn bit(format: PayloadFormat) -> u8 {
+    1 << (format.id() % 8)
+}
+
+// Vectors of numbers, without a walk: their bincode is the length and then the elements as they lie in memory. Bytes and
+// shape are those that bincode and the tracer give, element by element.
+//
+// On big-endian machines elements lie otherwise, and vectors go the way of all values.
+
+/// What bincode writes before the elements.
+pub(crate) const LENGTH: usize = size_of::<u64>();
+
+/// A number whose bincode is its bytes.
+trait Number: Serialize + Default + Pod {}
+
+macro_rules! numbers {
+    ($($kind:ident $type:ident),*) => {
+        $(impl Number for $type {})*
+
+        /// Which numbers a vector consists of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            /// Bytes of one number.
+            pub(crate) const fn width(self) -> usize {
+                match self {
+                    $(Self::$kind => size_of::<$type>(),)*
+                }
+            }
+        }
+
+        /// A vector of numbers that is read from somewhere: whose type is known when it is taken out.
+        #[derive(Debug)]
+        pub(crate) enum Numbers {
+            $($kind(Vec<$type>),)*
+        }
+
+        impl Numbers {
+            /// So many zeros. Memory that was not touched yet is not touched by this.
+            ///
+            /// # Errors
+            /// `Limit` if memory cannot hold them.
+            pub(crate) fn zeroed(kind: Kind, len: usize) -> Result<Self> {
+                Ok(match kind {
+                    $(Kind::$kind => Self::$kind(zeroed(len)?),)*
+                })
+            }
+
+            /// Their bytes, to be written over.
+            pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
+                match self {
+                    $(Self::$kind(numbers) => bytemuck::cast_slice_mut(numbers),)*
+                }
+            }
+
+            /// The vector; `None` if `T` is another one.
+            pub(super) fn into_value<T: 'static>(self) -> Option<T> {
+                match self {
+                    $(Self::$kind(numbers) => same(numbers),)*
+                }
+            }
+        }
+
+        /// The shape of a value, if it is a vector of numbers.
+        pub(super) fn shape_of_numbers<T: 'static>(value: &T) -> Option<Trace> {
+            let value: &dyn Any = value;
+            $(if let Some(numbers) = value.downcast_ref::<Vec<$type>>() {
+                return shape_of::<$type>(numbers.len() as u64);
+            })*
+            None
+        }
+
+        /// The bytes of a value, if it is a vector of numbers: borrowed from it, but for the length.
+        pub(super) fn write_numbers<T: 'static>(value: &T) -> Option<Parts<'_>> {
+            let value: &dyn Any = value;
+            $(if let Some(numbers) = value.downcast_ref::<Vec<$type>>() {
+                return borrow(numbers);
+            })*
+            None
+        }
+
+        /// A vector of numbers of a known shape. None if `T` is something else, or the bytes are: the caller then takes
+        /// the long way, which tells what is wrong.
+        pub(super) fn read_numbers<T: 'static>(bytes: &[u8], shape: u64) -> Option<T> {
+            let (any, shape_wanted) = (std::any::TypeId::of::<T>(), shape);
+            $(if any == std::any::TypeId::of::<Vec<$type>>() {
+                return unpack::<$type>(bytes, shape_wanted).and_then(same);
+            })*
+            None
+        }
+
+        /// Which numbers a stored value of type `T` consists of, if it is a vector of numbers and its sizes say so too.
+        pub(crate) fn numbers_in<T: 'static>(core: &Core) -> Option<Kind> {
+            let any = std::any::TypeId::of::<T>();
+            $(if any == std::any::TypeId::of::<Vec<$type>>() {
+                return matches_shape::<$type>(core).then_some(Kind::$kind);
+            })*
+            None
+        }
+    };
+}
+
+numbers! { U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64, F32 f32, F64 f64 }
+
+/// Bytes of one number of this value; `None` if it is no vector of numbers that lie there as in memory. Bytes are no
+/// numbers: they are as often text.
+pub(crate) fn width_of_numbers(core: &Core) -> Option<usize> {
+    (core.payload_format == PayloadFormat::Bincode.id()).then(|| width_of(core.type_fingerprint)).flatten()
+}
+
+pub(super) fn width_of(fingerprint: u64) -> Option<usize> {
+    static FINGERPRINTS: LazyLock<[(u64, usize); 9]> = LazyLock::new(|| {
+        [
+            (type_fingerprint::<Vec<u16>>(), 2),
+            (type_fingerprint::<Vec<u32>>(), 4),
+            (type_fingerprint::<Vec<u64>>(), 8),
+            (type_fingerprint::<Vec<i8>>(), 1),
+            (type_fingerprint::<Vec<i16>>(), 2),
+            (type_fingerprint::<Vec<i32>>(), 4),
+            (type_fingerprint::<Vec<i64>>(), 8),
+            (type_fingerprint::<Vec<f32>>(), 4),
+            (type_fingerprint::<Vec<f64>>(), 8),
+        ]
+    });
+    FINGERPRINTS.iter().find(|(known, _)| *known == fingerprint).map(|(_, width)| *width)
+}
+
+/// A value as a `T`, if it is one.
+fn same<T: 'static, N: 'static>(value: N) -> Option<T> {
+    let mut value = Some(value);
+    let slot: &mut dyn Any = &mut value;
+    slot.downcast_mut::<Option<T>>()?.take()
+}
+
+fn shape_of<N: Number>(len: u64) -> Option<Trace> {
+    Some(trace_of_repeated(trace::<SHAPE>(&N::default()).ok()?, len))
+}
+
+const AS_IN_MEMORY: bool = cfg!(target_endian = "little");
+
+fn borrow<N: Number>(numbers: &[N]) -> Option<Parts<'_>> {
+    let length = (numbers.len() as u64).to_le_bytes();
+    AS_IN_MEMORY.then(|| Parts::new(length.to_vec(), bytemuck::cast_slice(numbers)))
+}
+
+fn unpack<N: Number>(bytes: &[u8], shape: u64) -> Option<Vec<N>> {
+    let (length, elements) = bytes.split_first_chunk::<LENGTH>()?;
+    let len = u64::from_le_bytes(*length);
+    let fits = len.checked_mul(size_of::<N>() as u64)? == elements.len() as u64;
+    (AS_IN_MEMORY && fits && shape_of::<N>(len)?.hash == shape).then(|| bytemuck::pod_collect_to_vec(elements))
+}
+
+fn matches_shape<N: Number>(core: &Core) -> bool {
+    let elements = core.raw_size.saturating_sub(LENGTH as u64);
+    let len = elements / size_of::<N>() as u64;
+    AS_IN_MEMORY
+        && core.raw_size >= LENGTH as u64
+        && elements.is_multiple_of(size_of::<N>() as u64)
+        && core.payload_format == PayloadFormat::Bincode.id()
+        && core.type_fingerprint == type_fingerprint::<Vec<N>>()
+        && shape_of::<N>(len).is_some_and(|shape| shape.hash == core.shape)
+}
+
+fn zeroed<N: Number>(len: usize) -> Result<Vec<N>> {
+    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| {
+        CacheError::new(ErrorKind::Limit, format!("no memory for {len} numbers of {} bytes each", size_of::<N>()))
+    })
 }

@@ -1,24 +1,25 @@
 //! The proof that a value can be read: it is read back before it is stored, and compared with what was written.
 //!
 //! Whether it comes back depends on the value, not on its type alone: `Text("x")` of `Letter(char) | Text(String)` is read
-//! as a letter. So every value is looked at, but those of types that cannot fail (`faithful`).
+//! as a letter. So every value is looked at, but those of types that cannot fail.
 //!
 //! What is compared: what serde shows of both, with the names of the types that show it; the variant, if the type is an
-//! enum; and what the type's `PartialEq` or `Debug` says, where the caller knows them (`evidence`).
+//! enum; and what the type's `PartialEq` or `Debug` says, where the caller knows them (see [`Evidence`]).
 //!
 //! Another order is another value, unless `PartialEq` says otherwise or the order means nothing: that of a `HashMap`, which
 //! its name tells, or which is another one each time the same bytes are read.
 
 use std::any::type_name;
+use std::fmt::{self, Debug, Write};
 use std::mem::discriminant;
 
 use super::Storable;
-use super::codec::{Encoded, error, shielded, unreadable, unwritable};
-use super::evidence::{Compare, Told};
 use super::payload::{PayloadFormat, read};
 use super::shape::{Difference, PROOF, Trace, difference, trace};
+use super::{Encoded, error, shielded, unreadable, unwritable};
 use crate::error::Result;
-use crate::util::panics::contained;
+use crate::util::digest::Checksum;
+use crate::util::threads::contained;
 
 /// A value that was written, and what was read back of it.
 pub(crate) struct Proven<'v, T> {
@@ -92,18 +93,18 @@ impl<'v, T: Storable> Expected<'v, T> {
         if discriminant(back) != discriminant(self.value) {
             return Err(error::<T>("became another variant"));
         }
-        let printed = match self.told(self.value, back)? {
-            Told::Different(by) => return Err(error::<T>(&differs(by))),
-            Told::Equal => return Ok(None),
-            Told::Nothing => false,
+        let printed = match self.compared(self.value, back)? {
+            Comparison::Different(by) => return Err(error::<T>(&differs(by))),
+            Comparison::Equal => return Ok(None),
+            Comparison::NoDifference => false,
             // A map that serde shows in another order is printed in another one, too.
-            Told::AnotherOrder => difference(self.value, back) != Difference::Order,
+            Comparison::AnotherOrder => difference(self.value, back) != Difference::Order,
         };
         Ok((shown || printed).then_some(Doubt { hash, shown, printed }))
     }
 
-    fn told(&self, written: &T, read: &T) -> Result<Told> {
-        let Some(compare) = self.compare else { return Ok(Told::Nothing) };
+    fn compared(&self, written: &T, read: &T) -> Result<Comparison> {
+        let Some(compare) = self.compare else { return Ok(Comparison::NoDifference) };
         shielded::<T, _>("PartialEq` or `Debug", || Ok(compare(written, read)))
     }
 
@@ -114,7 +115,7 @@ impl<'v, T: Storable> Expected<'v, T> {
             let again = Back(Some(read::<T>(&bytes, format).map_err(unreadable::<T>)?));
             let Some(value) = &again.0 else { continue };
             let shown = !doubt.shown || hash_of(value)? != doubt.hash;
-            if shown && (!doubt.printed || self.told(back, value)? == Told::AnotherOrder) {
+            if shown && (!doubt.printed || self.compared(back, value)? == Comparison::AnotherOrder) {
                 return Ok(());
             }
         }
@@ -166,4 +167,133 @@ fn is_switched_off() -> bool {
 #[cfg(not(feature = "testing"))]
 fn is_switched_off() -> bool {
     false
+}
+
+// What a type can tell about two of its values beyond what serde shows: by `PartialEq`, by `Debug`, or not at all.
+//
+// Serde shows the same of `A("x")` and `B("x")` of an untagged enum, and nothing of a skipped field.
+
+/// Compares a value with what was read back of it.
+pub(crate) type Compare<T> = fn(&T, &T) -> Comparison;
+
+/// What the traits of a type tell about two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// They are equal, with their order if it means anything: `PartialEq` says so.
+    Equal,
+    /// No difference is seen.
+    NoDifference,
+    /// Their `Debug` texts have the same letters in another order: those of a `HashMap` do, and those of another list.
+    AnotherOrder,
+    /// They are not the same, as this trait says.
+    Different(&'static str),
+}
+
+/// Which trait of a type compares its values, if there is one.
+pub trait Evidence<T> {
+    /// How they are compared, if they are.
+    #[doc(hidden)]
+    const COMPARE: Option<Compare<T>>;
+}
+
+/// By `PartialEq`; by `Debug` where a value does not even equal itself, as NaN.
+#[derive(Debug)]
+pub enum ByEqOrDebug {}
+
+/// By `PartialEq`, where a value equals itself.
+#[derive(Debug)]
+pub enum ByEq {}
+
+/// By `Debug`.
+#[derive(Debug)]
+pub enum ByDebug {}
+
+/// By nothing: what serde shows must do.
+#[derive(Debug)]
+pub enum ByNothing {}
+
+impl<T: PartialEq + Debug> Evidence<T> for ByEqOrDebug {
+    const COMPARE: Option<Compare<T>> = Some(|written, read| match equal(written, read) {
+        Comparison::NoDifference => by_debug(written, read),
+        told => told,
+    });
+}
+
+impl<T: PartialEq> Evidence<T> for ByEq {
+    const COMPARE: Option<Compare<T>> = Some(equal);
+}
+
+impl<T: Debug> Evidence<T> for ByDebug {
+    const COMPARE: Option<Compare<T>> = Some(by_debug);
+}
+
+impl<T> Evidence<T> for ByNothing {
+    const COMPARE: Option<Compare<T>> = None;
+}
+
+/// Nothing can be told of a value that does not equal itself.
+#[allow(clippy::eq_op, reason = "NaN does not equal itself")]
+fn equal<T: PartialEq>(written: &T, read: &T) -> Comparison {
+    match written == read {
+        true => Comparison::Equal,
+        false if written == written => Comparison::Different("PartialEq"),
+        false => Comparison::NoDifference,
+    }
+}
+
+/// Names of variants and fields, and contents.
+fn by_debug<T: Debug>(written: &T, read: &T) -> Comparison {
+    let text = |value: &T| {
+        let mut text = Text { letters: [0; 256], sum: Checksum::new() };
+        // An error of the type's own `Debug` is as good as the end of it.
+        let _ = write!(text, "{value:?}");
+        (text.letters, text.sum.finish())
+    };
+    match (text(written), text(read)) {
+        (written, read) if written == read => Comparison::NoDifference,
+        ((written, _), (read, _)) if written == read => Comparison::AnotherOrder,
+        _ => Comparison::Different("Debug"),
+    }
+}
+
+/// How often each byte was written, and a checksum of all of them in order.
+struct Text {
+    letters: [u64; 256],
+    sum: Checksum,
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.sum.update(part.as_bytes());
+        part.bytes().for_each(|byte| self.letters[usize::from(byte)] += 1);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn nan_is_compared_by_its_text() {
+        let compare = <ByEqOrDebug as Evidence<(f64, u8)>>::COMPARE.unwrap();
+        assert_eq!(compare(&(f64::NAN, 1), &(f64::NAN, 1)), Comparison::NoDifference);
+        assert_eq!(compare(&(f64::NAN, 1), &(f64::NAN, 2)), Comparison::Different("Debug"));
+        assert_eq!(compare(&(1.0, 1), &(1.0, 2)), Comparison::Different("PartialEq"));
+        let by_eq = <ByEq as Evidence<f64>>::COMPARE.unwrap();
+        assert_eq!(
+            [by_eq(&f64::NAN, &f64::NAN), by_eq(&1.0, &2.0)],
+            [Comparison::NoDifference, Comparison::Different("PartialEq")]
+        );
+    }
+
+    #[test]
+    fn debug_texts_in_another_order_are_told_from_equal_and_from_other_ones() {
+        let (one, other): (HashSet<u32>, HashSet<u32>) = ((0..100).collect(), (0..100).rev().collect());
+        assert_eq!(by_debug(&one, &other), Comparison::AnotherOrder);
+        assert_eq!(by_debug(&one, &one), Comparison::NoDifference);
+        assert_eq!(by_debug(&one, &HashSet::new()), Comparison::Different("Debug"));
+    }
 }

@@ -168,3 +168,24 @@ fn a_pipe_is_refused_and_not_waited_for() {
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     assert!(message_of(CacheConfig::from_file(&path)).contains("is not a file"));
 }
+
+#[test]
+fn the_nearest_name_is_told_if_it_is_near() {
+    let known = ["cache_dir", "max_cache_size_mb", "inline_bytes"];
+    assert_eq!(nearest("cache_dri", &known), Some("cache_dir"));
+    assert_eq!(nearest("max_size_mb", &known), None);
+    assert_eq!(nearest("max_cache_size", &known), Some("max_cache_size_mb"));
+    assert_eq!(nearest("inlinebytes", &known), Some("inline_bytes"));
+    assert_eq!(nearest("", &known), None);
+    assert_eq!(nearest(&"x".repeat(1 << 20), &known), None);
+    assert_eq!(nearest("x", &[]), None);
+}
+
+#[test]
+fn distances_count_changes() {
+    for (from, to, expected) in
+        [("", "", 0), ("abc", "abc", 0), ("abc", "acb", 1), ("abc", "ab", 1), ("", "ab", 2), ("xbcd", "abce", 2)]
+    {
+        assert_eq!((distance(from, to), distance(to, from)), (expected, expected), "{from} {to}");
+    }
+}

@@ -10,7 +10,7 @@ use super::context::{Execution, Flight, Wait, innermost, lock};
 use super::patience::{self, Alarm, Pulse, UsualDuration, Watch};
 use super::state::{Answer, QueueSlot, WaiterKind};
 use super::{FlightKey, Hashed, InFlight, Joined, Lookup, Outcome};
-use crate::util::panics::wake;
+use crate::util::threads::wake;
 
 /// A caller that joins the flight of a key. As a future it may be polled by any executor, and dropped at any time.
 #[must_use = "futures do nothing unless polled"]

@@ -38,7 +38,7 @@ use std::time::Duration;
 use self::context::{Execution, Flight, lock};
 use self::join::Join;
 use self::state::{Answer, WaiterKind};
-use crate::util::panics::wake;
+use crate::util::threads::wake;
 
 /// What a flight needs of its key.
 pub(crate) trait FlightKey: Eq + Hash + Clone + Send + Sync + 'static {}

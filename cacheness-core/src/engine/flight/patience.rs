@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::context::lock;
-use crate::util::panics::wake;
+use crate::util::threads::wake;
 
 /// How many times the usual time a body may take before somebody stops waiting for it.
 const SLACK: u32 = 4;

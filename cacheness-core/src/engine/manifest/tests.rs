@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::config::handshake::TAGS;
+use crate::storage::vfs::root::TAGS;
 use crate::storage::vfs::{Fault, RealVfs, Repeat, SimVfs};
 
 fn with_format(format: u32) -> String {
@@ -25,7 +25,7 @@ fn open(vfs: &dyn Vfs, dir: &Path, kind: Kind) -> Result<Manifest> {
 
 /// Writes both, manifest and copy.
 fn overwrite(dir: &Path, text: &str) {
-    [FILE_NAME, COPY_NAME].iter().for_each(|name| fs::write(dir.join(name), text).unwrap());
+    [MANIFEST, MANIFEST_COPY].iter().for_each(|name| fs::write(dir.join(name), text).unwrap());
 }
 
 /// Everything below a directory, with its bytes.
@@ -46,7 +46,7 @@ fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 
 #[test]
 fn a_directory_with_something_of_others_under_our_names_is_refused_and_stays_as_it_is() {
-    for name in NAMES.iter().chain(["index/db", "blobs/ab/x.blob", FILE_NAME].iter()) {
+    for name in OTHER_NAMES.iter().chain(["index/db", "blobs/ab/x.blob", MANIFEST].iter()) {
         let root = tempfile::tempdir().unwrap();
         let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
         let path = dir.join(name);
@@ -76,12 +76,12 @@ fn files_of_others_beside_are_no_reason_to_refuse_and_stay() {
 fn what_is_no_file_in_the_place_of_the_manifest_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let (vfs, dir) = (RealVfs::new(), root.path().canonicalize().unwrap());
-    fs::create_dir(dir.join(FILE_NAME)).unwrap();
+    fs::create_dir(dir.join(MANIFEST)).unwrap();
     assert!(claim(&vfs, &dir, Kind::Cache).unwrap_err().is_storage());
-    fs::remove_dir(dir.join(FILE_NAME)).unwrap();
+    fs::remove_dir(dir.join(MANIFEST)).unwrap();
     #[cfg(unix)]
     {
-        std::os::unix::fs::symlink("/nowhere", dir.join(FILE_NAME)).unwrap();
+        std::os::unix::fs::symlink("/nowhere", dir.join(MANIFEST)).unwrap();
         assert!(claim(&vfs, &dir, Kind::Cache).unwrap_err().is_storage());
     }
 }
@@ -89,19 +89,19 @@ fn what_is_no_file_in_the_place_of_the_manifest_is_refused() {
 #[test]
 fn a_manifest_that_was_lost_is_taken_from_its_copy_and_where_both_are_an_empty_one_says_that_the_directory_is_ours() {
     let (root, vfs, dir) = opened(Kind::Cache);
-    let path = root.path().join(FILE_NAME);
+    let path = root.path().join(MANIFEST);
     let text = fs::read_to_string(&path).unwrap();
     let damage: [fn(&Path); 3] = [
         |file| fs::write(file, "torn").unwrap(),
         |file| fs::write(file, "").unwrap(),
         |file| fs::remove_file(file).unwrap(),
     ];
-    for (damage, name) in damage.iter().flat_map(|damage| [FILE_NAME, COPY_NAME].map(|name| (damage, name))) {
+    for (damage, name) in damage.iter().flat_map(|damage| [MANIFEST, MANIFEST_COPY].map(|name| (damage, name))) {
         damage(&root.path().join(name));
         assert_eq!(open(&vfs, &dir, Kind::Cache).unwrap(), Manifest::Known);
-        assert!([FILE_NAME, COPY_NAME].iter().all(|name| fs::read_to_string(dir.join(name)).unwrap() == text));
+        assert!([MANIFEST, MANIFEST_COPY].iter().all(|name| fs::read_to_string(dir.join(name)).unwrap() == text));
     }
-    fs::remove_file(root.path().join(COPY_NAME)).unwrap();
+    fs::remove_file(root.path().join(MANIFEST_COPY)).unwrap();
     fs::remove_file(&path).unwrap();
     assert!(claim(&vfs, &dir, Kind::Cache).unwrap_err().to_string().contains("empty file"));
     fs::write(&path, "").unwrap();
@@ -166,7 +166,7 @@ fn that_a_note_of_the_key_was_lost_is_known_until_a_key_is_noted_again() {
 fn the_key_that_signs_is_noted_beside_what_was_said_before() {
     let (root, vfs, dir) = opened(Kind::Cache);
     assert_eq!(signed_with(&vfs, &dir), None);
-    let text = || fs::read_to_string(root.path().join(FILE_NAME)).unwrap();
+    let text = || fs::read_to_string(root.path().join(MANIFEST)).unwrap();
     let id = text().lines().find(|line| line.starts_with("id = ")).unwrap().to_owned();
     for key in ["0123456789abcdef", "fedcba9876543210"] {
         note_signer(&vfs, &dir, Kind::Cache, key).unwrap();
@@ -200,5 +200,5 @@ fn every_name_that_a_cache_uses_is_one_that_may_be_in_the_way() {
     used.extend(names());
     // Tags of others are none.
     used.retain(|name| TAGS.iter().all(|(tag, _)| name != tag));
-    assert!(used.iter().all(|name| name == FILE_NAME || NAMES.contains(&name.as_str())), "{used:?}");
+    assert!(used.iter().all(|name| name == MANIFEST || OTHER_NAMES.contains(&name.as_str())), "{used:?}");
 }

@@ -26,7 +26,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::MemoryBounds;
 use crate::entry::{Core, IndexKey};
 use crate::key::Key;
-use crate::util::counter::Counter;
+use crate::util::Counter;
 
 /// A shard is not smaller than this: a value may take half of it.
 const SMALLEST_SHARD_BYTES: u64 = 4 << 20;

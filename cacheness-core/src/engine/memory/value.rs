@@ -10,7 +10,7 @@ use super::Held;
 use crate::clock::{Clock, ROUGHLY, Timestamp};
 use crate::entry::Core;
 use crate::entry::policy::{Verdict, judge, starts_at};
-use crate::util::panics::contained;
+use crate::util::threads::contained;
 
 /// How values of a type are put into memory and cloned out of it, as function pointers: callers need not repeat the bounds
 /// of the type, and those without one do without memory.

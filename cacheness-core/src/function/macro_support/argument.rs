@@ -21,7 +21,7 @@ use super::call::Call;
 use super::scope::ScopeOwner;
 use crate::error::{CacheError, ErrorKind};
 use crate::key::{CacheKey, KeyWriter, PendingKey, plain_value, serialize_key, text_value};
-use crate::util::panics::{caught, contained};
+use crate::util::threads::{caught, contained};
 use crate::value::Value;
 
 /// Writes the key of one call.

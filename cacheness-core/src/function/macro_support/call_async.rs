@@ -15,7 +15,7 @@ use crate::function::default::IsolationHint;
 use crate::function::default::default_cache;
 use crate::function::default::{current_as, report_without_cache};
 use crate::key::{Key, PendingKey};
-use crate::util::runtime;
+use crate::util::threads;
 
 impl<'c> Call<'c, PendingKey> {
     /// Answers the call from the cache, or runs the body and stores its result.
@@ -71,11 +71,11 @@ impl<'c> Call<'c, PendingKey> {
 
 /// Opens the default cache, which is no work for an executor thread.
 async fn open_default() -> Result<Cache> {
-    runtime::blocking(default_cache).await
+    threads::blocking(default_cache).await
 }
 
 async fn resolve(key: PendingKey) -> Result<Key> {
-    if key.needs_io() { runtime::blocking(move || key.resolve()).await } else { key.resolve() }
+    if key.needs_io() { threads::blocking(move || key.resolve()).await } else { key.resolve() }
 }
 
 impl<'c, T: 'static> ResolvedCall<'c, T> {

@@ -16,7 +16,7 @@ use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::function::default::default_cache;
 use crate::function::default::{Calls, current_isolation};
-use crate::util::counter::Counter;
+use crate::util::Counter;
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 pub use crate::engine::flight::SharedResult;
-use crate::util::panics::contained;
+use crate::util::threads::contained;
 
 /// How results are given to those who waited. Neither function is called under a lock. They are user code: where one
 /// panics, nothing is shared, and the results of both calls stay what they are.

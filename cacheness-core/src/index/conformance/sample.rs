@@ -8,7 +8,7 @@ use crate::index::backend::Facts;
 use crate::index::record::{Payload, Record};
 use crate::key::ToKey;
 use crate::security::Signing;
-use crate::storage::blob_name::BlobName;
+use crate::storage::BlobName;
 
 /// A row as the engine makes it.
 #[derive(Clone)]

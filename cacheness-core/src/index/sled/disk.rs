@@ -16,8 +16,8 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::files::{remove, shown, sync_dir};
 use crate::storage::vfs::largest_file;
 use crate::storage::vfs::publish::STAGING;
-use crate::util::parallel::lock;
-use crate::util::unique::unique_name;
+use crate::util::digest::unique_name;
+use crate::util::threads::lock;
 
 /// The files of an open database.
 #[derive(Debug)]

@@ -41,8 +41,8 @@ use super::backend::{Facts, MetadataBackend};
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::Signing;
-use crate::storage::vfs::lock::HeldLock;
-use crate::util::panics::caught;
+use crate::storage::vfs::root::HeldLock;
+use crate::util::threads::caught;
 
 pub(crate) use open::Health;
 pub(crate) use salvage::Proof;

@@ -26,8 +26,8 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
 use crate::index::files::{remove, shown};
 use crate::storage::vfs::RealVfs;
-use crate::storage::vfs::lock::{HeldLock, lock_root, locked};
-use crate::util::warn::emit;
+use crate::storage::vfs::root::{HeldLock, lock_root, locked};
+use crate::util::emit;
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,17 +6,16 @@
 //! | 8 | checksum of all before |
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::{fs, io};
 
 use super::disk::storage;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::backend::Swap;
 use crate::index::files::replace_file;
 use crate::util::digest;
-use crate::util::parallel::lock;
+use crate::util::threads::lock;
 
 type Values = BTreeMap<String, Vec<u8>>;
 

@@ -342,7 +342,7 @@ fn a_record_that_tells_the_largest_size_keeps_no_index_from_opening() {
     let totals = index.totals().unwrap();
     let mut entry = super::super::record::tests::entry_of("huge", 1, None);
     entry.core.stored_size = u64::MAX;
-    let payload = super::super::Payload::Blob(crate::storage::blob_name::BlobName::unique());
+    let payload = super::super::Payload::Blob(crate::storage::BlobName::unique());
     let record = Record::new(&entry, &payload, 1 << 20, Signing::off()).unwrap();
     index.put(&entry.key, &record).unwrap();
     index.flush().unwrap();

@@ -1,10 +1,13 @@
 //! What values are written from: tags, numbers, texts and containers that close themselves.
 
+use std::hash::{Hash, Hasher};
+use std::mem;
+
 use super::{Frame, KeyFields, KeyWriter};
 use crate::config::VerifyPaths;
 use crate::error::{CacheError, ErrorKind};
-use crate::key::rules::KeyRules;
-use crate::key::tag;
+use crate::key::{KeyRules, tag};
+use crate::util::digest::IdentityHasher;
 
 /// Parts of values, for the implementations in this room.
 impl KeyWriter {
@@ -188,5 +191,89 @@ impl KeyWriter {
              an implementation of `CacheKey` writes one value, several as a tuple or a record"
         );
         self.fail(CacheError::new(ErrorKind::Serialization, message));
+    }
+}
+
+// What a value tells a hasher and not a serializer: the variant of an untagged enum, fields that are skipped.
+
+/// Up to this length what was told is written as it is.
+const MAX_WHOLE: usize = 256;
+
+/// Whole or as a digest.
+const WHOLE: u8 = 0;
+const DIGEST: u8 = 1;
+
+/// Behind a value that was written: what the value feeds to a hasher.
+impl KeyWriter {
+    pub(crate) fn append_hashed<T: Hash + ?Sized>(&mut self, value: &T) {
+        // What could not be written may be nested too deeply to be hashed.
+        if self.failed() {
+            return;
+        }
+        let mut recorded = RecordingHasher { whole: Vec::new(), digest: None };
+        value.hash(&mut recorded);
+        self.append(&[tag::HASHED]);
+        match recorded.digest {
+            None => {
+                self.append(&[WHOLE]);
+                self.blob(&recorded.whole);
+            }
+            Some(mut digest) => {
+                digest.update(&recorded.whole);
+                self.append(&[DIGEST]);
+                self.append(&digest.finish());
+            }
+        }
+    }
+
+    /// Which variant a value is; the same for all values of a type that is no enum.
+    pub(crate) fn append_variant<T>(&mut self, value: &T) {
+        self.append_hashed(&mem::discriminant(value));
+    }
+}
+
+/// A hasher that keeps what it is told, in the same bytes on every machine.
+struct RecordingHasher {
+    whole: Vec<u8>,
+    digest: Option<IdentityHasher>,
+}
+
+macro_rules! little_endian {
+    ($($write:ident($type:ty) as $wide:ty;)+) => {
+        $(fn $write(&mut self, value: $type) {
+            self.write(&(value as $wide).to_le_bytes());
+        })+
+    };
+}
+
+impl Hasher for RecordingHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if self.whole.len() + bytes.len() > MAX_WHOLE {
+            let digest = self.digest.get_or_insert_with(IdentityHasher::new);
+            digest.update(&self.whole);
+            self.whole.clear();
+            if bytes.len() > MAX_WHOLE {
+                return digest.update(bytes);
+            }
+        }
+        self.whole.extend_from_slice(bytes);
+    }
+
+    little_endian! {
+        write_u16(u16) as u16;
+        write_u32(u32) as u32;
+        write_u64(u64) as u64;
+        write_u128(u128) as u128;
+        write_usize(usize) as u64;
+        write_i16(i16) as i16;
+        write_i32(i32) as i32;
+        write_i64(i64) as i64;
+        write_i128(i128) as i128;
+        write_isize(isize) as i64;
+    }
+
+    /// Nobody needs it: what was told is kept.
+    fn finish(&self) -> u64 {
+        0
     }
 }

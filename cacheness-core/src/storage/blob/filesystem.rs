@@ -1,30 +1,20 @@
 //! Blobs as files: `blobs/ab/<name>.blob`, spread over 256 directories by the first two digits of their names.
 
+mod files;
+
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
 use super::{BlobBackend, BlobInfo, BlobName, BlobRead, BlobWrite};
 use crate::config::Durability;
 use crate::error::Result;
-use crate::storage::vfs::lock::lock_root;
 use crate::storage::vfs::publish::publish;
-use crate::storage::vfs::read::{read_range, read_whole};
-use crate::storage::vfs::root::{BLOBS, make_rooms, prepare_root};
-use crate::storage::vfs::{DirEntry, FileKind, RealVfs, Vfs, io_kind, storage_error};
-
-mod anew;
-mod quarantine;
-mod shards;
-mod streams;
-mod unsynced;
-
-use quarantine::Quarantine;
-use shards::Shards;
-use unsynced::Unsynced;
+use crate::storage::vfs::root::{BLOBS, QUARANTINE, lock_root, make_rooms, prepare_root};
+use crate::storage::vfs::{DirEntry, FileKind, Metadata, RealVfs, Vfs, io_kind, read_range, read_whole, storage_error};
+use files::{Shards, Unsynced};
 
 const SUFFIX: &str = ".blob";
 
@@ -197,7 +187,7 @@ impl Files {
             self.shards.note_gap_in(digits);
         }
         let names = entries.iter().filter_map(blob_name);
-        Ok(names.filter(|name| shards::digits(name) == digits).collect())
+        Ok(names.filter(|name| files::digits(name) == digits).collect())
     }
 
     fn visit_all(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
@@ -219,7 +209,7 @@ impl Files {
 
     /// Syncs what is too much for one sync each, and leaves what still needs one.
     fn sync_many(&self, waiting: &mut Unsynced) -> Result<()> {
-        if waiting.has_failed() {
+        if waiting.failed {
             self.name_failed(waiting)?;
         }
         match self.vfs.sync_file_system(&self.root) {
@@ -230,7 +220,7 @@ impl Files {
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => waiting.name_all(|visit| self.visit_all(visit)),
             Err(error) => {
-                waiting.set_failed(true);
+                waiting.failed = true;
                 // Those that cannot be named now are before the next sync.
                 if let Err(error) = self.name_failed(waiting) {
                     log::debug!("what may not be on the disk cannot be listed now: {error}");
@@ -243,8 +233,8 @@ impl Files {
     /// Notes each blob that a sync of all has failed for, also those that are not known by name.
     fn name_failed(&self, waiting: &mut Unsynced) -> Result<()> {
         waiting.name_all(|visit| self.visit_all(visit))?;
-        self.failed().extend(waiting.names().iter().cloned());
-        waiting.set_failed(false);
+        self.failed().extend(waiting.names.iter().cloned());
+        waiting.failed = false;
         Ok(())
     }
 
@@ -268,7 +258,7 @@ impl Files {
     fn sync_file(&self, name: &BlobName) -> Result<()> {
         let path = self.path(name);
         if self.failed().contains(name) {
-            anew::write_anew(&*self.vfs, &self.root, &path)?;
+            files::write_anew(&*self.vfs, &self.root, &path)?;
             self.failed().remove(name);
             return Ok(());
         }
@@ -293,11 +283,11 @@ impl BlobBackend for FilesystemBlobs {
     }
 
     fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>> {
-        streams::create(self, name)
+        files::create(self, name)
     }
 
     fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
-        streams::open(self, name)
+        files::open(self, name)
     }
 
     fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {
@@ -329,7 +319,7 @@ impl BlobBackend for FilesystemBlobs {
 
     fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {
         let mut page = Vec::new();
-        for digits in self.shards_from(after.map_or("", shards::digits))? {
+        for digits in self.shards_from(after.map_or("", files::digits))? {
             let mut names = self.names_in(&digits)?;
             names.retain(|name| after.is_none_or(|after| name > after));
             names.sort();
@@ -351,7 +341,7 @@ impl BlobBackend for FilesystemBlobs {
         // Taken out, so that writers need not wait for the disk.
         let mut waiting = std::mem::take(&mut *self.unsynced());
         let many = if waiting.are_many() { self.sync_many(&mut waiting) } else { Ok(()) };
-        let synced = many.and_then(|()| self.sync_each(waiting.names_mut()));
+        let synced = many.and_then(|()| self.sync_each(&mut waiting.names));
         self.unsynced().append(waiting);
         synced
     }
@@ -384,6 +374,58 @@ fn unless_gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+// Damaged blobs, kept for inspection as long as there is room for them.
+
+/// So many files are kept at most.
+const MAX_QUARANTINED_FILES: usize = 100;
+/// So many bytes are kept at most.
+const MAX_QUARANTINED_BYTES: u64 = 100 << 20;
+
+#[derive(Debug)]
+struct Quarantine {
+    dir: PathBuf,
+    /// One at a time, so that two do not both take the last place.
+    turn: Mutex<()>,
+}
+
+impl Quarantine {
+    fn new(root: &Path) -> Self {
+        Self { dir: root.join(QUARANTINE), turn: Mutex::default() }
+    }
+
+    /// Takes a file out of its place: keeps it, or removes it when there is no room. Anything but a file stays.
+    fn take(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = metadata_of(vfs, path)?.filter(|found| found.kind == FileKind::File) else { return Ok(()) };
+        if let Some(name) = path.file_name()
+            && self.has_room_for(vfs, found.len)?
+        {
+            let kept = self.dir.join(name);
+            unless_gone(vfs.rename(path, &kept)).map_err(|error| storage_error("move to quarantine", path, error))?;
+        }
+        // Still there when there was no room, or no directory to move it to.
+        unless_gone(vfs.remove(path)).map_err(|error| storage_error("remove", path, error))
+    }
+
+    fn has_room_for(&self, vfs: &dyn Vfs, len: u64) -> Result<bool> {
+        let (mut files, mut bytes) = (1, len);
+        for entry in list_or_nothing(vfs, &self.dir)?.iter().filter(|entry| blob_name(entry).is_some()) {
+            let found = metadata_of(vfs, &self.dir.join(&entry.name))?;
+            files += 1;
+            bytes = found.map_or(bytes, |found| found.len.saturating_add(bytes));
+        }
+        Ok(files <= MAX_QUARANTINED_FILES && bytes <= MAX_QUARANTINED_BYTES)
+    }
+}
+
+fn metadata_of(vfs: &dyn Vfs, path: &Path) -> Result<Option<Metadata>> {
+    match vfs.metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(storage_error("examine", path, error)),
     }
 }
 

@@ -1,23 +1,23 @@
 //! Where the bytes of values are kept: blobs under names of our own, written once and never changed.
 
-use std::collections::HashSet;
-use std::fmt::Debug;
-
-use crate::clock::Timestamp;
-use crate::config::Durability;
-use crate::error::Result;
-
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
 #[cfg(test)]
 mod crash_tests;
 mod filesystem;
-mod memory;
-pub(crate) mod registry;
 
-use crate::storage::blob_name::BlobName;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Debug;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+
 pub(crate) use filesystem::{FilesystemBlobs, Restore};
-pub use memory::MemoryBlobs;
+
+use super::BlobName;
+use crate::clock::Timestamp;
+use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
+use crate::config::{Durability, FILESYSTEM, MEMORY};
+use crate::error::{CacheError, ErrorKind, Result};
 
 /// Blobs that are listed at a time.
 const PAGE: usize = 1024;
@@ -187,5 +187,190 @@ pub trait BlobRead: Debug + Send {
         let read = self.read_at(offset, &mut bytes[filled..])?;
         bytes.truncate(filled + read.min(len));
         Ok(())
+    }
+}
+
+/// Blobs in the memory of the process, gone with it. Clones are handles to the same blobs.
+#[doc(alias = "InMemoryBlobBackend")]
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBlobs(Arc<RwLock<BTreeMap<BlobName, Arc<[u8]>>>>);
+
+impl MemoryBlobs {
+    /// No blobs yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn get(&self, name: &BlobName) -> Option<Arc<[u8]>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+impl BlobBackend for MemoryBlobs {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn write(&self, name: &BlobName, parts: &[&[u8]], _durability: Durability) -> Result<()> {
+        let bytes = parts.concat().into();
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), bytes);
+        Ok(())
+    }
+
+    fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>> {
+        Ok(Box::new(Writing { blobs: self.clone(), name: name.clone(), bytes: Vec::new() }))
+    }
+
+    fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
+        Ok(self.get(name).map(|blob| Box::new(Reading(blob)) as Box<dyn BlobRead>))
+    }
+
+    fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {
+        let Some(blob) = self.get(name) else { return Ok(None) };
+        if blob.len() as u64 > max_bytes {
+            let message = format!("blob {name} is {} bytes long, at most {max_bytes} are read", blob.len());
+            return Err(CacheError::new(ErrorKind::Limit, message));
+        }
+        Ok(Some(blob.to_vec()))
+    }
+
+    fn remove(&self, name: &BlobName) -> Result<bool> {
+        Ok(self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some())
+    }
+
+    /// Nobody could inspect it: it is removed.
+    fn quarantine(&self, name: &BlobName) -> Result<()> {
+        self.remove(name).map(drop)
+    }
+
+    fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {
+        let blobs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let behind = blobs.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        Ok(behind.take(limit).map(|(name, blob)| BlobInfo::new(name.clone(), blob.len() as u64)).collect())
+    }
+
+    /// Memory does not survive a power cut whatever is done.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Writing {
+    blobs: MemoryBlobs,
+    name: BlobName,
+    bytes: Vec<u8>,
+}
+
+impl BlobWrite for Writing {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.try_reserve(bytes.len()).map_err(|error| {
+            CacheError::caused_by(ErrorKind::Storage, format!("no memory for blob {}", self.name), error)
+        })?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn publish(self: Box<Self>, durability: Durability) -> Result<()> {
+        self.blobs.write(&self.name, &[&self.bytes], durability)
+    }
+}
+
+#[derive(Debug)]
+struct Reading(Arc<[u8]>);
+
+impl BlobRead for Reading {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|start| self.0.get(start..)).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+}
+
+// The blob backends that a configuration may name.
+
+static REGISTRY: Registry<dyn BlobBackend> = Registry::new(&backends::BLOB);
+
+/// Gives a blob backend a name, by which `blob.backend` may choose it from now on. `open` gets the directory of the cache
+/// and `blob.options`. What it opens belongs to one cache: blobs that no entry of that names are removed.
+///
+/// # Errors
+/// [`Conflict`](crate::ErrorKind::Conflict) if the name is taken; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it
+/// is empty or that of a built-in one.
+pub fn register_blob_backend(
+    name: &str,
+    open: impl Fn(&BackendOptions) -> Result<Arc<dyn BlobBackend>> + Send + Sync + 'static,
+    description: &str,
+) -> Result<()> {
+    REGISTRY.register(name, Arc::new(open), description)
+}
+
+/// Takes the name of a blob backend back; says whether it had one. Caches that are open keep theirs.
+///
+/// # Errors
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is a built-in one.
+pub fn unregister_blob_backend(name: &str) -> Result<bool> {
+    REGISTRY.unregister(name)
+}
+
+/// Opens a blob backend by its name, for a program that wants its blobs without a cache. `filesystem` takes the directory,
+/// which is made, and which no cache may have open.
+///
+/// ```
+/// use cacheness::backend::{BackendOptions, BlobName, get_blob_backend};
+/// use cacheness::config::Durability;
+///
+/// let blobs = get_blob_backend("memory", &BackendOptions::new())?;
+/// let name = BlobName::unique();
+/// blobs.write(&name, &[b"one", b"two"], Durability::Interval)?;
+/// assert_eq!(blobs.read_range(&name, 3, 3)?.as_deref(), Some(&b"two"[..]));
+/// # Ok::<(), cacheness::CacheError>(())
+/// ```
+///
+/// # Errors
+/// [`Config`](crate::ErrorKind::Config) if there is no such backend, or an option is missing or wrong; those of the backend.
+pub fn get_blob_backend(name: &str, options: &BackendOptions) -> Result<Arc<dyn BlobBackend>> {
+    if name == FILESYSTEM {
+        options.only(&[])?;
+        return Ok(Arc::new(FilesystemBlobs::open_alone(options.dir()?)?));
+    }
+    open_in(name, options)
+}
+
+/// [`get_blob_backend`] for all but files.
+pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn BlobBackend>> {
+    if name == MEMORY {
+        options.only(&[])?;
+        return Ok(Arc::new(MemoryBlobs::new()));
+    }
+    REGISTRY.open(name, options)
+}
+
+/// The blob backends that `blob.backend` may name.
+///
+/// ```
+/// let names: Vec<_> = cacheness::backend::list_blob_backends().into_iter().map(|info| info.name).collect();
+/// assert!(names.contains(&"filesystem".to_owned()));
+/// ```
+#[must_use]
+pub fn list_blob_backends() -> Vec<BackendInfo> {
+    REGISTRY.list(|name| match name {
+        FILESYSTEM => "files in the directory of the cache; the default",
+        _ => "blobs in memory, which end with the process",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_a_blob_backend() {
+        crate::storage::blob::conformance::blob_backend(&MemoryBlobs::new());
     }
 }

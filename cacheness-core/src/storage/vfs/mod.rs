@@ -2,23 +2,15 @@
 //!
 //! [`RealVfs`] is the operating system; the simulated file system of the tests is a second implementation that can lose
 //! power and fail at any call. What the engine builds on top is here too, written once: [`publish`](mod@publish) is the
-//! only way a file appears, [`read`] the only way one is read whole, [`root`] says which directories a cache may live in.
+//! only way a file appears, [`read_whole`] the only way one is read whole, [`root`] says which directories a cache may live in.
 //!
 //! Paths handed to a [`Vfs`] lie below the directory that [`root::prepare_root`] returned, which has no symbolic link in
 //! it. So no call ever has a reason to follow one, and a link that somebody planted is an error instead of a way out.
 #![cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public under the feature `testing` only"))]
 
-use std::ffi::OsString;
-use std::fmt::Debug;
-use std::io;
-use std::path::{Path, PathBuf};
-
 #[cfg(test)]
 mod conformance;
-pub(crate) mod lock;
-pub(crate) mod private;
 pub(crate) mod publish;
-pub(crate) mod read;
 mod real;
 pub(crate) mod root;
 #[cfg(any(test, feature = "testing"))]
@@ -28,12 +20,17 @@ mod sys_portable;
 #[cfg(unix)]
 mod sys_unix;
 
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
 pub use real::RealVfs;
 #[cfg(any(test, feature = "testing"))]
 pub use sim::{Fault, Lie, Repeat, SimVfs};
 
 use crate::clock::Timestamp;
-use crate::error::{CacheError, ErrorKind};
+use crate::error::{CacheError, ErrorKind, Result};
 
 /// A file system, as much of it as a cache needs.
 ///
@@ -255,4 +252,119 @@ pub(crate) fn storage_error(doing: &str, path: &Path, error: io::Error) -> Cache
 pub(crate) fn io_kind(error: &CacheError) -> Option<io::ErrorKind> {
     let source = std::error::Error::source(error)?;
     source.downcast_ref::<io::Error>().map(io::Error::kind)
+}
+
+// Reading a file whole, never more of it than the caller allows.
+
+/// The bytes of a file, or `None` when there is none.
+///
+/// # Errors
+/// `Limit` when the file is larger than `max_bytes`, before memory is taken; `Integrity` when something else but a
+/// regular file stands there; `Storage`.
+pub(crate) fn read_whole(vfs: &dyn Vfs, path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>> {
+    let Some(mut file) = open_regular(vfs, path)? else { return Ok(None) };
+    let len = file.len().map_err(|error| storage_error("read", path, error))?;
+    if len > max_bytes {
+        return Err(too_large(path, len, max_bytes));
+    }
+    let bytes = take(&mut file, path, len)?;
+    Ok(Some(bytes))
+}
+
+/// The `len` bytes of a file from `offset` on, fewer where it ends before, or `None` when there is none.
+///
+/// # Errors
+/// As [`read_whole`], without `Limit`.
+pub(crate) fn read_range(vfs: &dyn Vfs, path: &Path, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
+    let Some(mut file) = open_regular(vfs, path)? else { return Ok(None) };
+    let whole = file.len().map_err(|error| storage_error("read", path, error))?;
+    if offset > whole {
+        return Ok(Some(Vec::new()));
+    }
+    if offset > 0 {
+        file.seek(SeekFrom::Start(offset)).map_err(|error| storage_error("read", path, error))?;
+    }
+    take(&mut file, path, len.min(whole.saturating_sub(offset))).map(Some)
+}
+
+/// A file open for reading, or `None` when there is none.
+///
+/// # Errors
+/// `Integrity` when something else but a regular file stands there; `Storage`.
+pub(crate) fn open_regular(vfs: &dyn Vfs, path: &Path) -> Result<Option<Box<dyn ReadFile>>> {
+    match vfs.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let message = format!("{} is not a file this cache wrote; remove it by hand", path.display());
+            Err(CacheError::caused_by(ErrorKind::Integrity, message, error))
+        }
+        Err(error) => Err(storage_error("open", path, error)),
+    }
+}
+
+/// Reads at most `len` bytes. A file that shrank meanwhile gives fewer: what it should hold is for its checksums to say.
+fn take(file: &mut dyn Read, path: &Path, len: u64) -> Result<Vec<u8>> {
+    let no_memory = || {
+        let message = format!("no memory for the {len} bytes of {}", path.display());
+        CacheError::new(ErrorKind::Limit, message)
+    };
+    let mut bytes = Vec::new();
+    let room = usize::try_from(len).map_err(|_| no_memory())?;
+    bytes.try_reserve_exact(room).map_err(|_| no_memory())?;
+    bytes.resize(room, 0);
+    let read = fill(file, &mut bytes).map_err(|error| storage_error("read", path, error))?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// In one call of the system, if that gives all: `read_to_end` begins with a small one.
+fn fill(file: &mut dyn Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn too_large(path: &Path, len: u64, max: u64) -> CacheError {
+    CacheError::new(ErrorKind::Limit, format!("{} is {len} bytes long, at most {max} are read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RealVfs, *};
+
+    #[test]
+    fn a_file_over_the_limit_is_refused_by_its_size_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("sparse");
+        let ten_tebibytes = 10 << 40;
+        std::fs::File::create(&path).unwrap().set_len(ten_tebibytes).unwrap();
+        let error = read_whole(&RealVfs::new(), &path, 1 << 20).unwrap_err();
+        assert!(error.is_limit(), "{error:?}");
+        let start = read_range(&RealVfs::new(), &path, 1 << 40, 16).unwrap().unwrap();
+        assert_eq!(start, [0; 16]);
+    }
+
+    #[test]
+    fn a_file_that_memory_cannot_hold_is_an_error_and_no_abort() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("sparse");
+        std::fs::File::create(&path).unwrap().set_len(1 << 43).unwrap();
+        assert!(read_whole(&RealVfs::new(), &path, u64::MAX).unwrap_err().is_limit());
+    }
+
+    #[test]
+    fn a_missing_file_is_none_and_a_directory_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        assert_eq!(read_whole(&RealVfs::new(), &root.join("none"), 10).unwrap(), None);
+        assert!(read_whole(&RealVfs::new(), &root, 10).unwrap_err().is_integrity());
+    }
 }

@@ -1,11 +1,14 @@
-//! The directory a cache lives in: made when it is missing, refused when somebody else could change what is in it.
+//! The directory a cache lives in: made when it is missing, refused when somebody else could change what is in it, locked
+//! for one process, and known by its manifest.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::publish::STAGING;
-use super::{FileKind, Metadata, Vfs, storage_error, user};
+use super::{FileKind, Lock, Metadata, Vfs, storage_error, user};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::digest;
 
 /// Where blobs live, below the cache directory.
 pub(crate) const BLOBS: &str = "blobs";
@@ -104,10 +107,110 @@ fn refusal(metadata: &Metadata, user: Option<u32>) -> Option<String> {
     open.then(|| format!("others may write to it (mode {:04o}); run `chmod go-w` on it or name another", owner.mode))
 }
 
+// The lock that makes one process the owner of a cache directory.
+
+const LOCK_FILE: &str = "lock";
+
+/// Takes the lock of a cache directory. It is held until the guard is dropped or the process ends, however it ends.
+///
+/// The lock file itself stays: removing it would let two processes hold a lock on two files of one name.
+///
+/// # Errors
+/// `Locked` when it is held, by another process or by this one; `Storage`.
+pub(crate) fn lock_root(vfs: &dyn Vfs, root: &Path) -> Result<Box<dyn Lock>> {
+    let path = root.join(LOCK_FILE);
+    vfs.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => locked(root, error),
+        _ => storage_error("lock", &path, error),
+    })
+}
+
+/// The lock of the directory, until it is released or the store is gone.
+#[derive(Debug, Default)]
+pub(crate) struct HeldLock(Mutex<Option<Box<dyn Lock>>>);
+
+impl HeldLock {
+    pub(crate) fn of(lock: Box<dyn Lock>) -> Self {
+        Self(Mutex::new(Some(lock)))
+    }
+
+    pub(crate) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// The error of a cache directory that another process uses.
+pub(crate) fn locked(root: &Path, error: io::Error) -> CacheError {
+    CacheError::caused_by(ErrorKind::Locked, held(root), error)
+}
+
+fn held(root: &Path) -> String {
+    format!(
+        "another process uses the cache directory {}: give this process a directory of its own, close the other one, \
+         or choose a metadata backend that several processes can share",
+        root.display()
+    )
+}
+
+// The text of `cacheness.toml`, by which a directory is known as one of a cache or a blob store, and the names in one.
+
+pub(crate) const MANIFEST: &str = "cacheness.toml";
+/// The same once more, so that no single damage makes a directory nobody's.
+pub(crate) const MANIFEST_COPY: &str = "cacheness.toml.copy";
+/// What else lies in a directory of ours: with these names nothing is ours without a manifest.
+pub(crate) const OTHER_NAMES: [&str; 17] = [
+    MANIFEST_COPY,
+    "blobs",
+    "index",
+    "index.clean",
+    "index.json",
+    "index.json.part",
+    "index.next",
+    "index.old",
+    "index.orders",
+    "index.rebuilding",
+    "index.rebuilding.part",
+    "index.state",
+    "index.state.part",
+    "index.used",
+    "lock",
+    "quarantine",
+    "staging",
+];
+
+/// What tells other programs that a directory is a cache, by name and content: backups pass it over, and git.
+pub(crate) const TAGS: [(&str, &str); 2] = [
+    (
+        "CACHEDIR.TAG",
+        "Signature: 8a477f597d28d172789f06886806bc55\n# This is the directory of a cache, made by cacheness. For information \
+         about cache directory tags see\n# https://bford.info/cachedir/\n",
+    ),
+    (".gitignore", "# Made by cacheness.\n*\n"),
+];
+
+/// A manifest is a few lines; more is not one.
+pub(crate) const MAX_MANIFEST_LEN: u64 = 4096;
+
+/// A manifest with this body.
+pub(crate) fn manifest_text(body: &str) -> String {
+    format!("{body}checksum = \"{:016x}\"\n", digest::checksum(body.as_bytes()))
+}
+
+/// What a manifest says; `None` if it is damaged.
+pub(crate) fn manifest_body(text: &str) -> Option<&str> {
+    let (body, _) = text.split_at_checked(text.find("checksum = \"")?)?;
+    (text == manifest_text(body)).then_some(body)
+}
+
+/// The format that a manifest tells.
+pub(crate) fn manifest_format(body: &str) -> Option<u32> {
+    body.lines().find_map(|line| line.strip_prefix("format = "))?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::vfs::{Owner, SimVfs};
+    use crate::storage::vfs::{Owner, RealVfs, SimVfs};
 
     fn dir_of(uid: u32, mode: u32) -> Metadata {
         Metadata { kind: FileKind::Dir, len: 0, owner: Some(Owner { uid, mode }), modified: None }
@@ -205,5 +308,44 @@ mod tests {
             symlink(&outside, root.join(BLOBS)).unwrap();
             assert!(refused(&link).contains("symbolic link"));
         }
+    }
+
+    fn is_exclusive_until_dropped(vfs: &dyn Vfs, root: &Path) {
+        let guard = lock_root(vfs, root).unwrap();
+        let error = lock_root(vfs, root).unwrap_err();
+        assert!(error.is_locked());
+        assert!(error.to_string().contains(root.to_str().unwrap()), "{error}");
+        drop(guard);
+        lock_root(vfs, root).unwrap();
+    }
+
+    #[test]
+    fn a_held_lock_says_so_and_is_free_again_when_its_guard_is_gone() {
+        is_exclusive_until_dropped(&SimVfs::new(), Path::new("/"));
+        let dir = tempfile::tempdir().unwrap();
+        is_exclusive_until_dropped(&RealVfs::new(), &dir.path().canonicalize().unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_lock_whose_file_was_removed_or_replaced_is_still_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let guard = lock_root(&RealVfs::new(), &root).unwrap();
+        std::fs::remove_file(root.join(LOCK_FILE)).unwrap();
+        assert!(lock_root(&RealVfs::new(), &root).unwrap_err().is_locked());
+        std::fs::write(root.join(LOCK_FILE), "").unwrap();
+        assert!(lock_root(&RealVfs::new(), &root).unwrap_err().is_locked());
+        drop(guard);
+        lock_root(&RealVfs::new(), &root).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_the_lock_file_is_refused() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        std::os::unix::fs::symlink(outside.path(), dir.path().join(LOCK_FILE)).unwrap();
+        let error = lock_root(&RealVfs::new(), &dir.path().canonicalize().unwrap()).unwrap_err();
+        assert!(error.is_storage(), "{error:?}");
     }
 }

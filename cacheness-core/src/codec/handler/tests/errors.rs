@@ -6,9 +6,9 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::super::codec::encode_as;
-use super::super::formats::Formats;
 use super::*;
+use crate::codec::handler::encode_as;
+use crate::codec::handler::payload::Formats;
 
 fn limited(max_value_bytes: u64) -> Limits {
     let mut limits = LIMITS;

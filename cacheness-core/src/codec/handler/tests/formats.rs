@@ -171,10 +171,10 @@ fn the_numbers_of_the_formats_are_those_on_disk() {
 
 #[test]
 fn vectors_of_numbers_are_told_from_bytes_and_everything_else() {
-    assert_eq!(plain::width_of(type_fingerprint::<Vec<f64>>()), Some(8));
-    assert_eq!(plain::width_of(type_fingerprint::<Vec<u16>>()), Some(2));
-    assert_eq!(plain::width_of(type_fingerprint::<Vec<i8>>()), Some(1));
+    assert_eq!(payload::width_of(type_fingerprint::<Vec<f64>>()), Some(8));
+    assert_eq!(payload::width_of(type_fingerprint::<Vec<u16>>()), Some(2));
+    assert_eq!(payload::width_of(type_fingerprint::<Vec<i8>>()), Some(1));
     for other in [type_fingerprint::<Vec<u8>>(), type_fingerprint::<f64>(), type_fingerprint::<Vec<Vec<f64>>>(), 0] {
-        assert_eq!(plain::width_of(other), None);
+        assert_eq!(payload::width_of(other), None);
     }
 }

@@ -6,7 +6,7 @@ mod hostile;
 mod proof;
 mod round_trip;
 
-use super::codec::decode;
+use super::decode;
 use super::*;
 use crate::config::limits::Limits;
 use crate::error::Result;

@@ -9,11 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::super::codec::encode_as;
-use super::super::evidence::{ByDebug, ByEq, ByEqOrDebug, Evidence};
-use super::super::formats::Formats;
 use super::PayloadFormat::{Bincode, MessagePack, Readable};
 use super::*;
+use crate::codec::handler::encode_as;
+use crate::codec::handler::payload::Formats;
+use crate::codec::handler::proof::{ByDebug, ByEq, ByEqOrDebug, Evidence};
 
 #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
 #[serde(untagged)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{scope, sleep, spawn};
 
 use super::*;
-use crate::util::panics::tests::Panics;
+use crate::util::threads::tests::Panics;
 
 /// As long as a caller waits at least here.
 const WAIT: Duration = Duration::from_millis(20);

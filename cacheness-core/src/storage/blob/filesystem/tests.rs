@@ -1,8 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::quarantine::{MAX_BYTES, MAX_FILES};
-use super::*;
+use super::{MAX_QUARANTINED_BYTES, MAX_QUARANTINED_FILES, *};
 use crate::storage::blob::conformance::names;
 use crate::storage::vfs::publish::STAGING;
 use crate::storage::vfs::root::QUARANTINE;
@@ -101,9 +100,9 @@ fn directories_that_somebody_removed_are_made_again() {
 #[test]
 fn quarantined_files_are_kept_up_to_their_number() {
     let f = fixture();
-    for n in 0..MAX_FILES + 5 {
+    for n in 0..MAX_QUARANTINED_FILES + 5 {
         f.blobs.quarantine(&f.written(b"damaged")).unwrap();
-        assert_eq!(f.count(QUARANTINE), MAX_FILES.min(n + 1));
+        assert_eq!(f.count(QUARANTINE), MAX_QUARANTINED_FILES.min(n + 1));
     }
     assert_eq!(f.names(), []);
     assert_eq!(
@@ -122,9 +121,9 @@ fn quarantined_files_are_kept_up_to_their_size() {
         assert_eq!(f.blobs.read(&name, u64::MAX).unwrap(), None);
         f.count(QUARANTINE)
     };
-    assert_eq!(quarantine(MAX_BYTES + 1), 0);
+    assert_eq!(quarantine(MAX_QUARANTINED_BYTES + 1), 0);
     assert_eq!(quarantine(1 << 40), 0);
-    assert_eq!(quarantine(MAX_BYTES - 1), 1);
+    assert_eq!(quarantine(MAX_QUARANTINED_BYTES - 1), 1);
     assert_eq!(quarantine(2), 1);
     assert_eq!(quarantine(1), 2);
 }

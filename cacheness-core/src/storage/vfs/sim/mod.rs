@@ -5,19 +5,15 @@
 //! for each item on it, by a seed, whether and how it reached the disk. A sync of a file that fails is lost for good: the
 //! next one says that all is well and has no effect, as on systems that take what they could not write for written.
 
+mod tree;
+
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-mod crash;
-mod fault;
-mod tree;
-
-pub use fault::{Fault, Repeat};
-use tree::{Id, Tree};
-
 use super::{DirEntry, FileKind, Lock, Metadata, Owner, ReadFile, Vfs, WriteFile, user};
+use tree::{Id, Tree};
 
 /// A file system in memory for tests of crashes and failing disks. Clones are handles to the same files.
 ///
@@ -36,7 +32,7 @@ pub enum Lie {
 
 struct State {
     tree: Tree,
-    faults: fault::Plan,
+    faults: Plan,
     lie: Option<Lie>,
     /// What syncs of the whole file system say next, without an effect; after that there are none.
     answers: std::collections::VecDeque<io::Result<()>>,
@@ -49,12 +45,7 @@ impl SimVfs {
     }
 
     fn over(tree: Tree) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            tree,
-            faults: fault::Plan::default(),
-            lie: None,
-            answers: Default::default(),
-        })))
+        Self(Arc::new(Mutex::new(State { tree, faults: Plan::default(), lie: None, answers: Default::default() })))
     }
 
     /// What a power cut now would leave. The same seed cuts the same way; this file system goes on as if nothing
@@ -283,5 +274,66 @@ impl Write for SimFile {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+// Calls that are planned to fail.
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// With an error of this kind.
+    Kind(io::ErrorKind),
+    /// With this error number of the operating system.
+    Errno(i32),
+}
+
+/// How often calls fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Only the chosen call.
+    Once,
+    /// The chosen call and all after it.
+    Sticky,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    armed: Option<Armed>,
+    struck: bool,
+}
+
+#[derive(Debug)]
+struct Armed {
+    calls_left: u64,
+    fault: Fault,
+    repeat: Repeat,
+}
+
+impl Plan {
+    fn arm(&mut self, calls_left: u64, fault: Fault, repeat: Repeat) {
+        *self = Self { armed: Some(Armed { calls_left, fault, repeat }), struck: false };
+    }
+
+    fn clear(&mut self) -> bool {
+        std::mem::take(self).struck
+    }
+
+    /// Counts one call, and fails when its time has come.
+    fn strike(&mut self) -> io::Result<()> {
+        let Some(armed) = &mut self.armed else { return Ok(()) };
+        if armed.calls_left > 0 {
+            armed.calls_left -= 1;
+            return Ok(());
+        }
+        let fault = armed.fault;
+        if armed.repeat == Repeat::Once {
+            self.armed = None;
+        }
+        self.struck = true;
+        Err(match fault {
+            Fault::Kind(kind) => kind.into(),
+            Fault::Errno(errno) => io::Error::from_raw_os_error(errno),
+        })
     }
 }

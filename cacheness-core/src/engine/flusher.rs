@@ -61,7 +61,7 @@ impl Flusher {
         let mine = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("cacheness-flush".to_owned())
-            .spawn(move || mine.run(&*index, &*blobs, &retired, pace))
+            .spawn(move || mine.run(&index, &*blobs, &retired, pace))
             .map_err(|error| {
                 CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error)
             })?;

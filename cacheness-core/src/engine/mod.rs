@@ -135,7 +135,7 @@ impl Store {
 
     /// Brings everything to the disk, blobs too.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.retired.after(&*self.index, &*self.blobs, || {
+        self.retired.after(&self.index, &*self.blobs, || {
             self.blobs.sync()?;
             self.index.flush()
         })?;
@@ -153,7 +153,7 @@ impl Store {
     /// blobs that are [left to the system](Settings::leaves_blobs_to_the_system).
     pub(crate) fn settle(&self) -> Result<()> {
         let leave_blobs = self.settings.leaves_blobs_to_the_system();
-        self.retired.after(&*self.index, &*self.blobs, || flusher::flush(&*self.index, &*self.blobs, leave_blobs))
+        self.retired.after(&self.index, &*self.blobs, || flusher::flush(&self.index, &*self.blobs, leave_blobs))
     }
 
     /// [Settles](Self::settle) everything and lets go of the directory. Later calls fail with

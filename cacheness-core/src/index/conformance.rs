@@ -14,6 +14,7 @@ use super::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Swap
 use crate::error::Result;
 
 type Backend = Arc<dyn MetadataBackend>;
+type Check = fn(&dyn MetadataBackend);
 
 /// Checks that a backend keeps rows as [`MetadataBackend`] says. `open` opens the same store at every call; it must be empty,
 /// and is empty and closed afterwards.
@@ -22,7 +23,7 @@ type Backend = Arc<dyn MetadataBackend>;
 /// When it does not.
 pub fn metadata_backend(mut open: impl FnMut() -> Result<Backend>) {
     let rows = open().unwrap();
-    let checks: [(&str, fn(&dyn MetadataBackend)); 10] = [
+    let checks: [(&str, Check); 10] = [
         ("rows", rows_come_back_as_they_were_put),
         ("expected", a_change_is_made_where_the_expected_row_is),
         ("many", several_changes_are_made_in_their_order),

@@ -27,6 +27,8 @@ const ROOMS: [&str; 17] = [
 
 /// The longest file.
 const MOST_LINES: usize = 500;
+/// As many files as a reader may have to know of; those of tests are not counted.
+const MOST_FILES: usize = 150;
 
 struct Source {
     path: String,
@@ -133,4 +135,11 @@ fn no_file_is_too_long_to_read() {
         .filter(|(lines, _)| *lines > MOST_LINES)
         .collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+#[test]
+fn there_are_not_more_files_than_a_reader_can_know() {
+    let counted = |sources: Vec<Source>| sources.iter().filter(|source| !source.is_test()).count();
+    let here = counted(sources());
+    assert!((50..=MOST_FILES).contains(&here), "{here} files");
 }

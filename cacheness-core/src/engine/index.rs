@@ -1,7 +1,8 @@
 //! The index: records over the rows of a metadata backend, with values in memory and orders over columns that never say
 //! anything else than it does.
 //!
-//! Rows are decoded, checked and believed here and nowhere else. A row that is damaged is passed over where many are asked
+//! Rows are decoded, checked and believed here; below, sled alone reads what its own rows say, to find their places again. A
+//! row that is damaged is passed over where many are asked
 //! for, and an error where it alone is.
 
 use std::fmt;

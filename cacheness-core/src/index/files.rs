@@ -17,6 +17,24 @@ pub(super) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_dir)
 }
 
+/// What a file says, if there is one.
+///
+/// # Errors
+/// Also if something else stands there, which reading would wait for or follow, or if it is longer than `most` bytes.
+pub(super) fn read_file(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    if !found.is_file() {
+        return Err(io::Error::other("it is no file: remove it"));
+    }
+    if found.len() > most {
+        return Err(io::Error::other(format!("it is {} bytes long, at most {most} are read", found.len())));
+    }
+    fs::read(path).map(Some)
+}
+
 /// Removes whatever is at a path, a link itself and not what it leads to.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {

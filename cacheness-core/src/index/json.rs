@@ -15,7 +15,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Applied, Change, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
-use super::files::{replace_file, shown};
+use super::files::{read_file, replace_file, shown};
 use super::memory::{MemoryMetadata, Stored, Tables};
 use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -26,6 +26,8 @@ use crate::util::threads::lock;
 
 const FILE_NAME: &str = "index.json";
 const FORMAT: &str = "cacheness rows 1";
+/// No small cache has more.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// Rows in a JSON file of a directory.
 #[derive(Debug)]
@@ -119,14 +121,14 @@ impl JsonMetadata {
     /// it. Damage is not an error: the file is set aside, with one warning.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        let tables = match fs::read_to_string(&path) {
-            Ok(text) => match parse(&path, &text)? {
+        let bytes = read_file(&path, MOST_BYTES).map_err(|error| failed("read", &path, error))?;
+        let tables = match bytes.map(String::from_utf8) {
+            None => Tables::default(),
+            Some(Ok(text)) => match parse(&path, &text)? {
                 Some(tables) => tables,
                 None => set_aside(dir)?,
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Tables::default(),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => set_aside(dir)?,
-            Err(error) => return Err(failed("read", &path, error)),
+            Some(Err(_)) => set_aside(dir)?,
         };
         let written = Mutex::new(Written { changes: tables.changes, file: stamp(&path) });
         Ok(Self { rows: MemoryMetadata::of(tables), path, written, alone: HeldLock::default() })
@@ -341,6 +343,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), edited);
         assert!(rows.close().is_err());
         assert_eq!(JsonMetadata::open_alone(dir.path()).unwrap().totals().unwrap().entries, 1);
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_long_is_an_error_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        fs::create_dir(&path).unwrap();
+        assert!(JsonMetadata::open(dir.path()).unwrap_err().to_string().contains("it is no file"));
+        fs::remove_dir(&path).unwrap();
+        fs::File::create(&path).unwrap().set_len(MOST_BYTES + 1).unwrap();
+        assert!(JsonMetadata::open(dir.path()).unwrap_err().to_string().contains("at most"));
     }
 
     #[test]

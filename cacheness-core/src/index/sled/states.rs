@@ -8,16 +8,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::{fs, io};
 
 use super::disk::storage;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::backend::Swap;
-use crate::index::files::replace_file;
+use crate::index::files::{read_file, replace_file};
 use crate::util::digest;
 use crate::util::threads::lock;
 
 type Values = BTreeMap<String, Vec<u8>>;
+
+/// The values are few and small.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// The values, as soon as one was asked for.
 #[derive(Debug, Default)]
@@ -52,11 +54,9 @@ impl States {
 }
 
 fn read(root: &Path) -> Result<Values> {
-    let bytes = match fs::read(place(root)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Values::new()),
-        Err(error) => return Err(storage(root, "cannot read the state of the index", error)),
-    };
+    let bytes = read_file(&place(root), MOST_BYTES);
+    let bytes = bytes.map_err(|error| storage(root, "cannot read the state of the index", error))?;
+    let Some(bytes) = bytes else { return Ok(Values::new()) };
     decode(&bytes).ok_or_else(|| {
         let message = format!("{} is damaged: remove it", place(root).display());
         CacheError::new(ErrorKind::Integrity, message)
@@ -96,6 +96,8 @@ fn decode(bytes: &[u8]) -> Option<Values> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -268,7 +268,7 @@ impl Engine {
             return Ok(());
         }
         let message = format!(
-            "invalid TTL {ttl:?}: it must be from one microsecond to 100,000 years; leave it out for an entry that never \
+            "invalid `ttl` {ttl:?}: it must be from one microsecond to 100,000 years; leave it out for an entry that never \
              expires"
         );
         Err(CacheError::new(ErrorKind::InvalidArgument, message))

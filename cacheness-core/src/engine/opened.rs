@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::config::limits::Limits;
-use crate::entry::{Core, Entry, IndexKey};
+use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::{Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules};
+use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules};
 use crate::security::{KeyId, Signing};
 use crate::storage::BlobName;
 use crate::storage::blob::{BlobBackend, BlobRead};
 use crate::util::digest::{Identity, IdentityHasher};
 use crate::util::threads::{by_two, lock};
-use crate::{entry, format};
 
 /// Most headers are shorter.
 const FIRST_READ: usize = 4096;

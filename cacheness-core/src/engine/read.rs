@@ -7,13 +7,13 @@ use super::opened::Opened;
 use crate::codec::compress;
 use crate::codec::handler::{Kind, LENGTH, Numbers, Raw};
 use crate::config::StoredCodec;
-use crate::entry::{Core, IndexKey};
+use crate::entry::{self, Core, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::format;
 use crate::index::{Payload, Record};
 use crate::security::Distrust;
 use crate::storage::BlobName;
 use crate::util::threads;
-use crate::{entry, format};
 
 /// A reader meets a blob that was just replaced at most this often before it gives up.
 pub(crate) const MAX_OVERTAKEN: usize = 16;

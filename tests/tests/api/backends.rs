@@ -10,18 +10,7 @@ use cacheness::backend::{
     unregister_blob_backend, unregister_metadata_backend,
 };
 use cacheness::{BlobStore, Cache, CacheConfig, Result, cached};
-use cacheness_tests::scratch;
-
-fn noise(n: u64, len: usize) -> Vec<u8> {
-    let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
+use cacheness_tests::{noise, scratch};
 
 /// Registers one backend in memory for all that is opened by this name.
 fn register_rows(name: &str) -> Arc<MemoryMetadata> {

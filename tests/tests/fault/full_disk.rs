@@ -10,7 +10,7 @@ use cacheness::blob::Repair;
 use cacheness::config::Durability;
 use cacheness::testing::check_metadata_backend_with_faults;
 use cacheness::{AsyncCache, BlobOptions, BlobStore, Cache, CacheConfig, Result};
-use cacheness_tests::{files_below, skip};
+use cacheness_tests::{files_below, noise, skip};
 
 use crate::mount::Mounted;
 
@@ -86,15 +86,7 @@ impl Store for BlobStore {
 
 /// Small and large ones, which do not compress.
 fn value(n: u64) -> Vec<u8> {
-    let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let len = if n.is_multiple_of(3) { 300 } else { 24_000 };
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..len).map(|_| next()).collect()
+    noise(n, if n.is_multiple_of(3) { 300 } else { 24_000 })
 }
 
 /// Puts, overwrites and removes until the disk is full and beyond, makes room, goes on and closes; then all that was

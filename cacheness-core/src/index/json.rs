@@ -15,8 +15,8 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Applied, Change, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
-use super::files::{read_file, replace_file, shown};
 use super::memory::{MemoryMetadata, Stored, Tables};
+use super::{read_file, replace_file, shown};
 use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::storage::vfs::RealVfs;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::disk;
 use super::orders::{Orders, Placed, Row as Place, footprint};
-use super::uses::Uses;
+use super::saved::Uses;
 use super::{SledIndex, Trees, closed};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;

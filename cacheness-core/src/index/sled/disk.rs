@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{fs, io};
 
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::index::files::{remove, shown, sync_dir};
+use crate::index::{remove, shown, sync_dir};
 use crate::storage::vfs::largest_file;
 use crate::storage::vfs::publish::STAGING;
 use crate::util::digest::unique_name;

@@ -2,7 +2,7 @@
 //!
 //! One flipped bit can make sled panic or forget keys in silence, and what it has not flushed is gone after a kill. So
 //! every record carries its own checksum, every call is shielded against panics, and flushing is ours, [down to the disk](disk);
-//! what was acknowledged since the last flush is [kept](pending). After a clean close a [marker](marker) tells at the next open
+//! what was acknowledged since the last flush is [kept](rewrite). After a clean close a [marker](marker) tells at the next open
 //! whether the files are still those that were closed; if not, what is [proven](Proof) to be current is
 //! [carried over](salvage) into a new database.
 
@@ -11,14 +11,11 @@ mod disk;
 mod marker;
 mod open;
 mod orders;
-mod pending;
 mod rewrite;
 mod salvage;
 mod saved;
-mod states;
 #[cfg(test)]
 mod tests;
-mod uses;
 
 use std::error::Error;
 use std::io;
@@ -31,11 +28,9 @@ use sled::Tree;
 
 use self::disk::{Change, Disk, Room};
 use self::orders::{Counts, Orders, Placed, Sums, Tables};
-use self::pending::Pending;
-use self::rewrite::Rewriting;
+use self::rewrite::{Pending, Rewriting};
 use self::salvage::Known;
-use self::states::States;
-use self::uses::Uses;
+use self::saved::{States, Uses};
 use super::Record;
 use super::backend::{Facts, MetadataBackend};
 use crate::entry::IndexKey;

@@ -22,7 +22,7 @@ use std::ops::RangeBounds;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::uses::Uses;
+use super::saved::Uses;
 use crate::clock::Timestamp;
 use crate::index::backend::Facts;
 

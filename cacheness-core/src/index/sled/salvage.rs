@@ -11,13 +11,12 @@ use std::{fs, io};
 
 use super::disk::{aside, index_dir, is_file, set_aside, storage};
 use super::orders::{Created, mark_of};
-use super::pending::Pending;
+use super::rewrite::{self, Pending};
 use super::shielded;
-use super::{Contents, SledOptions, Trees, rewrite};
+use super::{Contents, SledOptions, Trees};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::index::Record;
-use crate::index::files::{remove, replace_file};
+use crate::index::{Record, remove, replace_file};
 
 /// A multiple of the length of sled's segments, whose bounds no record crosses.
 const WINDOW: usize = 8 << 19;

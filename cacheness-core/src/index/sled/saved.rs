@@ -1,19 +1,36 @@
-//! The orders of a closed index as a file beside it, `index.orders`: creation, the marks of its rows (four in a pair),
-//! expiry and groups, each in [chunks](super::chunks), the last of them empty. The order of uses follows from creation
-//! and [uses](super::uses). The marker of the clean close holds a checksum of the whole file: one of another close is not
-//! believed.
+//! What an index has beside its database.
 //!
-//! Creation and marks also prove which records of a damaged index are current.
+//! `index.orders` has the orders of a closed index: creation, the marks of its rows (four in a pair), expiry and groups,
+//! each in chunks, the last of them empty. The order of uses follows from creation and [`Uses`]. The marker of the
+//! clean close holds a checksum of the whole file: one of another close is not believed. Creation and marks also prove
+//! which records of a damaged index are current.
+//!
+//! `index.used` has when entries were last used. A hit notes its time in memory. The flusher appends what was noted since,
+//! in chunks of the hash of a key and a time; opening writes the file anew without what is outdated. Losing uses makes
+//! eviction less wise and nothing else.
+//!
+//! `index.state` has the named values that belong to the whole index, so that damage of the database takes none of them:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | … | for each value 4 bytes length of its name, the name, 4 bytes length, the value |
+//! | 8 | checksum of all before |
 
-use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::disk::storage;
 use super::marker::checksum_of;
 use super::orders::{Created, Mark, Row, Rows, Tables};
 use crate::clock::Timestamp;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::index::backend::Swap;
+use crate::index::{read_file, replace_file};
 use crate::util::digest;
+use crate::util::threads::lock;
 
 const FILE_NAME: &str = "index.orders";
 
@@ -152,40 +169,201 @@ pub(super) fn read_chunk(file: &mut impl Read) -> Option<Vec<Pair>> {
     Some(pairs.iter().map(|pair| pair.map(u64::from_le_bytes)).collect())
 }
 
-#[cfg(test)]
-mod chunks_tests {
-    use super::*;
+type Values = BTreeMap<String, Vec<u8>>;
 
-    #[test]
-    fn chunks_read_back_up_to_the_first_that_is_torn_or_damaged() {
-        let pairs = |from: u64| -> Vec<Pair> { (from..from + 3).map(|n| [n, u64::MAX - n]).collect() };
-        let mut file = Vec::new();
-        write_chunk(&mut file, &pairs(0)).unwrap();
-        let first = file.len();
-        assert_eq!(first as u64, chunk_len(3));
-        write_chunk(&mut file, &pairs(5)).unwrap();
-        let read = |bytes: &[u8]| {
-            let mut rest = bytes;
-            std::iter::from_fn(|| read_chunk(&mut rest)).collect::<Vec<_>>()
+/// The values are few and small.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// The values, as soon as one was asked for.
+#[derive(Debug, Default)]
+pub(super) struct States(Mutex<Option<Values>>);
+
+fn place(root: &Path) -> PathBuf {
+    root.join("index.state")
+}
+
+impl States {
+    pub(super) fn get(&self, root: &Path, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
+        let mut known = lock(&self.0);
+        let values = match &mut *known {
+            Some(values) => values,
+            none => none.insert(read_values(root)?),
         };
-        assert_eq!(read(&file), [pairs(0), pairs(5)]);
-        for len in first..file.len() {
-            assert_eq!(read(&file[..len]), [pairs(0)], "cut at {len}");
+        let there = values.get(name);
+        if let Some(Swap { expected, new }) = swap
+            && there.map(Vec::as_slice) == expected
+        {
+            let mut changed = values.clone();
+            match new {
+                Some(new) => drop(changed.insert(name.to_owned(), new.to_vec())),
+                None => drop(changed.remove(name)),
+            }
+            replace_file(&place(root), &encode(&changed))
+                .map_err(|error| storage(root, "cannot write the state of the index", error))?;
+            *values = changed;
         }
-        for bit in first * 8..file.len() * 8 {
-            let mut flipped = file.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(read(&flipped), [pairs(0)], "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn more_pairs_than_a_chunk_holds_are_several() {
-        let mut file = Vec::new();
-        let written = write_all(&mut file, (0..MOST_PAIRS as u64 + 1).map(|n| [n, n])).unwrap();
-        assert_eq!(written, file.len() as u64);
-        let mut rest = &file[..];
-        let lengths: Vec<_> = std::iter::from_fn(|| read_chunk(&mut rest)).map(|chunk| chunk.len()).collect();
-        assert_eq!(lengths, [MOST_PAIRS, 1]);
+        Ok(values.get(name).cloned())
     }
 }
+
+fn read_values(root: &Path) -> Result<Values> {
+    let bytes = read_file(&place(root), MOST_BYTES);
+    let bytes = bytes.map_err(|error| storage(root, "cannot read the state of the index", error))?;
+    let Some(bytes) = bytes else { return Ok(Values::new()) };
+    decode(&bytes).ok_or_else(|| {
+        let message = format!("{} is damaged: remove it", place(root).display());
+        CacheError::new(ErrorKind::Integrity, message)
+    })
+}
+
+fn encode(values: &Values) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in values {
+        for part in [name.as_bytes(), value] {
+            bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    let sum = digest::checksum(&bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Values> {
+    let (mut rest, sum) = bytes.split_last_chunk()?;
+    if digest::checksum(rest) != u64::from_le_bytes(*sum) {
+        return None;
+    }
+    let mut part = || {
+        let (len, behind) = rest.split_first_chunk()?;
+        let (part, behind) = behind.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        rest = behind;
+        Some(part)
+    };
+    let mut values = Values::new();
+    while let Some(name) = part() {
+        values.insert(String::from_utf8(name.to_vec()).ok()?, part()?.to_vec());
+    }
+    Some(values)
+}
+
+const USES_FILE: &str = "index.used";
+/// The file may hold so many bytes for each entry with a use, and for two chunks, before it is written anew.
+const MOST_BYTES_EACH: u64 = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    noted: Mutex<Noted>,
+    /// Length of the file, as far as it is whole. One thread writes it at a time.
+    whole: Mutex<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    last: HashMap<u64, Timestamp>,
+    /// What waits for the flusher.
+    waiting: Vec<Pair>,
+    /// More waited than one chunk holds: the file lacks some, until it is written anew.
+    missed: bool,
+}
+
+impl Uses {
+    /// What the file of a cache directory tells of the entries that are alive.
+    pub(super) fn read(root: &Path, alive: impl Iterator<Item = u64>) -> Self {
+        let (known, whole) = read_uses(&uses_path(root));
+        let last = match known.is_empty() {
+            true => known,
+            false => alive.filter_map(|hash| known.get_key_value(&hash)).map(|(hash, at)| (*hash, *at)).collect(),
+        };
+        Self { noted: Mutex::new(Noted { last, ..Noted::default() }), whole: Mutex::new(whole) }
+    }
+
+    /// Where entries stand in the order of use, from where they stand in that of creation.
+    pub(super) fn placed(&self, by_creation: &Created) -> Rows<Timestamp> {
+        let noted = self.noted();
+        let used = |hash| noted.last.get(&hash).copied().unwrap_or_default();
+        Rows::of(by_creation.iter().map(|(at, hash)| ((at.max(used(hash)), hash), ())).collect())
+    }
+
+    pub(super) fn note(&self, hash: u64, at: Timestamp) {
+        let mut noted = self.noted();
+        noted.last.insert(hash, at);
+        match noted.waiting.len() < MOST_PAIRS {
+            true => noted.waiting.push(pair((hash, at))),
+            false => noted.missed = true,
+        }
+    }
+
+    pub(super) fn last(&self, hash: u64) -> Option<Timestamp> {
+        self.noted().last.get(&hash).copied()
+    }
+
+    pub(super) fn forget(&self, hash: u64) {
+        self.noted().last.remove(&hash);
+    }
+
+    /// Appends what was noted since the last time.
+    pub(super) fn append(&self, root: &Path) -> io::Result<()> {
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let (waiting, known) = {
+            let mut noted = self.noted();
+            (std::mem::take(&mut noted.waiting), noted.last.len() as u64)
+        };
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(uses_path(root))?;
+        // What an earlier error left half-written is cut off: nothing behind it would be read.
+        file.set_len(*whole)?;
+        file.seek(SeekFrom::Start(*whole))?;
+        *whole += write_all(&mut file, waiting.into_iter())?;
+        if *whole > MOST_BYTES_EACH * known + 2 * chunk_len(MOST_PAIRS) {
+            // From the file: copying the map would keep every hit waiting meanwhile.
+            *whole = write_anew(root, read_uses(&uses_path(root)).0)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the file lacks. For a close: what was known is then forgotten.
+    pub(super) fn save(&self, root: &Path) -> io::Result<()> {
+        if !self.noted().missed {
+            return self.append(root);
+        }
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = std::mem::take(&mut *self.noted());
+        *whole = write_anew(root, noted.last)?;
+        Ok(())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn uses_path(root: &Path) -> PathBuf {
+    root.join(USES_FILE)
+}
+
+fn pair((hash, at): (u64, Timestamp)) -> Pair {
+    [hash, at.as_micros().cast_unsigned()]
+}
+
+/// A file that is torn here costs its uses, so it needs no staging.
+fn write_anew(root: &Path, uses: HashMap<u64, Timestamp>) -> io::Result<u64> {
+    write_all(&mut File::create(uses_path(root))?, uses.into_iter().map(pair))
+}
+
+/// The last use of each entry, and the length of the whole chunks.
+fn read_uses(path: &Path) -> (HashMap<u64, Timestamp>, u64) {
+    let (mut last, mut whole) = (HashMap::new(), 0);
+    let Ok(file) = File::open(path) else { return (last, whole) };
+    let mut file = BufReader::new(file);
+    while let Some(chunk) = read_chunk(&mut file) {
+        whole += chunk_len(chunk.len());
+        last.extend(chunk.into_iter().map(|[hash, at]| (hash, Timestamp::from_micros(at.cast_signed()))));
+    }
+    (last, whole)
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,6 @@ mod key;
 mod query;
 mod security;
 mod storage;
-pub mod testing;
 mod util;
 mod value;
 
@@ -33,8 +32,8 @@ pub use codec::handler::{
     ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
     unregister_handler,
 };
+pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
-pub use config::limits::Limits;
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, Durability,
     HandlerConfig, InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries, VerifyPaths,
@@ -49,13 +48,15 @@ pub use function::macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, InMode, KeyArgument, Later, Now, SharedError, Work, bypass, bypass_async,
     function, refresh, refresh_async,
 };
-pub use function::utility::{get_size_mb, hash_content, hash_file_path};
 pub use index::MemoryMetadata;
 pub use index::backend::{Applied, Change, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 pub use index::registry::{
     get_metadata_backend, list_metadata_backends, register_metadata_backend, unregister_metadata_backend,
 };
-pub use key::{CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, serialize_key};
+pub use key::{
+    CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, get_size_mb, hash_content,
+    hash_file_path, serialize_key,
+};
 pub use query::{
     Column, ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, EntryField, Field, Filter, Measure,
     Number, Order, Schema, Total,
@@ -67,3 +68,24 @@ pub use storage::blob::{
     register_blob_backend, unregister_blob_backend,
 };
 pub use value::{Metadata, Value};
+
+pub mod testing {
+    //! For tests of programs that use a cache, and of backends that others write.
+    //!
+    //! [`isolated`] and its like are always there: each test has a default cache of its own. The rest comes with the feature
+    //! `testing`, which is not meant for a program's own build.
+
+    #[cfg(feature = "testing")]
+    pub use crate::codec::handler::store_unproven;
+    pub use crate::function::default::{Isolated, isolated, isolated_async, isolated_async_with, isolated_with};
+    #[cfg(feature = "testing")]
+    pub use crate::index::conformance::{
+        metadata_backend as check_metadata_backend, metadata_backend_with_faults as check_metadata_backend_with_faults,
+    };
+    #[cfg(feature = "testing")]
+    pub use crate::storage::blob::conformance::blob_backend as check_blob_backend;
+    #[cfg(feature = "testing")]
+    pub use crate::storage::vfs::{
+        DirEntry, Fault, FileKind, Lie, Lock, Metadata, Owner, ReadFile, RealVfs, Repeat, SimVfs, Vfs, WriteFile,
+    };
+}

@@ -3,22 +3,22 @@
 //! A blob is written first, then the record that names it; what it replaced goes when that record is on the disk. So a
 //! crash leaves the old value or the new one, and at most a blob too much.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::open::{self, BlobOptions};
-use super::references::{PendingBlob, PendingBlobs, References, SharedBlob};
+use super::open::{self, BlobOptions, References, SharedBlob};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Durability, StoredCodec};
+use crate::engine::Store;
 use crate::engine::opened::Opened;
-use crate::engine::{Store, text_key};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Payload, Record};
 use crate::security::Distrust;
 use crate::storage::BlobName;
 use crate::util::Warnings;
-use crate::util::digest::{Identity, unique_name};
+use crate::util::digest::{Identity, hex, unique_name};
 use crate::value::Metadata;
 
 const PAGE: usize = 256;
@@ -94,7 +94,7 @@ impl Engine {
     /// is not and the key is to be made of it, the entry has no name yet, and a key that nobody else has.
     pub(super) fn draft(&self, options: BlobOptions, encoding: &Encoding, content: Option<Identity>) -> Result<Entry> {
         let unnamed = self.content_addressable && options.key.is_none() && content.is_none();
-        let name = options.key.or_else(|| content.as_ref().map(text_key::of_content)).unwrap_or_else(unique_name);
+        let name = options.key.or_else(|| content.as_ref().map(|content| hex(content))).unwrap_or_else(unique_name);
         let core = Core {
             created_at: SystemClock.now(),
             expires_at: None,
@@ -116,7 +116,7 @@ impl Engine {
             content,
             ..Details::default()
         };
-        Ok(Entry { key: text_key::index_key(&name)?, core, details, accessed_at: None, signature: None })
+        Ok(Entry { key: IndexKey::of_text(&name)?, core, details, accessed_at: None, signature: None })
     }
 
     /// How an entry's blob is written. Where there is a value to lose, the new one is on the disk before a record can name
@@ -385,5 +385,44 @@ impl Drop for Engine {
         } else {
             self.shut_and_tell();
         }
+    }
+}
+
+/// The blobs that are written and not committed: nothing refers to them, and they are not garbage.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PendingBlobs(Arc<Mutex<HashSet<BlobName>>>);
+
+/// Keeps a blob from being taken for garbage.
+#[derive(Debug)]
+pub(super) struct PendingBlob {
+    all: PendingBlobs,
+    name: BlobName,
+}
+
+impl PendingBlobs {
+    fn lock(&self) -> MutexGuard<'_, HashSet<BlobName>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(&self) -> PendingBlob {
+        let name = BlobName::unique();
+        self.lock().insert(name.clone());
+        PendingBlob { all: self.clone(), name }
+    }
+
+    pub(super) fn names(&self) -> HashSet<BlobName> {
+        self.lock().clone()
+    }
+}
+
+impl PendingBlob {
+    pub(super) fn name(&self) -> &BlobName {
+        &self.name
+    }
+}
+
+impl Drop for PendingBlob {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.name);
     }
 }

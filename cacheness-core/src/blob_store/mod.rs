@@ -2,7 +2,6 @@
 
 mod engine;
 mod open;
-mod references;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -13,8 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::handler::Storable;
-use crate::engine::text_key;
-use crate::entry::Entry;
+use crate::entry::{Entry, IndexKey, MAX_TEXT_BYTES};
 use crate::error::Result;
 use crate::query::Filter;
 use crate::value::Metadata;
@@ -63,7 +61,7 @@ pub struct BlobStore(Arc<Engine>);
 
 impl BlobStore {
     /// The longest key, in bytes of UTF-8.
-    pub const MAX_KEY_BYTES: usize = text_key::MAX_KEY_BYTES;
+    pub const MAX_KEY_BYTES: usize = MAX_TEXT_BYTES;
 
     /// Opens the store in a directory, with the defaults of [`builder`](Self::builder).
     ///
@@ -176,7 +174,7 @@ impl BlobStore {
     /// [`Metadata`](crate::ErrorKind::Metadata), [`Closed`](crate::ErrorKind::Closed); what is said of the
     /// [key](Self#keys).
     pub fn get_metadata(&self, key: &str) -> Result<Option<Entry>> {
-        self.engine()?.entry(&text_key::index_key(key)?)
+        self.engine()?.entry(&IndexKey::of_text(key)?)
     }
 
     /// Puts these values into the metadata of an entry; others that it has stay, and so does everything else. Says
@@ -199,7 +197,7 @@ impl BlobStore {
     /// [`Limit`](crate::ErrorKind::Limit) if the metadata gets too large, and nothing of it has changed then;
     /// [`Storage`](crate::ErrorKind::Storage); else as [`get_metadata`](Self::get_metadata).
     pub fn update_metadata(&self, key: &str, metadata: &Metadata) -> Result<bool> {
-        self.engine()?.update_metadata(&text_key::index_key(key)?, metadata)
+        self.engine()?.update_metadata(&IndexKey::of_text(key)?, metadata)
     }
 
     /// Removes the entry of a key; says whether there was one.
@@ -207,7 +205,7 @@ impl BlobStore {
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage); else as [`get_metadata`](Self::get_metadata).
     pub fn delete(&self, key: &str) -> Result<bool> {
-        self.engine()?.remove(&text_key::index_key(key)?)
+        self.engine()?.remove(&IndexKey::of_text(key)?)
     }
 
     /// Whether there is an entry of this key. Its value is not looked at.
@@ -278,7 +276,7 @@ impl BlobStore {
     /// # Errors
     /// As [`delete`](Self::delete). Damage is no error here: it is in the report.
     pub fn verify_integrity(&self, key: &str) -> Result<Option<IntegrityReport>> {
-        self.engine()?.verify_integrity(&text_key::index_key(key)?)
+        self.engine()?.verify_integrity(&IndexKey::of_text(key)?)
     }
 
     /// Compares every blob with what was put, and looks for blobs that no entry refers to. Others may use the store

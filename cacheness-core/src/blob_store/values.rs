@@ -6,22 +6,21 @@ use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use super::engine::{Encoding, Engine};
+use super::engine::{Encoding, Engine, PendingBlob};
 use super::open::BlobOptions;
-use super::references::PendingBlob;
 use crate::codec::Parts;
 use crate::codec::compress;
-use crate::codec::handler::{self, PLAIN_BYTES, PayloadFormat, Storable};
+use crate::codec::handler::{self, Encoded, PLAIN_BYTES, PayloadFormat, Storable};
 use crate::config::StoredCodec;
+use crate::engine::Store;
 use crate::engine::opened::Opened;
 use crate::engine::read::MAX_OVERTAKEN;
-use crate::engine::{Store, text_key};
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Proof, Start};
 use crate::storage::BlobName;
 use crate::storage::blob::BlobWrite;
-use crate::util::digest::{self, IdentityHasher};
+use crate::util::digest::{self, Identity, IdentityHasher};
 
 impl Encoding {
     /// Bytes as they are, put in one piece or as a stream: both are a `Vec<u8>`.
@@ -46,7 +45,7 @@ impl Engine {
 
     fn put_encoded<T: Storable>(&self, value: &T, options: BlobOptions) -> Result<Entry> {
         let encoded = handler::encode(value, self.store().limits())?;
-        let content = self.is_content_addressable().then(|| text_key::content_of(&encoded));
+        let content = self.is_content_addressable().then(|| identity_of(&encoded));
         let encoding = Encoding {
             data_type: type_name::<T>(),
             type_fingerprint: encoded.type_fingerprint,
@@ -133,7 +132,7 @@ impl Engine {
 
     /// The entry of a key with its blob, open, and both of them belong together.
     fn opened(&self, key: &str) -> Result<Option<(Entry, Opened)>> {
-        let index_key = text_key::index_key(key)?;
+        let index_key = IndexKey::of_text(key)?;
         let mut last = None;
         for _ in 0..MAX_OVERTAKEN {
             let Some(found) = self.store().find(&index_key)? else { return Ok(None) };
@@ -164,6 +163,17 @@ impl Engine {
 }
 
 /// An error that tells which entry it is about.
+/// The identity of an encoded value: equal bytes of another type are another content.
+fn identity_of(value: &Encoded<'_>) -> Identity {
+    // Derived within a context: no plain bytes, whatever they are, have the same identity.
+    let mut hasher = IdentityHasher::within("cacheness 2026-11-24 content of an encoded value");
+    hasher.update(&[value.payload_format]);
+    hasher.update(&value.type_fingerprint.to_le_bytes());
+    hasher.update(&value.shape.to_le_bytes());
+    value.bytes.pieces().into_iter().for_each(|piece| hasher.update(piece));
+    hasher.finish()
+}
+
 fn about(key: &str, error: &CacheError) -> CacheError {
     CacheError::caused_by(error.kind(), format!("{key:?}: {error}"), error.clone())
 }
@@ -311,7 +321,7 @@ impl BlobWriter {
             return Err(error);
         }
         if let Some(content) = content.map(|content| content.finish()) {
-            text_key::complete(&mut entry, content)?;
+            entry.set_content(content)?;
         }
         let blob = writer.end(&mut entry.core)?;
         let durability = engine.durability_of(&entry);

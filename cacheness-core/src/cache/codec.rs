@@ -12,7 +12,7 @@ use super::{Attempt, Cache, PutOptions};
 use crate::codec::handler::{
     self, ByNothing, Evidence, Handler, HandlerInfo, Handlers, Proven, Raw, Shareable, Storable,
 };
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::engine::Found;
 use crate::engine::flight;
 use crate::engine::memory::{CloneOps, InsertToken};

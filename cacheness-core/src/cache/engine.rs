@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::codec::ValueCodec;
 use super::custom::Custom;
 use super::entries::{Counters, Stats};
-use super::registry;
 use super::removal::{self, Evictor};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::handler::{self, Encoded, Handlers, Proven, Raw};
@@ -126,7 +125,7 @@ impl Engine {
         }
         let closed = self.store.close();
         if let Some(id) = self.store.id() {
-            registry::closed(id);
+            super::closed(id);
         }
         closed
     }

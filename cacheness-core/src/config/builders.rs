@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::backends::OptionValue;
 use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, UnsignedEntries};
-use crate::config::Codec;
-use crate::config::VerifyPaths;
-use crate::config::limits::Limits;
+use crate::config::{Codec, Limits, VerifyPaths};
 use crate::security::SigningKey;
 
 /// Changes, one at a time.

@@ -7,8 +7,7 @@ use super::CacheConfig;
 use super::duration::parse_duration;
 use super::validate::Faults;
 use super::validate::{known_level, known_metadata_backend};
-use crate::config::Codec;
-use crate::config::VerifyPaths;
+use crate::config::{Codec, VerifyPaths};
 use crate::error::{CacheError, ErrorKind, Result};
 
 const DIR: &str = "CACHENESS_DIR";

@@ -7,7 +7,6 @@ mod duration;
 mod env;
 #[cfg(feature = "config-files")]
 mod file;
-pub(crate) mod limits;
 mod parts;
 mod spans;
 mod validate;
@@ -21,17 +20,14 @@ use serde::{Deserialize, Serialize};
 pub use codec::Codec;
 pub(crate) use codec::{Compression, StoredCodec};
 pub(crate) use duration::LONGEST;
-pub(crate) use limits::MemoryBounds;
-pub use limits::{Durability, MemoryPolicy, VerifyPaths};
-pub(crate) use parts::{BINCODE, MESSAGEPACK, check_handler_name, is_built_in};
+pub(crate) use parts::{BINCODE, MAX_DEPTH, MESSAGEPACK, MemoryBounds, check_handler_name, is_built_in};
 pub use parts::{
-    CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, HandlerConfig, InvalidEntries,
-    SecurityConfig, SerializationConfig, UnsignedEntries,
+    CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, HandlerConfig,
+    InvalidEntries, Limits, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries, VerifyPaths,
 };
 pub(crate) use validate::values_are_gone;
 
 use crate::error::{CacheError, ErrorKind, Result};
-use limits::Limits;
 
 /// The index on disk.
 pub(crate) const SLED: &str = "sled";

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
+use super::MAX_DEPTH;
 use super::backends::{self, OptionValue};
 use super::duration::LONGEST;
-use super::limits::MAX_DEPTH;
 use super::{BINCODE, CacheConfig, Codec, Compression, MESSAGEPACK, check_handler_name};
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -269,7 +269,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::limits::Limits;
+    use crate::config::Limits;
     use crate::security::SigningKey;
 
     fn message(config: &CacheConfig) -> String {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::codec::handler::Raw;
-use crate::config::CacheConfig;
-use crate::config::StoredCodec;
+use crate::config::{CacheConfig, StoredCodec};
 use crate::entry::IndexKey;
 use crate::entry::sample;
 use crate::key::ToKey;

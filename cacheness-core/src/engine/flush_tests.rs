@@ -50,7 +50,7 @@ fn store_on(vfs: &SimVfs) -> (Store, Receiver<Flushed>) {
 
 fn flusher_of(store: &Store, interval: Duration) -> Flusher {
     let (index, blobs, retired) = (Arc::clone(&store.index), Arc::clone(&store.blobs), Arc::clone(&store.retired));
-    let pace = flusher::Pace { interval, leave_blobs: store.settings.leaves_blobs_to_the_system() };
+    let pace = Pace { interval, leave_blobs: store.settings.leaves_blobs_to_the_system() };
     Flusher::start(index, blobs, retired, pace).unwrap()
 }
 

@@ -9,8 +9,7 @@ use super::manifest::{self, FORMAT, Kind};
 use crate::clock::Timestamp;
 use crate::storage::BlobName;
 
-use crate::config::limits::Limits;
-use crate::engine::text_key;
+use crate::config::Limits;
 use crate::entry::{self, Core, Details, Entry, IndexKey, sample};
 use crate::format::{self, Expected, Rules, Start};
 use crate::index::{Payload, Record};
@@ -99,7 +98,7 @@ fn golden() -> String {
         ("key of named parameters", key(&|| full_entry().key)),
         ("key of a tuple", key(&|| IndexKey::of(&(1u8, "two", Some(-3i64), [4.5f64]).to_key().unwrap()))),
         ("key of a long text", key(&|| IndexKey::of(&"x".repeat(5000).to_key().unwrap()))),
-        ("key of a blob store", key(&|| text_key::index_key("a/b").unwrap())),
+        ("key of a blob store", key(&|| IndexKey::of_text("a/b").unwrap())),
         ("record with its value", record(Payload::Inline(VALUE), &off)),
         ("record of a blob", record(Payload::Blob(name()), &off)),
         ("signed record", record(Payload::Inline(VALUE), &on)),

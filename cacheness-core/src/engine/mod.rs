@@ -10,10 +10,8 @@ mod configured_tests;
 pub(crate) mod flight;
 #[cfg(test)]
 mod flush_tests;
-mod flusher;
 #[cfg(test)]
 mod golden_tests;
-pub(crate) mod home;
 pub(crate) mod index;
 pub(crate) mod keys;
 pub(crate) mod manifest;
@@ -26,29 +24,30 @@ pub(crate) mod read;
 pub(crate) mod recover;
 #[cfg(test)]
 mod tests;
-pub(crate) mod text_key;
 mod write;
 
+use std::cell::Cell;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use crate::config::Compression;
-use crate::config::Durability;
-use crate::config::limits::Limits;
+use index::Index;
+use write::Retired;
+
+pub(crate) use open::{Home, prepare};
+pub(crate) use read::Found;
+
+use crate::config::{Compression, Durability, Limits};
 use crate::engine::memory::Tier;
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
 use crate::security::Signing;
 use crate::storage::blob::BlobBackend;
 use crate::storage::vfs::DirId;
 use crate::storage::vfs::root::HeldLock;
-use index::Index;
-
-use flusher::Flusher;
-use flusher::Retired;
-
-pub(crate) use home::{Home, prepare};
-pub(crate) use read::Found;
+use crate::util::Warnings;
 
 /// Index and blobs of one cache directory, or of one cache in memory.
 #[derive(Debug)]
@@ -153,7 +152,7 @@ impl Store {
     /// blobs that are [left to the system](Settings::leaves_blobs_to_the_system).
     pub(crate) fn settle(&self) -> Result<()> {
         let leave_blobs = self.settings.leaves_blobs_to_the_system();
-        self.retired.after(&self.index, &*self.blobs, || flusher::flush(&self.index, &*self.blobs, leave_blobs))
+        self.retired.after(&self.index, &*self.blobs, || flush(&self.index, &*self.blobs, leave_blobs))
     }
 
     /// [Settles](Self::settle) everything and lets go of the directory. Later calls fail with
@@ -179,5 +178,137 @@ impl Store {
         });
         self.lock.release();
         closed
+    }
+}
+
+// The thread that brings puts to the disk, one interval after the first of them.
+
+/// How often is flushed, and what.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    pub interval: Duration,
+    /// Blobs are left to the system.
+    pub leave_blobs: bool,
+}
+
+/// Brings blobs, unless they are left to the system, and then the index to the disk: a record that is there names a blob
+/// that is there too. The index also when a blob cannot be synced: one that a power cut takes is then a miss.
+fn flush(index: &Index, blobs: &dyn BlobBackend, leave_blobs: bool) -> Result<()> {
+    let synced = if leave_blobs { Ok(()) } else { blobs.sync() };
+    let flushed = index.flush();
+    synced.and(flushed)
+}
+
+#[derive(Debug)]
+struct Flusher {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Set by the first put after a flush; lets all others pass without the lock.
+    dirty: AtomicBool,
+    stopped: Mutex<bool>,
+    changed: Condvar,
+    warnings: Warnings,
+}
+
+impl Flusher {
+    fn start(index: Arc<Index>, blobs: Arc<dyn BlobBackend>, retired: Arc<Retired>, pace: Pace) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            dirty: AtomicBool::new(false),
+            stopped: Mutex::new(false),
+            changed: Condvar::new(),
+            warnings: Warnings::default(),
+        });
+        let mine = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("cacheness-flush".to_owned())
+            .spawn(move || mine.run(&index, &*blobs, &retired, pace))
+            .map_err(|error| {
+                CacheError::caused_by(ErrorKind::Storage, "cannot start the thread that flushes", error)
+            })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Says that there is something to flush.
+    fn wake(&self) {
+        if !self.shared.dirty.load(Ordering::SeqCst) && !self.shared.dirty.swap(true, Ordering::SeqCst) {
+            // The lock orders this with the check before the wait, so that no wake is missed.
+            let _stopped = self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Ends the thread, after the flush it may be in.
+    fn stop(&self) {
+        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.changed.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            // Its panic was shown when it happened; the close that follows flushes all the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn run(&self, index: &Index, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) {
+        while self.wait_for_a_put() && !self.stopped_within(pace.interval) {
+            let flush = || self.flush(index, blobs, retired, pace);
+            if !flush() {
+                continue;
+            }
+            let flushed = Cell::new(Instant::now());
+            // That takes its time, in which puts are brought to the disk as ever.
+            let go_on = || {
+                if flushed.get().elapsed() >= pace.interval && self.dirty.load(Ordering::SeqCst) {
+                    flush();
+                    flushed.set(Instant::now());
+                }
+                !self.is_stopped()
+            };
+            if let Err(error) = index.give_back_room(&go_on) {
+                self.warnings.tell("write the index anew", &error);
+            }
+        }
+    }
+
+    /// Brings everything to the disk; says whether it is there.
+    fn flush(&self, index: &Index, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) -> bool {
+        self.dirty.store(false, Ordering::SeqCst);
+        let flushed = retired.after(index, blobs, || flush(index, blobs, pace.leave_blobs));
+        if let Err(error) = &flushed {
+            // Once more after the interval, also without another put.
+            self.dirty.store(true, Ordering::SeqCst);
+            self.warnings.tell("flush the cache", error);
+        }
+        flushed.is_ok()
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for_a_put(&self) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |stopped: &mut bool| !*stopped && !self.dirty.load(Ordering::SeqCst);
+        !*self.changed.wait_while(stopped, idle).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped_within(&self, interval: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stopped, _) = self
+            .changed
+            .wait_timeout_while(stopped, interval, |stopped| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        *stopped
     }
 }

@@ -7,9 +7,7 @@ use super::tests::config;
 use super::{Store, prepare};
 use crate::blob_store::{BlobStore, Repair};
 use crate::cache::Cache;
-use crate::config::CacheConfig;
-use crate::config::limits::Limits;
-use crate::engine::text_key::index_key;
+use crate::config::{CacheConfig, Limits};
 use crate::entry::{self, IndexKey, sample};
 use crate::error::Result;
 use crate::format::{self, Rules};
@@ -113,7 +111,7 @@ fn an_entry_of_a_newer_release_is_an_error_of_a_blob_store_and_verify_tells_it_a
     for part in PARTS {
         let dir = tempfile::tempdir().unwrap();
         BlobStore::open(dir.path()).unwrap().put_with("good", &1u8).unwrap();
-        let blob = plant(dir.path(), &index_key("newer").unwrap(), part);
+        let blob = plant(dir.path(), &IndexKey::of_text("newer").unwrap(), part);
         for _ in 0..2 {
             let store = BlobStore::open(dir.path()).unwrap();
             let error = store.get::<u8>("newer").unwrap_err();

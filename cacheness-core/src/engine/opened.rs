@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::{self, Chunks, Ends, Expected, HeaderRead, MAX_TRAILER_LEN, Proof, Rules};
@@ -388,7 +388,7 @@ impl<'b, 's> Filling<'b, 's> {
 #[cfg(test)]
 mod pieces_tests {
     use super::*;
-    use crate::config::limits::Limits;
+    use crate::config::Limits;
     use crate::error::{CacheError, ErrorKind};
     use crate::format::{Rules, Start};
 

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::error::Error;
 
 use super::opened::Opened;
-use super::text_key;
 use crate::engine::index::Index;
 use crate::entry::{self, Details, Entry, IndexKey};
 use crate::error::{CacheError, Result};
@@ -14,6 +13,7 @@ use crate::index::{Payload, Record};
 use crate::security::{Distrust, KeyId, Signing};
 use crate::storage::BlobName;
 use crate::storage::blob::{BlobBackend, all_names};
+use crate::util::digest;
 
 const PAGE: usize = 1024;
 /// Most headers are shorter.
@@ -142,7 +142,7 @@ fn drop_without_blob(index: &Index, there: &HashSet<BlobName>) -> Result<()> {
 fn is_current(entry: &Entry, proof: Option<&Proof>) -> bool {
     match (proof, &entry.details.content) {
         (Some(proof), _) => proof.knows(entry),
-        (None, Some(content)) => entry.details.name.as_ref() == Some(&text_key::of_content(content)),
+        (None, Some(content)) => entry.details.name.as_ref() == Some(&digest::hex(content)),
         (None, None) => true,
     }
 }
@@ -269,7 +269,7 @@ fn whole_stream(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> R
     let Some(mut stream) = Opened::open(blobs, name, rules)? else { return Ok(None) };
     let mut entry = stream.entry().clone();
     if entry.details.name.is_none() {
-        text_key::complete(&mut entry, stream.content()?)?;
+        entry.set_content(stream.content()?)?;
     }
     Ok(Some(entry))
 }

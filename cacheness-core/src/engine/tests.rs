@@ -7,11 +7,9 @@ use crate::codec::handler::Raw;
 use crate::config::CacheConfig;
 use crate::entry::IndexKey;
 use crate::entry::sample;
-use crate::index::Payload;
-use crate::index::Record;
 use crate::index::backend::{Change, Expected, Facts};
 use crate::index::sled::{SledIndex, SledOptions};
-use crate::index::{Call, MemoryMetadata, MetadataBackend, Records, Watched};
+use crate::index::{Call, MemoryMetadata, MetadataBackend, Payload, Record, Records, Watched};
 use crate::key::ToKey;
 use crate::util::digest;
 

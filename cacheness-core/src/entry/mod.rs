@@ -2,8 +2,6 @@
 
 mod codec;
 pub(crate) mod policy;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) mod sample;
 
 use std::fmt;
 use std::sync::Arc;
@@ -314,6 +312,25 @@ pub(crate) struct IndexKey(Arc<[u8]>);
 
 const HASH_LEN: usize = 8;
 
+/// The longest text that is a key of a blob store, in bytes of UTF-8.
+pub(crate) const MAX_TEXT_BYTES: usize = 1024;
+
+/// How much of a text that is too long an error shows.
+const SHOWN: usize = 40;
+
+impl Entry {
+    /// Notes the content of a stream, which is only known at its end, and makes a key of it if the entry has none.
+    pub(crate) fn set_content(&mut self, content: Identity) -> Result<()> {
+        self.details.content = Some(content);
+        if self.details.name.is_none() {
+            let name = digest::hex(&content);
+            self.key = IndexKey::of_text(&name)?;
+            self.details.name = Some(name);
+        }
+        Ok(())
+    }
+}
+
 impl IndexKey {
     pub(crate) fn of(key: &Key) -> Self {
         let identity = key.identity();
@@ -321,6 +338,24 @@ impl IndexKey {
         bytes.extend_from_slice(&key.hash().to_be_bytes());
         bytes.extend_from_slice(identity);
         Self(bytes.into())
+    }
+
+    /// The key of a blob store: any text, kept exactly, never a path.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the text is empty, [`Limit`](ErrorKind::Limit) if it is too long.
+    pub(crate) fn of_text(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            let message = "the key is empty: name the entry, or leave the key out to have one made";
+            return Err(CacheError::new(ErrorKind::InvalidArgument, message));
+        }
+        if text.len() > MAX_TEXT_BYTES {
+            let (shown, len): (String, _) = (text.chars().take(SHOWN).collect(), text.len());
+            let message =
+                format!("the key {shown:?}… is {len} bytes long, a blob store takes keys of up to {MAX_TEXT_BYTES}");
+            return Err(CacheError::new(ErrorKind::Limit, message));
+        }
+        Ok(Self::of(&text.to_key()?))
     }
 
     /// Takes bytes that an index or a blob header gave back.
@@ -377,5 +412,44 @@ impl fmt::Display for IndexKey {
 impl fmt::Debug for IndexKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IndexKey({self})")
+    }
+}
+
+/// Entries for tests, all alike but for what a test asks for.
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used, reason = "a failing check is to panic")]
+pub(crate) mod sample {
+    use std::time::Duration;
+
+    use crate::clock::Timestamp;
+    use crate::config::StoredCodec;
+    use crate::entry::{Core, Details, Entry, IndexKey};
+    use crate::key::ToKey;
+
+    /// Of a value of no bytes.
+    pub(crate) fn core(created_at: Timestamp, ttl: Option<Duration>) -> Core {
+        Core {
+            created_at,
+            expires_at: ttl.map(|ttl| created_at.after(ttl)),
+            ttl,
+            type_fingerprint: 1,
+            shape: 2,
+            payload_format: 1,
+            codec: StoredCodec::None,
+            raw_size: 0,
+            stored_size: 0,
+            checksum: 0,
+        }
+    }
+
+    pub(crate) fn entry(key: &str) -> Entry {
+        let key = IndexKey::of(&key.to_key().unwrap());
+        Entry {
+            key,
+            core: core(Timestamp::from_micros(1), None),
+            details: Details::default(),
+            accessed_at: None,
+            signature: None,
+        }
     }
 }

@@ -29,7 +29,7 @@ mod open;
 pub(crate) use open::{Ends, Expected, HeaderRead, Proof, open, open_ends, open_header, open_trusting, trailer_len};
 
 use crate::codec::Parts;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::{Purpose, SIGNATURE_LEN, Signature, Signing};
 use crate::util::digest::{Mac, TAG_LEN, checksum, checksum_within};

@@ -4,7 +4,7 @@ use super::{
     CHECKSUM_LEN, Chunks, FIXED_LEN, LONGEST_HEADER, MAGIC, PLAIN, PLAIN_TRAILER_LEN, Rules, SIGNED,
     SIGNED_TRAILER_LEN, max_header, too_long, trailer_checksum,
 };
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::{Distrust, KeyId, Purpose, SIGNATURE_LEN, Signature};
 use crate::util::digest::{Checksum, Mac, TAG_LEN, Tag, checksum};

@@ -17,7 +17,7 @@ use crate::config::CacheConfig;
 use crate::error::{CacheError, Result};
 
 use crate::util::Warnings;
-use crate::util::carried::{self, Entered, Luggage};
+use crate::util::threads::{self, Entered, Luggage};
 
 /// Read by every call that names no cache: without a lock, and without a count that threads share.
 static DEFAULT: OnceCell<ArcSwap<Cache>> = OnceCell::new();
@@ -239,7 +239,7 @@ impl fmt::Debug for Isolation {
 /// The isolation of this thread, if it is in one.
 #[inline]
 pub(crate) fn current_isolation() -> Option<Arc<Isolation>> {
-    carried::current().and_then(|carried| carried.downcast().ok())
+    threads::carried().and_then(|carried| carried.downcast().ok())
 }
 
 /// Whether the thread may be in isolation: asked once for each call, so that one that is not pays for one load.
@@ -253,7 +253,7 @@ pub(crate) enum IsolationHint {
 impl IsolationHint {
     #[inline]
     pub(crate) fn now() -> Self {
-        if carried::is_any() { Self::Some } else { Self::None }
+        if threads::is_any_carried() { Self::Some } else { Self::None }
     }
 }
 
@@ -325,7 +325,7 @@ pub fn isolated() -> Isolated {
 /// # }
 /// ```
 pub fn isolated_with(cache: Cache) -> Isolated {
-    let entered = carried::enter(Isolation::with(cache.clone()));
+    let entered = threads::carry(Isolation::with(cache.clone()));
     Isolated { cache, _entered: entered }
 }
 

@@ -1,4 +1,5 @@
-//! What lies at a path, as a digest that does not depend on where the path is.
+//! What lies at a path, as a digest that does not depend on where the path is; hashes and sizes of contents, for whoever
+//! names or measures things as the cache does.
 
 mod file;
 
@@ -9,14 +10,14 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use crate::config::{Limits, VerifyPaths};
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::key::{KeyWriter, ToKey};
+use crate::storage::vfs::root;
+use crate::util::digest::{self, Identity, IdentityHasher, hex};
+use crate::util::{self, threads};
 #[cfg(test)]
 pub(super) use file::READS;
-
-use crate::config::VerifyPaths;
-use crate::error::{CacheError, ErrorKind, Result};
-use crate::storage::vfs::root;
-use crate::util::digest::{Identity, IdentityHasher};
-use crate::util::{self, threads};
 
 /// What lies at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,3 +264,143 @@ fn append_sized(listing: &mut IdentityHasher, bytes: &[u8]) {
     listing.update(&(bytes.len() as u64).to_le_bytes());
     listing.update(bytes);
 }
+
+// Hashes and sizes for users.
+
+/// Sets directories apart from files that have the bytes of a listing in them. Part of every hash: never changed.
+const DIRECTORY: &str = "cacheness 2026-11-24 hash of a directory";
+
+/// The hash of any content as 64 hexadecimal digits: BLAKE3 of its canonical encoding as a key.
+///
+/// The same value has the same hash in every process and on every machine, and values or types that differ have different
+/// ones, also chosen ones: a hash can stand for its content. A type that only implements `serde::Serialize` is wrapped in
+/// [`SerdeKey`](crate::SerdeKey). A [`Path`] counts by what lies there, as in keys; [`hash_file_path`] is for files alone.
+/// Content of any size is hashed; it is not held twice.
+///
+/// # Errors
+/// [`Serialization`](ErrorKind::Serialization) if it cannot be encoded, [`Limit`](ErrorKind::Limit) if it is nested deeper
+/// than 128 values, [`Storage`](ErrorKind::Storage) if it contains a path that cannot be read.
+///
+/// ```
+/// use cacheness::key::SerdeKey;
+/// use cacheness::hash_content;
+///
+/// #[derive(serde::Serialize)]
+/// struct City { name: &'static str }
+///
+/// assert_eq!(hash_content("London")?, hash_content(&String::from("London"))?);
+/// assert_ne!(hash_content(&("ab", "c"))?, hash_content(&("a", "bc"))?);
+/// assert_ne!(hash_content(&1)?, hash_content(&1.0)?);
+/// assert_eq!(hash_content(&SerdeKey(City { name: "London" }))?.len(), 64);
+/// # Ok::<(), cacheness::CacheError>(())
+/// ```
+pub fn hash_content<T: ToKey + ?Sized>(content: &T) -> Result<String> {
+    let limits = Limits { max_key_bytes: u64::MAX, ..Limits::DEFAULT };
+    let key = content.to_key_with(KeyWriter::with_limits(&limits)).resolve()?;
+    Ok(hex(&key.digest()))
+}
+
+/// The hash of what lies at a path, as 64 hexadecimal digits.
+///
+/// Of a file it is BLAKE3 of its bytes, as `b3sum` prints it. Of a directory it is a hash of the relative names and the
+/// contents of everything in it, sorted by name, wherever the directory lies; a link inside counts by the text of its
+/// target. Directories of caches and blob stores inside of it are left out. An empty directory has a hash of its own, and
+/// every empty directory the same. What lies there is read at every call.
+///
+/// # Errors
+/// [`Storage`](ErrorKind::Storage) naming what does not exist, cannot be read, or is neither a file nor a directory;
+/// [`Limit`](ErrorKind::Limit) if directories are nested too deeply.
+///
+/// ```
+/// use cacheness::hash_file_path;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = std::env::temp_dir().join(format!("cacheness-doc-hash-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir)?;
+/// std::fs::write(dir.join("one.csv"), "a,b")?;
+/// std::fs::write(dir.join("two.csv"), "a,b")?;
+/// assert_eq!(hash_file_path(dir.join("one.csv"))?, hash_file_path(dir.join("two.csv"))?);
+/// assert!(hash_file_path(dir.join("three.csv")).is_err());
+/// # std::fs::remove_dir_all(&dir)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn hash_file_path(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    match Content::of(path, VerifyPaths::Always)? {
+        Content::Missing => Err(missing(path, None)),
+        Content::File(digest) => Ok(hex(&digest)),
+        Content::Directory(digest) => Ok(hex(&digest::identity_within(DIRECTORY, &digest))),
+    }
+}
+
+/// What a file takes, in megabytes of 1,048,576 bytes.
+///
+/// Of a directory it is the sum of all files below it, by their length and not by the blocks of the file system. A link
+/// is followed if it is the path itself; inside a directory links, pipes and the directories themselves count nothing.
+/// What is removed while it is counted does not count.
+///
+/// # Errors
+/// [`Storage`](ErrorKind::Storage) naming what does not exist or cannot be read.
+///
+/// ```
+/// use cacheness::get_size_mb;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = std::env::temp_dir().join(format!("cacheness-doc-size-{}", std::process::id()));
+/// std::fs::write(&file, vec![0; 524_288])?;
+/// assert_eq!(get_size_mb(&file)?, 0.5);
+/// # std::fs::remove_file(&file)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn get_size_mb(path: impl AsRef<Path>) -> Result<f64> {
+    let path = path.as_ref();
+    let found = fs::metadata(path).map_err(|error| cannot_read(path, error))?;
+    let bytes = if found.is_dir() { size_below(path)? } else { found.len() };
+    Ok(bytes as f64 / f64::from(1u32 << 20))
+}
+
+fn size_below(top: &Path) -> Result<u64> {
+    let (mut total, mut left) = (0u64, vec![top.to_owned()]);
+    while let Some(dir) = left.pop() {
+        match add_files(&dir, &mut total, &mut left) {
+            Err(error) if error.kind() == IoKind::NotFound && dir != top => {}
+            counted => counted.map_err(|error| cannot_read(&dir, error))?,
+        }
+    }
+    Ok(total)
+}
+
+fn add_files(dir: &Path, total: &mut u64, left: &mut Vec<PathBuf>) -> io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let item = item?;
+        match item.metadata() {
+            Ok(found) if found.is_dir() => left.push(item.path()),
+            Ok(found) if found.is_file() => *total = total.saturating_add(found.len()),
+            Ok(_) => {}
+            Err(error) if error.kind() == IoKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn cannot_read(path: &Path, cause: io::Error) -> CacheError {
+    if cause.kind() == IoKind::NotFound {
+        return missing(path, Some(cause));
+    }
+    let message = format!("`{}` cannot be read ({cause}): make it readable", path.display());
+    CacheError::caused_by(ErrorKind::Storage, message, cause)
+}
+
+fn missing(path: &Path, cause: Option<io::Error>) -> CacheError {
+    let message = format!("there is no file or directory `{}`: check the path", path.display());
+    match cause {
+        Some(cause) => CacheError::caused_by(ErrorKind::Storage, message, cause),
+        None => CacheError::new(ErrorKind::Storage, message),
+    }
+}
+
+#[cfg(test)]
+mod tests;

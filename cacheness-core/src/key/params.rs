@@ -5,7 +5,7 @@ use std::fmt::{self, Debug, Write};
 use super::identity::Noted;
 use super::writer::Notes;
 use super::{CacheKey, Key, KeyRules, KeyWriter, PendingKey, ToKey, tag};
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::value::Value;
 

@@ -8,8 +8,7 @@ use super::content::Content;
 use super::identity::Sink;
 use super::identity::{Noted, Source, Sources};
 use super::{CacheKey, Key, KeyRules, PendingKey, Scope, tag};
-use crate::config::VerifyPaths;
-use crate::config::limits::Limits;
+use crate::config::{Limits, VerifyPaths};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// Collects the canonical encoding of values and becomes a [`Key`].

@@ -1,13 +1,160 @@
+//! What conditions are about: typed columns of custom metadata, and fields of an entry by their names.
+
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use super::order::Order;
-use super::schema::{ColumnType, another_type};
+use super::schema::{ColumnField, ColumnType, ColumnValue, another_type};
 use super::{Filter, Test};
 use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::value::Value;
+
+/// A column of custom metadata of type `E`, for a field of type `F`. The derive of
+/// [`CustomMetadata`](crate::CustomMetadata) makes one for each field.
+///
+/// Its methods make conditions on entries, which a query takes, and everything else that takes a [`Filter`]. Conditions on
+/// several kinds may be put together: they speak of the same entry. An entry without a value in the column, or without
+/// metadata of the kind, is met by none of them but [`is_null`](Self::is_null).
+///
+/// ```
+/// # use cacheness::query::{Column, ColumnSchema, Schema};
+/// # use cacheness::{Cache, CustomMetadata, Metadata, PutOptions, Result};
+/// # struct Run { minutes: u32 }
+/// # impl Run { const MINUTES: Column<Run, u32> = Column::new("runs", "minutes"); }
+/// # impl CustomMetadata for Run {
+/// #     const SCHEMA: &'static Schema = &Schema::new("runs", &[ColumnSchema::of::<u32>("minutes")]);
+/// #     fn to_row(&self) -> Metadata { [("minutes".to_owned(), self.minutes.into())].into() }
+/// #     fn from_row(row: &Metadata) -> Result<Self> { Ok(Self { minutes: Self::SCHEMA.read(row, "minutes")? }) }
+/// # }
+/// # fn main() -> Result<()> {
+/// let cache = Cache::in_memory();
+/// for minutes in [30, 60, 90] {
+///     cache.put_with(minutes, &minutes, PutOptions::new().custom(&Run { minutes }))?;
+/// }
+/// let longest_first = cache.query::<Run>().filter(Run::MINUTES.ge(60)).order_by(Run::MINUTES.desc()).all()?;
+/// assert_eq!(longest_first.iter().map(|run| run.minutes).collect::<Vec<_>>(), [90, 60]);
+/// assert_eq!(cache.delete_matching(&Run::MINUTES.in_([30, 90]))?, 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Column<E, F> {
+    kind: &'static str,
+    name: &'static str,
+    of: PhantomData<fn() -> (E, F)>,
+}
+
+/// What values of a column are compared with.
+type Operand<'a, F> = <<F as ColumnField>::Value as ColumnValue>::Operand<'a>;
+
+impl<E, F> Column<E, F> {
+    /// The column of this name in the kind of this name.
+    pub const fn new(kind: &'static str, name: &'static str) -> Self {
+        Self { kind, name, of: PhantomData }
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<E, F: ColumnField> Column<E, F> {
+    /// Entries whose value equals this one.
+    pub fn eq(self, value: Operand<'_, F>) -> Filter {
+        Field::from(self).eq(value)
+    }
+
+    /// Entries that have another value than this one.
+    pub fn ne(self, value: Operand<'_, F>) -> Filter {
+        Field::from(self).ne(value)
+    }
+
+    /// Entries whose value is less.
+    pub fn lt(self, value: Operand<'_, F>) -> Filter {
+        Field::from(self).lt(value)
+    }
+
+    /// Entries whose value is less or equal.
+    pub fn le(self, value: Operand<'_, F>) -> Filter {
+        Field::from(self).le(value)
+    }
+
+    /// Entries whose value is greater.
+    pub fn gt(self, value: Operand<'_, F>) -> Filter {
+        Field::from(self).gt(value)
+    }
+
+    /// Entries whose value is greater or equal.
+    pub fn ge(self, value: Operand<'_, F>) -> Filter {
+        Field::from(self).ge(value)
+    }
+
+    /// Entries whose value is one of these.
+    pub fn in_<'a>(self, values: impl IntoIterator<Item = Operand<'a, F>>) -> Filter {
+        Field::from(self).is_in(values)
+    }
+
+    /// Entries without a value.
+    pub fn is_null(self) -> Filter {
+        Field::from(self).is_missing()
+    }
+
+    /// Entries with a value.
+    pub fn is_not_null(self) -> Filter {
+        Field::from(self).is_present()
+    }
+
+    /// The least value first; entries without one come last.
+    pub fn asc(self) -> Order {
+        Field::from(self).asc()
+    }
+
+    /// The greatest value first; entries without one come last.
+    pub fn desc(self) -> Order {
+        Field::from(self).desc()
+    }
+}
+
+impl<E, F: ColumnField<Value = String>> Column<E, F> {
+    /// Entries whose text is what the pattern says: `%` stands for any text, `_` for one character, and a backslash takes
+    /// the meaning from the character behind it. Upper and lower case differ.
+    pub fn like(self, pattern: &str) -> Filter {
+        Field::from(self).like(pattern)
+    }
+
+    /// Entries whose text begins with this one.
+    pub fn starts_with(self, start: &str) -> Filter {
+        Field::from(self).starts_with(start)
+    }
+
+    /// Entries whose text has this one in it.
+    pub fn contains(self, part: &str) -> Filter {
+        Field::from(self).contains(part)
+    }
+}
+
+impl<E, F: ColumnField> From<Column<E, F>> for Field {
+    fn from(column: Column<E, F>) -> Self {
+        Self::typed(column.kind, column.name, F::TYPE)
+    }
+}
+
+impl<E, F> Clone for Column<E, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E, F> Copy for Column<E, F> {}
+
+impl<E, F> fmt::Debug for Column<E, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Column({:?}, {:?})", self.kind, self.name)
+    }
+}
 
 /// What a [`Filter`] looks at: a value of the user's metadata, a column of custom metadata, a parameter of the key, or what
 /// the cache itself knows of an entry.

@@ -1,8 +1,7 @@
-//! Tools that know nothing of caches. Here: counters and warnings; `digest`: checksums and unique names; `carried`: what a
-//! thread carries along; `threads`: a pool for work that blocks, a second thread, panics of code that is not ours, and the
-//! hook at the end of the process.
+//! Tools that know nothing of caches. Here: counters and warnings; `digest`: checksums and unique names; `threads`: a pool
+//! for work that blocks, what a thread carries along, a second thread, panics of code that is not ours, and the hook at the
+//! end of the process.
 
-pub(crate) mod carried;
 pub(crate) mod digest;
 pub(crate) mod threads;
 

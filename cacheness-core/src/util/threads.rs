@@ -1,22 +1,24 @@
-//! Other threads, panics of code that is not ours, and the end of the process.
+//! Other threads and what this one carries along to them, panics of code that is not ours, and the end of the process.
 //!
 //! Blocking work of async callers runs on threads of our own, since those of the runtime that polls may all be waiting for
 //! this very work. It is never refused and never waits for a thread that cannot come: if no thread is idle and none can be
 //! started (a limit on processes, say), the work runs on the caller's thread.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::mem::{self, forget};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use super::carried::along;
 use crate::error::Result;
 
 /// Beyond this many threads, work queues. More than disks can serve at once, and what tokio allows.
@@ -24,7 +26,7 @@ const MAX_THREADS: usize = 512;
 /// An idle thread ends after this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Runs `work` on another thread, which [carries](crate::util::carried) what this one does. A panic of `work` passes
+/// Runs `work` on another thread, which [carries](along) what this one does. A panic of `work` passes
 /// through. Once it has begun, `work` runs to its end, also if the future is dropped.
 pub(crate) async fn blocking<R, F>(work: F) -> R
 where
@@ -338,6 +340,117 @@ fn close_on_a_fresh_thread() {
     if closer.is_ok() {
         // A panic of the closer drops its end of the channel, which ends the wait too.
         let _ = closed.recv_timeout(PATIENCE);
+    }
+}
+
+// What a thread carries along, and gives to the threads that work for it.
+//
+// A process in which nobody carries anything pays for the question with one relaxed load. That is enough: a thread sees its
+// own [`carry`] in the count, and asks about no other thread.
+
+/// Something that a room above knows the type of.
+pub(crate) type Carried = Arc<dyn Any + Send + Sync>;
+
+/// How many things all threads carry.
+static CARRIED_IN_ALL: AtomicUsize = AtomicUsize::new(0);
+static SERIALS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The last one is in force. A list, since guards of one thread may be dropped in any order.
+    static CARRIED: RefCell<Vec<(u64, Carried)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether any thread carries anything.
+#[inline]
+pub(crate) fn is_any_carried() -> bool {
+    CARRIED_IN_ALL.load(Ordering::Relaxed) != 0
+}
+
+/// What this thread carries.
+#[inline]
+pub(crate) fn carried() -> Option<Carried> {
+    if is_any_carried() { look_carried() } else { None }
+}
+
+#[cold]
+fn look_carried() -> Option<Carried> {
+    CARRIED.try_with(|here| here.borrow().last().map(|(_, carried)| Arc::clone(carried))).ok().flatten()
+}
+
+/// Lets this thread carry something, on top of what it carries already.
+pub(crate) fn carry(what: Carried) -> Entered {
+    let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+    CARRIED_IN_ALL.fetch_add(1, Ordering::Relaxed);
+    // A thread that is ending carries nothing any more.
+    let _ = CARRIED.try_with(|here| here.borrow_mut().push((serial, what)));
+    Entered { serial, _of_this_thread: PhantomData }
+}
+
+/// Until it is dropped, the thread carries what it was [made](carry) for.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    serial: u64,
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // Dropped when the list is free again: what is carried may ask in its turn.
+        let gone = CARRIED.try_with(|here| {
+            let mut here = here.borrow_mut();
+            let at = here.iter().rposition(|(serial, _)| *serial == self.serial)?;
+            Some(here.remove(at))
+        });
+        CARRIED_IN_ALL.fetch_sub(1, Ordering::Relaxed);
+        drop(gone);
+    }
+}
+
+/// What a task carries: wherever it is polled, the thread carries that while it polls.
+#[derive(Debug)]
+pub(crate) struct Luggage {
+    serial: u64,
+    /// What it carries, and what was entered in the task and is not left yet. On the list of the thread while it is polled.
+    carried: Vec<(u64, Carried)>,
+}
+
+impl Luggage {
+    pub(crate) fn of(carried: Carried) -> Self {
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        Self { serial, carried: vec![(serial, carried)] }
+    }
+
+    /// Polls, or does anything else, with what the task carries.
+    pub(crate) fn within<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        CARRIED_IN_ALL.fetch_add(1, Ordering::Relaxed);
+        let _ = CARRIED.try_with(|here| here.borrow_mut().append(&mut self.carried));
+        let _back = Back(self);
+        work()
+    }
+}
+
+/// Takes the luggage off the list again, also when the work in between panics.
+struct Back<'a>(&'a mut Luggage);
+
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        let Self(luggage) = self;
+        let _ = CARRIED.try_with(|here| {
+            let mut here = here.borrow_mut();
+            if let Some(at) = here.iter().rposition(|(serial, _)| *serial == luggage.serial) {
+                luggage.carried = here.split_off(at);
+            }
+        });
+        CARRIED_IN_ALL.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The same work, which carries on whatever thread runs it what this thread carries now.
+pub(crate) fn along<R>(work: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    let carried = carried();
+    move || {
+        let _entered = carried.map(carry);
+        work()
     }
 }
 

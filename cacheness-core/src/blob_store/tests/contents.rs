@@ -1,8 +1,7 @@
-use crate::engine::text_key;
 use std::io::Write;
 
 use super::*;
-use crate::util::digest::identity;
+use crate::util::digest::{hex, identity};
 
 fn addressable() -> Fixture {
     fixture_with(|builder| builder.content_addressable(true))
@@ -23,9 +22,9 @@ fn equal_bytes_have_one_key_and_one_file_however_they_come_in() {
             f.store.put(&bytes).unwrap(),
             stream(&f.store, BlobOptions::new(), &bytes),
             f.store.put(&bytes).unwrap(),
-            f.store.put_with(text_key::of_content(&identity(&bytes)), &bytes).unwrap(),
+            f.store.put_with(hex(&identity(&bytes)), &bytes).unwrap(),
         ];
-        assert!(keys.iter().all(|key| *key == text_key::of_content(&identity(&bytes))), "{keys:?}");
+        assert!(keys.iter().all(|key| *key == hex(&identity(&bytes))), "{keys:?}");
         assert_eq!(f.blobs().len(), before + 1);
         assert!(f.store.get::<Vec<u8>>(&keys[0]).unwrap().as_ref() == Some(&bytes));
     }

@@ -4,9 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::sync::Mutex;
 
 use super::*;
-use crate::blob_store::references::References;
-use crate::config::limits::Limits;
-use crate::config::{CacheConfig, Durability};
+use crate::blob_store::open::References;
+use crate::config::{CacheConfig, Durability, Limits};
 use crate::engine::Store;
 use crate::engine::opened::Opened;
 use crate::format::CHUNK_LEN;

@@ -1,7 +1,7 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use super::*;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind};
 use crate::format::CHUNK_LEN;
 

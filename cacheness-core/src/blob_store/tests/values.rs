@@ -1,7 +1,5 @@
 use super::*;
-use crate::config::Codec;
-use crate::config::Durability;
-use crate::config::limits::Limits;
+use crate::config::{Codec, Durability, Limits};
 use crate::error::CacheError;
 use crate::query::Field;
 use crate::value::Value;

@@ -1,4 +1,4 @@
-use crate::engine::{Store, text_key};
+use crate::engine::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
@@ -169,7 +169,7 @@ fn a_repair_leaves_blobs_whose_records_the_index_lost_and_the_next_opening_takes
     let (store, index) = breakable(dir.path(), false);
     store.put_with("lost", &noise(5000)).unwrap();
     store.put_with("kept", &noise(6000)).unwrap();
-    index.break_down(&text_key::index_key("lost").unwrap());
+    index.break_down(&IndexKey::of_text("lost").unwrap());
     assert_eq!(store.list("").unwrap(), ["kept"]);
     let report = store.verify(Repair::Yes).unwrap();
     assert_eq!((report.checked, report.unreferenced.len()), (1, 1));
@@ -191,7 +191,7 @@ fn references_are_counted_again_when_the_index_was_rebuilt() {
         let (store, index) = breakable(dir.path(), true);
         ["a", "b"].iter().for_each(|key| drop(store.put_with(*key, &noise(5000)).unwrap()));
         store.put_with("lost", &noise(6000)).unwrap();
-        let key = |name| text_key::index_key(name).unwrap();
+        let key = |name| IndexKey::of_text(name).unwrap();
         let removed = index.record(&key("a")).unwrap().unwrap();
         assert!(store.delete("a").unwrap());
         index.put(&key("a"), &removed).unwrap();

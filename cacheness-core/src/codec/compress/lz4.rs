@@ -1,14 +1,16 @@
-//! LZ4: one block for small values, a frame for larger ones, whose blocks are inflated one at a time.
+//! LZ4: one block for small values, a frame for larger ones, whose blocks are inflated one at a time, and blocks for
+//! large values and vectors of numbers.
 
 use std::borrow::Cow;
 use std::io::{BufRead, Write};
 
+use bytemuck::{Pod, pod_collect_to_vec, try_cast_slice, try_cast_slice_mut};
 use lz4_flex::block;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::{Compressed, StoredCodec, broken, damaged, grow, pays, ramps};
+use super::{Compressed, StoredCodec, broken, damaged, grow, pays};
 use crate::codec::Parts;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::threads::{each, is_worth_two};
 
@@ -89,7 +91,7 @@ pub(super) fn inflate_frame(bytes: &[u8], raw_size: usize) -> Result<Vec<u8>> {
 // | … | its body |
 //
 // A block is 1 MiB of the value, the last one what is left. Ramps are numbers that differ from the one before always by
-// the same (see `ramps`): zeros, constants, ranges, steps.
+// the same: zeros, constants, ranges, steps.
 
 /// Bytes of the value in one block.
 const BLOCK: usize = 1 << 20;
@@ -150,7 +152,7 @@ struct Block<'r> {
 }
 
 fn compress_block<'r>(raw: &'r [u8], width: usize, scratch: &mut Vec<u8>) -> Block<'r> {
-    if let Some(body) = ramps::compress(raw, width) {
+    if let Some(body) = compress_ramps(raw, width) {
         return Block { method: RAMPS, body: body.into() };
     }
     scratch.resize(block::get_maximum_output_size(raw.len()), 0);
@@ -243,7 +245,7 @@ impl Stored<'_> {
         match self.method {
             PLAIN => self.body.len() == raw,
             LZ4 => raw <= self.body.len().saturating_mul(255),
-            RAMPS => ramps::can_be(self.body, raw, width),
+            RAMPS => ramps_can_be(self.body, raw, width),
             _ => false,
         }
     }
@@ -255,203 +257,171 @@ impl Stored<'_> {
                 true
             }
             LZ4 => block::decompress_into(self.body, raw).map_err(|error| broken("an LZ4 block", error))? == raw.len(),
-            _ => ramps::inflate(self.body, raw, width),
+            _ => inflate_ramps(self.body, raw, width),
         };
         if whole { Ok(()) } else { Err(damaged(format!("a block of {} bytes is damaged", raw.len()))) }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+// Ramps: numbers that differ from the one before always by the same, as unsigned integers that wrap around: an integer
+// range, a range of whole `f64`s between two powers of two, one value many times.
+//
+// A ramp is its count of numbers in four bytes, its first number and the step; all of them little endian. Ramps follow
+// one another.
 
-    use super::*;
-    use crate::error::ErrorKind;
+/// What the count of a ramp takes.
+const COUNT: usize = 4;
 
-    fn bytes_of(numbers: &[u64], width: usize) -> Vec<u8> {
-        numbers.iter().flat_map(|number| number.to_le_bytes()[..width].to_vec()).collect()
-    }
+/// Compared at a time, without a look at where the first difference is.
+const STRIDE: usize = 32;
 
-    /// As a vector of numbers is written: its length and its elements.
-    fn with_length(numbers: &[u64], width: usize) -> Vec<u8> {
-        [&(numbers.len() as u64).to_le_bytes()[..], &bytes_of(numbers, width)].concat()
-    }
+/// Numbers in a ramp, in the mean, at the least: fewer are no gain worth the time.
+const NUMBERS_PER_RAMP: usize = 64;
+/// Ramps beyond that which a block may begin with.
+const SPARE_RAMPS: usize = 16;
 
-    fn inflate(bytes: &[u8], raw_size: usize) -> Result<Vec<u8>> {
-        Blocks::of(bytes, raw_size as u64, &Limits::DEFAULT)?.inflate()
-    }
+trait Number: Pod + Eq {
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    fn xor(self, other: Self) -> Self;
+    fn or(self, other: Self) -> Self;
+    /// Between the order of this machine and that of the file.
+    fn little_endian(self) -> Self;
+}
 
-    fn noise(len: usize) -> Vec<u64> {
-        let mut state = 1u64;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
-        (0..len).map(|_| next()).collect()
-    }
-
-    /// Compresses and inflates, from one piece and from two; says what is stored.
-    #[track_caller]
-    fn comes_back(raw: &[u8], width: usize) -> Vec<u8> {
-        let stored = compress_blocks(&raw.into(), width).unwrap().bytes;
-        let apart = Parts::new(raw[..raw.len().min(LEAD)].to_vec(), &raw[raw.len().min(LEAD)..]);
-        assert!(compress_blocks(&apart, width).unwrap().bytes == stored, "in whichever pieces it lies");
-        assert!(inflate(&stored, raw.len()).unwrap() == raw);
-        stored
-    }
-
-    #[test]
-    fn blocks_have_the_bytes_they_always_had() {
-        let ramps = with_length(&[10, 12, 14, 16, 9, 9, 9, 9, 9, 9], 2);
-        let expected: &[&[u8]] = &[
-            &[2, 8, 10, 0, 0, 0, 0, 0, 0, 0],
-            &[16, 0, 0, 0, 2],
-            &[4, 0, 0, 0, 10, 0, 2, 0],
-            &[6, 0, 0, 0, 9, 0, 0, 0],
-        ];
-        // Written by hand: two ramps of eight bytes are more than half of these twenty.
-        assert_eq!(inflate(&expected.concat(), ramps.len()).unwrap(), ramps);
-
-        let range: Vec<u64> = (0..1000).collect();
-        let raw = with_length(&range, 4);
-        let expected: &[&[u8]] =
-            &[&[4, 8, 0xe8, 3, 0, 0, 0, 0, 0, 0], &[12, 0, 0, 0, 2], &[0xe8, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]];
-        assert_eq!(comes_back(&raw, 4), expected.concat());
-
-        let repeated = [&[0; 8][..], &[b'a'; 100]].concat();
-        let lz4 = [0x1f, b'a', 1, 0, 75, 0x50, b'a', b'a', b'a', b'a', b'a'];
-        let expected: &[&[u8]] = &[&[1, 8, 0, 0, 0, 0, 0, 0, 0, 0], &[11, 0, 0, 0, 1], &lz4];
-        assert_eq!(inflate(&expected.concat(), repeated.len()).unwrap(), repeated);
-
-        let plain = [&[7; 8][..], b"xyz"].concat();
-        let expected: &[&[u8]] = &[&[1, 8, 7, 7, 7, 7, 7, 7, 7, 7], &[3, 0, 0, 0, 0], b"xyz"];
-        assert_eq!(comes_back(&plain, 1), expected.concat());
-    }
-
-    #[test]
-    fn regular_numbers_take_next_to_nothing_whatever_their_width() {
-        let len = 3 * BLOCK / 8 + 5;
-        let kinds: [(&str, Vec<u64>); 5] = [
-            ("zeros", vec![0; len]),
-            ("a range", (5..5 + len as u64).collect()),
-            ("a range down", (0..len as u64).map(|n| 0u64.wrapping_sub(3 * n)).collect()),
-            ("steps", (0..len as u64).map(|n| n / 1000).collect()),
-            ("whole floats", (0..len as u64).map(|n| (n as f64).to_bits()).collect()),
-        ];
-        for (name, numbers) in kinds {
-            for width in [2, 4, 8] {
-                // Cut to two or four bytes, the lower parts of floats are zeros or ramps too.
-                let stored = comes_back(&with_length(&numbers, width), width);
-                assert!(stored.len() * 50 <= numbers.len() * width, "{name} of {width} bytes: {} bytes", stored.len());
+macro_rules! number {
+    ($($type:ident)*) => {
+        $(impl Number for $type {
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
             }
-        }
-    }
 
-    #[test]
-    fn a_block_that_does_not_shrink_stays_and_the_others_are_compressed() {
-        let mut numbers = vec![1; 3 * BLOCK / 8];
-        numbers[BLOCK / 8..2 * BLOCK / 8].copy_from_slice(&noise(BLOCK / 8));
-        let stored = comes_back(&with_length(&numbers, 8), 8);
-        assert!(stored.len() > BLOCK && stored.len() < BLOCK + 100, "{}", stored.len());
-    }
-
-    #[test]
-    fn large_values_come_back_by_two_threads() {
-        let len = crate::util::threads::WORTH_TWO / 4 + 3;
-        let text: Vec<u64> = noise(1000).into_iter().cycle().take(len).collect();
-        for numbers in [(0..len as u64).collect(), text, noise(len)] {
-            comes_back(&with_length(&numbers, 4), 4);
-        }
-    }
-
-    #[test]
-    fn values_of_any_length_come_back() {
-        for len in (0..40).chain([BLOCK + 7, BLOCK + 8, BLOCK + 9, 2 * BLOCK + 8]) {
-            for width in [1, 2, 4, 8] {
-                comes_back(&vec![7; len], width);
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
             }
-        }
-    }
 
-    #[test]
-    fn sizes_that_do_not_add_up_are_damage_before_memory_is_taken() {
-        let huge = usize::try_from(Limits::DEFAULT.max_value_bytes).unwrap();
-        let one_ramp = |count: u32, width: u8| {
-            let ramp = [&count.to_le_bytes()[..], &vec![0; 2 * usize::from(width)]].concat();
-            [&[width, 8][..], &[0; 8], &(ramp.len() as u32).to_le_bytes(), &[RAMPS], &ramp].concat()
-        };
-        assert_eq!(inflate(&one_ramp(1000, 8), 8008).unwrap(), [0; 8008]);
-        for (bytes, raw_size) in [
-            (one_ramp(1000, 8), 8007),
-            (one_ramp(1000, 8), 8016),
-            (one_ramp(u32::MAX, 8), huge),
-            (one_ramp(1 << 17, 8), huge),
-            (one_ramp(1000, 1), 1008),
-            (one_ramp(1000, 3), 3008),
-            ([&[1, 8][..], &[0; 8], &[1, 0, 0, 0, LZ4, 0]].concat(), 8 + 256),
-            ([&[1, 8][..], &[0; 8], &[1, 0, 0, 0, 3, 0]].concat(), 9),
-            (vec![1, 7, 0, 0, 0, 0, 0, 0, 0], 7 + 1),
-            (vec![], 0),
-        ] {
-            let error = inflate(&bytes, raw_size).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Compression, "{raw_size}: {error}");
-        }
-    }
-
-    #[test]
-    fn places_of_other_sizes_are_refused() {
-        let stored = compress_blocks(&Parts::from(&vec![0; 100]), 1).unwrap().bytes;
-        let blocks = Blocks::of(&stored, 100, &Limits::DEFAULT).unwrap();
-        assert!(blocks.inflate_into(&mut [0; 8], &mut [0; 92]).is_ok());
-        assert!(blocks.inflate_into(&mut [0; 7], &mut [0; 93]).is_err());
-        assert!(blocks.inflate_into(&mut [0; 8], &mut [0; 91]).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_numbers_come_back(
-            runs in prop::collection::vec((any::<u64>(), any::<u64>(), 1usize..300), 0..60),
-            odd in 0usize..8,
-        ) {
-            for width in [1, 2, 4, 8] {
-                let of_run = |(first, step, len): &(u64, u64, usize)| {
-                    let (first, step) = (*first, *step);
-                    (0..*len as u64).map(move |n| first.wrapping_add(step.wrapping_mul(n))).collect::<Vec<_>>()
-                };
-                let mut raw = bytes_of(&runs.iter().flat_map(of_run).collect::<Vec<_>>(), width);
-                raw.extend(vec![3; odd]);
-                comes_back(&raw, width);
+            fn xor(self, other: Self) -> Self {
+                self ^ other
             }
-        }
 
-        #[test]
-        fn hostile_bytes_never_panic(
-            width in prop::sample::select(vec![0u8, 1, 2, 4, 8, 9]),
-            method in 0u8..4,
-            body in prop::collection::vec(any::<u8>(), 0..100),
-            tail in prop::collection::vec(any::<u8>(), 0..40),
-            size in 0usize..3000,
-        ) {
-            let head = [&[width, 8][..], &[0; 8], &(body.len() as u32).to_le_bytes(), &[method]].concat();
-            for bytes in [[&head[..], &body, &tail].concat(), [&head[..], &body].concat(), body, tail] {
-                if let Ok(raw) = inflate(&bytes, size) {
-                    prop_assert_eq!(raw.len(), size);
-                }
+            fn or(self, other: Self) -> Self {
+                self | other
             }
-        }
 
-        #[test]
-        fn a_changed_byte_is_an_error_or_gives_as_many_bytes(at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<bool>()) {
-            let numbers: Vec<u64> = (0..500).map(|n| n / 100 * 7).chain(noise(20)).collect();
-            let raw = with_length(&numbers, 8);
-            let mut stored = compress_blocks(&raw.as_slice().into(), 8).unwrap().bytes;
-            let at = at.index(stored.len());
-            if cut { stored.truncate(at) } else { stored[at] = to }
-            if let Ok(back) = inflate(&stored, raw.len()) {
-                prop_assert_eq!(back.len(), raw.len());
+            fn little_endian(self) -> Self {
+                self.to_le()
             }
-        }
+        })*
+    };
+}
+
+number! { u16 u32 u64 }
+
+/// The ramps of a block of numbers of `width` bytes; `None` if they are too many to be worth it.
+fn compress_ramps(raw: &[u8], width: usize) -> Option<Vec<u8>> {
+    match width {
+        2 => ramps_of::<u16>(raw),
+        4 => ramps_of::<u32>(raw),
+        8 => ramps_of::<u64>(raw),
+        _ => None,
     }
 }
+
+fn ramps_of<N: Number>(raw: &[u8]) -> Option<Vec<u8>> {
+    if !raw.len().is_multiple_of(size_of::<N>()) {
+        return None;
+    }
+    let numbers: Cow<'_, [N]> = try_cast_slice(raw).map_or_else(|_| pod_collect_to_vec(raw).into(), Cow::Borrowed);
+    let (mut ramps, mut at, mut count) = (Vec::new(), 0, 0);
+    while let Some((first, rest)) = numbers.get(at..).and_then(<[N]>::split_first) {
+        let step = rest.first().map_or(*first, |second| difference(*second, *first));
+        let len = 1 + steps(*first, rest, step);
+        ramps.extend_from_slice(&u32::try_from(len).ok()?.to_le_bytes());
+        ramps.extend_from_slice(bytemuck::bytes_of(first));
+        ramps.extend_from_slice(bytemuck::bytes_of(&step.little_endian()));
+        (at, count) = (at + len, count + 1);
+        if count > SPARE_RAMPS + at / NUMBERS_PER_RAMP {
+            return None;
+        }
+    }
+    // A block that is too short for the spare ones to pay.
+    (ramps.len() <= raw.len() / 2).then_some(ramps)
+}
+
+fn difference<N: Number>(second: N, first: N) -> N {
+    second.little_endian().minus(first.little_endian())
+}
+
+/// How many numbers follow a first one by the same step.
+fn steps<N: Number>(first: N, rest: &[N], step: N) -> usize {
+    let mut last = first;
+    let mut len = 0;
+    for stride in rest.chunks(STRIDE) {
+        // No branch in here: several numbers at a time.
+        let start = difference(stride[0], last).xor(step);
+        let differs = stride.windows(2).fold(start, |differs, pair| differs.or(difference(pair[1], pair[0]).xor(step)));
+        if differs != N::zeroed() {
+            let mut before = last;
+            let same = |number: &&N| difference(**number, std::mem::replace(&mut before, **number)) == step;
+            return len + stride.iter().take_while(same).count();
+        }
+        len += stride.len();
+        last = stride[stride.len() - 1];
+    }
+    len
+}
+
+/// Whether ramps are whole, and as many numbers come of them as are said to.
+fn ramps_can_be(ramps: &[u8], raw: usize, width: usize) -> bool {
+    let ramp = COUNT + 2 * width;
+    let counts =
+        ramps.chunks(ramp).map(|ramp| ramp.first_chunk().map_or(0, |count| u64::from(u32::from_le_bytes(*count))));
+    ramps.len().is_multiple_of(ramp) && width > 1 && counts.sum::<u64>().checked_mul(width as u64) == Some(raw as u64)
+}
+
+/// Writes the numbers; says whether they were as many as there is room for.
+fn inflate_ramps(ramps: &[u8], raw: &mut [u8], width: usize) -> bool {
+    match width {
+        2 => write::<u16>(ramps, raw),
+        4 => write::<u32>(ramps, raw),
+        8 => write::<u64>(ramps, raw),
+        _ => false,
+    }
+}
+
+fn write<N: Number>(ramps: &[u8], raw: &mut [u8]) -> bool {
+    if let Ok(numbers) = try_cast_slice_mut::<u8, N>(raw) {
+        return write_numbers(ramps, numbers);
+    }
+    // Not where such numbers may lie.
+    let mut numbers = vec![N::zeroed(); raw.len() / size_of::<N>()];
+    let whole = raw.len() == size_of_val(numbers.as_slice()) && write_numbers(ramps, &mut numbers);
+    if whole {
+        raw.copy_from_slice(bytemuck::cast_slice(&numbers));
+    }
+    whole
+}
+
+fn write_numbers<N: Number>(ramps: &[u8], mut numbers: &mut [N]) -> bool {
+    for ramp in ramps.chunks(COUNT + 2 * size_of::<N>()) {
+        let Some((count, both)) = ramp.split_first_chunk::<COUNT>() else { return false };
+        let Some((first, step)) = both.split_at_checked(size_of::<N>()) else { return false };
+        let (Ok(first), Ok(step)) =
+            (bytemuck::try_pod_read_unaligned::<N>(first), bytemuck::try_pod_read_unaligned::<N>(step))
+        else {
+            return false;
+        };
+        let count = u32::from_le_bytes(*count) as usize;
+        let Some((these, rest)) = std::mem::take(&mut numbers).split_at_mut_checked(count) else { return false };
+        let (mut next, step) = (first.little_endian(), step.little_endian());
+        for number in these {
+            *number = next.little_endian();
+            next = next.plus(step);
+        }
+        numbers = rest;
+    }
+    numbers.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

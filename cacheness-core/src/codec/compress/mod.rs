@@ -6,12 +6,9 @@
 
 #[cfg(feature = "blosclz")]
 mod blosclz;
-#[cfg(feature = "gzip")]
-mod gzip;
 mod lz4;
-mod ramps;
-#[cfg(feature = "zstd")]
-mod zstd;
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+mod streams;
 
 use std::borrow::Cow;
 #[cfg(any(feature = "gzip", feature = "zstd"))]
@@ -21,7 +18,7 @@ pub(crate) use crate::config::{Codec, Compression, StoredCodec};
 pub(crate) use lz4::Blocks;
 
 use super::Parts;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// Bytes that compression made smaller.
@@ -68,9 +65,13 @@ fn squeeze(with: Compression, bytes: &[u8], width: usize) -> Result<Compressed> 
             Ok(Compressed { codec: StoredCodec::Blosclz, bytes })
         }
         #[cfg(feature = "zstd")]
-        Codec::Zstd => zstd::compress(bytes, with.level).map(|bytes| Compressed { codec: StoredCodec::Zstd, bytes }),
+        Codec::Zstd => {
+            streams::zstd::compress(bytes, with.level).map(|bytes| Compressed { codec: StoredCodec::Zstd, bytes })
+        }
         #[cfg(feature = "gzip")]
-        Codec::Gzip => gzip::compress(bytes, with.level).map(|bytes| Compressed { codec: StoredCodec::Gzip, bytes }),
+        Codec::Gzip => {
+            streams::gzip::compress(bytes, with.level).map(|bytes| Compressed { codec: StoredCodec::Gzip, bytes })
+        }
     }
 }
 
@@ -127,9 +128,9 @@ pub(crate) fn inflate<'a>(
         StoredCodec::Lz4Block => lz4::inflate_block(bytes, raw_size),
         StoredCodec::Lz4Frame => lz4::inflate_frame(bytes, raw_size),
         #[cfg(feature = "zstd")]
-        StoredCodec::Zstd => zstd::inflate(bytes, raw_size),
+        StoredCodec::Zstd => streams::zstd::inflate(bytes, raw_size),
         #[cfg(feature = "gzip")]
-        StoredCodec::Gzip => gzip::inflate(bytes, raw_size),
+        StoredCodec::Gzip => streams::gzip::inflate(bytes, raw_size),
         #[cfg(feature = "blosclz")]
         StoredCodec::Blosclz => blosclz::inflate(bytes, raw_size),
         StoredCodec::Lz4Blocks => Blocks::of(bytes, raw_size as u64, limits)?.inflate(),

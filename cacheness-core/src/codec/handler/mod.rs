@@ -42,7 +42,7 @@ pub(crate) use registry::Handlers;
 pub use registry::{HandlerInfo, list_handlers, register_handler, unregister_handler};
 
 use super::Parts;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest::checksum;
 use crate::util::threads::caught;

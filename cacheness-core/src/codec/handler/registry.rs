@@ -9,8 +9,7 @@ use super::encode_as;
 use super::payload::{BY_HANDLER, Formats, PayloadFormat};
 use super::proof::{Evidence, Proven};
 use super::{Raw, Storable, decode_raw};
-use crate::config::limits::Limits;
-use crate::config::{BINCODE, HandlerConfig, MESSAGEPACK, is_built_in};
+use crate::config::{BINCODE, HandlerConfig, Limits, MESSAGEPACK, is_built_in};
 use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
 

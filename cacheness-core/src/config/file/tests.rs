@@ -1,8 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::config::Durability;
-use crate::config::limits::Limits;
+use crate::config::{Durability, Limits};
 
 fn message_of(result: Result<CacheConfig>) -> String {
     let error = result.unwrap_err();

@@ -1,4 +1,8 @@
-//! Flights, which of them the current thread or the future it polls leads right now, and which flights wait for which.
+//! Flights: the state of one, which of them the current thread or the future it polls leads right now, and which flights
+//! wait for which.
+//!
+//! The state is a pure state machine: no locks, no threads, no clock. Wakers that have to be woken or dropped are returned,
+//! so that it happens outside every lock.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +14,155 @@ use std::time::Duration;
 
 use super::Outcome;
 use super::patience::Pulse;
-use super::state::State;
+
+/// Woken at once when a flight has lost its leader. More than one, so that a task that is never polled again cannot
+/// hold up all the others; not all, so that a thousand callers who give up one after another do not wake each other a
+/// million times.
+const CANDIDATES: usize = 8;
+
+/// Who waits. Threads come first: a woken thread always comes, a woken task might have to wait for its executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WaiterKind {
+    Thread,
+    Task,
+}
+
+/// A place in the queue of waiters, which is ordered by it.
+pub(super) type QueueSlot = (WaiterKind, u64);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase<L> {
+    /// By so many callers, each of whom runs the body.
+    Led(usize),
+    /// The leaders are gone, whoever asks next leads.
+    Vacant,
+    Completed(L),
+}
+
+/// What a caller has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer<L> {
+    /// Lead from now on.
+    Lead,
+    Completed(L),
+    Wait,
+}
+
+/// A flight. `W` wakes a waiter, `L` is the outcome.
+///
+/// A waiter is a caller that was [added](Self::add_waiter) and has not [left](Self::leave). While the flight is vacant and has
+/// waiters, at least one of them has been woken and has neither asked nor left since: so the flight finds its next leader.
+/// There is one leader, and beside it those that were [added](Self::add_leader) because they must not wait; the first to
+/// complete decides for all.
+pub(super) struct State<W, L> {
+    phase: Phase<L>,
+    waiters: usize,
+    waiting: BTreeMap<QueueSlot, W>,
+    last_slot: u64,
+    several_leaders: bool,
+}
+
+impl<W, L: Clone> State<W, L> {
+    /// A flight that is led by the caller who made it.
+    pub(super) fn led() -> Self {
+        Self { phase: Phase::Led(1), waiters: 0, waiting: BTreeMap::new(), last_slot: 0, several_leaders: false }
+    }
+
+    /// What to do for a caller who may wait.
+    pub(super) fn ask(&mut self) -> Answer<L> {
+        match &self.phase {
+            Phase::Led(_) => Answer::Wait,
+            Phase::Completed(outcome) => Answer::Completed(outcome.clone()),
+            Phase::Vacant => {
+                self.phase = Phase::Led(1);
+                Answer::Lead
+            }
+        }
+    }
+
+    /// What to do for a caller who must not wait: if the flight is not completed, it leads too. Never [`Answer::Wait`].
+    pub(super) fn add_leader(&mut self) -> Answer<L> {
+        if let Phase::Led(leaders) = &mut self.phase {
+            *leaders += 1;
+            self.several_leaders = true;
+            return Answer::Lead;
+        }
+        self.ask()
+    }
+
+    /// A caller joins to wait. Returns how many waiters there were before.
+    pub(super) fn add_waiter(&mut self) -> usize {
+        self.waiters += 1;
+        self.waiters - 1
+    }
+
+    /// Queues a waiter, or replaces its waker. Returns the waker that is no longer needed.
+    pub(super) fn wait(&mut self, kind: WaiterKind, slot: &mut Option<QueueSlot>, wake: W) -> Option<W> {
+        if let Some(place) = slot.and_then(|slot| self.waiting.get_mut(&slot)) {
+            return Some(std::mem::replace(place, wake));
+        }
+        self.last_slot += 1;
+        let place = (kind, self.last_slot);
+        *slot = Some(place);
+        self.waiting.insert(place, wake)
+    }
+
+    /// A waiter leaves. Returns the wakers to wake in its place, and its own, which is no longer needed.
+    pub(super) fn leave(&mut self, slot: Option<QueueSlot>) -> (Vec<W>, Option<W>) {
+        self.waiters -= 1;
+        let own = slot.and_then(|slot| self.waiting.remove(&slot));
+        (if matches!(self.phase, Phase::Vacant) { self.candidates() } else { Vec::new() }, own)
+    }
+
+    /// A leader is done. Returns the wakers to wake, or the outcome if another leader was first.
+    pub(super) fn complete(&mut self, outcome: L) -> Result<Vec<W>, L> {
+        if self.completed().is_some() {
+            return Err(outcome);
+        }
+        self.phase = Phase::Completed(outcome);
+        Ok(std::mem::take(&mut self.waiting).into_values().collect())
+    }
+
+    /// A leader is gone without having completed. Returns the wakers to wake.
+    pub(super) fn abandon(&mut self) -> Vec<W> {
+        match &mut self.phase {
+            Phase::Led(leaders) if *leaders > 1 => *leaders -= 1,
+            Phase::Led(_) => {
+                self.phase = Phase::Vacant;
+                return self.candidates();
+            }
+            Phase::Vacant | Phase::Completed(_) => {}
+        }
+        Vec::new()
+    }
+
+    /// The outcome, if there is one.
+    pub(super) fn completed(&self) -> Option<&L> {
+        match &self.phase {
+            Phase::Completed(outcome) => Some(outcome),
+            Phase::Led(_) | Phase::Vacant => None,
+        }
+    }
+
+    /// Whether several callers have led it at the same time.
+    pub(super) fn had_several_leaders(&self) -> bool {
+        self.several_leaders
+    }
+
+    /// Whether somebody waits for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiters > 0
+    }
+
+    /// Whether nobody leads and nobody is left who could.
+    pub(super) fn is_deserted(&self) -> bool {
+        matches!(self.phase, Phase::Vacant) && self.waiters == 0
+    }
+
+    fn candidates(&mut self) -> Vec<W> {
+        std::iter::from_fn(|| self.waiting.pop_first()).take(CANDIDATES).map(|(_, wake)| wake).collect()
+    }
+}
 
 /// Takes a lock. Nothing that can panic runs under the locks of this room but `Eq` and `Hash` of the key, which leave
 /// the map as it was.
@@ -234,77 +386,4 @@ pub(crate) fn in_current_flight<R>(work: impl FnOnce() -> R + Send) -> impl FnOn
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn innermost_id() -> Option<u64> {
-        innermost().unwrap().map(|execution| execution.flight.id)
-    }
-
-    #[test]
-    fn a_body_is_inside_its_flight_and_nothing_is_afterwards_even_if_it_panics() {
-        let (outer, inner) = (Execution::begin(Flight::led()), Execution::begin(Flight::led()));
-        outer.run(|| {
-            assert_eq!(innermost_id(), Some(outer.flight.id));
-            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inner.run(|| panic!("boom"))));
-            assert!(panic.is_err());
-            assert_eq!(innermost_id(), Some(outer.flight.id));
-        });
-        assert_eq!(innermost_id(), None);
-    }
-
-    #[test]
-    fn a_leg_knows_the_body_that_began_it() {
-        let outer = Execution::begin(Flight::led());
-        let inner = outer.run(|| Execution::begin(Flight::led()));
-        assert_eq!(inner.inside.as_ref().map(|execution| execution.flight.id), Some(outer.flight.id));
-    }
-
-    fn execution() -> Arc<Execution> {
-        Execution::begin(Flight::led())
-    }
-
-    fn wait(by: &Arc<Execution>, of: &Arc<Execution>) -> Option<Wait> {
-        Wait::begin(Arc::clone(by), of.flight.id)
-    }
-
-    #[test]
-    fn a_body_does_not_wait_for_itself_nor_for_the_bodies_around_it() {
-        let _quiet = lock(&QUIET);
-        let outer = execution();
-        let inner = outer.run(execution);
-        assert!(wait(&outer, &outer).is_none());
-        assert!(wait(&inner, &outer).is_none());
-    }
-
-    #[test]
-    fn the_wait_that_would_close_a_circle_of_three_is_refused_until_another_ends() {
-        let _quiet = lock(&QUIET);
-        let (a, b, c) = (execution(), execution(), execution());
-        let ab = wait(&a, &b).expect("no circle");
-        let bc = wait(&b, &c).expect("no circle");
-        assert!(wait(&c, &a).is_none());
-        drop(ab);
-        assert!(wait(&c, &a).is_some());
-        drop(bc);
-        assert_eq!(waits(), 0);
-    }
-
-    #[test]
-    fn waits_inside_inner_bodies_hold_up_the_outer_ones() {
-        let _quiet = lock(&QUIET);
-        let (outer, other) = (execution(), execution());
-        let inner = outer.run(execution);
-        let _wait = wait(&inner, &other).expect("no circle");
-        assert!(wait(&other, &outer).is_none(), "outer waits for inner, which waits for other");
-    }
-
-    #[test]
-    fn bodies_that_run_side_by_side_in_one_body_do_not_hold_up_each_other() {
-        let _quiet = lock(&QUIET);
-        let (outer, other) = (execution(), execution());
-        let beside = outer.run(execution);
-        let _wait = wait(&outer, &other).expect("no circle");
-        assert!(wait(&other, &beside).is_some(), "beside completes without the rest of outer");
-    }
-}
+mod tests;

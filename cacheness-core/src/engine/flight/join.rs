@@ -6,9 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::context::{Execution, Flight, Wait, innermost, lock};
+use super::context::{Answer, Execution, Flight, QueueSlot, Wait, WaiterKind, innermost, lock};
 use super::patience::{self, Alarm, Pulse, UsualDuration, Watch};
-use super::state::{Answer, QueueSlot, WaiterKind};
 use super::{FlightKey, Hashed, InFlight, Joined, Lookup, Outcome};
 use crate::util::threads::wake;
 

@@ -20,7 +20,6 @@
 mod context;
 mod join;
 mod patience;
-mod state;
 #[cfg(test)]
 mod tests;
 
@@ -35,9 +34,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use self::context::{Execution, Flight, lock};
+use self::context::{Answer, Execution, Flight, WaiterKind, lock};
 use self::join::Join;
-use self::state::{Answer, WaiterKind};
 use crate::util::threads::wake;
 
 /// What a flight needs of its key.

@@ -3,9 +3,8 @@
 //! A hit here takes no lock that all threads share, allocates nothing and reads nothing but the clock. Three things make it
 //! correct: values are found by the identity of their key, never by its hash alone (`shards`); until when and as which type a
 //! value may be used is kept beside it (`value`); and every change of an entry is announced first ([`Tier::change`]), so that
-//! nothing is inserted that was read before the change and no value is returned that the index no longer has (`changes`).
+//! nothing is inserted that was read before the change and no value is returned that the index no longer has.
 
-mod changes;
 mod shards;
 #[cfg(test)]
 mod tests;
@@ -13,15 +12,13 @@ mod value;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use changes::InsertToken;
 pub(crate) use value::CloneOps;
 
-use self::changes::{StripedLock, Use, Uses};
 use self::shards::{Adaptive, Ranked, Ranking};
-use self::value::Freshness;
+use self::value::{Freshness, Use, Uses};
 use crate::clock::{Clock, Timestamp};
 use crate::config::MemoryBounds;
 use crate::entry::{Core, IndexKey};
@@ -235,4 +232,80 @@ fn shard_count(bounds: &MemoryBounds) -> u64 {
     let shards = (SHARDS_EACH * processors).clamp(1, most.max(1));
     // The power of two below, so that no shard is smaller than that.
     1 << shards.ilog2()
+}
+
+// A slow reader must not insert a value that was replaced meanwhile. So every change of an entry begins and ends here, a
+// reader takes a token before it reads, and a token is void once a change has begun. Keys share stripes: a change of one
+// key may cost another one an insert, never a wrong value.
+
+const STRIPES: usize = 256;
+
+/// The changes of the keys that share a stripe.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stripe {
+    under_way: u32,
+    ended: u64,
+}
+
+#[derive(Debug)]
+struct StripedLock([Mutex<Stripe>; STRIPES]);
+
+/// Permission to insert a value, as long as no change of its entry begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InsertToken {
+    hash: u64,
+    ended: u64,
+}
+
+impl InsertToken {
+    /// The same permission for one who makes exactly one change.
+    pub(crate) fn after_own_change(self) -> Self {
+        Self { ended: self.ended + 1, ..self }
+    }
+}
+
+impl Default for StripedLock {
+    fn default() -> Self {
+        Self([const { Mutex::new(Stripe { under_way: 0, ended: 0 }) }; STRIPES])
+    }
+}
+
+impl StripedLock {
+    /// Begins a change; `take_out` runs before anybody can put something in.
+    fn begin(&self, hash: u64, take_out: impl FnOnce()) {
+        let mut stripe = self.of(hash);
+        stripe.under_way += 1;
+        take_out();
+    }
+
+    fn end(&self, hash: u64) {
+        let mut stripe = self.of(hash);
+        stripe.under_way -= 1;
+        stripe.ended += 1;
+    }
+
+    /// Ends every permission that was given, for what became of the entries is not known.
+    fn revoke_all(&self) {
+        for stripe in &self.0 {
+            stripe.lock().unwrap_or_else(PoisonError::into_inner).ended += 1;
+        }
+    }
+
+    fn insert_token(&self, hash: u64) -> Option<InsertToken> {
+        let stripe = self.of(hash);
+        (stripe.under_way == 0).then_some(InsertToken { hash, ended: stripe.ended })
+    }
+
+    /// Runs `put_in` if nothing has changed since the token was given.
+    fn if_valid(&self, token: InsertToken, put_in: impl FnOnce()) {
+        let stripe = self.of(token.hash);
+        if stripe.under_way == 0 && stripe.ended == token.ended {
+            put_in();
+        }
+    }
+
+    fn of(&self, hash: u64) -> MutexGuard<'_, Stripe> {
+        // Nothing that can panic runs under it but the map of values, which is whole after a panic.
+        self.0[hash as usize % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

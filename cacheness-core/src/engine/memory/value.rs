@@ -1,15 +1,20 @@
-//! What is known of a value in memory: how its type is cloned, and until when it may be used.
+//! What is known of a value in memory: how its type is cloned, until when it may be used, and when it was used last.
+//!
+//! Uses are collected here until they are flushed to the index. The first use of a value since the last flush puts it on a
+//! list; all later ones write one number.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Held;
 use crate::clock::{Clock, ROUGHLY, Timestamp};
 use crate::entry::Core;
 use crate::entry::policy::{Verdict, judge, starts_at};
+use crate::key::Key;
 use crate::util::threads::contained;
 
 /// How values of a type are put into memory and cloned out of it, as function pointers: callers need not repeat the bounds
@@ -164,4 +169,92 @@ impl Freshness {
 
 pub(super) fn weight_of(raw_size: u64) -> u64 {
     raw_size.saturating_add(OVERHEAD)
+}
+
+const LISTS: usize = 16;
+/// With more than this the next hit flushes: the memory of a removed value is freed only when its `Weak` is. Few get there:
+/// writing to disk, evicting and listing flush all uses.
+const MANY: usize = 1 << 14;
+
+#[derive(Debug)]
+pub(super) struct Use {
+    at: AtomicI64,
+    listed: AtomicBool,
+    /// The value was taken out for a change of its entry.
+    ended: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    /// Weak: a value that is gone must not stay for this.
+    lists: [Mutex<Vec<Weak<Held>>>; LISTS],
+    waiting: AtomicUsize,
+}
+
+impl Use {
+    pub(super) fn at(now: Timestamp) -> Self {
+        Self { at: AtomicI64::new(now.as_micros()), listed: AtomicBool::new(false), ended: AtomicBool::new(false) }
+    }
+
+    fn time(&self) -> Timestamp {
+        Timestamp::from_micros(self.at.load(Ordering::Relaxed))
+    }
+
+    /// When it was used, if that is still to be flushed.
+    pub(super) fn last(&self) -> Option<Timestamp> {
+        self.listed.load(Ordering::SeqCst).then(|| self.time())
+    }
+
+    /// No use is recorded from now on. Returns the last one, if that is still to be flushed.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        self.ended.store(true, Ordering::SeqCst);
+        self.last()
+    }
+}
+
+impl Uses {
+    #[inline]
+    pub(super) fn note(&self, held: &Arc<Held>, now: Timestamp) {
+        let (used, now) = (&held.used, now.as_micros());
+        // Many threads that use one value at one time need not write.
+        if used.at.load(Ordering::Relaxed) != now {
+            used.at.store(now, Ordering::Relaxed);
+        }
+        if !used.listed.load(Ordering::Relaxed) {
+            self.list(held);
+        }
+    }
+
+    #[cold]
+    fn list(&self, held: &Arc<Held>) {
+        if !held.used.listed.swap(true, Ordering::SeqCst) && !held.used.ended.load(Ordering::SeqCst) {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            lock(&self.lists[held.key.hash() as usize % LISTS]).push(Arc::downgrade(held));
+        }
+    }
+
+    pub(super) fn are_many(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= MANY
+    }
+
+    pub(super) fn flush_uses(&self, mut on_use: impl FnMut(&Key, Timestamp)) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for list in &self.lists {
+            let listed = std::mem::take(&mut *lock(list));
+            self.waiting.fetch_sub(listed.len(), Ordering::SeqCst);
+            for held in listed.iter().filter_map(Weak::upgrade) {
+                // Before the time is read: whoever uses it after that puts it on the list again.
+                held.used.listed.store(false, Ordering::SeqCst);
+                if !held.used.ended.load(Ordering::SeqCst) {
+                    on_use(&held.key, held.used.time());
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

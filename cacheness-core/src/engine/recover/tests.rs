@@ -2,8 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::Durability;
-use crate::config::limits::Limits;
+use crate::config::{Durability, Limits};
 use crate::engine::index::Index;
 use crate::entry::sample;
 use crate::index::MemoryMetadata;

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::{CacheKey, KeyFields, KeyWriter, SerdeKey, ToKey, serialize_key};
 use super::key;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::CacheError;
 
 fn error_within(max_key_bytes: u64, value: &(impl CacheKey + ?Sized)) -> Option<CacheError> {

@@ -5,8 +5,8 @@ use std::fs;
 use super::key;
 use crate::blob_store::BlobStore;
 use crate::cache::Cache;
-use crate::function::utility::hash_file_path;
 use crate::key::ToKey;
+use crate::key::hash_file_path;
 
 #[test]
 fn directories_of_caches_and_stores_are_left_out_and_nothing_else_is() {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::super::{KeyWriter, ToKey};
 use super::{Key, key};
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::params;
 
 fn directory() -> TempDir {

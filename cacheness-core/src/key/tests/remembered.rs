@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use super::super::content::READS;
 use super::super::{KeyRules, KeyWriter, ToKey};
 use super::{Key, key};
-use crate::config::VerifyPaths;
-use crate::config::limits::Limits;
+use crate::config::{Limits, VerifyPaths};
 
 /// Longer than what counts as one tick of the clock.
 fn settle() {

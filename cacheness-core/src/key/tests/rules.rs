@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::*;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::params;
 
 fn rules() -> KeyRules {

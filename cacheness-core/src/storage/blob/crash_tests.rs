@@ -9,8 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{BlobBackend, BlobName, FilesystemBlobs};
-use crate::config::Durability;
-use crate::config::limits::Limits;
+use crate::config::{Durability, Limits};
 use crate::error::Result;
 use crate::format::{self, Rules};
 use crate::storage::vfs::publish::{STAGING, remove_left_over};

@@ -9,7 +9,7 @@
 #![cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public under the feature `testing` only"))]
 
 #[cfg(test)]
-mod conformance;
+mod conformance_tests;
 pub(crate) mod publish;
 mod real;
 pub(crate) mod root;

@@ -206,3 +206,50 @@ fn a_panic_whose_payload_panics_in_its_drop_is_contained() {
     assert_eq!(caught(|| panic!("plain")), Err::<(), _>("plain".to_owned()));
     assert_eq!(caught(|| panic!("{}", 1)), Err::<(), _>("1".to_owned()));
 }
+
+fn number() -> Option<u32> {
+    carried().and_then(|carried| carried.downcast_ref().copied())
+}
+
+#[test]
+fn the_last_one_that_was_entered_and_is_left_is_in_force_whatever_the_order_of_leaving() {
+    assert_eq!(number(), None);
+    let one = carry(Arc::new(1u32));
+    let two = carry(Arc::new(2u32));
+    let three = carry(Arc::new(3u32));
+    assert_eq!(number(), Some(3));
+    drop(two);
+    assert_eq!(number(), Some(3));
+    drop(three);
+    assert_eq!(number(), Some(1));
+    drop(one);
+    assert_eq!(number(), None);
+}
+
+#[test]
+fn what_a_task_enters_and_does_not_leave_is_there_at_its_next_poll_and_not_in_between() {
+    let mut task = Luggage::of(Arc::new(1u32));
+    let two = task.within(|| {
+        assert_eq!(number(), Some(1));
+        carry(Arc::new(2u32))
+    });
+    assert_eq!(number(), None);
+    task.within(|| {
+        assert_eq!(number(), Some(2));
+        drop(two);
+        assert_eq!(number(), Some(1));
+    });
+    let three = task.within(|| carry(Arc::new(3u32)));
+    drop(three);
+    assert_eq!(number(), None);
+}
+
+#[test]
+fn other_threads_carry_what_is_given_along_and_nothing_else() {
+    let _one = carry(Arc::new(1u32));
+    let given = along(number);
+    std::thread::scope(|scope| {
+        assert_eq!(scope.spawn(number).join().unwrap(), None);
+        assert_eq!(scope.spawn(given).join().unwrap(), Some(1));
+    });
+}

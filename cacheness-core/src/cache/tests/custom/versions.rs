@@ -1,7 +1,7 @@
 //! Types that have changed since their rows were stored.
 
 use super::*;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 
 /// The same kind by other versions of its type.
 mod changed {

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use super::*;
 use crate::cache::migrate_cache;
 use crate::codec::handler::{Handler, HandlerError, register_handler, unregister_handler};
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::entry::Entry;
 use crate::error::ErrorKind;
 

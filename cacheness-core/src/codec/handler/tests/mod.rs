@@ -8,7 +8,7 @@ mod round_trip;
 
 use super::decode;
 use super::*;
-use crate::config::limits::Limits;
+use crate::config::Limits;
 use crate::error::Result;
 
 const LIMITS: Limits = Limits::DEFAULT;

@@ -4,17 +4,17 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::attribute::{CallMetadata, Lifetime, Site};
-use super::function::Function;
-use super::mode::{self, Mode};
+use super::default::IsolationHint;
+use super::default::default_cache;
+use super::default::{Current, current_as, report_without_cache};
+use super::handle::Function;
 use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
+use super::{Mode, current_mode, within};
 use crate::cache::Cache;
 use crate::cache::{Attempt, PutOptions, ValueCodec};
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::{CacheError, Result};
-use crate::function::default::IsolationHint;
-use crate::function::default::default_cache;
-use crate::function::default::{Current, current_as, report_without_cache};
 use crate::key::{Key, KeyWriter};
 
 pub(super) const OPENING: &str = "open the cache for a function call";
@@ -161,8 +161,8 @@ impl<'c> Call<'c> {
         body: impl FnOnce() -> R,
     ) -> R {
         let codec = plan.codec;
-        let mode = mode::current();
-        let body = || if mode == Mode::Usual { body() } else { mode::within(Mode::Usual, body) };
+        let mode = current_mode();
+        let body = || if mode == Mode::Usual { body() } else { within(Mode::Usual, body) };
         if mode == Mode::Bypass {
             return body();
         }

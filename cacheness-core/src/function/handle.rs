@@ -1,21 +1,24 @@
-//! What a process knows about its cached functions, and the control of a function by the function itself.
+//! What a process knows about its cached functions, and what a program may ask of one: of a function by the function itself,
+//! of one of its calls by a call that is bound to be made later.
 
 use std::any::type_name;
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::attribute::Site;
-use super::scope::{self, ScopeOwner};
-use crate::cache::Cache;
-use crate::cache::WeakCache;
+use super::attribute::{ScopeOwner, Site, without_arguments, without_closures};
+use super::call::Call;
+use super::default::{Calls, current_isolation, default_cache};
+use super::returns::{CallPlan, ResultPolicy};
+use super::{bypass_async, bypass_value, refresh_async, refresh_value};
+use crate::cache::{Attempt, Cache, WeakCache};
 use crate::engine::flight::UsualDuration;
 use crate::entry::Entry;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::function::default::default_cache;
-use crate::function::default::{Calls, current_isolation};
+use crate::key::{Key, PendingKey};
 use crate::util::Counter;
 
 /// One cached function of this process. There are as many as the program has cached functions, and they stay.
@@ -127,10 +130,10 @@ impl Function {
 
     /// Whether an attribute of this process has spoken for it, or for it with other type and const arguments.
     fn is_cached(&self) -> bool {
-        let path = scope::without_arguments(&self.scope);
+        let path = without_arguments(&self.scope);
         let functions = lock(&FUNCTIONS);
         let mut functions = functions.iter().flat_map(HashMap::values);
-        functions.any(|other| other.site.get().is_some() && scope::without_arguments(&other.scope) == path)
+        functions.any(|other| other.site.get().is_some() && without_arguments(&other.scope) == path)
     }
 
     /// Tells it from all others.
@@ -171,7 +174,7 @@ pub fn function<F>(function: F) -> FunctionHandle {
     const { assert!(size_of::<F>() == 0, "`function` takes a function by its name, not a function pointer") };
     let _ = function;
     let name = type_name::<F>();
-    let function = Function::named(scope::without_closures(name));
+    let function = Function::named(without_closures(name));
     FunctionHandle { function, cache: None, is_closure: *function.scope != *name }
 }
 
@@ -290,6 +293,153 @@ impl FunctionHandle {
             Some(isolation) => Ok(isolation.cache_of(self.function.address())),
             None => self.function.last_cache().map_or_else(default_cache, Ok),
         }
+    }
+}
+
+/// A call of a cached function with its arguments, not made yet: what the function added by `call = name` returns.
+///
+/// It reads and changes what the cache holds for exactly these arguments, and makes the call as asked.
+/// `B` is [`Now`] for a function and [`Later`] for an `async fn`, whose `get`, `refresh` and `uncached` are futures.
+#[must_use = "a bound call does nothing until one of its methods is called"]
+pub struct BoundCall<R, B> {
+    key: LazyLock<Result<Key>, Box<dyn FnOnce() -> Result<Key> + Send>>,
+    cache: Option<Cache>,
+    ttl: Option<Duration>,
+    get: Box<Get<R>>,
+    body: B,
+}
+
+type Get<R> = dyn Fn(&Cache, &Key, Option<Duration>) -> Result<Option<R>> + Send + Sync;
+
+/// The call of a function.
+pub struct Now<F>(F);
+
+/// The call of an `async fn`.
+pub struct Later<F>(F);
+
+impl<R, B> fmt::Debug for BoundCall<R, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundCall").field("cache", &self.cache).field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for Now<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Now")
+    }
+}
+
+impl<F> fmt::Debug for Later<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Later")
+    }
+}
+
+/// Binds a call to what makes it.
+pub fn bind<R, S: ResultPolicy<R>, F: FnOnce() -> R>(
+    call: Call<'_, PendingKey>,
+    plan: CallPlan<'static, R, S>,
+    make: F,
+) -> BoundCall<R, Now<F>> {
+    BoundCall::new(call, &plan, Now(make))
+}
+
+/// Binds a call to the future that makes it.
+pub fn bind_async<R, S: ResultPolicy<R>, F: Future<Output = R>>(
+    call: Call<'_, PendingKey>,
+    plan: CallPlan<'static, R, S>,
+    make: F,
+) -> BoundCall<R, Later<F>> {
+    BoundCall::new(call, &plan, Later(make))
+}
+
+impl<R, B> BoundCall<R, B> {
+    fn new<S: ResultPolicy<R>>(call: Call<'_, PendingKey>, plan: &CallPlan<'static, R, S>, body: B) -> Self {
+        let key = call.key;
+        let codec = plan.codec;
+        let get = move |cache: &Cache, key: &Key, ttl: Option<Duration>| {
+            Ok(cache.get_by_key(key, ttl, codec, Attempt::First)?.map(S::rebuild))
+        };
+        let cache = call.cache.cloned();
+        let used = cache.clone();
+        let resolve: Box<dyn FnOnce() -> Result<Key> + Send> = Box::new(move || {
+            // Whether a file counts by its content, and when it is read again, is up to the cache.
+            match key.needs_io().then(|| used.map_or_else(default_cache, Ok)) {
+                Some(Ok(used)) => key.within(&used.key_rules()).resolve(),
+                Some(Err(_)) | None => key.resolve(),
+            }
+        });
+        Self { key: LazyLock::new(resolve), cache, ttl: call.options.ttl, get: Box::new(get), body }
+    }
+
+    /// The key of the call. The first use reads the files among the arguments.
+    ///
+    /// # Errors
+    /// When an argument cannot be encoded or its file cannot be read.
+    pub fn key(&self) -> Result<Key> {
+        self.key.clone()
+    }
+
+    /// Whether the cache holds a result for this call that has not expired.
+    ///
+    /// # Errors
+    /// When the key cannot be made or the cache cannot be opened or read.
+    pub fn is_cached(&self) -> Result<bool> {
+        self.cache()?.exists(&self.key()?)
+    }
+
+    /// The result that the cache holds for this call, without running the function.
+    ///
+    /// # Errors
+    /// When the key cannot be made or the cache cannot be opened or read.
+    pub fn peek(&self) -> Result<Option<R>> {
+        (self.get)(&self.cache()?, &self.key()?, self.ttl)
+    }
+
+    /// Removes the result of this call from the cache; `false` if there was none.
+    ///
+    /// # Errors
+    /// When the key cannot be made or the cache cannot be opened or written.
+    pub fn invalidate(&self) -> Result<bool> {
+        self.cache()?.invalidate(&self.key()?)
+    }
+
+    fn cache(&self) -> Result<Cache> {
+        self.cache.clone().map_or_else(default_cache, Ok)
+    }
+}
+
+impl<R, F: FnOnce() -> R> BoundCall<R, Now<F>> {
+    /// Makes the call: from the cache, or by running the function.
+    pub fn get(self) -> R {
+        (self.body.0)()
+    }
+
+    /// Runs the function and replaces what the cache holds for this call.
+    pub fn refresh(self) -> R {
+        refresh_value(self.body.0)
+    }
+
+    /// Runs the function; the cache is neither read nor written.
+    pub fn uncached(self) -> R {
+        bypass_value(self.body.0)
+    }
+}
+
+impl<R, F: Future<Output = R>> BoundCall<R, Later<F>> {
+    /// Makes the call: from the cache, or by running the function.
+    pub fn get(self) -> impl Future<Output = R> {
+        self.body.0
+    }
+
+    /// Runs the function and replaces what the cache holds for this call.
+    pub fn refresh(self) -> impl Future<Output = R> {
+        refresh_async(self.body.0)
+    }
+
+    /// Runs the function; the cache is neither read nor written.
+    pub fn uncached(self) -> impl Future<Output = R> {
+        bypass_async(self.body.0)
     }
 }
 

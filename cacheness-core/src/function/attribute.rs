@@ -1,19 +1,192 @@
-//! Scopes of keys, and the attribute that owns each.
-//!
-//! The path of a function is not always its own: blocks of one function may each have a function of one name in them, and
-//! a program may have two versions of a crate. So the keys of a function that may be nested have a hash of its tokens in
-//! their scope, and where two attributes own one scope nevertheless, neither function is cached.
+//! What an attribute says of its function, what is recorded of a call, and the scope of keys that the attribute owns.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt::{Display, Write};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::OnceLock;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use super::attribute::{AttributeId, Site};
-use super::function::Function;
+use super::handle::Function;
+use crate::config::LONGEST;
 use crate::error::{CacheError, ErrorKind};
 use crate::key::{KeyWriter, Scope};
+use crate::value::{Metadata, Value};
+
+/// Which attribute it is: the address of a static beside it, which no other attribute of the program has.
+pub type AttributeId = &'static fn();
+
+/// What an attribute says that is known when the program is compiled. Only what differs from the default is set.
+#[derive(Clone, Debug)]
+pub struct Site {
+    pub(super) attribute: AttributeId,
+    pub(super) without_self: Option<WithoutSelf>,
+    pub(super) ttl: Option<Duration>,
+    pub(super) prefix: Option<&'static str>,
+    pub(super) version: Option<&'static str>,
+    pub(super) single_flight: bool,
+}
+
+/// What distinguishes a function without a receiver from others of its path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WithoutSelf {
+    /// Hash of the tokens of its signature and its body.
+    pub(super) tokens: u64,
+    /// The path of the module that it is in.
+    pub(super) module: &'static str,
+}
+
+impl Site {
+    /// An attribute without options.
+    pub const fn at(attribute: AttributeId) -> Self {
+        Self { attribute, without_self: None, ttl: None, prefix: None, version: None, single_flight: true }
+    }
+
+    /// The function has no receiver: it may be nested in another, in one of several blocks.
+    pub const fn without_self(self, tokens: u64, module: &'static str) -> Self {
+        Self { without_self: Some(WithoutSelf { tokens, module }), ..self }
+    }
+
+    /// How long results live.
+    pub const fn ttl_micros(self, micros: u64) -> Self {
+        Self { ttl: Some(Duration::from_micros(micros)), ..self }
+    }
+
+    /// The namespace of the results.
+    pub const fn prefix(self, prefix: &'static str) -> Self {
+        Self { prefix: Some(prefix), ..self }
+    }
+
+    /// The version of the body.
+    pub const fn version(self, version: &'static str) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// Every concurrent caller runs the body.
+    pub const fn crowded(self) -> Self {
+        Self { single_flight: false, ..self }
+    }
+}
+
+/// What is recorded of a result beside its value, when the function runs. Until then it takes no memory: a hit has none.
+#[derive(Debug, Default)]
+pub struct CallMetadata(Mutex<Slot>);
+
+/// Dropped by one comparison where there is nothing: every hit drops one.
+#[derive(Debug, Default)]
+struct Slot(Option<ManuallyDrop<Box<Recorded>>>);
+
+impl Slot {
+    #[inline]
+    fn take(&mut self) -> Option<Box<Recorded>> {
+        self.0.take().map(ManuallyDrop::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            forget_recorded(self);
+        }
+    }
+}
+
+#[cold]
+fn forget_recorded(slot: &mut Slot) {
+    drop(slot.take());
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Recorded {
+    pub(super) tags: Vec<String>,
+    pub(super) metadata: Metadata,
+    pub(super) params: Vec<(String, Value)>,
+    pub(super) ttl: Option<Duration>,
+}
+
+impl CallMetadata {
+    /// Nothing recorded.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Slot(None)))
+    }
+
+    /// Adds a value to the metadata.
+    pub fn add(&self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        self.record(|recorded| recorded.metadata.insert(name.to_owned(), value));
+    }
+
+    /// Adds a group that the result belongs to.
+    pub fn tag(&self, tag: impl Display) {
+        // Not `to_string`, which panics if `Display` fails: what it wrote until then is the tag.
+        let mut text = String::new();
+        let _ = write!(text, "{tag}");
+        self.record(|recorded| {
+            if !recorded.tags.contains(&text) {
+                recorded.tags.push(text);
+            }
+        });
+    }
+
+    /// Records an argument, if there is something to record.
+    pub fn param(&self, name: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.record(|recorded| recorded.params.push((name.to_owned(), value)));
+        }
+    }
+
+    /// The result itself says how long it lives.
+    pub(super) fn ttl(&self, ttl: Duration) {
+        self.record(|recorded| recorded.ttl = Some(ttl));
+    }
+
+    pub(super) fn take(&self) -> Recorded {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .map_or_else(Recorded::default, |recorded| *recorded)
+    }
+
+    fn record<R>(&self, record: impl FnOnce(&mut Recorded) -> R) -> R {
+        record(self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get_or_insert_default())
+    }
+}
+
+/// How long a result lives, as an attribute's `ttl` says it: a value, or what a closure makes of the result.
+#[diagnostic::on_unimplemented(
+    message = "`ttl` is a `Duration` or an `Option<Duration>`, not `{Self}`",
+    label = "write `Duration::from_secs(..)` for a number of seconds"
+)]
+pub trait Lifetime {
+    /// The time; `None` is the default of the cache.
+    fn lifetime(self) -> Option<Duration>;
+}
+
+/// The time that a result says. A function for expansions to hand on: a bound where it is called would be reported twice.
+pub fn lifetime<L: Lifetime>(ttl: L) -> Option<Duration> {
+    ttl.lifetime()
+}
+
+impl Lifetime for Duration {
+    fn lifetime(self) -> Option<Duration> {
+        // `Duration::MAX` is how code says "for ever".
+        Some(self.min(LONGEST))
+    }
+}
+
+impl Lifetime for Option<Duration> {
+    fn lifetime(self) -> Option<Duration> {
+        self.and_then(Duration::lifetime)
+    }
+}
+
+// The path of a function is not always its own: blocks of one function may each have a function of one name in them, and
+// a program may have two versions of a crate. So the keys of a function that may be nested have a hash of its tokens in
+// their scope, and where two attributes own one scope nevertheless, neither function is cached.
 
 /// A scope of keys, and the attribute that writes keys in it.
 #[derive(Debug)]
@@ -255,123 +428,4 @@ fn separators(path: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    macro_rules! site {
-    ($($option:tt)*) => {
-        const { &Site::at({ static PLACE: fn() = || (); &PLACE })$($option)* }
-    };
-}
-
-    fn owner(closure: &'static str, site: &'static Site) -> &'static ScopeOwner {
-        ScopeOwner::of(closure, None, site)
-    }
-
-    #[test]
-    fn a_function_is_known_by_its_name_wherever_the_text_lies() {
-        let (site, call) = (site!(), site!());
-        let copied: &'static str = String::from("known::f::{{closure}}").leak();
-        let first = owner("known::f::{{closure}}", site);
-        assert!(std::ptr::eq(first, owner(copied, site)));
-        assert!(std::ptr::eq(first, ScopeOwner::of("known::g::{{closure}}", Some("f"), call)));
-        assert!(first.conflict().is_none(), "a function and the one beside it are no rivals");
-    }
-
-    #[test]
-    fn a_name_that_begins_another_is_not_mistaken_for_it() {
-        let (long, site): (&'static str, _) = ("begins::f::g", site!());
-        assert!(!std::ptr::eq(owner(&long[..9], site), owner(long, site)));
-    }
-
-    #[test]
-    fn the_tokens_count_where_others_may_have_the_same_path() {
-        let (first, second) = (site!(.without_self(1, "m")), site!(.without_self(2, "m")));
-        let (first, second) = (owner("m::outer::f", first), owner("m::outer::f", second));
-        assert_eq!([first.scope(), second.scope()], ["m::outer::f#0000000000000001", "m::outer::f#0000000000000002"]);
-        assert!(std::ptr::eq(first.function, second.function), "one name in listings");
-        assert!(first.conflict().is_none() && second.conflict().is_none());
-    }
-
-    #[test]
-    fn a_changed_body_keeps_the_keys_of_functions_of_modules_and_of_methods() {
-        for body in [site!(.without_self(3, "kept")), site!(.without_self(4, "kept"))] {
-            assert_eq!(owner("kept::f::{{closure}}", body).scope(), "kept::f");
-            assert_eq!(owner("<kept::S as kept::T>::f", body).scope(), "<kept::S as kept::T>::f");
-        }
-        assert_eq!(owner("kept::outer::S::f", site!()).scope(), "kept::outer::S::f");
-    }
-
-    #[test]
-    fn two_attributes_with_one_scope_have_a_conflict_and_a_prefix_ends_it() {
-        const NAME: &str = "rivals::outer::f";
-        let alone = owner(NAME, site!(.without_self(5, "rivals")));
-        assert!(alone.conflict().is_none());
-        for apart in [site!(.without_self(5, "rivals").prefix("p")), site!(.without_self(5, "rivals").version("2"))] {
-            assert!(owner(NAME, apart).conflict().is_none());
-        }
-        assert!(alone.conflict().is_none());
-        let second = owner(NAME, site!(.without_self(5, "rivals")));
-        for rival in [alone, second] {
-            let error = rival.conflict().unwrap();
-            assert_eq!(error.kind(), ErrorKind::Conflict);
-            assert!(
-                error.to_string().contains("`rivals::outer::f`") && error.to_string().contains("prefix"),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn two_functions_beside_of_one_scope_have_a_conflict_too() {
-        let (first, second) = (site!(), site!());
-        assert!(ScopeOwner::of("pair::f_call", Some("f"), first).conflict().is_none());
-        assert!(ScopeOwner::of("pair::f_call", Some("f"), second).conflict().is_some());
-    }
-
-    #[test]
-    fn a_function_of_a_module_is_not_nested() {
-        for (scope, module) in [
-            ("a::f", "a"),
-            ("a::m::f", "a::m"),
-            ("a::type::m::f", "a::r#type::m"),
-            ("a::f<b::X<u8>, fn(c::Y) -> d::Z, '<', b::W>", "a"),
-            ("<a::S<u8> as b::T<c::X>>::f<d::Y>", "a"),
-        ] {
-            assert!(!may_be_nested(scope, module), "{scope} in {module}");
-        }
-    }
-
-    #[test]
-    fn a_function_with_a_parent_may_be_nested() {
-        for (scope, module) in [
-            ("a::outer::f", "a"),
-            ("a::outer::{{closure}}::f", "a"),
-            ("a::outer<b::X>::f", "a"),
-            ("a::outer<'<'>::f", "a"),
-            ("a::outer<fn(b::X) -> c::Y>::f", "a"),
-            ("a::main::m::f", "a::m"),
-            ("a::S<u8>::f", "a"),
-            ("a::m::<impl a::S>::f", "a::m"),
-            ("<a::S as b::T>::load::f", "a"),
-            ("ab::f", "a"),
-        ] {
-            assert!(may_be_nested(scope, module), "{scope} in {module}");
-        }
-    }
-
-    #[test]
-    fn closures_at_the_end_are_cut_off_and_no_others() {
-        assert_eq!(without_closures("a::{{closure}}::f::{{closure}}::{{closure}}"), "a::{{closure}}::f");
-        assert_eq!(without_closures("a::f"), "a::f");
-    }
-
-    #[test]
-    fn a_function_beside_another_has_its_parents_and_its_arguments() {
-        assert_eq!(sibling_scope("a::m::load_call", "load"), "a::m::load");
-        assert_eq!(sibling_scope("a::Repo<u8>::load_call<3>", "load"), "a::Repo<u8>::load<3>");
-        assert_eq!(sibling_scope("<a::T as a::Tr<b::X>>::g", "f"), "<a::T as a::Tr<b::X>>::f");
-        assert_eq!(sibling_scope("a::g<fn(b::X<u8>) -> b::Y<c::Z>>", "f"), "a::f<fn(b::X<u8>) -> b::Y<c::Z>>");
-        assert_eq!(sibling_scope("g", "f"), "f");
-    }
-}
+mod tests;

@@ -16,9 +16,9 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
+use super::attribute::ScopeOwner;
 use super::attribute::Site;
 use super::call::Call;
-use super::scope::ScopeOwner;
 use crate::error::{CacheError, ErrorKind};
 use crate::key::{CacheKey, KeyWriter, PendingKey, plain_value, serialize_key, text_value};
 use crate::util::threads::{caught, contained};

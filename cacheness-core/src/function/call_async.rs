@@ -4,16 +4,16 @@
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
 use super::call::{CacheRef, Call, KEYING, Next, OPENING, READING, ResolvedCall, WRITING, next, shared, taken};
-use super::mode::{self, Mode};
+use super::default::IsolationHint;
+use super::default::default_cache;
+use super::default::{current_as, report_without_cache};
 use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
+use super::{Mode, current_mode, within_async};
 use crate::cache::Cache;
 use crate::cache::{Attempt, ValueCodec};
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::Result;
-use crate::function::default::IsolationHint;
-use crate::function::default::default_cache;
-use crate::function::default::{current_as, report_without_cache};
 use crate::key::{Key, PendingKey};
 use crate::util::threads;
 
@@ -25,9 +25,9 @@ impl<'c> Call<'c, PendingKey> {
         body: impl FnOnce() -> B,
     ) -> R {
         let codec = plan.codec;
-        let mode = mode::current();
+        let mode = current_mode();
         if mode == Mode::Bypass {
-            return mode::within_async(Mode::Usual, Box::pin(body())).await;
+            return within_async(Mode::Usual, Box::pin(body())).await;
         }
         let call = match self.resolve_async(mode, codec).await {
             Ok(call) => call,
@@ -35,7 +35,7 @@ impl<'c> Call<'c, PendingKey> {
                 if let Some(refusal) = plan.refusal(&error) {
                     return refusal;
                 }
-                return mode::within_async(Mode::Usual, Box::pin(body())).await;
+                return within_async(Mode::Usual, Box::pin(body())).await;
             }
         };
         if mode == Mode::Usual {
@@ -184,7 +184,7 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
     async fn only_run_async<F: Future>(&self, body: impl FnOnce() -> F) -> F::Output {
         self.options.count_miss();
         // Boxed by itself: recursive functions would otherwise carry it through the stack frame of every step.
-        mode::within_async(Mode::Usual, Box::pin(body())).await
+        within_async(Mode::Usual, Box::pin(body())).await
     }
 
     async fn compute_async<

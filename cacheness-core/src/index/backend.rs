@@ -96,6 +96,19 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
         0
     }
 
+    /// The keys of the rows that others than this handle have changed since a call that returned the mark `since`, and the
+    /// mark of now. Asked of [shared](Traits::shared) backends only, before values in memory are believed any longer.
+    ///
+    /// A change is told from the moment on at which [`get`](Self::get) gives the row that it made. A backend that cannot
+    /// tell returns [`Changes::UNKNOWN`], and values in memory are of little use then.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn changes(&self, since: u64) -> Result<Changes> {
+        let _ = since;
+        Ok(Changes::UNKNOWN)
+    }
+
     /// Notes that there may be blobs which no row names: the next opening looks for them.
     fn doubt_blobs(&self) {}
 
@@ -258,6 +271,20 @@ impl Applied {
     pub fn made(previous: Option<Vec<u8>>) -> Self {
         Self { made: true, previous }
     }
+}
+
+/// What others have [changed](MetadataBackend::changes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// What to ask with the next time.
+    pub mark: u64,
+    /// The keys of the rows that they changed; `None` if that is not known, or there are too many to tell.
+    pub keys: Option<Vec<Vec<u8>>>,
+}
+
+impl Changes {
+    /// Any row may have changed.
+    pub const UNKNOWN: Self = Self { mark: 0, keys: None };
 }
 
 /// Which rows, and in which order.

@@ -224,6 +224,7 @@ impl Engine {
     /// is not visited, so that the scan ends.
     pub(super) fn each(&self, scan: EntryScan, mut visit: impl FnMut(&IndexKey, &Record) -> Result<()>) -> Result<()> {
         let index = self.store().index();
+        let _together = index.together();
         let mut after: Option<IndexKey> = None;
         loop {
             let page = match scan {
@@ -249,7 +250,8 @@ impl Engine {
     ) -> Result<u64> {
         let mut done = 0;
         self.each(scan, |key, record| {
-            if wanted(&self.describe(record)?) {
+            let entry = self.describe(record)?;
+            if self.store().index().apart(|| wanted(&entry)) {
                 done += u64::from(act(key, record)?);
             }
             Ok(())
@@ -261,7 +263,12 @@ impl Engine {
     pub(super) fn remove_wanted(&self, scan: EntryScan, mut wanted: impl FnMut(&Entry) -> bool) -> Result<u64> {
         let mut removed = 0;
         self.each(scan, |key, record| {
-            removed += u64::from(self.remove_while(key, record, |record| Ok(wanted(&self.describe(record)?)))?);
+            let index = self.store().index();
+            let still = |record: &Record| {
+                let entry = self.describe(record)?;
+                Ok(index.apart(|| wanted(&entry)))
+            };
+            removed += u64::from(self.remove_while(key, record, still)?);
             Ok(())
         })?;
         Ok(removed)
@@ -301,6 +308,7 @@ impl Engine {
     pub(super) fn cleanup_expired(&self) -> Result<u64> {
         let now = self.now();
         let mut total = 0;
+        let _together = self.store().index().together();
         loop {
             let mut removed = 0;
             for (key, record) in self.store().index().expired(now, PAGE)? {
@@ -381,6 +389,7 @@ pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
 
 /// Returns how many bytes it freed.
 fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<u64> {
+    let _unheard = engine.store().index().unheard();
     let (mut freed, mut removed) = (0, 0);
     let enough = |freed: u64, removed: usize| match removed < SHARE {
         true => freed >= eviction.wanted,

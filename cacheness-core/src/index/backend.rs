@@ -109,6 +109,11 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
         Ok(Changes::UNKNOWN)
     }
 
+    /// Whether no other process has the store open now, and could remember rows that are changed here.
+    fn is_alone(&self) -> bool {
+        !self.traits().shared
+    }
+
     /// Notes that there may be blobs which no row names: the next opening looks for them.
     fn doubt_blobs(&self) {}
 

@@ -224,7 +224,6 @@ impl Engine {
     /// is not visited, so that the scan ends.
     pub(super) fn each(&self, scan: EntryScan, mut visit: impl FnMut(&IndexKey, &Record) -> Result<()>) -> Result<()> {
         let index = self.store().index();
-        let _together = index.together();
         let mut after: Option<IndexKey> = None;
         loop {
             let page = match scan {
@@ -249,6 +248,7 @@ impl Engine {
         act: impl Fn(&IndexKey, &Record) -> Result<bool>,
     ) -> Result<u64> {
         let mut done = 0;
+        let _together = self.store().index().together();
         self.each(scan, |key, record| {
             let entry = self.describe(record)?;
             if self.store().index().apart(|| wanted(&entry)) {
@@ -262,6 +262,7 @@ impl Engine {
     /// Removes the wanted entries of a group or all; returns how many.
     pub(super) fn remove_wanted(&self, scan: EntryScan, mut wanted: impl FnMut(&Entry) -> bool) -> Result<u64> {
         let mut removed = 0;
+        let _together = self.store().index().together_with_others();
         self.each(scan, |key, record| {
             let index = self.store().index();
             let still = |record: &Record| {
@@ -297,6 +298,7 @@ impl Engine {
 
     pub(super) fn clear(&self) -> Result<u64> {
         let mut removed = 0;
+        let _together = self.store().index().together_with_others();
         self.each(EntryScan::Everything, |key, _| {
             removed += u64::from(self.store().remove(key)?);
             Ok(())
@@ -308,7 +310,7 @@ impl Engine {
     pub(super) fn cleanup_expired(&self) -> Result<u64> {
         let now = self.now();
         let mut total = 0;
-        let _together = self.store().index().together();
+        let _together = self.store().index().together_with_others();
         loop {
             let mut removed = 0;
             for (key, record) in self.store().index().expired(now, PAGE)? {

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::columns::Columns;
-use super::lease::{LEASE, Lease};
+use super::lease::Lease;
 use super::memory::{self, Tier};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::index::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Totals};
+use crate::index::backend::{Applied, Change, Expected, LEASE, MetadataBackend, Row, Scan, Totals};
 use crate::index::neighbours::{Guests, OWNER};
 use crate::index::{Group, Record};
 use crate::query::Admitted;
@@ -142,6 +142,12 @@ impl Index {
         Acknowledging::begin(Acknowledge::Together)
     }
 
+    /// [`together`](Self::together) for one who removes all that it finds: what is not there any more may have been removed
+    /// just now, and others may not have heard of that.
+    pub(crate) fn together_with_others(&self) -> Acknowledging {
+        Acknowledging::begin(if self.has_neighbours() { Acknowledge::Owed } else { Acknowledge::Together })
+    }
+
     /// Changes of this thread need not be heard of by others for as long as the result is there: what is evicted was not
     /// wrong.
     pub(crate) fn unheard(&self) -> Acknowledging {
@@ -155,11 +161,9 @@ impl Index {
     }
 
     /// Comes back when no other process can have what a change took out in memory any more.
-    fn acknowledge(&self, applied: &Applied) {
-        if applied.previous.is_none() || !self.has_neighbours() {
-            return;
-        }
+    fn acknowledge(&self, is_settled: bool) {
         match ACKNOWLEDGE.get() {
+            _ if is_settled => {}
             Acknowledge::Each => thread::sleep(LEASE),
             Acknowledge::Together => ACKNOWLEDGE.set(Acknowledge::Owed),
             Acknowledge::Owed | Acknowledge::None => {}
@@ -215,9 +219,11 @@ impl Index {
         let facts = new.map(Record::facts).transpose()?;
         let row = new.zip(facts.as_ref()).map(|(record, facts)| (record.as_bytes(), facts));
         let applied = self.make(key, &Change { key: key.as_bytes(), expected, row }, new)?;
-        if applied.made {
-            self.guests.note(OWNER, key.as_bytes());
-            self.acknowledge(&applied);
+        if !self.guests.are_none() {
+            let is_settled = self.guests.note(OWNER, key.as_bytes(), &applied);
+            self.acknowledge(is_settled);
+        } else if self.is_of_another_process() {
+            self.acknowledge(applied.is_settled());
         }
         Ok(applied)
     }

@@ -6,14 +6,11 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::index::backend::LEASE;
 use crate::util::threads::lock;
 
-/// How long values in memory are used after a question for changes.
-pub(super) const LEASE: Duration = Duration::from_millis(1);
-
-/// What is left of it at the end, for clocks that are read in nanoseconds and kept so.
 const LEASE_NANOS: u64 = LEASE.as_nanos() as u64;
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -265,18 +266,28 @@ pub struct Applied {
     pub made: bool,
     /// The row that it took out, if it took one out.
     pub previous: Option<Vec<u8>>,
+    /// Whether others may still remember a row that is gone, be it by this change or by another one just before.
+    pub(crate) unsettled: bool,
 }
 
 impl Applied {
     /// It was not made: another row was there than was expected.
-    pub const NOT_MADE: Self = Self { made: false, previous: None };
+    pub const NOT_MADE: Self = Self { made: false, previous: None, unsettled: false };
 
     /// It was made, and took this row out.
     #[must_use]
     pub fn made(previous: Option<Vec<u8>>) -> Self {
-        Self { made: true, previous }
+        Self { made: true, previous, unsettled: false }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.previous.is_none() && !self.unsettled
     }
 }
+
+/// How long values in memory are used after a question for [changes](MetadataBackend::changes): so long waits who changes a
+/// row that others may remember.
+pub(crate) const LEASE: Duration = Duration::from_millis(1);
 
 /// What others have [changed](MetadataBackend::changes).
 #[derive(Clone, Debug, PartialEq, Eq)]

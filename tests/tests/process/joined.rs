@@ -292,19 +292,31 @@ struct Write {
     begun: u64,
     /// `None` if it was never acknowledged.
     ended: Option<u64>,
+    /// Whose it was, and whether there was something to change.
+    by: u64,
+    changed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    key: u64,
+    value: Option<u64>,
+    begun: u64,
+    ended: u64,
+    by: u64,
 }
 
 /// Everything that processes said they did, and what must follow of it.
 #[derive(Default)]
 struct Log {
     writes: HashMap<u64, Vec<Write>>,
-    reads: Vec<(u64, Option<u64>, u64, u64)>,
+    reads: Vec<Read>,
     errors: Vec<String>,
     done: usize,
 }
 
 impl Log {
-    fn read(&mut self, output: &str) {
+    fn read(&mut self, by: u64, output: &str) {
         let mut open: HashMap<(String, u64), Write> = HashMap::new();
         for line in output.lines() {
             let words: Vec<_> = line.split(' ').collect();
@@ -313,18 +325,18 @@ impl Log {
                 // Cut off by a kill.
                 ["begin", "put", ..] if words.len() == 5 => {
                     let (Some(key), stamp, Some(begun)) = (number(2), number(3), number(4)) else { continue };
-                    open.insert(("put".into(), key), Write { stamp, begun, ended: None });
+                    open.insert(("put".into(), key), Write { stamp, begun, ended: None, by, changed: true });
                 }
                 ["begin", what, ..] if words.len() == 4 => {
                     let (Some(key), Some(begun)) = (number(2), number(3)) else { continue };
-                    open.insert((what.into(), key), Write { stamp: None, begun, ended: None });
+                    open.insert((what.into(), key), Write { stamp: None, begun, ended: None, by, changed: true });
                 }
                 ["get" | "always", _, value, _, _] if value != "none" && number(2).is_none() => {
                     self.errors.push(line.into())
                 }
                 ["get" | "always", ..] if words.len() == 5 => {
                     let (Some(key), Some(begun), Some(ended)) = (number(1), number(3), number(4)) else { continue };
-                    self.reads.push((key, number(2), begun, ended));
+                    self.reads.push(Read { key, value: number(2), begun, ended, by });
                     self.done += 1;
                 }
                 [what @ ("put" | "update"), _, _, outcome, _, _] => {
@@ -344,7 +356,7 @@ impl Log {
                     let key = number(1).unwrap();
                     let Some(write) = open.remove(&(what.to_owned(), key)) else { continue };
                     let failed = outcome.starts_with("error");
-                    let write = Write { ended: number(4).filter(|_| !failed), ..write };
+                    let write = Write { ended: number(4).filter(|_| !failed), changed: outcome == "true", ..write };
                     if failed {
                         self.errors.push(line.into());
                     }
@@ -367,35 +379,57 @@ impl Log {
     }
 
     /// Reads that no order of what was said explains.
-    fn wrong(&self) -> Vec<String> {
-        self.reads.iter().filter_map(|read| self.fault(*read)).collect()
+    fn wrong(&mut self) -> Vec<String> {
+        self.writes.values_mut().for_each(|writes| writes.sort_by_key(|write| write.begun));
+        let histories: HashMap<_, _> = self.writes.iter().map(|(key, writes)| (*key, History::of(writes))).collect();
+        let none = History::of(&[]);
+        let fault = |read: &Read| histories.get(&read.key).unwrap_or(&none).fault(read);
+        self.reads.iter().filter_map(fault).collect()
+    }
+}
+
+/// The writes of a key in the order in which they began.
+struct History<'l> {
+    writes: &'l [Write],
+    by_stamp: HashMap<u64, &'l Write>,
+    /// Of all writes from a place on, the one that was acknowledged first.
+    first_ended: Vec<Option<&'l Write>>,
+}
+
+impl<'l> History<'l> {
+    fn of(writes: &'l [Write]) -> Self {
+        let by_stamp = writes.iter().filter_map(|write| Some((write.stamp?, write))).collect();
+        let mut first_ended = vec![None; writes.len() + 1];
+        for (at, write) in writes.iter().enumerate().rev() {
+            let others = [Some(write).filter(|write| write.ended.is_some()), first_ended[at + 1]];
+            first_ended[at] = others.into_iter().flatten().min_by_key(|write| write.ended);
+        }
+        Self { writes, by_stamp, first_ended }
     }
 
-    fn fault(&self, (key, value, begun, ended): (u64, Option<u64>, u64, u64)) -> Option<String> {
-        let writes = self.writes.get(&key).map_or(&[][..], |writes| &writes[..]);
-        // Acknowledged before the read began, and surely after another one was acknowledged.
-        let covers =
-            |later: &Write, earlier_ended: u64| later.ended.is_some_and(|at| at < begun) && later.begun > earlier_ended;
-        match value {
+    fn fault(&self, read: &Read) -> Option<String> {
+        match read.value {
             Some(stamp) => {
-                let Some(write) = writes.iter().find(|write| write.stamp == Some(stamp)) else {
-                    return Some(format!("key {key}: {stamp} was never put"));
+                let Some(write) = self.by_stamp.get(&stamp) else {
+                    return Some(format!("what was never put: {read:?}"));
                 };
-                let from = write.ended.unwrap_or(u64::MAX);
-                let over = writes.iter().find(|later| covers(later, from));
-                over.map(|later| format!("key {key}: {write:?} was read {begun}..{ended} after {later:?}"))
+                // Surely after it was acknowledged, and acknowledged itself before the read began.
+                let from = write.ended?;
+                let later = self.first_ended[self.writes.partition_point(|later| later.begun <= from)];
+                let over = later.filter(|later| later.ended.is_some_and(|at| at < read.begun));
+                over.map(|later| format!("{write:?} after {later:?}: {read:?}"))
             }
             None => {
-                let puts =
-                    writes.iter().filter(|write| write.stamp.is_some() && write.ended.is_some_and(|at| at < begun));
-                // Of one of them nothing says that it was invalidated since, or at the same time.
-                let mut kept = puts.filter(|put| {
-                    let may_be_gone = |write: &&Write| {
-                        write.stamp.is_none() && write.begun < ended && write.ended.is_none_or(|at| at > put.begun)
-                    };
-                    !writes.iter().any(|write| may_be_gone(&write))
-                });
-                kept.next().map(|put| format!("key {key}: a miss {begun}..{ended} after {put:?}"))
+                let begun = self.writes.partition_point(|write| write.begun < read.begun);
+                let puts = self.writes[..begun].iter().rev();
+                let mut puts = puts.filter(|put| put.stamp.is_some() && put.ended.is_some_and(|at| at < read.begun));
+                let put = puts.next()?;
+                // Nothing says that it was invalidated since, or at the same time.
+                let may_be_gone = |write: &Write| {
+                    write.stamp.is_none() && write.begun < read.ended && write.ended.is_none_or(|at| at > put.begun)
+                };
+                let kept = !self.writes.iter().any(may_be_gone);
+                kept.then(|| format!("a miss after {put:?}: {read:?}"))
             }
         }
     }
@@ -411,7 +445,7 @@ fn random_work(processes: usize, seconds: u64) -> Log {
         assert!(output.status.success(), "{}", errors_of(&output));
         String::from_utf8(output.stdout).unwrap()
     };
-    log.read(&put_always(&place.cache));
+    log.read(u64::MAX, &put_always(&place.cache));
     let start = |seed: u64| {
         let file = fs::File::create(place.cache.with_extension(format!("{seed}.log"))).unwrap();
         place.command(&["random", &seed.to_string(), "3600"]).stdout(file).stderr(Stdio::inherit()).spawn().unwrap()
@@ -432,7 +466,7 @@ fn random_work(processes: usize, seconds: u64) -> Log {
         child.wait().unwrap();
     }
     for seed in 0..seed {
-        log.read(&fs::read_to_string(place.cache.with_extension(format!("{seed}.log"))).unwrap());
+        log.read(seed, &fs::read_to_string(place.cache.with_extension(format!("{seed}.log"))).unwrap());
     }
     log
 }
@@ -442,7 +476,7 @@ fn seconds() -> u64 {
     std::env::var("CACHENESS_RANDOM_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
-fn is_right(log: &Log) {
+fn is_right(mut log: Log) {
     let wrong = log.wrong();
     println!("{} done, {} reads, {} errors", log.done, log.reads.len(), log.errors.len());
     assert!(wrong.is_empty(), "{} of {}: {:#?}", wrong.len(), log.reads.len(), &wrong[..wrong.len().min(5)]);
@@ -452,19 +486,19 @@ fn is_right(log: &Log) {
 
 #[test]
 fn two_processes_at_random_work_of_which_one_is_killed_each_second_read_nothing_wrong() {
-    is_right(&random_work(2, seconds()));
+    is_right(random_work(2, seconds()));
 }
 
 #[test]
 fn eight_processes_at_random_work_of_which_one_is_killed_each_second_read_nothing_wrong() {
-    is_right(&random_work(8, seconds()));
+    is_right(random_work(8, seconds()));
 }
 
 #[test]
 fn the_check_of_random_work_finds_a_value_that_was_invalidated_and_a_miss_of_what_is_there() {
     let log = |lines: &str| {
         let mut log = Log::default();
-        log.read(lines);
+        log.read(0, lines);
         log.wrong()
     };
     let put = "begin put 1 77 10\nput 1 77 true 10 20\n";

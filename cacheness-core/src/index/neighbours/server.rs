@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wire::{self, Answer, Hello, PROTOCOL, Reply, Request, Welcome};
 use super::{SOCKET, is_of_this_user};
 use crate::error::Result;
-use crate::index::backend::{Applied, Change, Changes, MetadataBackend, Swap};
+use crate::index::backend::{Applied, Change, Changes, LEASE, MetadataBackend, Swap};
 use crate::util::digest::random;
 use crate::util::threads::lock;
 
@@ -48,8 +48,15 @@ pub(crate) struct Guests {
 #[derive(Debug)]
 struct ChangeLog {
     mark: u64,
-    /// Who made it, and the key; the last one has the number `mark`.
-    recent: VecDeque<(u64, Arc<[u8]>)>,
+    /// The last one has the number `mark`.
+    recent: VecDeque<Noted>,
+}
+
+#[derive(Debug)]
+struct Noted {
+    by: u64,
+    key: Arc<[u8]>,
+    at: Instant,
 }
 
 /// What stands for the owner among those who make changes.
@@ -69,17 +76,21 @@ impl Guests {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Notes a change that was made.
-    pub(crate) fn note(&self, by: u64, key: &[u8]) {
-        if self.are_none() {
-            return;
-        }
+    /// Notes what a change did. Says whether it is settled: nobody can remember what was there before, nor what was there
+    /// before another change of the key that is not acknowledged yet.
+    pub(crate) fn note(&self, by: u64, key: &[u8], applied: &Applied) -> bool {
         let mut log = lock(&self.log);
-        log.mark += 1;
-        log.recent.push_back((by, key.into()));
-        if log.recent.len() > MOST_CHANGES {
-            log.recent.pop_front();
+        let now = Instant::now();
+        let mut lately = log.recent.iter().rev().take_while(|noted| now.duration_since(noted.at) < LEASE * 2);
+        let settled = applied.is_settled() && !lately.any(|noted| *noted.key == *key);
+        if applied.made && !self.are_none() {
+            log.mark += 1;
+            log.recent.push_back(Noted { by, key: key.into(), at: now });
+            if log.recent.len() > MOST_CHANGES {
+                log.recent.pop_front();
+            }
         }
+        settled
     }
 
     fn since(&self, mark: u64, guest: u64) -> Changes {
@@ -87,7 +98,7 @@ impl Guests {
         let missed = log.mark.checked_sub(mark).and_then(|missed| usize::try_from(missed).ok());
         let keys = missed.filter(|missed| *missed <= log.recent.len()).map(|missed| {
             let new = log.recent.iter().skip(log.recent.len() - missed);
-            new.filter(|(by, _)| *by != guest).map(|(_, key)| key.to_vec()).collect()
+            new.filter(|noted| noted.by != guest).map(|noted| noted.key.to_vec()).collect()
         });
         Changes { mark: log.mark, keys }
     }
@@ -255,10 +266,8 @@ impl Shared {
         for change in changes {
             let change = change.borrowed();
             let one = owner.apply(&change)?;
-            if one.made {
-                self.guests.note(guest, change.key);
-            }
-            applied.push(one);
+            let unsettled = !self.guests.note(guest, change.key, &one);
+            applied.push(Applied { unsettled, ..one });
         }
         owner.changed();
         Ok(Reply::of_applied(applied))

@@ -130,8 +130,8 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     Rows(Vec<Option<Bytes>>),
-    /// Of each change whether it was made, and what it took out.
-    Applied(Vec<(bool, Option<Bytes>)>),
+    /// Of each change whether it was made, what it took out, and whether it is unsettled.
+    Applied(Vec<(bool, Option<Bytes>, bool)>),
     Page(Vec<(Bytes, Bytes, Option<Timestamp>)>),
     Keys(Vec<Bytes>),
     LastUsed(Option<Timestamp>),
@@ -257,7 +257,7 @@ impl Reply {
     }
 
     pub(super) fn of_applied(applied: Vec<Applied>) -> Self {
-        Self::Applied(applied.into_iter().map(|one| (one.made, one.previous.map(Bytes))).collect())
+        Self::Applied(applied.into_iter().map(|one| (one.made, one.previous.map(Bytes), one.unsettled)).collect())
     }
 
     pub(super) fn of_page(rows: Vec<Row>) -> Self {
@@ -281,7 +281,10 @@ impl Reply {
 
     pub(super) fn into_applied(self) -> Option<Vec<Applied>> {
         let Self::Applied(applied) = self else { return None };
-        let one = |(made, previous): (bool, Option<Bytes>)| Applied { made, previous: previous.map(|row| row.0) };
+        let one = |(made, previous, unsettled): (bool, Option<Bytes>, bool)| {
+            let previous = previous.map(|row| row.0);
+            Applied { made, previous, unsettled }
+        };
         Some(applied.into_iter().map(one).collect())
     }
 

@@ -3,9 +3,21 @@
 //!
 //! `cargo nextest run -p cacheness-tests --test runner`
 
+use std::path::PathBuf;
+use std::sync::Once;
 use std::time::Duration;
 
-use cacheness::cached;
+use cacheness::{Cache, cached, set_default_cache};
+
+/// The default cache, away from the sources.
+fn set_cache() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        let dir = std::env::var_os("CACHENESS_DIR").map(PathBuf::from);
+        let dir = dir.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("runner"));
+        set_default_cache(Cache::open(dir).expect("every process may have it open"));
+    });
+}
 
 #[cached]
 fn table(of: u64) -> Vec<u64> {
@@ -14,6 +26,7 @@ fn table(of: u64) -> Vec<u64> {
 }
 
 fn check(n: u64) {
+    set_cache();
     // The second call is a hit, in memory or by way of the process that has the cache open.
     for _ in 0..2 {
         let found = table(n % 7);

@@ -36,8 +36,10 @@ pub(crate) use server::{Guests, OWNER, Owner, Server};
 /// The name of the socket in the directory.
 pub(crate) const SOCKET: &str = "socket";
 
-/// How long a call waits for an owner, be it for an answer or for another one in its place.
+/// How long a call waits for an answer of the owner.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call waits for another owner in the place of one that has ended.
+const PATIENCE_WITHOUT_OWNER: Duration = Duration::from_millis(500);
 /// How long it may take to answer what reads or writes much.
 const PATIENCE_FOR_MUCH: Duration = Duration::from_secs(10);
 /// An owner that did not answer is not asked for so long.
@@ -134,10 +136,10 @@ impl Joined {
                 Ok(Ok(reply)) => return read(reply).ok_or_else(|| odd("it answered another question")),
                 // It is about to end.
                 Ok(Err(refusal)) => match refusal.into_error() {
-                    error if error.is_closed() => self.replace(&client, until)?,
+                    error if error.is_closed() => self.replace(&client)?,
                     error => return Err(error),
                 },
-                Err(Failure::Gone) => self.replace(&client, until)?,
+                Err(Failure::Gone) => self.replace(&client)?,
                 Err(Failure::Late) => return Err(self.pause()),
                 Err(Failure::Odd(error)) => return Err(odd(&error.to_string())),
             }
@@ -161,15 +163,23 @@ impl Joined {
     }
 
     /// Finds another owner in the place of one that is gone, unless another thread has done so.
-    fn replace(&self, gone: &Arc<Client>, until: Instant) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Locked`](ErrorKind::Locked) if there is none in time: others come and go, and a call had better do without.
+    fn replace(&self, gone: &Arc<Client>) -> Result<()> {
         let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
         if !matches!(&*role, Role::Guest(client) if Arc::ptr_eq(client, gone)) {
             return Ok(());
         }
-        let found = find_role(&self.way, &self.take_over, until.saturating_duration_since(Instant::now()));
+        let found = find_role(&self.way, &self.take_over, PATIENCE_WITHOUT_OWNER);
         *role = found.map_err(|error| match error {
             NoRole::Failed(error) => error,
-            NoRole::Refused(why) => odd(&why),
+            NoRole::Refused(why) => CacheError::new(
+                ErrorKind::Locked,
+                format!(
+                    "the process that kept the index has ended, and the one that has it now is not to be asked: {why}"
+                ),
+            ),
         })?;
         self.epoch.fetch_add(1, Ordering::SeqCst);
         Ok(())
@@ -210,12 +220,12 @@ impl Joined {
                     return if doubtful { self.settled(change, applied) } else { Ok(applied) };
                 }
                 Ok(Err(refusal)) => match refusal.into_error() {
-                    error if error.is_closed() => self.replace(&client, until)?,
+                    error if error.is_closed() => self.replace(&client)?,
                     error => return Err(error),
                 },
                 Err(Failure::Gone) => {
                     doubtful = true;
-                    self.replace(&client, until)?;
+                    self.replace(&client)?;
                 }
                 Err(Failure::Late) => return Err(self.pause()),
                 Err(Failure::Odd(error)) => return Err(odd(&error.to_string())),
@@ -412,13 +422,18 @@ impl MetadataBackend for Joined {
     }
 
     fn close(&self) -> Result<()> {
-        let told = self.tell_uses();
+        let uses = std::mem::take(&mut *lock(&self.uses));
         let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *role, Role::Closed) {
-            Role::Owner(rows) => rows.close(),
-            Role::Guest(_) => {
-                if let Err(error) = told {
-                    log::debug!("uses are not told to the owner of the index: {error}");
+            Role::Owner(rows) => {
+                let uses: Vec<_> = uses.iter().map(|(key, at)| (&key[..], *at)).collect();
+                rows.used(&uses).and(rows.close())
+            }
+            Role::Guest(client) => {
+                // An owner that is gone is not replaced for that.
+                if !uses.is_empty() {
+                    let request = Request::Used(uses.into_iter().map(|(key, at)| (wire::Bytes(key), at)).collect());
+                    let _told = client.ask(&request, PATIENCE);
                 }
                 Ok(())
             }

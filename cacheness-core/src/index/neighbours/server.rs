@@ -1,6 +1,6 @@
 //! The owner's end: answers guests on a socket in the directory, a thread for each connection.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -42,6 +42,7 @@ const COUNT_BITS: u32 = 40;
 #[derive(Debug)]
 pub(crate) struct Guests {
     count: AtomicUsize,
+    here: Mutex<HashSet<u64>>,
     log: Mutex<ChangeLog>,
 }
 
@@ -66,7 +67,11 @@ impl Default for Guests {
     fn default() -> Self {
         // Marks of another owner are in another range, but for one of 16 million.
         let mark = random() << COUNT_BITS;
-        Self { count: AtomicUsize::new(0), log: Mutex::new(ChangeLog { mark, recent: VecDeque::new() }) }
+        Self {
+            count: AtomicUsize::new(0),
+            here: Mutex::default(),
+            log: Mutex::new(ChangeLog { mark, recent: VecDeque::new() }),
+        }
     }
 }
 
@@ -208,7 +213,11 @@ impl Shared {
         let Some(owner) = self.owner.upgrade() else { return Ok(()) };
         owner.guest_came();
         drop(owner);
-        let _guest = hello.stays.then(|| Guest::enter(&self.guests));
+        let _guest = hello.stays.then(|| Guest::enter(&self.guests, hello.guest));
+        if !lock(&self.guests.here).contains(&hello.guest) {
+            // It came to another owner, and has to hear of what changed since.
+            return wire::send(&mut stream, &Welcome::Err("it knows no such guest".to_owned()));
+        }
         wire::send(&mut stream, &Welcome::Ok(()))?;
         loop {
             let request = match wire::receive(&mut stream) {
@@ -279,17 +288,22 @@ fn size(limit: u64) -> usize {
 }
 
 /// A guest that is there, as long as its connection that stays is.
-struct Guest<'g>(&'g Guests);
+struct Guest<'g> {
+    all: &'g Guests,
+    id: u64,
+}
 
 impl<'g> Guest<'g> {
-    fn enter(guests: &'g Guests) -> Self {
-        guests.count.fetch_add(1, Ordering::SeqCst);
-        Self(guests)
+    fn enter(all: &'g Guests, id: u64) -> Self {
+        lock(&all.here).insert(id);
+        all.count.fetch_add(1, Ordering::SeqCst);
+        Self { all, id }
     }
 }
 
 impl Drop for Guest<'_> {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::SeqCst);
+        lock(&self.all.here).remove(&self.id);
+        self.all.count.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -322,6 +322,14 @@ impl MetadataBackend for Joined {
     }
 
     fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
+        // A use of the row that is there must not be taken for one of the row that comes.
+        let are_used = {
+            let uses = lock(&self.uses);
+            changes.iter().any(|change| uses.contains_key(change.key))
+        };
+        if are_used {
+            self.tell_uses()?;
+        }
         changes.iter().map(|change| self.apply_one(change)).collect()
     }
 

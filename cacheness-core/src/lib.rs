@@ -36,7 +36,8 @@ pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, Durability,
-    HandlerConfig, InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries, VerifyPaths,
+    HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
+    VerifyPaths,
 };
 pub use engine::memory::MemoryStats;
 pub use entry::{CompressionInfo, Entry};
@@ -48,10 +49,10 @@ pub use function::macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, InMode, KeyArgument, Later, Now, SharedError, Work, bypass, bypass_async,
     function, refresh, refresh_async,
 };
-pub use index::MemoryMetadata;
-pub use index::backend::{Applied, Change, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
-pub use index::registry::{
-    get_metadata_backend, list_metadata_backends, register_metadata_backend, unregister_metadata_backend,
+pub use index::backend::{Applied, Change, Changes, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+pub use index::{
+    MemoryMetadata, get_metadata_backend, list_metadata_backends, register_metadata_backend,
+    unregister_metadata_backend,
 };
 pub use key::{
     CacheKey, Key, KeyFields, KeyWriter, Params, PendingKey, SerdeKey, ToKey, get_size_mb, hash_content,

@@ -5,9 +5,12 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::removal::EntryScan;
+use crate::engine::KeyLock;
 use crate::entry::{Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Group, Record};
@@ -326,9 +329,21 @@ pub(super) struct UniqueValues {
 
 /// Unique values that are reserved until this is dropped.
 pub(super) struct Reserved<'c> {
+    held: Held<'c>,
+    _in_all_processes: Option<KeyLock>,
+}
+
+/// Those of this process.
+struct Held<'c> {
     all: &'c UniqueValues,
     values: Vec<UniqueValue>,
 }
+
+/// The name of the lock that other processes wait for.
+const UNIQUE: &str = "unique";
+/// A process that holds it for longer was stopped.
+const LONGEST_RESERVATION: Duration = Duration::from_secs(5);
+const BETWEEN_TRIES: Duration = Duration::from_micros(200);
 
 impl UniqueValues {
     fn reserve(&self, wanted: Vec<UniqueValue>) -> Reserved<'_> {
@@ -338,11 +353,11 @@ impl UniqueValues {
         }
         reserved.extend(wanted.iter().cloned());
         drop(reserved);
-        Reserved { all: self, values: wanted }
+        Reserved { held: Held { all: self, values: wanted }, _in_all_processes: None }
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut reserved = self.all.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.retain(|value| !self.values.contains(value));
@@ -364,7 +379,7 @@ impl Engine {
         moved_from: Option<&IndexKey>,
     ) -> Result<Option<Reserved<'_>>> {
         let Some(reserved) = self.hold_unique(details) else { return Ok(None) };
-        for value in &reserved.values {
+        for value in &reserved.held.values {
             if let Some(holder) = self.holder(value, key, moved_from)? {
                 return Err(taken(value, &holder));
             }
@@ -377,7 +392,24 @@ impl Engine {
     pub(super) fn hold_unique(&self, details: &Details) -> Option<Reserved<'_>> {
         // Nearly all entries have none.
         let wanted = if details.kinds.is_empty() { Vec::new() } else { self.unique_values(details) };
-        (!wanted.is_empty()).then(|| self.custom().unique.reserve(wanted))
+        if wanted.is_empty() {
+            return None;
+        }
+        let reserved = self.custom().unique.reserve(wanted);
+        Some(Reserved { _in_all_processes: self.lock_unique(), ..reserved })
+    }
+
+    /// In other processes all unique values are reserved together, for as long as it takes to store an entry.
+    fn lock_unique(&self) -> Option<KeyLock> {
+        let until = Instant::now() + LONGEST_RESERVATION;
+        while self.store().index().has_neighbours() && Instant::now() < until {
+            let lock = self.store().key_lock(UNIQUE);
+            if lock.is_some() {
+                return lock;
+            }
+            thread::sleep(BETWEEN_TRIES);
+        }
+        None
     }
 
     fn unique_values(&self, details: &Details) -> Vec<UniqueValue> {
@@ -396,14 +428,23 @@ impl Engine {
     fn holder(&self, unique: &UniqueValue, key: &IndexKey, moved_from: Option<&IndexKey>) -> Result<Option<IndexKey>> {
         let (kind, column, value) = unique;
         let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.0.clone())] };
-        let mut keys = self.store().index().candidates(kind, &admitted)?.unwrap_or_default();
-        keys.retain(|other| other != key && Some(other) != moved_from);
-        let records = self.store().index().of_keys(&keys)?;
-        for (other, record) in records.into_iter().filter(|(_, record)| record.is_believed()) {
-            let entry = record.entry()?;
-            let has = entry.details.row(kind).and_then(|row| row.get(column)) == Some(&value.0);
-            if has && !self.is_expired(&entry) {
-                return Ok(Some(other));
+        let mut source = match self.store().index().candidates(kind, &admitted)? {
+            Some(mut keys) => {
+                keys.reverse();
+                Source::Keys(keys)
+            }
+            None => Source::Kind(None),
+        };
+        while let Some(page) = self.next_page(kind, &mut source)? {
+            for (other, record) in page.into_iter().filter(|(_, record)| record.is_believed()) {
+                if other == *key || Some(&other) == moved_from {
+                    continue;
+                }
+                let entry = record.entry()?;
+                let has = entry.details.row(kind).and_then(|row| row.get(column)) == Some(&value.0);
+                if has && !self.is_expired(&entry) {
+                    return Ok(Some(other));
+                }
             }
         }
         Ok(None)

@@ -23,7 +23,8 @@ pub(crate) use duration::LONGEST;
 pub(crate) use parts::{BINCODE, MAX_DEPTH, MESSAGEPACK, MemoryBounds, check_handler_name, is_built_in};
 pub use parts::{
     CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, HandlerConfig,
-    InvalidEntries, Limits, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries, VerifyPaths,
+    InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
+    VerifyPaths,
 };
 pub(crate) use validate::values_are_gone;
 
@@ -347,6 +348,7 @@ impl CacheConfig {
                 CacheMetadataConfig {
                     backend,
                     options,
+                    second_process: _,
                     store_cache_key_params: _,
                     verify_cache_integrity,
                     page_cache_mb,

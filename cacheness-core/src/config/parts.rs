@@ -56,6 +56,8 @@ pub struct CacheMetadataConfig {
     pub backend: String,
     /// Options of a registered backend, by their names. Default none; the built-in ones have none.
     pub options: BTreeMap<String, OptionValue>,
+    /// What a second process does that opens the directory of a cache with the backend `sled`. Default [`SecondProcess::Join`].
+    pub second_process: SecondProcess,
     /// Whether entries keep a readable copy of the parameters of their key, for listings and filters. Default true;
     /// false where parameters are secret or large.
     pub store_cache_key_params: bool,
@@ -98,6 +100,7 @@ impl Default for CacheMetadataConfig {
         Self {
             backend: super::SLED.to_owned(),
             options: BTreeMap::new(),
+            second_process: SecondProcess::default(),
             store_cache_key_params: true,
             verify_cache_integrity: true,
             page_cache_mb: 512,
@@ -109,6 +112,20 @@ impl Default for CacheMetadataConfig {
             memory_cache_stats: true,
         }
     }
+}
+
+/// What a process does that opens a directory whose index another process has open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SecondProcess {
+    /// It uses the same entries, by way of the process that has the index open; on Unix.
+    #[default]
+    Join,
+    /// It keeps its results in memory, with a warning.
+    Memory,
+    /// It gets an error of the kind [`Locked`](crate::ErrorKind::Locked).
+    Refuse,
 }
 
 /// Where values lie that are not inside the index.

@@ -1,14 +1,12 @@
-//! Opening a directory: held by a handle, so that it stays the same one, also when it is moved and another one takes its
-//! path; then lock, handshake, index, recovery.
+//! Opening a cache directory: lock, handshake, index, recovery.
 
-use std::ffi::OsStr;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::home::{Home, write_tags};
 use super::index::Index;
-use super::manifest::{self, Claimed, Kind, MANIFEST};
-use super::recover::{self, Reconciled};
+use super::manifest::{self, Kind};
+use super::neighbours::{self, Tenure};
+use super::recover::{self, Reconciled, Unnamed};
 use super::write::Retired;
 use super::{Flusher, Pace, Settings, Store, keys};
 use crate::config::backends::{self, BackendOptions};
@@ -17,133 +15,13 @@ use crate::engine::memory::Tier;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
 use crate::index::backend::{Swap, Traits};
+use crate::index::neighbours::Joined;
 use crate::index::sled::{Health, SledIndex, SledOptions};
-use crate::index::{MemoryMetadata, MetadataBackend, registry};
+use crate::index::{self, MemoryMetadata, MetadataBackend};
 use crate::security::Signing;
 use crate::storage::blob::{self, BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
 use crate::storage::vfs::publish::remove_left_over;
-use crate::storage::vfs::root::{HeldLock, OTHER_NAMES, TAGS, check, find_root, lock_root, make_rooms};
-use crate::storage::vfs::{DirId, RealVfs, Vfs, storage_error};
-
-/// A directory that is known to be one of cacheness, and may be used.
-#[derive(Clone, Debug)]
-pub(crate) struct Home {
-    vfs: Arc<RealVfs>,
-    root: PathBuf,
-    id: DirId,
-    kind: Kind,
-}
-
-/// Makes a cache directory where it is missing, and checks that it is ours and safe to use. Nothing is changed in one that
-/// is not.
-///
-/// # Errors
-/// [`Storage`](ErrorKind::Storage) if it cannot be made, must not be used, or something is in the way;
-/// [`Conflict`](ErrorKind::Conflict) if another release wrote it, or it belongs to a blob store.
-pub(crate) fn prepare(dir: &Path) -> Result<Home> {
-    Home::prepare(Kind::Cache, dir)
-}
-
-impl Home {
-    /// [`prepare`] for a directory of either kind.
-    pub(crate) fn prepare(kind: Kind, dir: &Path) -> Result<Self> {
-        let root = find_root(&RealVfs::new(), dir)?;
-        let open = || RealVfs::at_home(&root).and_then(|vfs| Ok((vfs.home_id()?, vfs)));
-        let (id, vfs) = open().map_err(|error| storage_error("open the directory", &root, error))?;
-        // What was checked by its path may be another directory by now.
-        check(&vfs, &root)?;
-        if manifest::claim(&vfs, &root, kind)? == Claimed::Now && kind == Kind::Cache {
-            write_tags(&vfs, &root);
-        }
-        make_rooms(&vfs, &root)?;
-        Ok(Self { vfs: Arc::new(vfs), root, id, kind })
-    }
-
-    /// Its path when it was opened, without links.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Tells it from all other directories, whatever their paths.
-    pub(crate) fn id(&self) -> &DirId {
-        &self.id
-    }
-
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    pub(crate) fn vfs(&self) -> Arc<dyn Vfs> {
-        Arc::clone(&self.vfs) as Arc<dyn Vfs>
-    }
-
-    /// A path that leads to it, for code that only knows paths.
-    pub(crate) fn way(&self) -> PathBuf {
-        self.vfs.way_home().unwrap_or_else(|| self.root.clone())
-    }
-
-    /// Whether it is still the directory that had this manifest: where directories can be found by their path alone, another
-    /// one may have taken it, and its contents may have been replaced.
-    ///
-    /// # Errors
-    /// [`Storage`](ErrorKind::Storage) if it is not.
-    pub(crate) fn check_is_still(&self, manifest: &str) -> Result<()> {
-        let by_path = || RealVfs::at_home(&self.root).and_then(|vfs| vfs.home_id());
-        let in_place = self.vfs.way_home().is_some() || by_path().is_ok_and(|id| id == self.id);
-        if in_place && manifest::is_still(&*self.vfs, &self.root, manifest) {
-            return Ok(());
-        }
-        let message = format!(
-            "{} was replaced by another directory while it was in use: nothing is written into that one; open it again to \
-             use it",
-            self.root.display()
-        );
-        Err(CacheError::new(ErrorKind::Storage, message))
-    }
-}
-
-// `CACHEDIR.TAG` and `.gitignore`: a directory that a cache has for itself is no matter of backups, nor of git.
-//
-// They are written once, when the directory becomes one of a cache. Who removes them or writes others does not find ours
-// again.
-
-/// Tags a directory that has just become one of a cache, if nothing of others is in it: what somebody keeps beside a cache
-/// must not be left out of backups. A cache works as well without them, so that nothing that fails here is an error.
-pub(crate) fn write_tags(vfs: &dyn Vfs, root: &Path) {
-    if !is_alone(vfs, root).unwrap_or(false) {
-        return;
-    }
-    for (name, text) in TAGS {
-        let path = root.join(name);
-        match write_new(vfs, &path, text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                log::debug!("{} is not written: {error}", path.display());
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Whether everything in a directory has a name that a cache gives.
-fn is_alone(vfs: &dyn Vfs, root: &Path) -> io::Result<bool> {
-    Ok(vfs.list(root)?.iter().all(|entry| is_ours(&entry.name)))
-}
-
-fn is_ours(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    // Also the file beside it, of another process that wants to be the first.
-    name.starts_with(MANIFEST) || OTHER_NAMES.contains(&name) || TAGS.iter().any(|(tag, _)| name == *tag)
-}
-
-fn write_new(vfs: &dyn Vfs, path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = vfs.create_new(path)?;
-    file.write_all(text).inspect_err(|_| {
-        // Half a tag is none.
-        let _ = vfs.remove(path);
-    })
-}
-
-// The rows, the blobs and the store in it.
+use crate::storage::vfs::root::{HeldLock, lock_root, make_rooms};
 
 impl Settings {
     pub(crate) fn of(config: &CacheConfig, signing: Arc<Signing>) -> Self {
@@ -176,7 +54,7 @@ impl Rows {
     /// lie in them alone.
     fn open(home: &Home, config: &CacheConfig, signing: &Arc<Signing>) -> Result<Self> {
         let backend = config.metadata.backend.as_str();
-        if let Some(found) = registry::found_in(home.root()).filter(|found| *found != backend) {
+        if let Some(found) = index::found_in(home.root()).filter(|found| *found != backend) {
             let message = format!(
                 "{} has an index of its own: open it with metadata.backend `{found}`, or choose another directory",
                 home.root().display()
@@ -189,7 +67,7 @@ impl Rows {
             return Ok(Self::Sled(Arc::new(sled), health));
         }
         let options = BackendOptions::of(&backends::METADATA, &home.way(), &config.metadata.options);
-        registry::open_in(backend, &options).map(Self::Other)
+        index::open_in(backend, &options).map(Self::Other)
     }
 
     fn backend(&self) -> Arc<dyn MetadataBackend> {
@@ -199,12 +77,25 @@ impl Rows {
         }
     }
 
+    fn sled(&self) -> Option<Arc<SledIndex>> {
+        match self {
+            Self::Sled(sled, _) => Some(Arc::clone(sled)),
+            Self::Other(_) => None,
+        }
+    }
+
     /// The index over these rows, in agreement with the blobs.
-    fn into_index(self, blobs: &dyn BlobBackend, config: &CacheConfig, signing: &Arc<Signing>) -> Result<Arc<Index>> {
+    fn into_index(
+        self,
+        home: &Home,
+        blobs: &dyn BlobBackend,
+        config: &CacheConfig,
+        signing: &Arc<Signing>,
+    ) -> Result<Arc<Index>> {
         let index = index_over(self.backend(), config, signing);
         let rules = Rules { limits: &config.limits, signing };
         match self {
-            Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, blobs, rules),
+            Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, (home, blobs), rules),
             Self::Other(rows) => agree_with_rows(&index, &*rows, blobs, rules),
         }?;
         Ok(index)
@@ -215,12 +106,13 @@ fn agree_with_sled(
     index: &Index,
     sled: &SledIndex,
     health: Health,
-    blobs: &dyn BlobBackend,
+    (home, blobs): (&Home, &dyn BlobBackend),
     rules: Rules<'_>,
 ) -> Result<()> {
     // What is not believed may have been lost with the index: with its key at hand it will be taken up.
     let proof = sled.take_proof();
-    let reconciled = recover::reconcile(index, blobs, health, proof.as_ref(), rules)?;
+    let unnamed = if neighbours::has_guests(home) { Unnamed::MayBeNew } else { Unnamed::LeftOver };
+    let reconciled = recover::reconcile(index, (blobs, unnamed), health, proof.as_ref(), rules)?;
     if health == Health::Damaged {
         sled.count_losses();
     }
@@ -250,7 +142,7 @@ fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBa
         }
     };
     if !traits.shared {
-        let reconciled = recover::reconcile(index, blobs, health, None, rules)?;
+        let reconciled = recover::reconcile(index, (blobs, Unnamed::LeftOver), health, None, rules)?;
         if reconciled == Reconciled::WithoutDistrusted {
             // With their key at hand they will be taken up.
             return if traits.persistent { Ok(()) } else { recover::note_distrusted(index, blobs, rules) };
@@ -261,6 +153,37 @@ fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBa
         index.flush()?;
     }
     Ok(())
+}
+
+/// A guest that may become the owner.
+struct Successor {
+    home: Home,
+    manifest: String,
+    config: CacheConfig,
+    signing: Arc<Signing>,
+    blobs: Arc<dyn BlobBackend>,
+    tenure: Weak<Tenure>,
+}
+
+impl Successor {
+    /// Opens the index and serves the other guests; `None` if another process has it.
+    fn take_over(&self) -> Result<Option<Arc<dyn MetadataBackend>>> {
+        let Some(tenure) = self.tenure.upgrade() else { return Ok(None) };
+        let lock = match lock_root(&*self.home.vfs(), self.home.root()) {
+            Err(error) if error.is_locked() => return Ok(None),
+            lock => lock?,
+        };
+        self.home.check_is_still(&self.manifest)?;
+        let (page_cache_bytes, signing) = (self.config.page_cache_bytes(), Arc::clone(&self.signing));
+        let (sled, health) = SledIndex::open(SledOptions { root: self.home.way(), page_cache_bytes, signing })?;
+        let sled = Arc::new(sled);
+        let index = Index::new(Arc::clone(&sled) as Arc<dyn MetadataBackend>, Arc::clone(&self.signing), None);
+        let rules = Rules { limits: &self.config.limits, signing: &self.signing };
+        agree_with_sled(&index, &sled, health, (&self.home, &*self.blobs), rules)?;
+        tenure.begin(lock);
+        tenure.serve(&self.home, Arc::clone(&sled));
+        Ok(Some(sled))
+    }
 }
 
 /// The blobs of a directory whose lock the caller holds.
@@ -312,7 +235,12 @@ impl Store {
     /// not an error: what can be believed is kept.
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {
         let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
-        let lock = lock_root(&*vfs, root)?;
+        let lock = match lock_root(&*vfs, root) {
+            Err(error) if error.is_locked() && neighbours::may_be_joined(&home, config) => {
+                return Self::join(home, config);
+            }
+            lock => lock?,
+        };
         remove_left_over(&*vfs, root, &[manifest::MANIFEST])?;
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
@@ -320,9 +248,60 @@ impl Store {
         let rows = Rows::open(&home, config, &signing)?;
         let traits = rows.backend().traits();
         let blobs = open_blobs(&home, config, &manifest, traits)?;
-        let index = rows.into_index(&*blobs, config, &signing)?;
-        let mut settings = Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) };
-        if !traits.persistent {
+        if !neighbours::has_guests(&home) {
+            neighbours::clear_locks(&home);
+        }
+        let sled = rows.sled();
+        let index = rows.into_index(&home, &*blobs, config, &signing)?;
+        let tenure = Arc::<Tenure>::default();
+        tenure.begin(lock);
+        let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        if let (Some(home), Some(sled)) = (&store.home, sled)
+            && neighbours::may_be_joined(home, config)
+        {
+            store.tenure.serve(home, sled);
+        }
+        Ok(store)
+    }
+
+    /// Opens a directory whose index another process has open, as its guest.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Locked`](crate::ErrorKind::Locked) if the other process does not take guests.
+    fn join(home: Home, config: &CacheConfig) -> Result<Self> {
+        let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
+        let as_guest = neighbours::announce_guest(&home)?;
+        let found = manifest::shake_hands(&*vfs, root, kind)?;
+        let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
+        let manifest = manifest::text_of(&*vfs, root)?;
+        let rows = Traits::new(SLED).persistent();
+        let blobs = open_blobs(&home, config, &manifest, rows)?;
+        let tenure = Arc::<Tenure>::default();
+        let successor = Successor {
+            home: home.clone(),
+            manifest: manifest.clone(),
+            config: config.clone(),
+            signing: Arc::clone(&signing),
+            blobs: Arc::clone(&blobs),
+            tenure: Arc::downgrade(&tenure),
+        };
+        let joined = Joined::open(home.way(), root, Box::new(move || successor.take_over()))?;
+        let index = index_over(Arc::new(joined), config, &signing);
+        let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        store.as_guest.hold(as_guest);
+        Ok(store)
+    }
+
+    fn of_directory(
+        home: Home,
+        (manifest, signing): (String, Arc<Signing>),
+        (index, blobs): (Arc<Index>, Arc<dyn BlobBackend>),
+        tenure: Arc<Tenure>,
+        config: &CacheConfig,
+    ) -> Result<Self> {
+        let damage_is_absence = home.kind() == Kind::Cache;
+        let mut settings = Settings { damage_is_absence, ..Settings::of(config, signing) };
+        if !index.backend().traits().persistent {
             // What rows in memory hold is not there the next time.
             settings.inline_up_to = 0;
         }
@@ -334,10 +313,13 @@ impl Store {
             Durability::Interval => {
                 let (index, blobs, retired) = (Arc::clone(&index), Arc::clone(&blobs), Arc::clone(&retired));
                 let leave_blobs = settings.leaves_blobs_to_the_system();
-                Some(Flusher::start(index, blobs, retired, Pace { interval: config.flush_interval(), leave_blobs })?)
+                let pace = Pace { interval: config.flush_interval(), leave_blobs };
+                Some(Arc::new(Flusher::start(index, blobs, retired, pace)?))
             }
         };
-        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, lock: HeldLock::of(lock) })
+        tenure.set_host(&home, &index, flusher.as_ref());
+        let as_guest = HeldLock::default();
+        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, tenure, as_guest })
     }
 
     /// A store that lives and dies with the process.
@@ -356,114 +338,8 @@ impl Store {
             settings: Settings::of(config, Arc::default()),
             flusher: None,
             retired: Arc::default(),
-            lock: HeldLock::default(),
+            tenure: Arc::default(),
+            as_guest: HeldLock::default(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::blob_store::BlobStore;
-    use crate::cache::Cache;
-    use crate::storage::vfs::{Fault, Repeat, SimVfs};
-
-    const TAG: &str = "CACHEDIR.TAG";
-
-    fn place() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("cache");
-        (dir, place)
-    }
-
-    fn tags_in(dir: &Path) -> [bool; 2] {
-        TAGS.map(|(name, _)| dir.join(name).exists())
-    }
-
-    #[test]
-    fn a_directory_that_a_cache_makes_or_finds_empty_is_tagged_for_backups_and_for_git() {
-        let (_dir, place) = place();
-        for _ in 0..2 {
-            Cache::open(&place).unwrap().close().unwrap();
-            let tag = fs::read_to_string(place.join(TAG)).unwrap();
-            assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"), "{tag}");
-            assert!(tag.contains("cacheness") && tag.contains("https://bford.info/cachedir/"), "{tag}");
-            assert!(fs::read_to_string(place.join(".gitignore")).unwrap().lines().any(|line| line == "*"));
-            fs::remove_dir_all(&place).unwrap();
-            fs::create_dir(&place).unwrap();
-        }
-    }
-
-    #[test]
-    fn what_is_there_is_not_written_over_and_what_was_removed_does_not_come_back() {
-        let (_dir, place) = place();
-        fs::create_dir(&place).unwrap();
-        fs::write(place.join(".gitignore"), "*.log").unwrap();
-        Cache::open(&place).unwrap().close().unwrap();
-        assert_eq!(fs::read_to_string(place.join(".gitignore")).unwrap(), "*.log");
-        assert_eq!(tags_in(&place), [true, true]);
-        TAGS.iter().for_each(|(name, _)| fs::remove_file(place.join(name)).unwrap());
-        Cache::open(&place).unwrap().close().unwrap();
-        assert_eq!(tags_in(&place), [false, false]);
-    }
-
-    #[test]
-    fn a_blob_store_is_not_tagged_nor_a_directory_with_files_of_others() {
-        let (_dir, place) = place();
-        BlobStore::open(&place).unwrap().close().unwrap();
-        assert_eq!(tags_in(&place), [false, false], "a backup must have it");
-        fs::remove_dir_all(&place).unwrap();
-        fs::create_dir(&place).unwrap();
-        fs::write(place.join("notes.txt"), "mine").unwrap();
-        Cache::open(&place).unwrap().close().unwrap();
-        assert_eq!(tags_in(&place), [false, false], "nor may the notes be left out");
-    }
-
-    #[test]
-    fn a_directory_that_was_emptied_in_use_is_tagged_again() {
-        let (_dir, place) = place();
-        let cache = Cache::open(&place).unwrap();
-        for item in fs::read_dir(&place).unwrap().map(|item| item.unwrap().path()) {
-            if item.is_dir() { fs::remove_dir_all(item).unwrap() } else { fs::remove_file(item).unwrap() }
-        }
-        cache.put("large", &vec![7u8; 1 << 20]).unwrap();
-        assert_eq!(tags_in(&place), [true, true]);
-        drop(cache);
-    }
-
-    #[test]
-    fn a_tag_that_cannot_be_written_is_no_error_and_leaves_no_half_of_it() {
-        let root = Path::new("/cache");
-        for call in 0..6 {
-            let vfs = SimVfs::new();
-            vfs.make_dir(root).unwrap();
-            vfs.fail_at(call, Fault::Kind(io::ErrorKind::StorageFull), Repeat::Once);
-            write_tags(&vfs, root);
-            vfs.clear_faults();
-            let whole = |(name, text): (&str, &str)| match vfs.metadata(&root.join(name)) {
-                Ok(found) => found.len == text.len() as u64,
-                Err(_) => true,
-            };
-            assert!(TAGS.into_iter().all(whole), "call {call}");
-        }
-    }
-
-    #[test]
-    fn tags_are_ours_to_the_key_of_a_directory_and_those_of_others_are_not() {
-        use crate::key::ToKey;
-        let (dir, place) = place();
-        let project = dir.path();
-        fs::write(project.join("main"), "code").unwrap();
-        let before = project.to_key().unwrap();
-        Cache::open(&place).unwrap().close().unwrap();
-        assert_eq!(project.to_key().unwrap(), before);
-        fs::write(place.join(".gitignore"), "*.log").unwrap();
-        let with_other = project.to_key().unwrap();
-        assert_ne!(with_other, before, "it says something of the project now");
-        fs::write(place.join(".gitignore"), "*.tmp").unwrap();
-        assert_ne!(project.to_key().unwrap(), with_other);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Mutex;
 
+use super::Store;
 use super::index::Index;
 use super::opened::Opened;
-use super::{Flusher, Store};
 use crate::codec::{Parts, compress, handler};
 use crate::config::{Durability, StoredCodec};
 use crate::entry::{self, Core, Entry, IndexKey, policy};
@@ -210,7 +210,7 @@ impl Store {
                 self.give_back_room();
             }
             Durability::Immediate => self.flush()?,
-            Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
+            Durability::Interval => self.flusher.iter().for_each(|flusher| flusher.wake()),
         }
         Ok(())
     }
@@ -250,7 +250,7 @@ impl Store {
     pub(crate) fn doubt_blob_of(&self, key: &IndexKey, record: Option<&Record>) {
         if let Some(name) = record.and_then(|record| self.own_blob(key, record)) {
             self.retired.doubt(key, name);
-            self.flusher.iter().for_each(Flusher::wake);
+            self.flusher.iter().for_each(|flusher| flusher.wake());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,24 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
     /// changes made elsewhere were missed. What others remember of rows they forget then.
     fn epoch(&self) -> u64 {
         0
+    }
+
+    /// The keys of the rows that others than this handle have changed since a call that returned the mark `since`, and the
+    /// mark of now. Asked of [shared](Traits::shared) backends only, before values in memory are believed any longer.
+    ///
+    /// A change is told from the moment on at which [`get`](Self::get) gives the row that it made. A backend that cannot
+    /// tell returns [`Changes::UNKNOWN`], and values in memory are of little use then.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn changes(&self, since: u64) -> Result<Changes> {
+        let _ = since;
+        Ok(Changes::UNKNOWN)
+    }
+
+    /// Whether no other process has the store open now, and could remember rows that are changed here.
+    fn is_alone(&self) -> bool {
+        !self.traits().shared
     }
 
     /// Notes that there may be blobs which no row names: the next opening looks for them.
@@ -241,23 +260,54 @@ impl Expected<'_> {
 }
 
 /// What a [`Change`] did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Eq)]
 pub struct Applied {
     /// Whether it was made.
     pub made: bool,
     /// The row that it took out, if it took one out.
     pub previous: Option<Vec<u8>>,
+    /// Whether others may still remember a row that is gone, be it by this change or by another one just before.
+    pub(crate) unsettled: bool,
+}
+
+impl PartialEq for Applied {
+    fn eq(&self, other: &Self) -> bool {
+        // Whether others have heard of it says nothing of what it did.
+        (self.made, &self.previous) == (other.made, &other.previous)
+    }
 }
 
 impl Applied {
     /// It was not made: another row was there than was expected.
-    pub const NOT_MADE: Self = Self { made: false, previous: None };
+    pub const NOT_MADE: Self = Self { made: false, previous: None, unsettled: false };
 
     /// It was made, and took this row out.
     #[must_use]
     pub fn made(previous: Option<Vec<u8>>) -> Self {
-        Self { made: true, previous }
+        Self { made: true, previous, unsettled: false }
     }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.previous.is_none() && !self.unsettled
+    }
+}
+
+/// How long values in memory are used after a question for [changes](MetadataBackend::changes): so long waits who changes a
+/// row that others may remember.
+pub(crate) const LEASE: Duration = Duration::from_millis(1);
+
+/// What others have [changed](MetadataBackend::changes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// What to ask with the next time.
+    pub mark: u64,
+    /// The keys of the rows that they changed; `None` if that is not known, or there are too many to tell.
+    pub keys: Option<Vec<Vec<u8>>>,
+}
+
+impl Changes {
+    /// Any row may have changed.
+    pub const UNKNOWN: Self = Self { mark: 0, keys: None };
 }
 
 /// Which rows, and in which order.

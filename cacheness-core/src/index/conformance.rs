@@ -460,7 +460,7 @@ fn closed_is_closed(rows: &dyn MetadataBackend) {
 mod tests {
     use super::*;
     use crate::config::backends::BackendOptions;
-    use crate::index::registry::get_metadata_backend;
+    use crate::index::get_metadata_backend;
 
     #[test]
     fn rows_in_memory_conform() {

@@ -11,6 +11,7 @@ mod disk;
 mod marker;
 mod open;
 mod orders;
+mod pending;
 mod rewrite;
 mod salvage;
 mod saved;
@@ -28,7 +29,8 @@ use sled::Tree;
 
 use self::disk::{Change, Disk, Room};
 use self::orders::{Counts, Orders, Placed, Sums, Tables};
-use self::rewrite::{Pending, Rewriting};
+use self::pending::Pending;
+use self::rewrite::Rewriting;
 use self::salvage::Known;
 use self::saved::{States, Uses};
 use super::Record;
@@ -40,6 +42,8 @@ use crate::storage::vfs::root::HeldLock;
 use crate::util::threads::caught;
 
 pub(crate) use open::Health;
+#[cfg(unix)]
+pub(in crate::index) use orders::footprint;
 pub(crate) use salvage::Proof;
 
 /// Keys share so many turns.

@@ -1,9 +1,4 @@
-//! Changes that are made once more in another database: those that are not on the disk yet, and those that come while the
-//! index is written anew.
-//!
-//! sled repeats an error of the disk for ever, so that its database has to be opened anew, and then it has forgotten what
-//! it had not written. So the last state of every key that was changed since the last flush is kept until a flush has
-//! returned ([`Pending`]), and put into whatever takes the place of the database.
+//! Writing the index anew when most of its files is dead.
 //!
 //! sled gives little room back: after a clear, or where entries come and go, its file stays many times as long as what is
 //! in it. So a new database of the live records is built beside it, in `index.next`, while the old one answers. What is
@@ -14,7 +9,6 @@
 //! | `index`, perhaps `index.next` or `index.old` | takes `index` and removes the others |
 //! | no `index`, but `index.old` | takes that: nothing was acknowledged since it was put aside |
 
-use std::collections::HashMap;
 use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -23,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::disk::{index_dir, storage};
 use super::orders::MOST_TIMES;
+use super::pending::Pending;
 use super::{SledIndex, Trees, shielded};
 use crate::entry::IndexKey;
 use crate::error::Result;
@@ -255,116 +250,5 @@ impl SledIndex {
         slot.trees = Some(Trees::open_at(&index_dir(root), &self.options)?);
         self.rewriting.failures.store(0, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-/// With more than this the next change flushes first.
-const MOST_BYTES: usize = 32 << 20;
-/// What a change takes beside its key and its record.
-const EACH: usize = 96;
-
-#[derive(Debug, Default)]
-pub(super) struct Pending(Mutex<Changes>);
-
-#[derive(Debug, Default)]
-struct Changes {
-    by_key: HashMap<IndexKey, Change>,
-    bytes: usize,
-    last: u64,
-}
-
-#[derive(Debug)]
-struct Change {
-    number: u64,
-    /// `None` if the entry was removed.
-    row: Option<Vec<u8>>,
-}
-
-impl Changes {
-    fn size_of(key: &IndexKey, row: Option<&[u8]>) -> usize {
-        EACH + key.as_bytes().len() + row.map_or(0, <[u8]>::len)
-    }
-}
-
-impl Pending {
-    /// Notes what has become of a key. The caller has its turn.
-    pub(super) fn note(&self, key: &IndexKey, row: Option<&[u8]>) {
-        let kept = row.map(<[u8]>::to_vec);
-        let mut changes = self.lock();
-        changes.last += 1;
-        changes.bytes += Changes::size_of(key, row);
-        let change = Change { number: changes.last, row: kept };
-        if let Some(before) = changes.by_key.insert(key.clone(), change) {
-            changes.bytes -= Changes::size_of(key, before.row.as_deref());
-        }
-    }
-
-    /// The number of the last change: a flush that begins now covers it and all before.
-    pub(super) fn last(&self) -> u64 {
-        self.lock().last
-    }
-
-    /// Forgets the changes up to this one: they are on the disk.
-    pub(super) fn flushed(&self, last: u64) {
-        let mut changes = self.lock();
-        if last == changes.last {
-            (changes.by_key, changes.bytes) = (HashMap::new(), 0);
-            return;
-        }
-        let Changes { by_key, bytes, .. } = &mut *changes;
-        by_key.retain(|key, change| {
-            let stays = change.number > last;
-            if !stays {
-                *bytes -= Changes::size_of(key, change.row.as_deref());
-            }
-            stays
-        });
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.lock().bytes > MOST_BYTES
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.lock().by_key.len()
-    }
-
-    /// Makes all changes in another database.
-    pub(super) fn repeat_in(&self, trees: &Trees) -> Result<()> {
-        let changes = self.lock();
-        shielded("bring what was acknowledged into the index", || {
-            for (key, change) in &changes.by_key {
-                match &change.row {
-                    Some(row) => trees.entries.insert(key.as_bytes(), row.as_slice())?,
-                    None => trees.entries.remove(key.as_bytes())?,
-                };
-            }
-            Ok(())
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Changes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::index::record::tests::record_of;
-
-    #[test]
-    fn a_flush_covers_the_changes_before_it_and_none_that_came_meanwhile() {
-        let pending = Pending::default();
-        let ((one, first), (two, second)) = (record_of("one", 1, None), record_of("two", 2, None));
-        pending.note(&one, Some(first.as_bytes()));
-        pending.note(&two, Some(second.as_bytes()));
-        let flush = pending.last();
-        pending.note(&one, None);
-        pending.flushed(flush);
-        assert_eq!(pending.count(), 1);
-        assert_eq!(pending.lock().bytes, Changes::size_of(&one, None));
-        pending.flushed(pending.last());
-        assert_eq!((pending.count(), pending.lock().bytes), (0, 0));
     }
 }

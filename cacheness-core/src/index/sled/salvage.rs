@@ -11,7 +11,8 @@ use std::{fs, io};
 
 use super::disk::{aside, index_dir, is_file, set_aside, storage};
 use super::orders::{Created, mark_of};
-use super::rewrite::{self, Pending};
+use super::pending::Pending;
+use super::rewrite;
 use super::shielded;
 use super::{Contents, SledOptions, Trees};
 use crate::entry::{Entry, IndexKey};

@@ -10,6 +10,8 @@ mod memory;
 mod record;
 pub(crate) mod registry;
 pub(crate) mod sled;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 #[cfg(test)]
 mod tests;
 

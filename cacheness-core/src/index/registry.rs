@@ -8,8 +8,10 @@ use super::backend::MetadataBackend;
 use super::json::JsonMetadata;
 use super::memory::MemoryMetadata;
 use super::sled::SledIndex;
+#[cfg(feature = "sqlite")]
+use super::sqlite::SqliteMetadata;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
-use crate::config::{JSON, MEMORY, SLED};
+use crate::config::{JSON, MEMORY, SLED, SQLITE, SQLITE_MEMORY};
 use crate::error::Result;
 
 static REGISTRY: Registry<dyn MetadataBackend> = Registry::new(&backends::METADATA);
@@ -89,6 +91,13 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Me
             options.only(&[])?;
             Ok(Arc::new(JsonMetadata::open(options.dir()?)?))
         }
+        #[cfg(feature = "sqlite")]
+        SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
+        #[cfg(feature = "sqlite")]
+        SQLITE_MEMORY => {
+            options.only(&[])?;
+            Ok(Arc::new(SqliteMetadata::in_memory()?))
+        }
         other => REGISTRY.open(other, options),
     }
 }
@@ -98,7 +107,8 @@ pub(crate) fn found_in(dir: &Path) -> Option<&'static str> {
     if SledIndex::is_at(dir) {
         return Some(SLED);
     }
-    dir.join("index.json").exists().then_some(JSON)
+    let files = [("index.json", JSON), ("index.sqlite3", SQLITE)];
+    files.into_iter().find(|(name, _)| dir.join(name).exists()).map(|(_, backend)| backend)
 }
 
 /// The metadata backends that `metadata.backend` may name.
@@ -112,6 +122,8 @@ pub fn list_metadata_backends() -> Vec<BackendInfo> {
     REGISTRY.list(|name| match name {
         SLED => "an embedded database in the directory of the cache; the default",
         MEMORY => "rows in memory, which end with the process",
+        SQLITE => "one SQLite database, which several processes share",
+        SQLITE_MEMORY => "a SQLite database in memory, which ends with the process",
         _ => "one JSON file in the directory of the cache, for small caches",
     })
 }

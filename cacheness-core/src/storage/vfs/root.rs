@@ -158,7 +158,7 @@ pub(crate) const MANIFEST: &str = "cacheness.toml";
 /// The same once more, so that no single damage makes a directory nobody's.
 pub(crate) const MANIFEST_COPY: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-pub(crate) const OTHER_NAMES: [&str; 17] = [
+pub(crate) const OTHER_NAMES: [&str; 22] = [
     MANIFEST_COPY,
     "blobs",
     "index",
@@ -170,6 +170,11 @@ pub(crate) const OTHER_NAMES: [&str; 17] = [
     "index.orders",
     "index.rebuilding",
     "index.rebuilding.part",
+    "index.sqlite3",
+    "index.sqlite3-shm",
+    "index.sqlite3-wal",
+    "index.sqlite3.damaged",
+    "index.sqlite3.lock",
     "index.state",
     "index.state.part",
     "index.used",

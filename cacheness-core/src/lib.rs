@@ -51,7 +51,9 @@ pub use function::macro_support::{
 };
 pub use function::utility::{get_size_mb, hash_content, hash_file_path};
 pub use index::MemoryMetadata;
-pub use index::backend::{Applied, Change, Changes, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+pub use index::backend::{
+    Applied, Change, Changes, CustomRow, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits,
+};
 pub use index::registry::{
     get_metadata_backend, list_metadata_backends, register_metadata_backend, unregister_metadata_backend,
 };

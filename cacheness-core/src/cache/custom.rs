@@ -22,8 +22,9 @@ pub(super) struct Custom {
 }
 
 impl Custom {
-    pub(super) fn register(&self, schema: &'static Schema) {
-        self.kinds.register(schema);
+    /// Whether this type of a kind was registered.
+    fn knows(&self, schema: &'static Schema) -> bool {
+        self.kinds.knows_type(schema)
     }
 }
 
@@ -45,10 +46,14 @@ impl Kinds {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).map(ask)
     }
 
-    /// A type of this kind is used from now on.
-    pub(super) fn register(&self, schema: &'static Schema) {
+    fn knows_type(&self, schema: &'static Schema) -> bool {
         let same = |known: &&'static Schema| std::ptr::eq(*known, schema) || *known == schema;
-        if self.with(schema.name, |kind| kind.schemas.iter().any(same)) == Some(true) {
+        self.with(schema.name, |kind| kind.schemas.iter().any(same)) == Some(true)
+    }
+
+    /// A type of this kind is used from now on.
+    fn register(&self, schema: &'static Schema) {
+        if self.knows_type(schema) {
             return;
         }
         let mut kinds = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +93,18 @@ impl Kinds {
 }
 
 impl Engine {
+    /// A type of custom metadata is used from now on.
+    ///
+    /// # Errors
+    /// Those of a backend that keeps columns and cannot make them.
+    pub(super) fn register(&self, schema: &'static Schema) -> Result<()> {
+        if !self.custom().knows(schema) {
+            self.store().index().define(schema)?;
+            self.custom().kinds.register(schema);
+        }
+        Ok(())
+    }
+
     /// That there is a kind of this name, and a column that a field names without knowing its type.
     ///
     /// What is not known from a type is looked for in the rows: in all of the kind, and for the sake of the message in all
@@ -185,6 +202,10 @@ enum Source {
     Kind(Option<IndexKey>),
     /// What an order over a column gave.
     Keys(Vec<IndexKey>),
+    /// What the backend selects, behind this key.
+    Selected(Option<IndexKey>),
+    /// Nothing more.
+    End,
 }
 
 impl Spec {
@@ -242,10 +263,10 @@ impl Engine {
         mut visit: impl FnMut(Entry, &Record) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let fields = spec.fields(measured);
-        spec.schema.iter().for_each(|schema| self.custom().kinds.register(schema));
+        spec.schema.map_or(Ok(()), |schema| self.register(schema))?;
         self.check_names(&spec.kind, &fields)?;
         let mut source = self.source(spec)?;
-        while let Some(page) = self.next_page(&spec.kind, &mut source)? {
+        while let Some(page) = self.next_page(spec, &mut source)? {
             for (_, record) in page {
                 let Some(entry) = self.matching(spec, &fields, &record)? else { continue };
                 if visit(entry, &record)?.is_break() {
@@ -281,6 +302,9 @@ impl Engine {
     }
 
     fn source(&self, spec: &Spec) -> Result<Source> {
+        if self.store().index().keeps_columns() {
+            return Ok(Source::Selected(None));
+        }
         for admitted in spec.filter.admits(&spec.kind) {
             if self.custom().kinds.is_indexed(&spec.kind, admitted.column)
                 && let Some(mut keys) = self.store().index().candidates(&spec.kind, &admitted)?
@@ -293,11 +317,23 @@ impl Engine {
     }
 
     /// The next records, which may be none where those of some keys are gone; `None` at the end.
-    fn next_page(&self, kind: &str, source: &mut Source) -> Result<Option<Vec<(IndexKey, Record)>>> {
+    fn next_page(&self, spec: &Spec, source: &mut Source) -> Result<Option<Vec<(IndexKey, Record)>>> {
         let index = self.store().index();
         match source {
+            Source::End => Ok(None),
+            Source::Selected(after) => match index.select(&spec.kind, &spec.filter, after.as_ref(), PAGE)? {
+                Some((page, last)) => {
+                    *source = last.map_or(Source::End, |last| Source::Selected(Some(last)));
+                    Ok(Some(page))
+                }
+                // It cannot tell, or not any more: the rest is looked at one by one.
+                None => {
+                    *source = Source::Kind(after.take());
+                    self.next_page(spec, source)
+                }
+            },
             Source::Kind(after) => {
-                let page = index.group(Group::kind(kind), after.as_ref(), PAGE)?;
+                let page = index.group(Group::kind(&spec.kind), after.as_ref(), PAGE)?;
                 let Some((last, _)) = page.last() else { return Ok(None) };
                 *after = Some(last.clone());
                 Ok(Some(page))
@@ -395,11 +431,11 @@ impl Engine {
     /// Another entry that has a reserved value.
     fn holder(&self, unique: &UniqueValue, key: &IndexKey, moved_from: Option<&IndexKey>) -> Result<Option<IndexKey>> {
         let (kind, column, value) = unique;
-        let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.0.clone())] };
-        let mut keys = self.store().index().candidates(kind, &admitted)?.unwrap_or_default();
-        keys.retain(|other| other != key && Some(other) != moved_from);
-        let records = self.store().index().of_keys(&keys)?;
-        for (other, record) in records.into_iter().filter(|(_, record)| record.is_believed()) {
+        let is_other = |other: &IndexKey| other != key && Some(other) != moved_from;
+        for (other, record) in self.with_value(kind, column, &value.0, is_other)? {
+            if !record.is_believed() {
+                continue;
+            }
             let entry = record.entry()?;
             let has = entry.details.row(kind).and_then(|row| row.get(column)) == Some(&value.0);
             if has && !self.is_expired(&entry) {
@@ -407,6 +443,28 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+}
+
+impl Engine {
+    /// The entries of a kind that have a value in a column, and perhaps others.
+    fn with_value(
+        &self,
+        kind: &str,
+        column: &str,
+        value: &Value,
+        wanted: impl Fn(&IndexKey) -> bool,
+    ) -> Result<Vec<(IndexKey, Record)>> {
+        let index = self.store().index();
+        let filter = Field::custom(kind, column).eq(value.clone());
+        if let Some((mut found, _)) = index.select(kind, &filter, None, usize::MAX)? {
+            found.retain(|(key, _)| wanted(key));
+            return Ok(found);
+        }
+        let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.clone())] };
+        let mut keys = index.candidates(kind, &admitted)?.unwrap_or_default();
+        keys.retain(wanted);
+        index.of_keys(&keys)
     }
 }
 

@@ -121,8 +121,10 @@ impl CacheConfig {
         }
         #[cfg(feature = "sqlite")]
         {
-            if let Some(Err(rule)) = metadata.database_url.as_deref().map(super::sqlite::path_in) {
-                faults.add("metadata.database_url", &metadata.database_url, &rule);
+            if let Some(url) = &metadata.database_url
+                && let Err(rule) = super::sqlite::path_in(url)
+            {
+                faults.add("metadata.database_url", url, &rule);
             }
             let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &metadata.options);
             if let Err(error) = super::sqlite::SqliteOptions::of(&options) {

@@ -22,7 +22,9 @@ pub(crate) use record::{Payload, Record};
 pub(crate) use tests::{Call, Records, Watched};
 
 use crate::entry::Names;
+use crate::error::Result;
 use crate::util::digest;
+use backend::{CustomRow, Facts};
 
 /// A set of entries that can be listed and cleared on its own: those of a function, of a prefix, of a tag, with custom
 /// metadata of a kind.
@@ -66,5 +68,16 @@ impl Group {
     fn of(function: Option<&str>, prefix: Option<&str>, others: impl Iterator<Item = Self>) -> Vec<Self> {
         let (function, prefix) = (function.map(Self::function), prefix.map(Self::prefix));
         function.into_iter().chain(prefix).chain(others).collect()
+    }
+}
+
+impl Record {
+    /// [`facts`](Self::facts) with the custom metadata, if the record is believed.
+    pub(crate) fn facts_and_columns(&self) -> Result<Facts> {
+        let mut facts = self.facts()?;
+        if self.is_believed() && !self.core_and_names()?.1.kinds.is_empty() {
+            facts.custom = self.entry()?.details.custom().map(CustomRow::of).collect();
+        }
+        Ok(facts)
     }
 }

@@ -4,9 +4,14 @@
 //! `changes`, by which other handles know what they must not believe any longer. A commit survives the end of the process
 //! at once, and a power cut from the next flush on.
 
+mod custom;
 mod open;
 mod pool;
+mod rows;
 mod schema;
+mod select;
+#[cfg(test)]
+mod select_tests;
 #[cfg(test)]
 mod tests;
 
@@ -17,31 +22,25 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension, Params, params, params_from_iter};
 
-use super::backend::{Applied, Change, Changes, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
 use crate::config::sqlite::SqliteOptions;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::query::{Filter, Schema};
 use crate::util::digest;
 use crate::util::threads::lock;
 use open::DatabaseFile;
 use pool::Pool;
 
-/// So many changes are remembered at least, for handles that ask what others have changed.
-const REMEMBERED: i64 = 4096;
-/// Older ones go all at once, now and then.
-const FORGET_EVERY: i64 = 512;
 /// Uses that wait in memory at most, and for how long, before they are written.
 const USES: usize = 1024;
 const USES_WAIT: Duration = Duration::from_secs(5);
 /// Commits of so many pages are brought into the database by a flush, and no fewer.
 const CHECKPOINT_PAGES: i64 = 1000;
-/// What a row takes beside its bytes: its key, which stands in four trees, and its places in the others.
-const ROW_OVERHEAD: u64 = 256;
-/// What one entry may count with, so that sums of them fit.
-const LARGEST: u64 = 1 << 48;
 
 /// Rows in a SQLite database.
 #[derive(Debug)]
@@ -134,22 +133,18 @@ impl SqliteMetadata {
     }
 
     fn rows(&self, sql: &str, params: impl Params) -> Result<Vec<Row>> {
-        let mut rows = self.pool.read(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map(params, |row| {
-                let key: Arc<[u8]> = row.get_ref(0)?.as_blob()?.into();
-                let used_at = row.get::<_, Option<i64>>(2)?.map(Timestamp::from_micros);
-                Ok(Row { used_at, ..Row::new(key, row.get_ref(1)?.as_blob()?.to_vec()) })
-            })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
+        self.pool.read(|connection| rows_of(connection, sql, params)).map(|rows| self.with_uses(rows))
+    }
+
+    /// Rows with the uses that are not written yet.
+    fn with_uses(&self, mut rows: Vec<Row>) -> Vec<Row> {
         let uses = lock(&self.uses);
         if !uses.by_key.is_empty() {
             for row in &mut rows {
                 row.used_at = uses.by_key.get(&*row.key).copied().map(Timestamp::from_micros).or(row.used_at);
             }
         }
-        Ok(rows)
+        rows
     }
 
     /// Brings what was committed to the disk.
@@ -191,119 +186,15 @@ impl SqliteMetadata {
     }
 }
 
-/// What a change finds.
-struct There {
-    id: i64,
-    row: Vec<u8>,
-    created_at: i64,
-    used_at: Option<i64>,
-}
-
-fn there(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<There>> {
-    let mut select = connection.prepare_cached("SELECT id, row, created_at, used_at FROM entries WHERE key = ?1")?;
-    let there = select.query_row([key], |row| {
-        Ok(There {
-            id: row.get(0)?,
-            row: row.get_ref(1)?.as_blob()?.to_vec(),
-            created_at: row.get(2)?,
-            used_at: row.get(3)?,
-        })
-    });
-    there.optional()
-}
-
-impl SqliteMetadata {
-    /// Makes one change, in the transaction of the caller.
-    fn change(&self, connection: &Connection, change: &Change<'_>) -> rusqlite::Result<Applied> {
-        let there = there(connection, change.key)?;
-        if !change.expected.is_met_by(there.as_ref().map(|there| &there.row[..])) {
-            return Ok(Applied::NOT_MADE);
-        }
-        match (change.row, &there) {
-            (None, None) => return Ok(Applied::made(None)),
-            (None, Some(there)) => {
-                connection.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([there.id])?;
-                lock(&self.uses).by_key.remove(change.key);
-            }
-            (Some((row, facts)), None) => {
-                lock(&self.uses).by_key.remove(change.key);
-                insert(connection, change.key, row, facts)?;
-                add_groups(connection, change.key, &facts.groups)?;
-            }
-            (Some((row, facts)), Some(there)) => {
-                let same = there.created_at == facts.created_at.as_micros();
-                let pending = lock(&self.uses).by_key.remove(change.key);
-                let used_at = if same { pending.or(there.used_at) } else { None };
-                update(connection, there.id, used_at, row, facts)?;
-                change_groups(connection, change.key, &facts.groups)?;
-            }
-        }
-        self.note_change(connection, change.key)?;
-        Ok(Applied::made(there.map(|there| there.row)))
-    }
-
-    fn note_change(&self, connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
-        if self.pool.place().is_memory() {
-            return Ok(());
-        }
-        let mut note = connection.prepare_cached("INSERT INTO changes (writer, key) VALUES (?1, ?2)")?;
-        let number = note.insert(params![self.writer.number(), key])?;
-        if number % FORGET_EVERY == 0 {
-            connection.prepare_cached("DELETE FROM changes WHERE number <= ?1")?.execute([number - REMEMBERED])?;
-        }
-        Ok(())
-    }
-}
-
-fn footprint(row: &[u8], facts: &Facts) -> i64 {
-    footprint_of(row.len() as u64, facts.blob_bytes).min(LARGEST).cast_signed()
-}
-
-fn footprint_of(row: u64, blob: u64) -> u64 {
-    row.saturating_add(ROW_OVERHEAD).saturating_add(blob)
-}
-
-fn blob_bytes(facts: &Facts) -> i64 {
-    facts.blob_bytes.min(LARGEST).cast_signed()
-}
-
-fn insert(connection: &Connection, key: &[u8], row: &[u8], facts: &Facts) -> rusqlite::Result<()> {
-    const SQL: &str = "INSERT INTO entries (key, created_at, expires_at, blob_bytes, footprint, kinds, row) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)";
-    let expires_at = facts.expires_at.map(Timestamp::as_micros);
-    let created_at = facts.created_at.as_micros();
-    let params = params![key, created_at, expires_at, blob_bytes(facts), footprint(row, facts), row];
-    connection.prepare_cached(SQL)?.execute(params).map(drop)
-}
-
-fn update(connection: &Connection, id: i64, used_at: Option<i64>, row: &[u8], facts: &Facts) -> rusqlite::Result<()> {
-    const SQL: &str = "UPDATE entries SET created_at = ?2, expires_at = ?3, used_at = ?4, blob_bytes = ?5, footprint = ?6, \
-                       row = ?7 WHERE id = ?1";
-    let expires_at = facts.expires_at.map(Timestamp::as_micros);
-    let created_at = facts.created_at.as_micros();
-    let params = params![id, created_at, expires_at, used_at, blob_bytes(facts), footprint(row, facts), row];
-    connection.prepare_cached(SQL)?.execute(params).map(drop)
-}
-
-fn add_groups(connection: &Connection, key: &[u8], groups: &[u64]) -> rusqlite::Result<()> {
-    if groups.is_empty() {
-        return Ok(());
-    }
-    let mut add = connection.prepare_cached("INSERT OR IGNORE INTO groups (number, entry_key) VALUES (?1, ?2)")?;
-    groups.iter().try_for_each(|group| add.execute(params![group.cast_signed(), key]).map(drop))
-}
-
-fn change_groups(connection: &Connection, key: &[u8], groups: &[u64]) -> rusqlite::Result<()> {
-    let mut select = connection.prepare_cached("SELECT number FROM groups WHERE entry_key = ?1 ORDER BY number")?;
-    let there: Vec<i64> = select.query_map([key], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let mut wanted: Vec<i64> = groups.iter().map(|group| group.cast_signed()).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    if there == wanted {
-        return Ok(());
-    }
-    connection.prepare_cached("DELETE FROM groups WHERE entry_key = ?1")?.execute([key])?;
-    add_groups(connection, key, groups)
+/// The rows that a statement gives: key, bytes and last use.
+fn rows_of(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params, |row| {
+        let key: Arc<[u8]> = row.get_ref(0)?.as_blob()?.into();
+        let used_at = row.get::<_, Option<i64>>(2)?.map(Timestamp::from_micros);
+        Ok(Row { used_at, ..Row::new(key, row.get_ref(1)?.as_blob()?.to_vec()) })
+    })?;
+    rows.collect()
 }
 
 fn limit_of(limit: usize) -> i64 {
@@ -321,8 +212,8 @@ fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
 impl MetadataBackend for SqliteMetadata {
     fn traits(&self) -> Traits {
         match self.pool.place().is_memory() {
-            true => Traits::new("sqlite_memory"),
-            false => Traits::new("sqlite").persistent().shared(),
+            true => Traits::new("sqlite_memory").columns(),
+            false => Traits::new("sqlite").persistent().shared().columns(),
         }
     }
 
@@ -335,7 +226,14 @@ impl MetadataBackend for SqliteMetadata {
     }
 
     fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
-        self.pool.write(|connection| changes.iter().map(|change| self.change(connection, change)).collect())
+        let writer = (!self.pool.place().is_memory()).then(|| self.writer.number());
+        self.pool.write(|connection| {
+            let apply = |change: &Change<'_>| {
+                let take_use = || lock(&self.uses).by_key.remove(change.key);
+                rows::apply(connection, change, writer, take_use)
+            };
+            changes.iter().map(apply).collect()
+        })
     }
 
     fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {
@@ -394,6 +292,34 @@ impl MetadataBackend for SqliteMetadata {
         })
     }
 
+    fn select(&self, kind: &str, filter: &Filter, after: Option<&[u8]>, limit: usize) -> Result<Option<Vec<Row>>> {
+        self.pool
+            .read(|connection| {
+                // Table, types and rows as of one moment.
+                let transaction = connection.unchecked_transaction()?;
+                let Some(table) = custom::Table::of(&transaction, kind)? else { return Ok(Some(Vec::new())) };
+                let Some(condition) = select::condition(filter, kind, &table) else { return Ok(None) };
+                let sql = format!(
+                    "SELECT entries.key, entries.row, entries.used_at FROM {} AS c \
+                     CROSS JOIN entries ON entries.key = c.entry_key \
+                     WHERE c.entry_key > ? AND ({}) ORDER BY c.entry_key LIMIT ?",
+                    custom::quoted(&table.name),
+                    condition.sql
+                );
+                let after = Sql::Blob(after.unwrap_or_default().to_vec());
+                let values = [after].into_iter().chain(condition.values).chain([Sql::Integer(limit_of(limit))]);
+                rows_of(&transaction, &sql, params_from_iter(values)).map(Some)
+            })
+            .map(|rows| rows.map(|rows| self.with_uses(rows)))
+    }
+
+    fn define(&self, schema: &Schema) -> Result<()> {
+        if self.pool.read(|connection| custom::is_defined(connection, schema))? {
+            return Ok(());
+        }
+        self.pool.write(|connection| custom::define(connection, schema))
+    }
+
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
         let is_time = {
             let mut pending = lock(&self.uses);
@@ -428,7 +354,7 @@ impl MetadataBackend for SqliteMetadata {
     }
 
     fn footprint(&self, row: u64, blob: u64) -> u64 {
-        footprint_of(row, blob)
+        rows::footprint_of(row, blob)
     }
 
     fn state(&self, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
@@ -481,6 +407,7 @@ impl MetadataBackend for SqliteMetadata {
     }
 
     fn flush(&self) -> Result<()> {
+        self.pool.follow();
         if let Err(error) = self.write_uses() {
             if error.is_closed() {
                 return Err(error);

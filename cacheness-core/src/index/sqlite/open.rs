@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::config::sqlite::SqliteOptions;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::files::{remove, shown, sync_dir};
 use crate::util::emit;
+use crate::util::threads::lock;
 
 /// The database in the directory of a cache.
 pub(crate) const FILE_NAME: &str = "index.sqlite3";
@@ -49,6 +50,22 @@ pub(super) struct DatabaseFile {
     own: bool,
     busy_timeout: Duration,
     page_cache_bytes: i64,
+    /// The file that connections are made to.
+    opened: Mutex<Option<FileId>>,
+}
+
+/// Device and number of a file.
+type FileId = (u64, u64);
+
+#[cfg(unix)]
+fn id_of(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn id_of(_path: &Path) -> Option<FileId> {
+    None
 }
 
 /// What a connection is for.
@@ -84,6 +101,7 @@ pub(super) fn open(dir: impl FnOnce() -> Result<PathBuf>, options: &SqliteOption
         own,
         busy_timeout: options.busy_timeout,
         page_cache_bytes: options.page_cache_bytes,
+        opened: Mutex::default(),
     };
     leave_parent(std::process::id())?;
     file.check_place()?;
@@ -98,6 +116,7 @@ pub(super) fn open(dir: impl FnOnce() -> Result<PathBuf>, options: &SqliteOption
     };
     let connection = connection.map_err(|unusable| unusable.into_error(&file.path))?;
     file.sync_dir()?;
+    file.was_replaced();
     drop(opening);
     Ok(Pool::new(Place::File(file), connection))
 }
@@ -144,6 +163,13 @@ impl DatabaseFile {
     /// Commits that are not in the database itself.
     pub(super) fn wal(&self) -> PathBuf {
         self.beside("-wal")
+    }
+
+    /// Whether another file has its name since the last time that this was asked: somebody has set it aside. One that is gone
+    /// stays the one that was opened.
+    pub(super) fn was_replaced(&self) -> bool {
+        let Some(there) = id_of(&self.path) else { return false };
+        lock(&self.opened).replace(there).is_some_and(|before| before != there)
     }
 
     /// What a file is called is on the disk from here on.

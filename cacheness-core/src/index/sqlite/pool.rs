@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::open::{Place, Role, failed};
+use super::open::{DatabaseFile, Place, Role, failed};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::threads::lock;
 
@@ -110,6 +110,13 @@ impl Pool {
         }
         self.closed.store(true, Ordering::SeqCst);
         self.slots().for_each(|slot| drop(lock(slot).take()));
+    }
+
+    /// Lets go of connections to a file that another process has set aside and made anew: what is put into it would be lost.
+    pub(super) fn follow(&self) {
+        if self.place.file().is_some_and(DatabaseFile::was_replaced) {
+            self.slots().for_each(|slot| drop(lock(slot).take()));
+        }
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {

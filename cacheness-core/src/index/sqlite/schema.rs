@@ -55,6 +55,7 @@ CREATE TABLE kind_columns (
     name TEXT NOT NULL,
     column_name TEXT COLLATE NOCASE,
     types INTEGER NOT NULL,
+    indexed INTEGER NOT NULL,
     PRIMARY KEY (kind, name),
     UNIQUE (kind, column_name)
 ) WITHOUT ROWID;

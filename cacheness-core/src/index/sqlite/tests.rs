@@ -4,9 +4,10 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::open::FILE_NAME;
+use super::rows::{FORGET_EVERY, REMEMBERED};
 use super::*;
 use crate::entry::IndexKey;
-use crate::index::backend::Expected;
+use crate::index::backend::{Expected, Facts};
 use crate::index::record::tests::record_of;
 use crate::index::{Record, Records};
 
@@ -117,6 +118,28 @@ fn damage_that_a_call_meets_is_looked_for_at_the_next_opening() {
     assert_eq!(rows.totals().unwrap().entries, 0, "it was set aside");
     assert_eq!(fs::read(dir.path().join("quarantine").join(FILE_NAME)).unwrap().len(), bytes.len());
     assert!(keys.iter().all(|key| rows.get(key.as_bytes()).unwrap().is_none()));
+}
+
+#[test]
+fn a_handle_follows_when_another_sets_the_database_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = open(dir.path());
+    let (key, record) = put(&rows, "k");
+    rows.flush().unwrap();
+    let mark = rows.changes(0).unwrap().mark;
+    // As another process does that finds damage.
+    for what in ["", "-wal", "-shm"] {
+        let name = |end: &str| dir.path().join(format!("index.sqlite3{what}{end}"));
+        fs::rename(name(""), name(".old")).unwrap();
+    }
+    let other = open(dir.path());
+    rows.flush().unwrap();
+    assert_eq!(rows.record(&key).unwrap(), None);
+    rows.put(&key, &record).unwrap();
+    assert_eq!(other.record(&key).unwrap(), Some(record));
+    rows.put(&key, &record_of("k", 8, None).1).unwrap();
+    assert_eq!(other.totals().unwrap().entries, 1);
+    assert_eq!(rows.changes(mark + 100).unwrap().keys, None, "memory forgets");
 }
 
 #[test]

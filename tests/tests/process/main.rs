@@ -11,6 +11,7 @@ mod ends;
 mod functions;
 mod kills;
 mod neighbours;
+mod sqlite;
 mod threads;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");

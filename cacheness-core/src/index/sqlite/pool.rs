@@ -212,7 +212,10 @@ pub(super) fn leave_parent(process: u32) -> Result<()> {
             };
             let pools: Vec<_> = open.iter().filter_map(Weak::upgrade).collect();
             let inherited = |pool: &&Arc<Pool>| pool.process.load(Ordering::Acquire) != process;
-            let left = pools.iter().filter(inherited).fold(true, |all, pool| pool.leave_parent(process) && all);
+            let mut left = true;
+            for pool in pools.iter().filter(inherited) {
+                left &= pool.leave_parent(process);
+            }
             if left {
                 return Ok(());
             }

@@ -37,7 +37,8 @@ pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::limits::Limits;
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, Durability,
-    HandlerConfig, InvalidEntries, MemoryPolicy, SecurityConfig, SerializationConfig, UnsignedEntries, VerifyPaths,
+    HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
+    VerifyPaths,
 };
 pub use engine::memory::MemoryStats;
 pub use entry::{CompressionInfo, Entry};

@@ -12,6 +12,6 @@
 pub use crate::CacheConfig;
 pub use cacheness_core::{
     CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, Durability, HandlerConfig,
-    InvalidEntries, Limits, MemoryPolicy, SecurityConfig, SerializationConfig, SigningKey, UnsignedEntries,
-    VerifyPaths,
+    InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, SigningKey,
+    UnsignedEntries, VerifyPaths,
 };

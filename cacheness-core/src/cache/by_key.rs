@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::codec::ValueCodec;
 use super::engine::Engine;
+use super::neighbours::Turn;
 use super::{Cache, PutOptions};
 use crate::codec::handler::{Back, Encoded, Proven, Shareable};
 use crate::engine::Found;
@@ -226,7 +227,8 @@ impl Engine {
         attempt: Attempt,
     ) -> Option<T> {
         let (memory, ops) = (self.store().memory()?, codec.memory_ops()?);
-        let value = memory.get(identity, ops, reader_ttl, self.clock());
+        let current = self.store().index().is_memory_current();
+        let value = if current { memory.get(identity, ops, reader_ttl, self.clock()) } else { None };
         if value.is_none() && attempt == Attempt::First {
             memory.missed();
         }
@@ -363,9 +365,13 @@ impl Cache {
         match self.in_flight().join(&key, None) {
             Joined::Alone | Joined::Completed(Outcome::Panicked) => self.make(&key, options, make, None).0,
             Joined::Leader(leader) => {
-                let (value, outcome) = leader.run(|| match self.again(&key) {
-                    Some(value) => (Ok(value), Outcome::Stored),
-                    None => self.make(&key, options, make, Some(&leader)),
+                let (value, outcome) = leader.run(|| match self.turn(&key, None, || self.again(&key)) {
+                    Turn::Take(value) => (Ok(value), Outcome::Stored),
+                    Turn::Compute(computing) => {
+                        let (value, outcome) = self.make(&key, options, make, Some(&leader));
+                        computing.end(&outcome);
+                        (value, outcome)
+                    }
                 });
                 leader.complete(outcome);
                 value

@@ -5,9 +5,12 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::removal::EntryScan;
+use crate::engine::KeyLock;
 use crate::entry::{Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Group, Record};
@@ -266,7 +269,7 @@ impl Engine {
         spec.schema.map_or(Ok(()), |schema| self.register(schema))?;
         self.check_names(&spec.kind, &fields)?;
         let mut source = self.source(spec)?;
-        while let Some(page) = self.next_page(spec, &mut source)? {
+        while let Some(page) = self.next_page(&spec.kind, &spec.filter, &mut source)? {
             for (_, record) in page {
                 let Some(entry) = self.matching(spec, &fields, &record)? else { continue };
                 if visit(entry, &record)?.is_break() {
@@ -302,26 +305,32 @@ impl Engine {
     }
 
     fn source(&self, spec: &Spec) -> Result<Source> {
-        if self.store().index().keeps_columns() {
-            return Ok(Source::Selected(None));
-        }
         for admitted in spec.filter.admits(&spec.kind) {
             if self.custom().kinds.is_indexed(&spec.kind, admitted.column)
-                && let Some(mut keys) = self.store().index().candidates(&spec.kind, &admitted)?
+                && let Some(source) = self.source_of(&spec.kind, &admitted)?
             {
-                keys.reverse();
-                return Ok(Source::Keys(keys));
+                return Ok(source);
             }
         }
-        Ok(Source::Kind(None))
+        Ok(if self.store().index().keeps_columns() { Source::Selected(None) } else { Source::Kind(None) })
+    }
+
+    /// Where entries come from that meet a condition on one column, if that can be told without a look at all of the kind.
+    fn source_of(&self, kind: &str, admitted: &Admitted<'_>) -> Result<Option<Source>> {
+        let index = self.store().index();
+        if index.keeps_columns() {
+            return Ok(Some(Source::Selected(None)));
+        }
+        let keys = index.candidates(kind, admitted)?;
+        Ok(keys.map(|keys| Source::Keys(keys.into_iter().rev().collect())))
     }
 
     /// The next records, which may be none where those of some keys are gone; `None` at the end.
-    fn next_page(&self, spec: &Spec, source: &mut Source) -> Result<Option<Vec<(IndexKey, Record)>>> {
+    fn next_page(&self, kind: &str, filter: &Filter, source: &mut Source) -> Result<Option<Vec<(IndexKey, Record)>>> {
         let index = self.store().index();
         match source {
             Source::End => Ok(None),
-            Source::Selected(after) => match index.select(&spec.kind, &spec.filter, after.as_ref(), PAGE)? {
+            Source::Selected(after) => match index.select(kind, filter, after.as_ref(), PAGE)? {
                 Some((page, last)) => {
                     *source = last.map_or(Source::End, |last| Source::Selected(Some(last)));
                     Ok(Some(page))
@@ -329,11 +338,11 @@ impl Engine {
                 // It cannot tell, or not any more: the rest is looked at one by one.
                 None => {
                     *source = Source::Kind(after.take());
-                    self.next_page(spec, source)
+                    self.next_page(kind, filter, source)
                 }
             },
             Source::Kind(after) => {
-                let page = index.group(Group::kind(&spec.kind), after.as_ref(), PAGE)?;
+                let page = index.group(Group::kind(kind), after.as_ref(), PAGE)?;
                 let Some((last, _)) = page.last() else { return Ok(None) };
                 *after = Some(last.clone());
                 Ok(Some(page))
@@ -362,9 +371,21 @@ pub(super) struct UniqueValues {
 
 /// Unique values that are reserved until this is dropped.
 pub(super) struct Reserved<'c> {
+    held: Held<'c>,
+    _in_all_processes: Option<KeyLock>,
+}
+
+/// Those of this process.
+struct Held<'c> {
     all: &'c UniqueValues,
     values: Vec<UniqueValue>,
 }
+
+/// The name of the lock that other processes wait for.
+const UNIQUE: &str = "unique";
+/// A process that holds it for longer was stopped.
+const LONGEST_RESERVATION: Duration = Duration::from_secs(5);
+const BETWEEN_TRIES: Duration = Duration::from_micros(200);
 
 impl UniqueValues {
     fn reserve(&self, wanted: Vec<UniqueValue>) -> Reserved<'_> {
@@ -374,11 +395,11 @@ impl UniqueValues {
         }
         reserved.extend(wanted.iter().cloned());
         drop(reserved);
-        Reserved { all: self, values: wanted }
+        Reserved { held: Held { all: self, values: wanted }, _in_all_processes: None }
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut reserved = self.all.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.retain(|value| !self.values.contains(value));
@@ -400,7 +421,7 @@ impl Engine {
         moved_from: Option<&IndexKey>,
     ) -> Result<Option<Reserved<'_>>> {
         let Some(reserved) = self.hold_unique(details) else { return Ok(None) };
-        for value in &reserved.values {
+        for value in &reserved.held.values {
             if let Some(holder) = self.holder(value, key, moved_from)? {
                 return Err(taken(value, &holder));
             }
@@ -413,7 +434,24 @@ impl Engine {
     pub(super) fn hold_unique(&self, details: &Details) -> Option<Reserved<'_>> {
         // Nearly all entries have none.
         let wanted = if details.kinds.is_empty() { Vec::new() } else { self.unique_values(details) };
-        (!wanted.is_empty()).then(|| self.custom().unique.reserve(wanted))
+        if wanted.is_empty() {
+            return None;
+        }
+        let reserved = self.custom().unique.reserve(wanted);
+        Some(Reserved { _in_all_processes: self.lock_unique(), ..reserved })
+    }
+
+    /// In other processes all unique values are reserved together, for as long as it takes to store an entry.
+    fn lock_unique(&self) -> Option<KeyLock> {
+        let until = Instant::now() + LONGEST_RESERVATION;
+        while self.store().index().has_neighbours() && Instant::now() < until {
+            let lock = self.store().key_lock(UNIQUE);
+            if lock.is_some() {
+                return lock;
+            }
+            thread::sleep(BETWEEN_TRIES);
+        }
+        None
     }
 
     fn unique_values(&self, details: &Details) -> Vec<UniqueValue> {
@@ -431,40 +469,22 @@ impl Engine {
     /// Another entry that has a reserved value.
     fn holder(&self, unique: &UniqueValue, key: &IndexKey, moved_from: Option<&IndexKey>) -> Result<Option<IndexKey>> {
         let (kind, column, value) = unique;
-        let is_other = |other: &IndexKey| other != key && Some(other) != moved_from;
-        for (other, record) in self.with_value(kind, column, &value.0, is_other)? {
-            if !record.is_believed() {
-                continue;
-            }
-            let entry = record.entry()?;
-            let has = entry.details.row(kind).and_then(|row| row.get(column)) == Some(&value.0);
-            if has && !self.is_expired(&entry) {
-                return Ok(Some(other));
+        let filter = Field::custom(kind, column).eq(value.0.clone());
+        let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.0.clone())] };
+        let mut source = self.source_of(kind, &admitted)?.unwrap_or(Source::Kind(None));
+        while let Some(page) = self.next_page(kind, &filter, &mut source)? {
+            for (other, record) in page.into_iter().filter(|(_, record)| record.is_believed()) {
+                if other == *key || Some(&other) == moved_from {
+                    continue;
+                }
+                let entry = record.entry()?;
+                let has = entry.details.row(kind).and_then(|row| row.get(column)) == Some(&value.0);
+                if has && !self.is_expired(&entry) {
+                    return Ok(Some(other));
+                }
             }
         }
         Ok(None)
-    }
-}
-
-impl Engine {
-    /// The entries of a kind that have a value in a column, and perhaps others.
-    fn with_value(
-        &self,
-        kind: &str,
-        column: &str,
-        value: &Value,
-        wanted: impl Fn(&IndexKey) -> bool,
-    ) -> Result<Vec<(IndexKey, Record)>> {
-        let index = self.store().index();
-        let filter = Field::custom(kind, column).eq(value.clone());
-        if let Some((mut found, _)) = index.select(kind, &filter, None, usize::MAX)? {
-            found.retain(|(key, _)| wanted(key));
-            return Ok(found);
-        }
-        let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.clone())] };
-        let mut keys = index.candidates(kind, &admitted)?.unwrap_or_default();
-        keys.retain(wanted);
-        index.of_keys(&keys)
     }
 }
 

@@ -133,6 +133,10 @@ impl Engine {
 
     pub(super) fn report(&self, doing: &str, error: &CacheError) {
         self.counters.error();
+        if error.is_locked() {
+            // Between two processes that have the index: nothing is wrong.
+            return log::debug!("cannot {doing}: {error}");
+        }
         self.warnings.tell(doing, error);
     }
 

@@ -6,6 +6,7 @@ mod codec;
 mod custom;
 mod engine;
 mod entries;
+mod neighbours;
 mod query;
 mod registry;
 mod removal;
@@ -20,11 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, MEMORY, SecondProcess};
 use crate::engine::flight::InFlight;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
+use crate::util::emit;
 use crate::value::Value;
 
 use engine::Engine;
@@ -34,6 +36,7 @@ pub use asynchronous::{AsyncCache, AsyncEntries, AsyncQuery};
 pub(crate) use by_key::Attempt;
 pub(crate) use codec::ValueCodec;
 pub use entries::{Entries, Expired, Stats};
+pub(crate) use neighbours::Turn;
 pub use query::{Found, Query};
 pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
 pub use values::PutOptions;
@@ -42,7 +45,7 @@ pub use values::PutOptions;
 ///
 /// A handle is cheap to clone and can be shared between threads. The cache closes when its last handle is dropped, by
 /// [`close`](Self::close), and at the normal end of the process. Opening one directory twice in a process gives two
-/// handles of one cache; another process is refused while it is open.
+/// handles of one cache, and another process [joins it](crate::config::SecondProcess).
 ///
 /// ```
 /// use std::time::Duration;
@@ -108,7 +111,7 @@ impl Cache {
     /// [`Config`](ErrorKind::Config) with every fault of the configuration; [`Conflict`](ErrorKind::Conflict) if this process
     /// has the directory open with other values of what handles share, or if the directory is a blob store's or of
     /// another release; [`Locked`](ErrorKind::Locked) if another
-    /// process has the directory open; [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
+    /// process has the directory open and it is not [joined](crate::config::SecondProcess); [`Storage`](ErrorKind::Storage) if the directory cannot be made or written, is
     /// owned by another user, may be written by others, or holds something of others under a name that the cache would
     /// use, or if the signing key cannot be had; [`Metadata`](ErrorKind::Metadata)
     /// if the index cannot be opened.
@@ -136,7 +139,14 @@ impl Cache {
 
     fn new_with(config: CacheConfig, clock: Arc<dyn Clock>, difference: Difference) -> Result<Self> {
         config.validate()?;
-        let engine = registry::open(&config, clock, difference)?;
+        let engine = match registry::open(&config, Arc::clone(&clock), difference) {
+            Err(error) if error.is_locked() && config.metadata.second_process == SecondProcess::Memory => {
+                emit(&format!("cacheness: results are kept in memory: {error}"));
+                let config = config.with_backend(MEMORY).with_blob_backend(MEMORY);
+                return Ok(Self::over(Arc::new(Engine::in_memory(&config, clock)), config));
+            }
+            engine => engine?,
+        };
         let config = config.sharing(engine.config());
         let cache = Self::over(engine, config);
         if cache.0.config.storage.cleanup_on_init {

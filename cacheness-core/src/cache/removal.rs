@@ -248,8 +248,10 @@ impl Engine {
         act: impl Fn(&IndexKey, &Record) -> Result<bool>,
     ) -> Result<u64> {
         let mut done = 0;
+        let _together = self.store().index().together();
         self.each(scan, |key, record| {
-            if wanted(&self.describe(record)?) {
+            let entry = self.describe(record)?;
+            if self.store().index().apart(|| wanted(&entry)) {
                 done += u64::from(act(key, record)?);
             }
             Ok(())
@@ -260,8 +262,14 @@ impl Engine {
     /// Removes the wanted entries of a group or all; returns how many.
     pub(super) fn remove_wanted(&self, scan: EntryScan, mut wanted: impl FnMut(&Entry) -> bool) -> Result<u64> {
         let mut removed = 0;
+        let _together = self.store().index().together_with_others();
         self.each(scan, |key, record| {
-            removed += u64::from(self.remove_while(key, record, |record| Ok(wanted(&self.describe(record)?)))?);
+            let index = self.store().index();
+            let still = |record: &Record| {
+                let entry = self.describe(record)?;
+                Ok(index.apart(|| wanted(&entry)))
+            };
+            removed += u64::from(self.remove_while(key, record, still)?);
             Ok(())
         })?;
         Ok(removed)
@@ -290,6 +298,7 @@ impl Engine {
 
     pub(super) fn clear(&self) -> Result<u64> {
         let mut removed = 0;
+        let _together = self.store().index().together_with_others();
         self.each(EntryScan::Everything, |key, _| {
             removed += u64::from(self.store().remove(key)?);
             Ok(())
@@ -301,6 +310,7 @@ impl Engine {
     pub(super) fn cleanup_expired(&self) -> Result<u64> {
         let now = self.now();
         let mut total = 0;
+        let _together = self.store().index().together_with_others();
         loop {
             let mut removed = 0;
             for (key, record) in self.store().index().expired(now, PAGE)? {
@@ -381,6 +391,7 @@ pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
 
 /// Returns how many bytes it freed.
 fn free(engine: &Engine, eviction: Eviction, max_bytes: u64, newest: &IndexKey) -> Result<u64> {
+    let _unheard = engine.store().index().unheard();
     let (mut freed, mut removed) = (0, 0);
     let enough = |freed: u64, removed: usize| match removed < SHARE {
         true => freed >= eviction.wanted,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::backends::OptionValue;
-use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, UnsignedEntries};
+use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, SecondProcess, UnsignedEntries};
 use crate::config::Codec;
 use crate::config::VerifyPaths;
 use crate::config::limits::Limits;
@@ -109,6 +109,13 @@ impl CacheConfig {
     #[must_use]
     pub fn with_blob_option(mut self, name: impl Into<String>, value: impl Into<OptionValue>) -> Self {
         self.blob.options.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets what a second process does that opens the directory.
+    #[must_use]
+    pub fn with_second_process(mut self, what: SecondProcess) -> Self {
+        self.metadata.second_process = what;
         self
     }
 
@@ -324,6 +331,7 @@ mod tests {
             .with_backend("sled")
             .with_database_url("rows.db")
             .with_metadata_option("m", 5)
+            .with_second_process(SecondProcess::Refuse)
             .with_stored_key_params(false)
             .with_verified_integrity(false)
             .with_page_cache_mb(16)
@@ -366,6 +374,7 @@ mod tests {
                 database_url: Some("rows.db".to_owned()),
                 backend: "sled".to_owned(),
                 options: [("m".to_owned(), OptionValue::Integer(5))].into(),
+                second_process: SecondProcess::Refuse,
                 store_cache_key_params: false,
                 verify_cache_integrity: false,
                 page_cache_mb: 16,

@@ -28,7 +28,7 @@ pub use limits::{Durability, MemoryPolicy, VerifyPaths};
 pub(crate) use parts::{BINCODE, MESSAGEPACK, check_handler_name, is_built_in};
 pub use parts::{
     CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, HandlerConfig, InvalidEntries,
-    SecurityConfig, SerializationConfig, UnsignedEntries,
+    SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
 };
 pub(crate) use validate::values_are_gone;
 
@@ -358,6 +358,7 @@ impl CacheConfig {
                     backend,
                     database_url,
                     options,
+                    second_process: _,
                     store_cache_key_params: _,
                     verify_cache_integrity,
                     page_cache_mb,

@@ -61,6 +61,8 @@ pub struct CacheMetadataConfig {
     /// process that writes (default 5000), and `page_cache_mb` of each of its connections (default 8). Default none; the other
     /// built-in ones have none.
     pub options: BTreeMap<String, OptionValue>,
+    /// What a second process does that opens the directory of a cache with the backend `sled`. Default [`SecondProcess::Join`].
+    pub second_process: SecondProcess,
     /// Whether entries keep a readable copy of the parameters of their key, for listings and filters. Default true;
     /// false where parameters are secret or large.
     pub store_cache_key_params: bool,
@@ -104,6 +106,7 @@ impl Default for CacheMetadataConfig {
             backend: super::SLED.to_owned(),
             database_url: None,
             options: BTreeMap::new(),
+            second_process: SecondProcess::default(),
             store_cache_key_params: true,
             verify_cache_integrity: true,
             page_cache_mb: 512,
@@ -128,6 +131,20 @@ impl CacheMetadataConfig {
 
 /// The option that is a field, too.
 pub(super) const DATABASE_URL: &str = "database_url";
+
+/// What a process does that opens a directory whose index another process has open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SecondProcess {
+    /// It uses the same entries, by way of the process that has the index open; on Unix.
+    #[default]
+    Join,
+    /// It keeps its results in memory, with a warning.
+    Memory,
+    /// It gets an error of the kind [`Locked`](crate::ErrorKind::Locked).
+    Refuse,
+}
 
 /// Where values lie that are not inside the index.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

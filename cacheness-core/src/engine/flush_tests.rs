@@ -44,7 +44,7 @@ fn store_on(vfs: &SimVfs) -> (Store, Receiver<Flushed>) {
     let mut store = Store::of_parts(Arc::new(index), Arc::new(files(vfs)), &config);
     // As one that has nothing to make a value of anew.
     store.settings.damage_is_absence = false;
-    store.flusher = Some(flusher_of(&store, Duration::from_secs(3600)));
+    store.flusher = Some(Arc::new(flusher_of(&store, Duration::from_secs(3600))));
     (store, flushes)
 }
 
@@ -168,7 +168,7 @@ fn what_is_replaced_while_the_index_is_closed_goes_after_that() {
     });
     let config = CacheConfig::in_memory().with_inline_bytes(0);
     let mut parts = Store::of_parts(Arc::new(index), Arc::new(files(&vfs)), &config);
-    parts.flusher = Some(flusher_of(&parts, Duration::from_secs(3600)));
+    parts.flusher = Some(Arc::new(flusher_of(&parts, Duration::from_secs(3600))));
     store.set(parts).unwrap();
     let store = store.get().unwrap();
     put(store, "k", 3000);

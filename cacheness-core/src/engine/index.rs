@@ -5,16 +5,20 @@
 //! row that is damaged is passed over where many are asked
 //! for, and an error where it alone is.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use super::columns::Columns;
+use super::lease::Lease;
 use super::memory::{self, Tier};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::index::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Totals};
+use crate::index::backend::{Applied, Change, Expected, LEASE, MetadataBackend, Row, Scan, Totals};
+use crate::index::neighbours::{Guests, OWNER};
 use crate::index::{Group, Record};
 use crate::query::{Admitted, Filter, Schema};
 use crate::security::Signing;
@@ -29,6 +33,49 @@ pub(crate) struct Index {
     memory: Option<Arc<Tier>>,
     /// The epoch of the backend that memory has followed.
     followed: AtomicU64,
+    /// Until when memory is current, where other processes change rows without this one.
+    lease: Option<Lease>,
+    /// Processes that this one has the rows changed for.
+    guests: Arc<Guests>,
+}
+
+thread_local! {
+    /// How this thread acknowledges changes that others may have to hear of.
+    static ACKNOWLEDGE: Cell<Acknowledge> = const { Cell::new(Acknowledge::Each) };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Acknowledge {
+    /// Each for itself.
+    Each,
+    /// All together; there was none yet, or there was.
+    Together,
+    Owed,
+    /// None: others may go on with what they remember.
+    None,
+}
+
+/// How changes are acknowledged until this is dropped.
+#[must_use]
+pub(crate) struct Acknowledging {
+    before: Acknowledge,
+}
+
+impl Acknowledging {
+    fn begin(how: Acknowledge) -> Self {
+        Self { before: ACKNOWLEDGE.replace(how) }
+    }
+}
+
+impl Drop for Acknowledging {
+    fn drop(&mut self) {
+        let ended = ACKNOWLEDGE.replace(self.before);
+        match (ended, self.before) {
+            (Acknowledge::Owed, Acknowledge::Each) => thread::sleep(LEASE),
+            (Acknowledge::Owed, Acknowledge::Together) => ACKNOWLEDGE.set(Acknowledge::Owed),
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Debug for Index {
@@ -43,7 +90,84 @@ type Records = Vec<(IndexKey, Record)>;
 impl Index {
     pub(crate) fn new(backend: Arc<dyn MetadataBackend>, signing: Arc<Signing>, memory: Option<Arc<Tier>>) -> Self {
         let followed = AtomicU64::new(backend.epoch());
-        Self { backend, signing, columns: Columns::default(), memory, followed }
+        let lease = backend.traits().shared.then(Lease::default);
+        let guests = Arc::default();
+        Self { backend, signing, columns: Columns::default(), memory, followed, lease, guests }
+    }
+
+    pub(super) fn backend(&self) -> &dyn MetadataBackend {
+        &*self.backend
+    }
+
+    pub(super) fn guests(&self) -> &Arc<Guests> {
+        &self.guests
+    }
+
+    /// Whether other processes use the same rows now.
+    pub(crate) fn has_neighbours(&self) -> bool {
+        !self.guests.are_none() || self.is_of_another_process()
+    }
+
+    /// Whether another process has the rows.
+    pub(super) fn is_of_another_process(&self) -> bool {
+        self.lease.is_some() && !self.backend.is_alone()
+    }
+
+    /// Whether memory has heard of every change that was acknowledged by now. Where it has not, it asks.
+    #[inline]
+    pub(crate) fn is_memory_current(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.is_running() || self.renew(lease))
+    }
+
+    #[cold]
+    fn renew(&self, lease: &Lease) -> bool {
+        lease.renew(|mark| {
+            let changes = self.ask(|backend| backend.changes(mark)).inspect_err(|error| {
+                log::debug!("values in memory are not used: {error}");
+            });
+            let changes = changes.ok()?;
+            match changes.keys {
+                Some(keys) => keys.iter().filter_map(|key| IndexKey::from_stored(key).ok()).for_each(|key| {
+                    let _forgotten = self.changing(&key);
+                }),
+                None => self.memory.iter().for_each(|memory| memory.forget()),
+            }
+            Some(changes.mark)
+        })
+    }
+
+    /// Changes of this thread are acknowledged together, when the result is dropped: each alone would wait until nobody else
+    /// can have its row in memory.
+    pub(crate) fn together(&self) -> Acknowledging {
+        Acknowledging::begin(Acknowledge::Together)
+    }
+
+    /// [`together`](Self::together) for one who removes all that it finds: what is not there any more may have been removed
+    /// just now, and others may not have heard of that.
+    pub(crate) fn together_with_others(&self) -> Acknowledging {
+        Acknowledging::begin(if self.has_neighbours() { Acknowledge::Owed } else { Acknowledge::Together })
+    }
+
+    /// Changes of this thread need not be heard of by others for as long as the result is there: what is evicted was not
+    /// wrong.
+    pub(crate) fn unheard(&self) -> Acknowledging {
+        Acknowledging::begin(Acknowledge::None)
+    }
+
+    /// Each change is acknowledged for itself in `work`, which is the user's.
+    pub(crate) fn apart<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _each = Acknowledging::begin(Acknowledge::Each);
+        work()
+    }
+
+    /// Comes back when no other process can have what a change took out in memory any more.
+    fn acknowledge(&self, is_settled: bool) {
+        match ACKNOWLEDGE.get() {
+            _ if is_settled => {}
+            Acknowledge::Each => thread::sleep(LEASE),
+            Acknowledge::Together => ACKNOWLEDGE.set(Acknowledge::Owed),
+            Acknowledge::Owed | Acknowledge::None => {}
+        }
     }
 
     /// The backend's name in the configuration.
@@ -96,15 +220,33 @@ impl Index {
         let facts = |record: &Record| if keeps_columns { record.facts_and_columns() } else { record.facts() };
         let facts = new.map(facts).transpose()?;
         let row = new.zip(facts.as_ref()).map(|(record, facts)| (record.as_bytes(), facts));
+        let applied = self.make(key, &Change { key: key.as_bytes(), expected, row }, new)?;
+        if !self.guests.are_none() {
+            let is_settled = self.guests.note(OWNER, key.as_bytes(), &applied);
+            self.acknowledge(is_settled);
+        } else if self.is_of_another_process() {
+            self.acknowledge(applied.is_settled());
+        }
+        Ok(applied)
+    }
+
+    fn make(&self, key: &IndexKey, change: &Change<'_>, new: Option<&Record>) -> Result<Applied> {
         let _changing = self.changing(key);
         let _turn = self.columns.turn(key);
-        let changes = [Change { key: key.as_bytes(), expected, row }];
-        let applied = self.ask(|backend| backend.apply(&changes))?.pop().unwrap_or(Applied::NOT_MADE);
+        let changes = std::slice::from_ref(change);
+        let applied = self.ask(|backend| backend.apply(changes))?.pop().unwrap_or(Applied::NOT_MADE);
         if applied.made && self.columns.follows_changes() {
             let before = applied.previous.clone().and_then(|bytes| self.record(key, bytes).ok());
             self.columns.follow(key, before.as_ref(), new);
         }
         Ok(applied)
+    }
+
+    /// Makes a change of another process, which waits itself until it may be acknowledged.
+    pub(super) fn apply_for_guest(&self, change: &Change<'_>) -> Result<Applied> {
+        let key = IndexKey::from_stored(change.key)?;
+        let new = change.row.and_then(|(bytes, _)| self.record(&key, bytes.to_vec()).ok());
+        self.make(&key, change, new.as_ref())
     }
 
     fn record(&self, key: &IndexKey, bytes: Vec<u8>) -> Result<Record> {
@@ -257,6 +399,10 @@ impl Index {
 
     /// The keys of all entries of a kind that may meet a condition on a column; see [`Columns::candidates`].
     pub(crate) fn candidates(&self, kind: &str, admitted: &Admitted<'_>) -> Result<Option<Vec<IndexKey>>> {
+        if self.lease.is_some() {
+            // An order would not hear of what others change.
+            return Ok(None);
+        }
         let page = |after: Option<&IndexKey>, limit| self.group(Group::kind(kind), after, limit);
         self.columns.candidates(kind, admitted, &page, &|| self.epoch())
     }

@@ -16,8 +16,10 @@ mod golden_tests;
 pub(crate) mod home;
 pub(crate) mod index;
 pub(crate) mod keys;
+mod lease;
 pub(crate) mod manifest;
 pub(crate) mod memory;
+mod neighbours;
 #[cfg(test)]
 mod newer_tests;
 mod open;
@@ -44,8 +46,10 @@ use crate::storage::vfs::DirId;
 use crate::storage::vfs::root::HeldLock;
 use index::Index;
 
-use flusher::Flusher;
-use flusher::Retired;
+use flusher::{Flusher, Retired};
+use neighbours::Tenure;
+
+pub(crate) use neighbours::KeyLock;
 
 pub(crate) use home::{Home, prepare};
 pub(crate) use read::Found;
@@ -59,10 +63,11 @@ pub(crate) struct Store {
     pub(crate) index: Arc<Index>,
     pub(crate) blobs: Arc<dyn BlobBackend>,
     pub(crate) settings: Settings,
-    flusher: Option<Flusher>,
+    flusher: Option<Arc<Flusher>>,
     retired: Arc<Retired>,
-    /// Held as long as the store is open; other processes are kept out by it.
-    lock: HeldLock,
+    tenure: Arc<Tenure>,
+    /// Held by a process that found another one with the index.
+    as_guest: HeldLock,
 }
 
 /// What of the configuration decides how values are written.
@@ -159,14 +164,15 @@ impl Store {
     /// [Settles](Self::settle) everything and lets go of the directory. Later calls fail with
     /// [`Closed`](ErrorKind::Closed).
     pub(crate) fn close(&self) -> Result<()> {
-        self.flusher.iter().for_each(Flusher::stop);
+        self.flusher.iter().for_each(|flusher| flusher.stop());
+        self.tenure.end_service();
         // The index writes what it knows beside it: not into the directory of others.
         let closed = self.restore_home().and_then(|()| {
             if self.retired.has_doubts() && (self.flush().is_err() || self.retired.has_doubts()) {
                 self.index.doubt_blobs();
             }
             // Before the mark of a clean close: what was replaced would not be looked for after it.
-            let settled = self.settle();
+            let settled = if self.is_kept_by_others() { Ok(()) } else { self.settle() };
             if self.retired.has_any() {
                 self.index.doubt_blobs();
             }
@@ -177,7 +183,23 @@ impl Store {
             }
             settled.and(closed)
         });
-        self.lock.release();
+        self.tenure.release();
+        self.as_guest.release();
         closed
+    }
+
+    /// Whether what was put is safe with another process, which brings it to the disk in its own time.
+    fn is_kept_by_others(&self) -> bool {
+        let owes_nothing = self.durability_is_by_interval() && !self.retired.has_any();
+        owes_nothing && self.index.is_of_another_process()
+    }
+
+    fn durability_is_by_interval(&self) -> bool {
+        self.settings.durability == Durability::Interval
+    }
+
+    /// The right to compute the value of this name, of all processes on the directory; `None` while another one has it.
+    pub(crate) fn key_lock(&self, name: &str) -> Option<KeyLock> {
+        KeyLock::try_take(self.home.as_ref()?, name)
     }
 }

@@ -1,13 +1,14 @@
 //! Opening a cache directory: lock, handshake, index, recovery.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::flusher::Pace;
 use super::flusher::Retired;
 use super::home::{self, Home};
 use super::index::Index;
 use super::manifest::Kind;
-use super::recover::Reconciled;
+use super::neighbours::{self, Tenure};
+use super::recover::{Reconciled, Unnamed};
 use super::{Flusher, Settings, Store, keys, manifest, recover};
 use crate::config::backends::{self, BackendOptions};
 use crate::config::{CacheConfig, Durability, FILESYSTEM, MEMORY, SLED, values_are_gone};
@@ -15,6 +16,7 @@ use crate::engine::memory::Tier;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
 use crate::index::backend::{Swap, Traits};
+use crate::index::neighbours::Joined;
 use crate::index::sled::{Health, SledIndex, SledOptions};
 use crate::index::{MemoryMetadata, MetadataBackend, registry};
 use crate::security::Signing;
@@ -76,12 +78,25 @@ impl Rows {
         }
     }
 
+    fn sled(&self) -> Option<Arc<SledIndex>> {
+        match self {
+            Self::Sled(sled, _) => Some(Arc::clone(sled)),
+            Self::Other(_) => None,
+        }
+    }
+
     /// The index over these rows, in agreement with the blobs.
-    fn into_index(self, blobs: &dyn BlobBackend, config: &CacheConfig, signing: &Arc<Signing>) -> Result<Arc<Index>> {
+    fn into_index(
+        self,
+        home: &Home,
+        blobs: &dyn BlobBackend,
+        config: &CacheConfig,
+        signing: &Arc<Signing>,
+    ) -> Result<Arc<Index>> {
         let index = index_over(self.backend(), config, signing);
         let rules = Rules { limits: &config.limits, signing };
         match self {
-            Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, blobs, rules),
+            Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, (home, blobs), rules),
             Self::Other(rows) => agree_with_rows(&index, &*rows, blobs, rules),
         }?;
         Ok(index)
@@ -92,12 +107,13 @@ fn agree_with_sled(
     index: &Index,
     sled: &SledIndex,
     health: Health,
-    blobs: &dyn BlobBackend,
+    (home, blobs): (&Home, &dyn BlobBackend),
     rules: Rules<'_>,
 ) -> Result<()> {
     // What is not believed may have been lost with the index: with its key at hand it will be taken up.
     let proof = sled.take_proof();
-    let reconciled = recover::reconcile(index, blobs, health, proof.as_ref(), rules)?;
+    let unnamed = if neighbours::has_guests(home) { Unnamed::MayBeNew } else { Unnamed::LeftOver };
+    let reconciled = recover::reconcile(index, (blobs, unnamed), health, proof.as_ref(), rules)?;
     if health == Health::Damaged {
         sled.count_losses();
     }
@@ -127,7 +143,7 @@ fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBa
         }
     };
     if !traits.shared {
-        let reconciled = recover::reconcile(index, blobs, health, None, rules)?;
+        let reconciled = recover::reconcile(index, (blobs, Unnamed::LeftOver), health, None, rules)?;
         if reconciled == Reconciled::WithoutDistrusted {
             // With their key at hand they will be taken up.
             return if traits.persistent { Ok(()) } else { recover::note_distrusted(index, blobs, rules) };
@@ -138,6 +154,37 @@ fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBa
         index.flush()?;
     }
     Ok(())
+}
+
+/// A guest that may become the owner.
+struct Successor {
+    home: Home,
+    manifest: String,
+    config: CacheConfig,
+    signing: Arc<Signing>,
+    blobs: Arc<dyn BlobBackend>,
+    tenure: Weak<Tenure>,
+}
+
+impl Successor {
+    /// Opens the index and serves the other guests; `None` if another process has it.
+    fn take_over(&self) -> Result<Option<Arc<dyn MetadataBackend>>> {
+        let Some(tenure) = self.tenure.upgrade() else { return Ok(None) };
+        let lock = match lock_root(&*self.home.vfs(), self.home.root()) {
+            Err(error) if error.is_locked() => return Ok(None),
+            lock => lock?,
+        };
+        self.home.check_is_still(&self.manifest)?;
+        let (page_cache_bytes, signing) = (self.config.page_cache_bytes(), Arc::clone(&self.signing));
+        let (sled, health) = SledIndex::open(SledOptions { root: self.home.way(), page_cache_bytes, signing })?;
+        let sled = Arc::new(sled);
+        let index = Index::new(Arc::clone(&sled) as Arc<dyn MetadataBackend>, Arc::clone(&self.signing), None);
+        let rules = Rules { limits: &self.config.limits, signing: &self.signing };
+        agree_with_sled(&index, &sled, health, (&self.home, &*self.blobs), rules)?;
+        tenure.begin(lock);
+        tenure.serve(&self.home, Arc::clone(&sled));
+        Ok(Some(sled))
+    }
 }
 
 /// The blobs of a directory whose lock the caller holds.
@@ -189,7 +236,12 @@ impl Store {
     /// not an error: what can be believed is kept.
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {
         let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
-        let lock = lock_root(&*vfs, root)?;
+        let lock = match lock_root(&*vfs, root) {
+            Err(error) if error.is_locked() && neighbours::may_be_joined(&home, config) => {
+                return Self::join(home, config);
+            }
+            lock => lock?,
+        };
         remove_left_over(&*vfs, root, &[manifest::MANIFEST])?;
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
@@ -197,9 +249,60 @@ impl Store {
         let rows = Rows::open(&home, config, &signing)?;
         let traits = rows.backend().traits();
         let blobs = open_blobs(&home, config, &manifest, traits)?;
-        let index = rows.into_index(&*blobs, config, &signing)?;
-        let mut settings = Settings { damage_is_absence: kind == Kind::Cache, ..Settings::of(config, signing) };
-        if !traits.persistent {
+        if !neighbours::has_guests(&home) {
+            neighbours::clear_locks(&home);
+        }
+        let sled = rows.sled();
+        let index = rows.into_index(&home, &*blobs, config, &signing)?;
+        let tenure = Arc::<Tenure>::default();
+        tenure.begin(lock);
+        let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        if let (Some(home), Some(sled)) = (&store.home, sled)
+            && neighbours::may_be_joined(home, config)
+        {
+            store.tenure.serve(home, sled);
+        }
+        Ok(store)
+    }
+
+    /// Opens a directory whose index another process has open, as its guest.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Locked`](crate::ErrorKind::Locked) if the other process does not take guests.
+    fn join(home: Home, config: &CacheConfig) -> Result<Self> {
+        let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
+        let as_guest = neighbours::announce_guest(&home)?;
+        let found = manifest::shake_hands(&*vfs, root, kind)?;
+        let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
+        let manifest = manifest::text_of(&*vfs, root)?;
+        let rows = Traits::new(SLED).persistent();
+        let blobs = open_blobs(&home, config, &manifest, rows)?;
+        let tenure = Arc::<Tenure>::default();
+        let successor = Successor {
+            home: home.clone(),
+            manifest: manifest.clone(),
+            config: config.clone(),
+            signing: Arc::clone(&signing),
+            blobs: Arc::clone(&blobs),
+            tenure: Arc::downgrade(&tenure),
+        };
+        let joined = Joined::open(home.way(), root, Box::new(move || successor.take_over()))?;
+        let index = index_over(Arc::new(joined), config, &signing);
+        let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        store.as_guest.hold(as_guest);
+        Ok(store)
+    }
+
+    fn of_directory(
+        home: Home,
+        (manifest, signing): (String, Arc<Signing>),
+        (index, blobs): (Arc<Index>, Arc<dyn BlobBackend>),
+        tenure: Arc<Tenure>,
+        config: &CacheConfig,
+    ) -> Result<Self> {
+        let damage_is_absence = home.kind() == Kind::Cache;
+        let mut settings = Settings { damage_is_absence, ..Settings::of(config, signing) };
+        if !index.backend().traits().persistent {
             // What rows in memory hold is not there the next time.
             settings.inline_up_to = 0;
         }
@@ -211,10 +314,13 @@ impl Store {
             Durability::Interval => {
                 let (index, blobs, retired) = (Arc::clone(&index), Arc::clone(&blobs), Arc::clone(&retired));
                 let leave_blobs = settings.leaves_blobs_to_the_system();
-                Some(Flusher::start(index, blobs, retired, Pace { interval: config.flush_interval(), leave_blobs })?)
+                let pace = Pace { interval: config.flush_interval(), leave_blobs };
+                Some(Arc::new(Flusher::start(index, blobs, retired, pace)?))
             }
         };
-        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, lock: HeldLock::of(lock) })
+        tenure.set_host(&home, &index, flusher.as_ref());
+        let as_guest = HeldLock::default();
+        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, tenure, as_guest })
     }
 
     /// A store that lives and dies with the process.
@@ -242,7 +348,8 @@ impl Store {
             settings: Settings::of(config, Arc::default()),
             flusher: None,
             retired: Arc::default(),
-            lock: HeldLock::default(),
+            tenure: Arc::default(),
+            as_guest: HeldLock::default(),
         }
     }
 }

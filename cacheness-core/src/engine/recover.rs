@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::time::Duration;
 
 use super::opened::Opened;
 use super::text_key;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::engine::index::Index;
 use crate::entry::{self, Details, Entry, IndexKey};
 use crate::error::{CacheError, Result};
@@ -13,7 +15,7 @@ use crate::index::sled::{Health, Proof};
 use crate::index::{Payload, Record};
 use crate::security::{Distrust, KeyId, Signing};
 use crate::storage::BlobName;
-use crate::storage::blob::{BlobBackend, all_names};
+use crate::storage::blob::{BlobBackend, BlobInfo, all_names};
 
 const PAGE: usize = 1024;
 /// Most headers are shorter.
@@ -24,7 +26,7 @@ const FIRST_READ: u64 = 4096;
 /// without one, because the blobs of replaced and removed entries are gone.
 pub(crate) fn reconcile(
     index: &Index,
-    blobs: &dyn BlobBackend,
+    (blobs, unnamed): (&dyn BlobBackend, Unnamed),
     health: Health,
     proof: Option<&Proof>,
     rules: Rules<'_>,
@@ -34,6 +36,10 @@ pub(crate) fn reconcile(
     }
     let mut reconciled = Reconciled::Whole;
     let mut unknown = all_names(blobs)?;
+    let new = match unnamed {
+        Unnamed::MayBeNew => new_names(blobs, SystemClock.now())?,
+        Unnamed::LeftOver => HashSet::new(),
+    };
     if health == Health::Damaged && proof.is_none() {
         drop_without_blob(index, &unknown)?;
     }
@@ -50,6 +56,10 @@ pub(crate) fn reconcile(
         if matches!(use_of, UseOf::Distrusted) {
             reconciled = Reconciled::WithoutDistrusted;
         }
+        if new.contains(&name) && !matches!(use_of, UseOf::TakenUp) {
+            reconciled = Reconciled::WithoutDistrusted;
+            continue;
+        }
         let done = match use_of {
             UseOf::TakenUp | UseOf::Distrusted | UseOf::Unknown => Ok(()),
             UseOf::None => blobs.remove(&name).map(drop),
@@ -63,11 +73,34 @@ pub(crate) fn reconcile(
     Ok(reconciled)
 }
 
+/// What a blob is that no record names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unnamed {
+    /// Nobody else uses the directory: it was left by a process that is gone.
+    LeftOver,
+    /// Another process may have written it and be about to commit it, unless it is old.
+    MayBeNew,
+}
+
+/// A blob has a record by then, or its writer is gone.
+const NEW: Duration = Duration::from_secs(60);
+
+fn new_names(blobs: &dyn BlobBackend, now: Timestamp) -> Result<HashSet<BlobName>> {
+    let (mut names, mut after): (_, Option<BlobName>) = (HashSet::new(), None);
+    loop {
+        let page = blobs.page(after.as_ref(), PAGE)?;
+        let Some(last) = page.last().map(|blob| blob.name.clone()) else { return Ok(names) };
+        let is_new = |blob: &BlobInfo| blob.written_at.is_none_or(|at| now.since(at) < NEW);
+        names.extend(page.into_iter().filter(is_new).map(|blob| blob.name));
+        after = Some(last);
+    }
+}
+
 /// Whether all blobs have been brought together with the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reconciled {
     Whole,
-    /// But for those that may be believed with another key, or read by a newer release.
+    /// But for those that may be believed with another key, read by a newer release, or committed by another process.
     WithoutDistrusted,
 }
 

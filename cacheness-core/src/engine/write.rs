@@ -1,7 +1,6 @@
 //! Values into the store, and out of it again: blob, record, and what becomes of those that they take the place of.
 
 use super::Store;
-use super::flusher::Flusher;
 use super::opened::Opened;
 use crate::codec::Parts;
 use crate::codec::compress;
@@ -208,7 +207,7 @@ impl Store {
                 self.give_back_room();
             }
             Durability::Immediate => self.flush()?,
-            Durability::Interval => self.flusher.iter().for_each(Flusher::wake),
+            Durability::Interval => self.flusher.iter().for_each(|flusher| flusher.wake()),
         }
         Ok(())
     }
@@ -248,7 +247,7 @@ impl Store {
     pub(crate) fn doubt_blob_of(&self, key: &IndexKey, record: Option<&Record>) {
         if let Some(name) = record.and_then(|record| self.own_blob(key, record)) {
             self.retired.doubt(key, name);
-            self.flusher.iter().for_each(Flusher::wake);
+            self.flusher.iter().for_each(|flusher| flusher.wake());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +132,11 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
     fn changes(&self, since: u64) -> Result<Changes> {
         let _ = since;
         Ok(Changes::UNKNOWN)
+    }
+
+    /// Whether no other process has the store open now, and could remember rows that are changed here.
+    fn is_alone(&self) -> bool {
+        !self.traits().shared
     }
 
     /// Notes that there may be blobs which no row names: the next opening looks for them.
@@ -306,24 +312,41 @@ impl Expected<'_> {
 }
 
 /// What a [`Change`] did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Eq)]
 pub struct Applied {
     /// Whether it was made.
     pub made: bool,
     /// The row that it took out, if it took one out.
     pub previous: Option<Vec<u8>>,
+    /// Whether others may still remember a row that is gone, be it by this change or by another one just before.
+    pub(crate) unsettled: bool,
+}
+
+impl PartialEq for Applied {
+    fn eq(&self, other: &Self) -> bool {
+        // Whether others have heard of it says nothing of what it did.
+        (self.made, &self.previous) == (other.made, &other.previous)
+    }
 }
 
 impl Applied {
     /// It was not made: another row was there than was expected.
-    pub const NOT_MADE: Self = Self { made: false, previous: None };
+    pub const NOT_MADE: Self = Self { made: false, previous: None, unsettled: false };
 
     /// It was made, and took this row out.
     #[must_use]
     pub fn made(previous: Option<Vec<u8>>) -> Self {
-        Self { made: true, previous }
+        Self { made: true, previous, unsettled: false }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.previous.is_none() && !self.unsettled
     }
 }
+
+/// How long values in memory are used after a question for [changes](MetadataBackend::changes): so long waits who changes a
+/// row that others may remember.
+pub(crate) const LEASE: Duration = Duration::from_millis(1);
 
 /// What others have [changed](MetadataBackend::changes).
 #[derive(Clone, Debug, PartialEq, Eq)]

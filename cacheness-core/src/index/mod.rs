@@ -7,6 +7,8 @@ mod files;
 #[cfg(feature = "json")]
 mod json;
 mod memory;
+#[cfg(unix)]
+pub(crate) mod neighbours;
 mod record;
 pub(crate) mod registry;
 pub(crate) mod sled;

@@ -205,7 +205,7 @@ pub(crate) fn is_unique_name(name: &str) -> bool {
 }
 
 /// Random bits from the operating system, through the standard library's only door to them.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(())
 }
 

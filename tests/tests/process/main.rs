@@ -9,9 +9,12 @@ mod differential;
 mod directories;
 mod ends;
 mod functions;
+#[cfg(unix)]
+mod joined;
 mod kills;
 mod neighbours;
 mod sqlite;
 mod threads;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
+const NEIGHBOUR: &str = env!("CARGO_BIN_EXE_neighbour");

@@ -2,8 +2,9 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use cacheness::Cache;
-use cacheness_tests::{bodies, errors_of, probe, run, warnings};
+use cacheness::config::SecondProcess;
+use cacheness::{Cache, CacheConfig};
+use cacheness_tests::{bodies, errors_of, probe, warnings};
 
 use crate::PROBE;
 
@@ -31,11 +32,16 @@ impl Drop for Holder {
     }
 }
 
+/// The configuration that says what a second process does.
+fn second_process(dir: &Path, what: SecondProcess) -> CacheConfig {
+    CacheConfig::new(dir).with_second_process(what)
+}
+
 #[test]
 fn a_second_process_is_told_that_the_directory_is_in_use_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let holder = Holder::of(dir.path());
-    let error = Cache::open(dir.path()).unwrap_err();
+    let error = Cache::new(second_process(dir.path(), SecondProcess::Refuse)).unwrap_err();
     assert!(error.is_locked(), "{error:?}");
     let message = error.to_string();
     assert!(message.contains(dir.path().to_str().unwrap()) && message.contains("directory of its own"), "{message}");
@@ -44,15 +50,28 @@ fn a_second_process_is_told_that_the_directory_is_in_use_and_what_to_do() {
 }
 
 #[test]
-fn the_default_cache_of_a_second_process_goes_on_in_memory_with_one_warning() {
+fn the_default_cache_of_a_second_process_goes_on_in_memory_with_one_warning_where_that_is_wanted() {
+    let (dir, settings) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let _holder = Holder::of(dir.path());
+    for what in ["memory", "refuse"] {
+        let file = settings.path().join(format!("{what}.toml"));
+        std::fs::write(&file, format!("[metadata]\nsecond_process = \"{what}\"\n")).unwrap();
+        let second = probe(PROBE, dir.path(), &["call", "20"]).env("CACHENESS_CONFIG", &file).output().unwrap();
+        assert!(second.status.success(), "{}", errors_of(&second));
+        assert_eq!(bodies(&second), 20);
+        let warnings = warnings(&second);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("another process") && warnings[0].contains("memory"), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_cache_that_a_second_process_opens_by_hand_is_in_memory_where_that_is_wanted() {
     let dir = tempfile::tempdir().unwrap();
     let _holder = Holder::of(dir.path());
-    let second = run(PROBE, dir.path(), &["call", "20"]);
-    assert!(second.status.success(), "{}", errors_of(&second));
-    assert_eq!(bodies(&second), 20);
-    let warnings = warnings(&second);
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("another process"), "{warnings:?}");
+    let cache = Cache::new(second_process(dir.path(), SecondProcess::Memory)).unwrap();
+    cache.put("one", &1u8).unwrap();
+    assert_eq!((cache.get("one").unwrap(), cache.directory()), (Some(1u8), None));
 }
 
 /// Says to a test that it is the earlier build, and where the cache is.

@@ -26,7 +26,7 @@ mod tests;
 
 pub(crate) use context::in_current_flight;
 pub(crate) use join::Leader;
-pub(crate) use patience::UsualDuration;
+pub(crate) use patience::{UsualDuration, pause};
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ impl UsualDuration {
     }
 
     /// How long the first caller waits.
-    pub(super) fn patience(&self, least: Duration) -> Duration {
+    pub(crate) fn patience(&self, least: Duration) -> Duration {
         let usual = Duration::from_micros(self.0.load(Ordering::Relaxed));
         usual.saturating_mul(SLACK).min(least.saturating_mul(MOST)).max(least)
     }
@@ -213,6 +213,19 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         let _waker = lock(&ALARMS).set.remove(&self.at);
     }
+}
+
+/// Lets a task wait, on any executor.
+pub(crate) async fn pause(time: Duration) {
+    let (until, mut alarm) = (Instant::now() + time, None);
+    std::future::poll_fn(|cx| {
+        if Instant::now() >= until {
+            return Poll::Ready(());
+        }
+        alarm = Alarm::set(until, cx.waker());
+        if alarm.is_some() { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
 }
 
 fn ring() {

@@ -46,7 +46,7 @@ fn garbage(vfs: &SimVfs) {
 
 fn reconciled(vfs: &SimVfs, health: Health) -> Result<Index> {
     let index = in_memory();
-    reconcile(&index, &files(vfs), health, None, Rules::unsigned(&Limits::DEFAULT)).map(|_| index)
+    reconcile(&index, (&files(vfs), Unnamed::LeftOver), health, None, Rules::unsigned(&Limits::DEFAULT)).map(|_| index)
 }
 
 /// Lets each file operation of a reconciliation fail, one after the other, and looks at what comes of it.
@@ -56,7 +56,7 @@ fn with_each_call_failing(errno: i32, health: Health, fill: impl Fn(&SimVfs), ch
         fill(&vfs);
         let (index, blobs) = (in_memory(), files(&vfs));
         vfs.fail_at(call, Fault::Errno(errno), Repeat::Once);
-        let done = reconcile(&index, &blobs, health, None, Rules::unsigned(&Limits::DEFAULT));
+        let done = reconcile(&index, (&blobs, Unnamed::LeftOver), health, None, Rules::unsigned(&Limits::DEFAULT));
         if !vfs.clear_faults() {
             assert!(call > 2, "only {call} operations");
             return;

@@ -9,7 +9,7 @@ use super::mode::{self, Mode};
 use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
 use crate::cache::Cache;
-use crate::cache::{Attempt, PutOptions, ValueCodec};
+use crate::cache::{Attempt, PutOptions, Turn, ValueCodec};
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::{CacheError, Result};
 use crate::function::default::IsolationHint;
@@ -277,10 +277,13 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
             Joined::Alone => self.compute(plan, body, None).0,
             Joined::Leader(leader) => {
                 // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
-                let (result, outcome) = leader.run(|| match self.get::<R, S>(Attempt::Again) {
-                    Ok(Some(result)) => (result, Outcome::Stored),
-                    Ok(None) | Err(_) => {
+                let look = || self.get::<R, S>(Attempt::Again).ok().flatten();
+                let usual = Some(&self.options.function.usual);
+                let (result, outcome) = leader.run(|| match self.cache.turn(&self.key, usual, look) {
+                    Turn::Take(result) => (result, Outcome::Stored),
+                    Turn::Compute(computing) => {
                         let (result, outcome) = self.compute(plan, body, Some(&leader));
+                        computing.end(&outcome);
                         let outcome = shared(outcome, &result, shares, &leader, || self.key.check_sources().is_ok());
                         (result, outcome)
                     }

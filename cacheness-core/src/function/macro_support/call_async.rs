@@ -8,7 +8,7 @@ use super::mode::{self, Mode};
 use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
 use crate::cache::Cache;
-use crate::cache::{Attempt, ValueCodec};
+use crate::cache::{Attempt, Turn, ValueCodec};
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::Result;
 use crate::function::default::IsolationHint;
@@ -102,10 +102,14 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
                 // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
                 let (result, outcome) = leader
                     .run_async(async {
-                        if let Some(result) = self.get_again_async::<R, S>().await {
-                            return (result, Outcome::Stored);
-                        }
+                        let look = || self.get_again_async::<R, S>();
+                        let usual = Some(&self.options.function.usual);
+                        let computing = match self.cache.turn_async(&self.key, usual, look).await {
+                            Turn::Take(result) => return (result, Outcome::Stored),
+                            Turn::Compute(computing) => computing,
+                        };
                         let (result, outcome) = self.compute_async(plan, body, Some(&leader)).await;
+                        computing.end(&outcome);
                         // Files are not looked at here: that blocks, and the result must not be held across an await.
                         let outcome = shared(outcome, &result, shares, &leader, || !self.key.has_sources());
                         (result, outcome)

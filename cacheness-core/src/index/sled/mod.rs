@@ -8,6 +8,7 @@
 
 mod backend;
 mod disk;
+mod journal;
 mod marker;
 mod open;
 mod orders;
@@ -45,6 +46,8 @@ use crate::storage::vfs::root::HeldLock;
 use crate::util::threads::caught;
 
 pub(crate) use open::Health;
+#[cfg(unix)]
+pub(in crate::index) use orders::footprint;
 pub(crate) use salvage::Proof;
 
 /// Keys share so many turns.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::disk::Room;
 use super::disk::{self, Disk};
 use super::disk::{clear_places, index_dir, is_file, is_of_files, lacks_log, storage};
+use super::journal;
 use super::marker::Marker;
 use super::orders::{Counts, Sums};
 use super::orders::{Gathering, Orders, Placed, Tables};
@@ -79,10 +80,11 @@ impl SledIndex {
         if untouched {
             Marker::remove(&root).map_err(in_use)?;
         }
+        let acknowledged = Pending::of_journal(journal::read(&root));
         let mut known = Known::default();
         let salvaged = |known: &mut Known| {
             *known = Known::of(&root, marker.as_ref());
-            salvage::carry_over(&options, known.proof.as_ref(), &Pending::default()).map(damaged)
+            salvage::carry_over(&options, known.proof.as_ref(), &acknowledged).map(damaged)
         };
         let found = match &marker {
             // sled would take the part of an index for a whole one.
@@ -90,9 +92,7 @@ impl SledIndex {
             Some(marker) if untouched => open_marked(&options, marker),
             Some(_) => salvaged(&mut known),
             None if !of_files || lacks_log(&index) => salvaged(&mut known),
-            None if index.exists() => {
-                open_unmarked(&options, &Pending::default()).map(|found| (found, Health::Unclean))
-            }
+            None if index.exists() => open_unmarked(&options, &acknowledged).map(|found| (found, Health::Unclean)),
             None => Rebuilding::begin(&root).and_then(|()| Trees::open(&options)).map(|trees| {
                 let contents = Contents { trees, sums: Sums::default(), tables: Tables::default() };
                 (contents, Health::New)
@@ -108,6 +108,10 @@ impl SledIndex {
             found => found?,
         };
         let health = if rebuilding == Rebuilding::No { health } else { Health::Damaged };
+        if acknowledged.count() > 0 {
+            shielded("flush the index", || contents.trees.flush())?;
+        }
+        journal::remove(&root).map_err(in_use)?;
         Ok((Self::over(contents, known, options, room), health))
     }
 
@@ -144,6 +148,15 @@ impl SledIndex {
             index.begin_use(health == Health::New)?;
         }
         Ok(Self { alone: HeldLock::of(held), ..index })
+    }
+
+    /// Lets what is acknowledged from now on survive a kill of this process, where others rely on it.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage).
+    pub(crate) fn keep_journal(&self) -> Result<()> {
+        let root = &self.options.root;
+        self.pending.keep_journal(root).map_err(|error| storage(root, "cannot keep a journal", error))
     }
 
     /// Whether there is such an index in a cache directory.
@@ -271,6 +284,8 @@ impl SledIndex {
     fn let_go(&self, slot: &mut Slot) -> Result<()> {
         let trees = self.flushed(slot).map_err(|error| self.unwritten(error))?;
         let root = &self.options.root;
+        self.pending.end_journal();
+        journal::remove(root).map_err(|error| storage(root, "cannot close the index", error))?;
         trees.let_go(&index_dir(root))?;
         self.save_uses(Uses::save);
         let tables = std::mem::take(&mut *self.orders.lock());

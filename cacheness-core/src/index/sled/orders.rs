@@ -268,7 +268,7 @@ impl<B: Ord + Copy, M: Mark> Rows<B, M> {
 pub(super) const MOST_TIMES: u64 = 5;
 
 /// What an entry may take on the disk: its share of the index, and its blob if it has one.
-pub(super) fn footprint(row: u64, blob: u64) -> u64 {
+pub(in crate::index) fn footprint(row: u64, blob: u64) -> u64 {
     row.saturating_mul(MOST_TIMES).saturating_add(blob)
 }
 

@@ -5,9 +5,12 @@
 //! has returned, and put into whatever takes the place of the database.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Trees;
+use super::journal::Journal;
 use super::shielded;
 use crate::entry::IndexKey;
 use crate::error::Result;
@@ -25,6 +28,8 @@ struct Changes {
     by_key: HashMap<IndexKey, Change>,
     bytes: usize,
     last: u64,
+    /// Outlives the process, where others rely on what it has acknowledged.
+    journal: Option<Journal>,
 }
 
 #[derive(Debug)]
@@ -35,16 +40,47 @@ struct Change {
 }
 
 impl Changes {
+    fn rows(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.by_key.iter().map(|(key, change)| (key.as_bytes(), change.row.as_deref()))
+    }
+
+    fn shorten_journal(&mut self) {
+        let Some(dir) = self.journal.as_ref().filter(|journal| journal.is_long(self.by_key.len())) else { return };
+        let dir = dir.dir().to_path_buf();
+        // Where it cannot be written anew, the longer one says the same.
+        match Journal::begin(&dir, self.rows()) {
+            Ok(journal) => self.journal = journal,
+            Err(error) => log::debug!("the journal of the index stays long: {error}"),
+        }
+    }
+
     fn size_of(key: &IndexKey, row: Option<&[u8]>) -> usize {
         EACH + key.as_bytes().len() + row.map_or(0, <[u8]>::len)
     }
 }
 
 impl Pending {
+    /// Changes that another process has acknowledged and may not have flushed.
+    pub(super) fn of_journal(noted: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Self {
+        let pending = Self::default();
+        for (key, row) in noted {
+            if let Ok(key) = IndexKey::from_stored(&key) {
+                pending.note(&key, row.as_deref());
+            }
+        }
+        pending
+    }
+
     /// Notes what has become of a key. The caller has its turn.
     pub(super) fn note(&self, key: &IndexKey, row: Option<&[u8]>) {
         let kept = row.map(<[u8]>::to_vec);
         let mut changes = self.lock();
+        if let Some(journal) = &mut changes.journal
+            && let Err(error) = journal.note(key.as_bytes(), row)
+        {
+            log::debug!("a kill would cost what is not flushed yet: {error}");
+            changes.journal = None;
+        }
         changes.last += 1;
         changes.bytes += Changes::size_of(key, row);
         let change = Change { number: changes.last, row: kept };
@@ -63,16 +99,34 @@ impl Pending {
         let mut changes = self.lock();
         if last == changes.last {
             (changes.by_key, changes.bytes) = (HashMap::new(), 0);
-            return;
+        } else {
+            let Changes { by_key, bytes, .. } = &mut *changes;
+            by_key.retain(|key, change| {
+                let stays = change.number > last;
+                if !stays {
+                    *bytes -= Changes::size_of(key, change.row.as_deref());
+                }
+                stays
+            });
         }
-        let Changes { by_key, bytes, .. } = &mut *changes;
-        by_key.retain(|key, change| {
-            let stays = change.number > last;
-            if !stays {
-                *bytes -= Changes::size_of(key, change.row.as_deref());
-            }
-            stays
-        });
+        changes.shorten_journal();
+    }
+
+    /// Notes changes in a file too from now on, beginning with those that are not on the disk.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(super) fn keep_journal(&self, dir: &Path) -> io::Result<()> {
+        let mut changes = self.lock();
+        if changes.journal.is_none() {
+            changes.journal = Journal::begin(dir, changes.rows())?;
+        }
+        Ok(())
+    }
+
+    /// Notes no more changes in a file, nor writes to it.
+    pub(super) fn end_journal(&self) {
+        self.lock().journal = None;
     }
 
     pub(super) fn is_full(&self) -> bool {

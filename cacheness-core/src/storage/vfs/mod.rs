@@ -132,6 +132,24 @@ pub trait Vfs: Debug + Send + Sync {
     /// # Errors
     /// `WouldBlock` when it is held, by this process or another.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+
+    /// [`lock`](Self::lock) of the file alone, which may be removed while the lock is held: the lock ends then.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock); `Unsupported` where files cannot be locked.
+    fn lock_file(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// [`lock_file`](Self::lock_file) that others may share.
+    ///
+    /// # Errors
+    /// As [`lock_file`](Self::lock_file); not `WouldBlock` because of others that share it.
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A file open for reading.

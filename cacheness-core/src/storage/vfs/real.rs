@@ -68,6 +68,22 @@ impl RealVfs {
         }
     }
 
+    /// A lock file, made if it is missing, and locked.
+    fn locked(&self, path: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<File> {
+        for _ in 0..LOCK_ATTEMPTS {
+            let file = self.sys.open_lock(self.at(path))?;
+            regular(&file)?;
+            match lock(&file) {
+                // A lock on a file that was removed meanwhile keeps nobody out.
+                Ok(()) if self.sys.is_at(&file, self.at(path)).unwrap_or(false) => return Ok(file),
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Err(io::Error::other("the lock file is replaced again and again"))
+    }
+
     /// Locks the directory of a lock file, where directories can be locked: unlike the file, nobody can put another one in
     /// its place while it is in use.
     fn lock_parent(&self, path: &Path) -> io::Result<Option<File>> {
@@ -154,20 +170,18 @@ impl Vfs for RealVfs {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let dir = self.lock_parent(path)?;
-        for _ in 0..LOCK_ATTEMPTS {
-            let file = self.sys.open_lock(self.at(path))?;
-            regular(&file)?;
-            match file.try_lock() {
-                // A lock on a file that was removed meanwhile keeps nobody out.
-                Ok(()) if self.sys.is_at(&file, self.at(path)).unwrap_or(false) => {
-                    return Ok(Box::new(Locked::by_this_process(file, dir)));
-                }
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
-        Err(io::Error::other("the lock file is replaced again and again"))
+        let file = self.locked(path, File::try_lock)?;
+        Ok(Box::new(Locked::by_this_process(file, dir)))
+    }
+
+    fn lock_file(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let file = self.locked(path, File::try_lock)?;
+        Ok(Box::new(Locked::by_this_process(file, None)))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let file = self.locked(path, File::try_lock_shared)?;
+        Ok(Box::new(Locked::by_this_process(file, None)))
     }
 }
 

@@ -15,6 +15,11 @@ pub(crate) const BLOBS: &str = "blobs";
 /// Where damaged blobs are kept for inspection, below the cache directory.
 pub(crate) const QUARANTINE: &str = "quarantine";
 
+/// Locked by every process that uses the directory and does not own it, all of them together.
+pub(crate) const GUESTS: &str = "guests";
+/// Where files lie that are locked for a key, below the cache directory.
+pub(crate) const LOCKS: &str = "locks";
+
 /// Permission bits that let anyone but the owner change a directory.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
@@ -134,6 +139,10 @@ impl HeldLock {
         Self(Mutex::new(Some(lock)))
     }
 
+    pub(crate) fn hold(&self, lock: Box<dyn Lock>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+    }
+
     pub(crate) fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -158,11 +167,13 @@ pub(crate) const MANIFEST: &str = "cacheness.toml";
 /// The same once more, so that no single damage makes a directory nobody's.
 pub(crate) const MANIFEST_COPY: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-pub(crate) const OTHER_NAMES: [&str; 22] = [
+pub(crate) const OTHER_NAMES: [&str; 26] = [
     MANIFEST_COPY,
     "blobs",
+    GUESTS,
     "index",
     "index.clean",
+    "index.journal",
     "index.json",
     "index.json.part",
     "index.next",
@@ -179,7 +190,9 @@ pub(crate) const OTHER_NAMES: [&str; 22] = [
     "index.state.part",
     "index.used",
     "lock",
+    LOCKS,
     "quarantine",
+    "socket",
     "staging",
 ];
 

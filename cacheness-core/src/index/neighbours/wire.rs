@@ -1,0 +1,354 @@
+//! Requests of a guest and answers of the owner, as frames on a socket: a length of four bytes, then the bytes of bincode.
+//!
+//! Both ends run as the same user, on one machine, and check that of each other. Lengths are bounded all the same, so that
+//! a foreign program behind the socket costs an error and no memory.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::clock::Timestamp;
+use crate::error::{CacheError, ErrorKind};
+use crate::index::backend::{Applied, Change, Changes, Expected, Facts, Row, Scan, Swap, Totals};
+
+/// Of this module: both ends must have the same one.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// The longest frame. A page of records is shorter by far.
+const MOST_BYTES: usize = 1 << 30;
+
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<MOST_BYTES>> =
+    bincode::config::standard().with_fixed_int_encoding().with_limit::<MOST_BYTES>();
+
+/// Writes a message as one frame, by one call.
+///
+/// # Errors
+/// Those of the socket.
+pub(super) fn send(stream: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut frame = vec![0; 4];
+    bincode::serde::encode_into_std_write(message, &mut frame, CONFIG).map_err(io::Error::other)?;
+    let len = u32::try_from(frame.len() - 4).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    frame[..4].copy_from_slice(&len.to_le_bytes());
+    stream.write_all(&frame)
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// `UnexpectedEof` if the other end is gone; `InvalidData` if it sends something else; those of the socket.
+pub(super) fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> io::Result<M> {
+    let mut len = [0; 4];
+    stream.read_exact(&mut len)?;
+    let len = u32::from_le_bytes(len) as usize;
+    if len > MOST_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // Memory is taken as the bytes come.
+    let mut frame = Vec::new();
+    if stream.take(len as u64).read_to_end(&mut frame)? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    match bincode::serde::decode_from_slice(&frame, CONFIG) {
+        Ok((message, read)) if read == len => Ok(message),
+        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+    }
+}
+
+/// Bytes that serde takes as such, and not as a list of numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bytes(pub Vec<u8>);
+
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfBytes;
+
+        impl Visitor<'_> for OfBytes {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(bytes.into())
+            }
+
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+                Ok(Bytes(bytes))
+            }
+        }
+
+        deserializer.deserialize_byte_buf(OfBytes)
+    }
+}
+
+/// The first message on a connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub protocol: u32,
+    /// Tells the guest from others; the same on all of its connections.
+    pub guest: u64,
+    /// Open as long as the guest is there, and used for nothing else.
+    pub stays: bool,
+}
+
+/// The answer to it: an error in words where the guest is not taken.
+pub(super) type Welcome = Result<(), String>;
+
+/// A question of [`MetadataBackend`](crate::index::backend::MetadataBackend).
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    Get(Vec<Bytes>),
+    Apply(Vec<OwnedChange>),
+    Page(OwnedScan, u64),
+    Keys(Option<Bytes>, u64),
+    Used(Vec<(Bytes, Timestamp)>),
+    LastUsed(Bytes),
+    Totals,
+    State(String, Option<(Option<Bytes>, Option<Bytes>)>),
+    Changes(u64),
+    DoubtBlobs,
+    Flush,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    Rows(Vec<Option<Bytes>>),
+    /// Of each change whether it was made, what it took out, and whether it is unsettled.
+    Applied(Vec<(bool, Option<Bytes>, bool)>),
+    Page(Vec<(Bytes, Bytes, Option<Timestamp>)>),
+    Keys(Vec<Bytes>),
+    LastUsed(Option<Timestamp>),
+    Totals(u64, u64, Option<(Timestamp, Timestamp)>, u64),
+    State(Option<Bytes>),
+    Changes(u64, Option<Vec<Bytes>>),
+    Done,
+}
+
+/// What the owner says.
+pub(super) type Answer = Result<Reply, Refusal>;
+
+/// An error of the owner's backend.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    kind: u8,
+    message: String,
+}
+
+/// The kinds that a backend has, and that mean the same to a guest.
+const KINDS: [ErrorKind; 5] =
+    [ErrorKind::Metadata, ErrorKind::Storage, ErrorKind::Integrity, ErrorKind::Limit, ErrorKind::Closed];
+
+impl Refusal {
+    pub(super) fn of(error: &CacheError) -> Self {
+        let kind = KINDS.iter().position(|kind| *kind == error.kind()).unwrap_or(0);
+        Self { kind: kind as u8, message: error.to_string() }
+    }
+
+    pub(super) fn into_error(self) -> CacheError {
+        let kind = KINDS.get(usize::from(self.kind)).copied().unwrap_or(ErrorKind::Metadata);
+        CacheError::new(kind, self.message)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct OwnedChange {
+    key: Bytes,
+    expected: OwnedExpected,
+    row: Option<(Bytes, Facts)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum OwnedExpected {
+    Anything,
+    Absent,
+    Bytes(Bytes),
+}
+
+impl OwnedChange {
+    pub(super) fn of(change: &Change<'_>) -> Self {
+        Self {
+            key: change.key.into(),
+            expected: match change.expected {
+                Expected::Anything => OwnedExpected::Anything,
+                Expected::Absent => OwnedExpected::Absent,
+                Expected::Bytes(bytes) => OwnedExpected::Bytes(bytes.into()),
+            },
+            row: change.row.map(|(row, facts)| (row.into(), facts.clone())),
+        }
+    }
+
+    pub(super) fn borrowed(&self) -> Change<'_> {
+        Change {
+            key: &self.key.0,
+            expected: match &self.expected {
+                OwnedExpected::Anything => Expected::Anything,
+                OwnedExpected::Absent => Expected::Absent,
+                OwnedExpected::Bytes(bytes) => Expected::Bytes(&bytes.0),
+            },
+            row: self.row.as_ref().map(|(row, facts)| (&row.0[..], facts)),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum OwnedScan {
+    Keys(Option<Bytes>),
+    Prefix(Bytes),
+    Expired(Timestamp),
+    LeastUsed,
+    Newest(Option<(Timestamp, Bytes)>),
+    Group(u64, Option<Bytes>),
+}
+
+impl OwnedScan {
+    pub(super) fn of(scan: &Scan<'_>) -> Self {
+        match *scan {
+            Scan::Keys { after } => Self::Keys(after.map(Bytes::from)),
+            Scan::Prefix(prefix) => Self::Prefix(prefix.into()),
+            Scan::Expired { now } => Self::Expired(now),
+            Scan::LeastUsed => Self::LeastUsed,
+            Scan::Newest { before } => Self::Newest(before.map(|(at, key)| (at, key.into()))),
+            Scan::Group { group, after } => Self::Group(group, after.map(Bytes::from)),
+        }
+    }
+
+    pub(super) fn borrowed(&self) -> Scan<'_> {
+        match self {
+            Self::Keys(after) => Scan::Keys { after: borrowed(after) },
+            Self::Prefix(prefix) => Scan::Prefix(&prefix.0),
+            Self::Expired(now) => Scan::Expired { now: *now },
+            Self::LeastUsed => Scan::LeastUsed,
+            Self::Newest(before) => Scan::Newest { before: before.as_ref().map(|(at, key)| (*at, &key.0[..])) },
+            Self::Group(group, after) => Scan::Group { group: *group, after: borrowed(after) },
+        }
+    }
+}
+
+pub(super) fn borrowed(bytes: &Option<Bytes>) -> Option<&[u8]> {
+    bytes.as_ref().map(|bytes| &bytes.0[..])
+}
+
+/// A state, and with what it is swapped.
+pub(super) fn state(name: &str, swap: Option<Swap<'_>>) -> Request {
+    let swap = swap.map(|swap| (swap.expected.map(Bytes::from), swap.new.map(Bytes::from)));
+    Request::State(name.to_owned(), swap)
+}
+
+impl Reply {
+    pub(super) fn of_rows(rows: Vec<Option<Vec<u8>>>) -> Self {
+        Self::Rows(rows.into_iter().map(|row| row.map(Bytes)).collect())
+    }
+
+    pub(super) fn of_applied(applied: Vec<Applied>) -> Self {
+        Self::Applied(applied.into_iter().map(|one| (one.made, one.previous.map(Bytes), one.unsettled)).collect())
+    }
+
+    pub(super) fn of_page(rows: Vec<Row>) -> Self {
+        Self::Page(rows.into_iter().map(|row| ((&*row.key).into(), Bytes(row.bytes), row.used_at)).collect())
+    }
+
+    pub(super) fn of_totals(totals: Totals) -> Self {
+        Self::Totals(totals.entries, totals.bytes, totals.created, totals.lost)
+    }
+
+    pub(super) fn of_changes(changes: Changes) -> Self {
+        Self::Changes(changes.mark, changes.keys.map(|keys| keys.into_iter().map(Bytes).collect()))
+    }
+
+    pub(super) fn into_rows(self) -> Option<Vec<Option<Vec<u8>>>> {
+        match self {
+            Self::Rows(rows) => Some(rows.into_iter().map(|row| row.map(|row| row.0)).collect()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_applied(self) -> Option<Vec<Applied>> {
+        let Self::Applied(applied) = self else { return None };
+        let one = |(made, previous, unsettled): (bool, Option<Bytes>, bool)| {
+            let previous = previous.map(|row| row.0);
+            Applied { made, previous, unsettled }
+        };
+        Some(applied.into_iter().map(one).collect())
+    }
+
+    pub(super) fn into_page(self) -> Option<Vec<Row>> {
+        let Self::Page(rows) = self else { return None };
+        let row = |(key, bytes, used_at): (Bytes, Bytes, _)| Row { key: key.0.into(), bytes: bytes.0, used_at };
+        Some(rows.into_iter().map(row).collect())
+    }
+
+    pub(super) fn into_totals(self) -> Option<Totals> {
+        let Self::Totals(entries, bytes, created, lost) = self else { return None };
+        Some(Totals { entries, bytes, created, lost })
+    }
+
+    pub(super) fn into_changes(self) -> Option<Changes> {
+        let Self::Changes(mark, keys) = self else { return None };
+        Some(Changes { mark, keys: keys.map(|keys| keys.into_iter().map(|key| key.0).collect()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(message: &impl Serialize) -> Vec<u8> {
+        let mut frame = Vec::new();
+        send(&mut frame, message).unwrap();
+        frame
+    }
+
+    #[test]
+    fn a_change_comes_back_as_it_was_sent() {
+        let facts = Facts { expires_at: Some(Timestamp::from_micros(9)), groups: vec![7], ..Facts::default() };
+        for (expected, row) in [
+            (Expected::Anything, None),
+            (Expected::Absent, Some((&b"row"[..], &facts))),
+            (Expected::Bytes(b"old"), Some((b"", &facts))),
+        ] {
+            let change = Change { key: b"key", expected, row };
+            let frame = sent(&Request::Apply(vec![OwnedChange::of(&change)]));
+            let Request::Apply(changes) = receive(&mut &frame[..]).unwrap() else { panic!("another request") };
+            assert_eq!(format!("{:?}", changes[0].borrowed()), format!("{change:?}"));
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_of_a_frame_is_an_error_or_a_message() {
+        let frame = sent(&Ok::<_, Refusal>(Reply::of_rows(vec![None, Some(vec![7; 50])])));
+        for len in 0..frame.len() {
+            assert!(receive::<Answer>(&mut &frame[..len]).is_err(), "cut at {len}");
+        }
+        for bit in 0..frame.len() * 8 {
+            let mut flipped = frame.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let _ = receive::<Answer>(&mut &flipped[..]);
+        }
+        assert!(receive::<Answer>(&mut &[255; 64][..]).is_err());
+    }
+
+    #[test]
+    fn an_error_keeps_its_kind_and_its_words() {
+        for kind in KINDS {
+            let error = Refusal::of(&CacheError::new(kind, "why")).into_error();
+            assert_eq!((error.kind(), error.to_string().as_str()), (kind, "why"));
+        }
+    }
+}

@@ -49,7 +49,9 @@ pub use function::macro_support::{
     BoundCall, FunctionHandle, FunctionInfo, InMode, KeyArgument, Later, Now, SharedError, Work, bypass, bypass_async,
     function, refresh, refresh_async,
 };
-pub use index::backend::{Applied, Change, Changes, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+pub use index::backend::{
+    Applied, Change, Changes, CustomRow, Expected, Facts, MetadataBackend, Row, Scan, Swap, Totals, Traits,
+};
 pub use index::{
     MemoryMetadata, get_metadata_backend, list_metadata_backends, register_metadata_backend,
     unregister_metadata_backend,

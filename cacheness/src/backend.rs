@@ -33,7 +33,7 @@
 
 pub use cacheness_core::{
     Applied, BackendInfo, BackendOptions, BlobBackend, BlobInfo, BlobName, BlobRead, BlobWrite, Change, Changes,
-    Expected, Facts, MemoryBlobs, MemoryMetadata, MetadataBackend, OptionValue, Row, Scan, Swap, Totals, Traits,
-    get_blob_backend, get_metadata_backend, list_blob_backends, list_metadata_backends, register_blob_backend,
+    CustomRow, Expected, Facts, MemoryBlobs, MemoryMetadata, MetadataBackend, OptionValue, Row, Scan, Swap, Totals,
+    Traits, get_blob_backend, get_metadata_backend, list_blob_backends, list_metadata_backends, register_blob_backend,
     register_metadata_backend, unregister_blob_backend, unregister_metadata_backend,
 };

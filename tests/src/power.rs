@@ -26,10 +26,14 @@ pub enum Kind {
     IntervalInline,
     /// A cache with the default durability whose values are files.
     IntervalFiles,
+    /// A durable cache over SQLite whose values lie in the index.
+    Sqlite,
+    /// The same with the default durability.
+    IntervalSqlite,
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Inline,
         Self::Files,
         Self::FilesAlone,
@@ -37,6 +41,8 @@ impl Kind {
         Self::Contents,
         Self::IntervalInline,
         Self::IntervalFiles,
+        Self::Sqlite,
+        Self::IntervalSqlite,
     ];
 
     /// The kind of this name.
@@ -46,7 +52,7 @@ impl Kind {
 
     /// Whether everything that was acknowledged must be there.
     pub fn is_durable(self) -> bool {
-        !matches!(self, Self::IntervalInline | Self::IntervalFiles)
+        !matches!(self, Self::IntervalInline | Self::IntervalFiles | Self::IntervalSqlite)
     }
 
     /// How a cache of this kind is opened.
@@ -55,6 +61,7 @@ impl Kind {
         let config = config.with_durability(durability);
         match self {
             Self::Inline | Self::IntervalInline => config.with_inline_bytes(4096),
+            Self::Sqlite | Self::IntervalSqlite => config.with_backend("sqlite").with_inline_bytes(4096),
             Self::FilesAlone => config.with_backend("memory").with_blob_backend("filesystem"),
             _ => config.with_inline_bytes(0),
         }

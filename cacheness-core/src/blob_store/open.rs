@@ -125,7 +125,8 @@ impl BlobStoreBuilder {
         self.config.validate()?;
         let content_addressable = self.content_addressable;
         if self.config.is_in_memory() {
-            return Ok(self.in_memory());
+            let store = Store::open_in_memory(&self.config)?;
+            return Ok(BlobStore::over(Arc::new(Engine::new(store, References::default(), content_addressable))));
         }
         let home = Home::prepare(Kind::BlobStore, &self.config.storage.cache_dir)?;
         let store = || Store::open(home.clone(), &self.config);

@@ -168,7 +168,7 @@ impl Cache {
         if self.0.disabled {
             return Ok(None);
         }
-        options.kinds()?.for_each(|schema| engine.custom().register(schema));
+        options.kinds()?.try_for_each(|schema| engine.register(schema))?;
         let ttl = options.ttl.or_else(|| self.0.config.default_ttl());
         let params = self.noted_params(key, std::mem::take(&mut options.params));
         let details = options.into_details(data_type, params);

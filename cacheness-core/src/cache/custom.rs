@@ -25,8 +25,9 @@ pub(super) struct Custom {
 }
 
 impl Custom {
-    pub(super) fn register(&self, schema: &'static Schema) {
-        self.kinds.register(schema);
+    /// Whether this type of a kind was registered.
+    fn knows(&self, schema: &'static Schema) -> bool {
+        self.kinds.knows_type(schema)
     }
 }
 
@@ -48,10 +49,14 @@ impl Kinds {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).map(ask)
     }
 
-    /// A type of this kind is used from now on.
-    pub(super) fn register(&self, schema: &'static Schema) {
+    fn knows_type(&self, schema: &'static Schema) -> bool {
         let same = |known: &&'static Schema| std::ptr::eq(*known, schema) || *known == schema;
-        if self.with(schema.name, |kind| kind.schemas.iter().any(same)) == Some(true) {
+        self.with(schema.name, |kind| kind.schemas.iter().any(same)) == Some(true)
+    }
+
+    /// A type of this kind is used from now on.
+    fn register(&self, schema: &'static Schema) {
+        if self.knows_type(schema) {
             return;
         }
         let mut kinds = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -91,6 +96,18 @@ impl Kinds {
 }
 
 impl Engine {
+    /// A type of custom metadata is used from now on.
+    ///
+    /// # Errors
+    /// Those of a backend that keeps columns and cannot make them.
+    pub(super) fn register(&self, schema: &'static Schema) -> Result<()> {
+        if !self.custom().knows(schema) {
+            self.store().index().define(schema)?;
+            self.custom().kinds.register(schema);
+        }
+        Ok(())
+    }
+
     /// That there is a kind of this name, and a column that a field names without knowing its type.
     ///
     /// What is not known from a type is looked for in the rows: in all of the kind, and for the sake of the message in all
@@ -188,6 +205,10 @@ enum Source {
     Kind(Option<IndexKey>),
     /// What an order over a column gave.
     Keys(Vec<IndexKey>),
+    /// What the backend selects, behind this key.
+    Selected(Option<IndexKey>),
+    /// Nothing more.
+    End,
 }
 
 impl Spec {
@@ -245,10 +266,10 @@ impl Engine {
         mut visit: impl FnMut(Entry, &Record) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let fields = spec.fields(measured);
-        spec.schema.iter().for_each(|schema| self.custom().kinds.register(schema));
+        spec.schema.map_or(Ok(()), |schema| self.register(schema))?;
         self.check_names(&spec.kind, &fields)?;
         let mut source = self.source(spec)?;
-        while let Some(page) = self.next_page(&spec.kind, &mut source)? {
+        while let Some(page) = self.next_page(&spec.kind, &spec.filter, &mut source)? {
             for (_, record) in page {
                 let Some(entry) = self.matching(spec, &fields, &record)? else { continue };
                 if visit(entry, &record)?.is_break() {
@@ -286,19 +307,40 @@ impl Engine {
     fn source(&self, spec: &Spec) -> Result<Source> {
         for admitted in spec.filter.admits(&spec.kind) {
             if self.custom().kinds.is_indexed(&spec.kind, admitted.column)
-                && let Some(mut keys) = self.store().index().candidates(&spec.kind, &admitted)?
+                && let Some(source) = self.source_of(&spec.kind, &admitted)?
             {
-                keys.reverse();
-                return Ok(Source::Keys(keys));
+                return Ok(source);
             }
         }
-        Ok(Source::Kind(None))
+        Ok(if self.store().index().keeps_columns() { Source::Selected(None) } else { Source::Kind(None) })
+    }
+
+    /// Where entries come from that meet a condition on one column, if that can be told without a look at all of the kind.
+    fn source_of(&self, kind: &str, admitted: &Admitted<'_>) -> Result<Option<Source>> {
+        let index = self.store().index();
+        if index.keeps_columns() {
+            return Ok(Some(Source::Selected(None)));
+        }
+        let keys = index.candidates(kind, admitted)?;
+        Ok(keys.map(|keys| Source::Keys(keys.into_iter().rev().collect())))
     }
 
     /// The next records, which may be none where those of some keys are gone; `None` at the end.
-    fn next_page(&self, kind: &str, source: &mut Source) -> Result<Option<Vec<(IndexKey, Record)>>> {
+    fn next_page(&self, kind: &str, filter: &Filter, source: &mut Source) -> Result<Option<Vec<(IndexKey, Record)>>> {
         let index = self.store().index();
         match source {
+            Source::End => Ok(None),
+            Source::Selected(after) => match index.select(kind, filter, after.as_ref(), PAGE)? {
+                Some((page, last)) => {
+                    *source = last.map_or(Source::End, |last| Source::Selected(Some(last)));
+                    Ok(Some(page))
+                }
+                // It cannot tell, or not any more: the rest is looked at one by one.
+                None => {
+                    *source = Source::Kind(after.take());
+                    self.next_page(kind, filter, source)
+                }
+            },
             Source::Kind(after) => {
                 let page = index.group(Group::kind(kind), after.as_ref(), PAGE)?;
                 let Some((last, _)) = page.last() else { return Ok(None) };
@@ -427,15 +469,10 @@ impl Engine {
     /// Another entry that has a reserved value.
     fn holder(&self, unique: &UniqueValue, key: &IndexKey, moved_from: Option<&IndexKey>) -> Result<Option<IndexKey>> {
         let (kind, column, value) = unique;
+        let filter = Field::custom(kind, column).eq(value.0.clone());
         let admitted = Admitted { column, column_type: None, spans: vec![Span::at(value.0.clone())] };
-        let mut source = match self.store().index().candidates(kind, &admitted)? {
-            Some(mut keys) => {
-                keys.reverse();
-                Source::Keys(keys)
-            }
-            None => Source::Kind(None),
-        };
-        while let Some(page) = self.next_page(kind, &mut source)? {
+        let mut source = self.source_of(kind, &admitted)?.unwrap_or(Source::Kind(None));
+        while let Some(page) = self.next_page(kind, &filter, &mut source)? {
             for (other, record) in page.into_iter().filter(|(_, record)| record.is_believed()) {
                 if other == *key || Some(&other) == moved_from {
                     continue;

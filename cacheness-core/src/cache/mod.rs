@@ -348,7 +348,7 @@ enum Difference {
 /// The engine of the configured directory: one that is open, or a new one.
 fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Difference) -> Result<Arc<Engine>> {
     if config.is_in_memory() {
-        return Ok(Arc::new(Engine::in_memory(config, clock)));
+        return Ok(Arc::new(Engine::new(Store::open_in_memory(config)?, config, clock)));
     }
     let home = prepare(&config.storage.cache_dir)?;
     if let Some(engine) = join_or_reserve(home.id()) {

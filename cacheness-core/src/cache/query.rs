@@ -93,6 +93,33 @@ impl Cache {
         Query::over(self, kind.into().into(), None, |row| Ok(row.clone()))
     }
 
+    /// Makes the table of a kind of custom metadata, the columns that it lacks and the indexes of its type, where the backend
+    /// keeps tables, as `sqlite` does. The first put and the first query of the type do so by themselves: this is for who
+    /// wants it done before, say to look at the tables with another tool. With other backends there is nothing to do.
+    ///
+    /// ```
+    /// # use cacheness::query::{ColumnSchema, Schema};
+    /// # use cacheness::{Cache, CustomMetadata, Metadata, Result};
+    /// # struct Run { minutes: u32 }
+    /// # impl CustomMetadata for Run {
+    /// #     const SCHEMA: &'static Schema = &Schema::new("runs", &[ColumnSchema::of::<u32>("minutes")]);
+    /// #     fn to_row(&self) -> Metadata { [("minutes".to_owned(), self.minutes.into())].into() }
+    /// #     fn from_row(row: &Metadata) -> Result<Self> { Ok(Self { minutes: Self::SCHEMA.read(row, "minutes")? }) }
+    /// # }
+    /// # fn main() -> Result<()> {
+    /// let cache = Cache::in_memory();
+    /// cache.migrate_custom_metadata_tables::<Run>()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage), [`Metadata`](ErrorKind::Metadata) and [`Locked`](ErrorKind::Locked) from the backend;
+    /// [`Closed`](ErrorKind::Closed).
+    pub fn migrate_custom_metadata_tables<E: CustomMetadata>(&self) -> Result<()> {
+        self.engine()?.register(E::SCHEMA)
+    }
+
     /// The custom metadata of type `E` that the entry of a key has; `None` if it has none of that kind, or if there is no
     /// entry that has not expired.
     ///

@@ -7,14 +7,24 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FILESYSTEM, JSON, MEMORY, SLED};
+use super::{FILESYSTEM, JSON, MEMORY, SLED, SQLITE, SQLITE_MEMORY};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// The names that `metadata.backend` may have.
 pub(crate) static METADATA: Names = Names {
     field: "metadata",
-    built_in: if cfg!(feature = "json") { &[SLED, MEMORY, JSON] } else { &[SLED, MEMORY] },
-    by_feature: if cfg!(feature = "json") { &[] } else { &[(JSON, "json")] },
+    built_in: match (cfg!(feature = "json"), cfg!(feature = "sqlite")) {
+        (true, true) => &[SLED, MEMORY, JSON, SQLITE, SQLITE_MEMORY],
+        (true, false) => &[SLED, MEMORY, JSON],
+        (false, true) => &[SLED, MEMORY, SQLITE, SQLITE_MEMORY],
+        (false, false) => &[SLED, MEMORY],
+    },
+    by_feature: match (cfg!(feature = "json"), cfg!(feature = "sqlite")) {
+        (true, true) => &[],
+        (true, false) => &[(SQLITE, "sqlite"), (SQLITE_MEMORY, "sqlite")],
+        (false, true) => &[(JSON, "json")],
+        (false, false) => &[(JSON, "json"), (SQLITE, "sqlite"), (SQLITE_MEMORY, "sqlite")],
+    },
     registered: RwLock::new(BTreeSet::new()),
 };
 
@@ -320,7 +330,7 @@ impl BackendOptions {
         }
     }
 
-    fn refused(&self, name: &str, rule: &str) -> CacheError {
+    pub(crate) fn refused(&self, name: &str, rule: &str) -> CacheError {
         let part = self.field.map_or(String::new(), |field| format!("{field}."));
         CacheError::new(ErrorKind::Config, format!("{part}options.{name}: {rule}"))
     }

@@ -59,11 +59,18 @@ impl CacheConfig {
         self
     }
 
-    /// Sets the backend of the index by its name: `sled`, `json`, `memory` or a registered one; values follow it unless they
+    /// Sets the backend of the index by its name: `sled`, `sqlite`, `json`, `memory` or a registered one; values follow it unless they
     /// have [their own](Self::with_blob_backend).
     #[must_use]
     pub fn with_backend(mut self, name: impl Into<String>) -> Self {
         self.metadata.backend = name.into();
+        self
+    }
+
+    /// Sets the file of the database, for the backend `sqlite`: a path, or `sqlite:///` and a path.
+    #[must_use]
+    pub fn with_database_url(mut self, url: impl Into<String>) -> Self {
+        self.metadata.database_url = Some(url.into());
         self
     }
 
@@ -320,6 +327,7 @@ mod tests {
             .with_inline_bytes(7)
             .with_flush_interval(Duration::from_secs(2))
             .with_backend("sled")
+            .with_database_url("rows.db")
             .with_metadata_option("m", 5)
             .with_second_process(SecondProcess::Refuse)
             .with_stored_key_params(false)
@@ -361,6 +369,7 @@ mod tests {
                 flush_interval_ms: 2000,
             },
             metadata: CacheMetadataConfig {
+                database_url: Some("rows.db".to_owned()),
                 backend: "sled".to_owned(),
                 options: [("m".to_owned(), OptionValue::Integer(5))].into(),
                 second_process: SecondProcess::Refuse,

@@ -52,7 +52,7 @@ impl CacheConfig {
     /// | `CACHENESS_DIR` | `storage.cache_dir` | a directory |
     /// | `CACHENESS_MAX_SIZE_MB` | `storage.max_cache_size_mb` | a whole number, at least 1 |
     /// | `CACHENESS_DEFAULT_TTL_SECONDS` | `default_ttl_seconds` | seconds, or a length of time like `24h`, `1h30m` |
-    /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled`, `json`, `memory` or a registered one |
+    /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled`, `sqlite`, `json`, `memory` or a registered one |
     /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip`, `blosclz` |
     /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
     /// | `CACHENESS_VERIFY_PATHS` | `serialization.verify_paths` | `when_changed` or `always` |
@@ -267,7 +267,7 @@ mod tests {
         for fault in [
             "CACHENESS_MAX_SIZE_MB is \"lots\": must be a whole number",
             "CACHENESS_DEFAULT_TTL_SECONDS is \"1 fortnight\": ",
-            "CACHENESS_BACKEND is \"sqlte\": no such backend, choose sled, memory or json",
+            "CACHENESS_BACKEND is \"sqlte\": no such backend, choose sled, memory",
             "CACHENESS_COMPRESSION_CODEC is \"zip\": ",
             "CACHENESS_COMPRESSION_LEVEL is \"5\": the codec lz4 has no levels",
             "CACHENESS_VERIFY_PATHS is \"never\": must be when_changed or always",

@@ -9,6 +9,8 @@ mod env;
 mod file;
 mod parts;
 mod spans;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
 mod validate;
 
 use std::path::PathBuf;
@@ -38,6 +40,10 @@ pub(crate) const FILESYSTEM: &str = "filesystem";
 pub(crate) const MEMORY: &str = "memory";
 /// The index in a JSON file.
 pub(crate) const JSON: &str = "json";
+/// The index in a SQLite database.
+pub(crate) const SQLITE: &str = "sqlite";
+/// The same in memory.
+pub(crate) const SQLITE_MEMORY: &str = "sqlite_memory";
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
 
@@ -187,7 +193,7 @@ impl CacheConfig {
     }
 
     fn has_index_in_memory(&self) -> bool {
-        self.metadata.backend == MEMORY
+        [MEMORY, SQLITE_MEMORY].contains(&self.metadata.backend.as_str())
     }
 
     /// How values are compressed that are no vectors of numbers.
@@ -347,6 +353,7 @@ impl CacheConfig {
             metadata:
                 CacheMetadataConfig {
                     backend,
+                    database_url,
                     options,
                     second_process: _,
                     store_cache_key_params: _,
@@ -375,6 +382,7 @@ impl CacheConfig {
             ("storage.inline_bytes", format!("{inline_bytes}")),
             ("storage.flush_interval_ms", format!("{flush_interval_ms}")),
             ("metadata.backend", format!("{backend:?}")),
+            ("metadata.database_url", format!("{database_url:?}")),
             ("metadata.options", format!("{options:?}")),
             ("metadata.verify_cache_integrity", format!("{verify_cache_integrity}")),
             ("metadata.page_cache_mb", format!("{page_cache_mb}")),

@@ -50,11 +50,17 @@ impl Default for CacheStorageConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheMetadataConfig {
-    /// Name of the backend: `sled` (on disk, the default), `json` (one file that people can read, for small caches; feature
-    /// `json`), `memory`, or one that was [registered](crate::register_metadata_backend). See [`CacheBlobConfig::backend`] for
-    /// where the values are then.
+    /// Name of the backend: `sled` (on disk, the default), `sqlite` (one database; feature `sqlite`), `json` (one file that
+    /// people can read, for small caches; feature `json`), `memory`, `sqlite_memory` (feature `sqlite`), or one that was
+    /// [registered](crate::register_metadata_backend). See [`CacheBlobConfig::backend`] for where the values are then.
     pub backend: String,
-    /// Options of a registered backend, by their names. Default none; the built-in ones have none.
+    /// The file of the database for `sqlite`: a path, or `sqlite:///` and a path, of which an absolute one begins with a `/` of
+    /// its own. A registered backend gets it as its option `database_url`. Default none: `index.sqlite3` in the directory of
+    /// the cache.
+    pub database_url: Option<String>,
+    /// Options of a registered backend, by their names, or of `sqlite`: `busy_timeout_ms`, how long a call waits for another
+    /// process that writes (default 5000), and `page_cache_mb` of each of its connections (default 8). Default none; the other
+    /// built-in ones have none.
     pub options: BTreeMap<String, OptionValue>,
     /// What a second process does that opens the directory of a cache with the backend `sled`. Default [`SecondProcess::Join`].
     pub second_process: SecondProcess,
@@ -99,6 +105,7 @@ impl Default for CacheMetadataConfig {
     fn default() -> Self {
         Self {
             backend: super::SLED.to_owned(),
+            database_url: None,
             options: BTreeMap::new(),
             second_process: SecondProcess::default(),
             store_cache_key_params: true,
@@ -113,6 +120,18 @@ impl Default for CacheMetadataConfig {
         }
     }
 }
+
+impl CacheMetadataConfig {
+    /// All that a backend is opened with.
+    pub(crate) fn backend_options(&self) -> BTreeMap<String, OptionValue> {
+        let mut options = self.options.clone();
+        options.extend(self.database_url.as_ref().map(|url| (DATABASE_URL.to_owned(), url.as_str().into())));
+        options
+    }
+}
+
+/// The option that is a field, too.
+pub(super) const DATABASE_URL: &str = "database_url";
 
 /// What a process does that opens a directory whose index another process has open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,14 +153,14 @@ pub enum SecondProcess {
 #[non_exhaustive]
 pub struct CacheBlobConfig {
     /// Name of the backend: `filesystem`, `memory`, or one that was [registered](crate::register_blob_backend). Default
-    /// none: `memory` with an index in `memory`, else `filesystem`.
+    /// none: `memory` with an index in `memory` or `sqlite_memory`, else `filesystem`.
     ///
     /// | index | values | |
     /// |---|---|---|
-    /// | `sled`, `json` | `filesystem` | what a cache usually is |
-    /// | `memory` | `memory` | nothing is written to disk |
-    /// | `memory` | `filesystem` | each value is a file; opening reads the beginning of every file, and needs no database. What is not in the files is forgotten: when an entry was last used, and changes of it without a new value |
-    /// | `sled`, `json` | `memory` | refused: the index would list values that are gone |
+    /// | `sled`, `sqlite`, `json` | `filesystem` | what a cache usually is |
+    /// | `memory`, `sqlite_memory` | `memory` | nothing is written to disk |
+    /// | `memory`, `sqlite_memory` | `filesystem` | each value is a file; opening reads the beginning of every file, and needs no database. What is not in the files is forgotten: when an entry was last used, and changes of it without a new value |
+    /// | `sled`, `sqlite`, `json` | `memory` | refused: the index would list values that are gone |
     pub backend: Option<String>,
     /// Options of a registered backend, by their names. Default none; the built-in ones have none.
     pub options: BTreeMap<String, OptionValue>,

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use super::MAX_DEPTH;
 use super::backends::{self, OptionValue};
 use super::duration::LONGEST;
+use super::parts::DATABASE_URL;
 use super::{BINCODE, CacheConfig, Codec, Compression, MESSAGEPACK, check_handler_name};
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -84,7 +85,7 @@ impl CacheConfig {
         if let Err(rule) = known_metadata_backend(backend) {
             faults.add("metadata.backend", backend, &rule);
         }
-        check_options(faults, &backends::METADATA, backend, "metadata.options", &self.metadata.options);
+        self.check_database(faults);
         let pages = self.metadata.page_cache_mb;
         faults.unless(PAGE_CACHE_MB.contains(&pages), "metadata.page_cache_mb", pages, "must be from 16 to 16384");
         let values = self.metadata.memory_cache_maxsize;
@@ -104,11 +105,39 @@ impl CacheConfig {
         }
     }
 
+    fn check_database(&self, faults: &mut Faults) {
+        let metadata = &self.metadata;
+        let backend = metadata.backend.as_str();
+        if let Some(url) = &metadata.database_url {
+            let rule = "it is in metadata.options, too: leave one of them out";
+            faults.unless(!metadata.options.contains_key(DATABASE_URL), "metadata.database_url", url, rule);
+            if backend != super::SQLITE && backends::METADATA.is_built_in(backend) {
+                let rule = format!("the backend `{backend}` has no such database, leave it out or choose `sqlite`");
+                faults.add("metadata.database_url", url, &rule);
+            }
+        }
+        if backend != super::SQLITE {
+            return check_options(faults, &backends::METADATA, backend, "metadata.options", &metadata.options);
+        }
+        #[cfg(feature = "sqlite")]
+        {
+            if let Some(url) = &metadata.database_url
+                && let Err(rule) = super::sqlite::path_in(url)
+            {
+                faults.add("metadata.database_url", url, &rule);
+            }
+            let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &metadata.options);
+            if let Err(error) = super::sqlite::SqliteOptions::of(&options) {
+                faults.0.push(error.to_string());
+            }
+        }
+    }
+
     fn check_blob(&self, faults: &mut Faults) {
         let backend = self.blob_backend();
         if let Err(rule) = backends::BLOB.known(backend) {
             faults.add("blob.backend", backend, &rule);
-        } else if backend == super::MEMORY && matches!(self.metadata.backend.as_str(), super::SLED | super::JSON) {
+        } else if backend == super::MEMORY && OUTLIVING.contains(&self.metadata.backend.as_str()) {
             let rule = values_are_gone(&self.metadata.backend);
             faults.add("blob.backend", backend, &rule);
         }
@@ -201,6 +230,9 @@ impl CacheConfig {
 fn is_ttl(seconds: f64) -> bool {
     (SHORTEST_TTL_SECONDS..=LONGEST.as_secs_f64()).contains(&seconds)
 }
+
+/// Indexes that outlive the process.
+const OUTLIVING: [&str; 3] = [super::SLED, super::JSON, super::SQLITE];
 
 /// A built-in backend has no options.
 fn check_options(
@@ -310,7 +342,7 @@ mod tests {
             "storage.max_cache_size_mb is 0:",
             "storage.inline_bytes is 65537:",
             "storage.flush_interval_ms is 0:",
-            "metadata.backend is \"sqlte\": no such backend, choose sled, memory or json",
+            "metadata.backend is \"sqlte\": no such backend, choose sled, memory",
             "metadata.page_cache_mb is 15:",
             "blob.backend is \"s4\": no such backend, choose filesystem or memory",
             "compression.level is 5: the codec lz4 has no levels, leave it out",

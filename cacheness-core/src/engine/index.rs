@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::index::backend::{Applied, Change, Expected, LEASE, MetadataBackend, Row, Scan, Totals};
 use crate::index::neighbours::{Guests, OWNER};
 use crate::index::{Group, Record};
-use crate::query::Admitted;
+use crate::query::{Admitted, Filter, Schema};
 use crate::security::Signing;
 
 /// Every change of a row goes through here and takes the value out of memory first; every question about the order of use
@@ -216,7 +216,9 @@ impl Index {
     }
 
     fn change_if(&self, key: &IndexKey, expected: Expected<'_>, new: Option<&Record>) -> Result<Applied> {
-        let facts = new.map(Record::facts).transpose()?;
+        let keeps_columns = self.backend.traits().columns;
+        let facts = |record: &Record| if keeps_columns { record.facts_and_columns() } else { record.facts() };
+        let facts = new.map(facts).transpose()?;
         let row = new.zip(facts.as_ref()).map(|(record, facts)| (record.as_bytes(), facts));
         let applied = self.make(key, &Change { key: key.as_bytes(), expected, row }, new)?;
         if !self.guests.are_none() {
@@ -403,6 +405,32 @@ impl Index {
         }
         let page = |after: Option<&IndexKey>, limit| self.group(Group::kind(kind), after, limit);
         self.columns.candidates(kind, admitted, &page, &|| self.epoch())
+    }
+
+    /// Whether conditions on custom metadata are asked of the backend.
+    pub(crate) fn keeps_columns(&self) -> bool {
+        self.backend.traits().columns
+    }
+
+    /// Up to `limit` records of a kind that may meet a condition, in key order and behind `after`, and the key behind which it
+    /// goes on, if it does; see [`MetadataBackend::select`].
+    pub(crate) fn select(
+        &self,
+        kind: &str,
+        filter: &Filter,
+        after: Option<&IndexKey>,
+        limit: usize,
+    ) -> Result<Option<(Records, Option<IndexKey>)>> {
+        let after = after.map(IndexKey::as_bytes);
+        let Some(rows) = self.ask(|backend| backend.select(kind, filter, after, limit))? else { return Ok(None) };
+        let last = rows.last().filter(|_| rows.len() >= limit);
+        let last = last.map(|row| IndexKey::from_shared(Arc::clone(&row.key))).transpose()?;
+        Ok(Some((rows.into_iter().filter_map(|row| self.whole(row)).collect(), last)))
+    }
+
+    /// Says what a kind of custom metadata looks like; see [`MetadataBackend::define`].
+    pub(crate) fn define(&self, schema: &Schema) -> Result<()> {
+        if self.keeps_columns() { self.ask(|backend| backend.define(schema)) } else { Ok(()) }
     }
 
     pub(crate) fn totals(&self) -> Result<Totals> {

@@ -66,7 +66,7 @@ impl Rows {
             let (sled, health) = SledIndex::open(SledOptions { root: home.way(), page_cache_bytes, signing })?;
             return Ok(Self::Sled(Arc::new(sled), health));
         }
-        let options = BackendOptions::of(&backends::METADATA, &home.way(), &config.metadata.options);
+        let options = BackendOptions::of(&backends::METADATA, &home.way(), &config.metadata.backend_options());
         index::open_in(backend, &options).map(Self::Other)
     }
 
@@ -325,6 +325,15 @@ impl Store {
     /// A store that lives and dies with the process.
     pub(crate) fn in_memory(config: &CacheConfig) -> Self {
         Self::of_parts(Arc::new(MemoryMetadata::new()), Arc::new(MemoryBlobs::new()), config)
+    }
+
+    /// [`in_memory`](Self::in_memory), with the index that the configuration names.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn open_in_memory(config: &CacheConfig) -> Result<Self> {
+        let rows = index::open_in(&config.metadata.backend, &BackendOptions::new())?;
+        Ok(Self::of_parts(rows, Arc::new(MemoryBlobs::new()), config))
     }
 
     /// A store without a directory of its own, which flushes when it is told to.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::query::{Filter, Schema};
+use crate::value::Metadata;
 
 /// Keeps rows of bytes by key, finds them by expiry, by last use and by group, and knows how many there are.
 ///
@@ -58,6 +60,28 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
     fn keys(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Arc<[u8]>>> {
         let rows = self.page(&Scan::Keys { after }, limit)?;
         Ok(rows.into_iter().map(|row| row.key).collect())
+    }
+
+    /// The next rows, in the order of their keys and behind `after`, of entries with custom metadata of a kind that may meet a
+    /// condition, `limit` at most and fewer only at the end: all that meet it, and perhaps others, since the engine looks at
+    /// each again. `None` if the backend cannot tell, and all of the kind are looked at. Asked of backends that keep
+    /// [columns](Traits::columns) only.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn select(&self, kind: &str, filter: &Filter, after: Option<&[u8]>, limit: usize) -> Result<Option<Vec<Row>>> {
+        let _ = (kind, filter, after, limit);
+        Ok(None)
+    }
+
+    /// Says what a kind of custom metadata looks like, which the backend may know already: a table is made, columns that it
+    /// lacks are added, and those that are to be are indexed. Told to backends that keep [columns](Traits::columns) only.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn define(&self, schema: &Schema) -> Result<()> {
+        let _ = schema;
+        Ok(())
     }
 
     /// Notes when rows were used. A use of a row that is not there is passed over, and one that gets lost makes eviction
@@ -154,13 +178,15 @@ pub struct Traits {
     pub shared: bool,
     /// Whether calls wait for a network.
     pub waits: bool,
+    /// Whether custom metadata is kept as columns, to be [selected](MetadataBackend::select) by.
+    pub columns: bool,
 }
 
 impl Traits {
     /// A backend whose rows live and die with the process, and are its own.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, persistent: false, shared: false, waits: false }
+        Self { name, persistent: false, shared: false, waits: false, columns: false }
     }
 
     /// Its rows outlive the process.
@@ -179,6 +205,12 @@ impl Traits {
     #[must_use]
     pub const fn waits(self) -> Self {
         Self { waits: true, ..self }
+    }
+
+    /// It keeps custom metadata as columns: [`Facts::custom`] tells it.
+    #[must_use]
+    pub const fn columns(self) -> Self {
+        Self { columns: true, ..self }
     }
 }
 
@@ -203,7 +235,7 @@ impl Row {
 }
 
 /// Where a row stands in the orders. Reads and writes through serde, for backends that keep it as one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Facts {
@@ -215,6 +247,26 @@ pub struct Facts {
     pub blob_bytes: u64,
     /// The groups that it can be found by, each a number.
     pub groups: Vec<u64>,
+    /// The custom metadata of its entry, for backends that keep [columns](Traits::columns); none for others. It lies in the
+    /// row, too.
+    #[serde(skip)]
+    pub custom: Vec<CustomRow>,
+}
+
+/// The custom metadata of one kind that an entry has.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CustomRow {
+    /// The name of the kind: data, with any characters.
+    pub kind: String,
+    /// Values by the names of the columns.
+    pub columns: Metadata,
+}
+
+impl CustomRow {
+    pub(super) fn of((kind, columns): (&str, &Metadata)) -> Self {
+        Self { kind: kind.to_owned(), columns: columns.clone() }
+    }
 }
 
 impl Facts {

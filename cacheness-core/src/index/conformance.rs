@@ -474,6 +474,19 @@ mod tests {
         metadata_backend(|| get_metadata_backend("sled", &BackendOptions::new().with_dir(dir.path())));
     }
 
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn sqlite_conforms() {
+        let dir = tempfile::tempdir().unwrap();
+        metadata_backend(|| get_metadata_backend("sqlite", &BackendOptions::new().with_dir(dir.path())));
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn sqlite_in_memory_conforms() {
+        metadata_backend(|| get_metadata_backend("sqlite_memory", &BackendOptions::new()));
+    }
+
     #[cfg(feature = "json")]
     #[test]
     fn json_conforms() {

@@ -11,6 +11,8 @@ mod memory;
 pub(crate) mod neighbours;
 mod record;
 pub(crate) mod sled;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 #[cfg(test)]
 mod tests;
 
@@ -29,11 +31,14 @@ pub(crate) use tests::{Call, Records, Watched};
 #[cfg(feature = "json")]
 use self::json::JsonMetadata;
 use self::sled::SledIndex;
+#[cfg(feature = "sqlite")]
+use self::sqlite::SqliteMetadata;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
-use crate::config::{JSON, MEMORY, SLED};
+use crate::config::{JSON, MEMORY, SLED, SQLITE, SQLITE_MEMORY};
 use crate::entry::Names;
 use crate::error::Result;
 use crate::util::digest;
+use backend::{CustomRow, Facts};
 
 /// A set of entries that can be listed and cleared on its own: those of a function, of a prefix, of a tag, with custom
 /// metadata of a kind.
@@ -77,6 +82,17 @@ impl Group {
     fn of(function: Option<&str>, prefix: Option<&str>, others: impl Iterator<Item = Self>) -> Vec<Self> {
         let (function, prefix) = (function.map(Self::function), prefix.map(Self::prefix));
         function.into_iter().chain(prefix).chain(others).collect()
+    }
+}
+
+impl Record {
+    /// [`facts`](Self::facts) with the custom metadata, if the record is believed.
+    pub(crate) fn facts_and_columns(&self) -> Result<Facts> {
+        let mut facts = self.facts()?;
+        if self.is_believed() && !self.core_and_names()?.1.kinds.is_empty() {
+            facts.custom = self.entry()?.details.custom().map(CustomRow::of).collect();
+        }
+        Ok(facts)
     }
 }
 
@@ -159,6 +175,13 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Me
             options.only(&[])?;
             Ok(Arc::new(JsonMetadata::open(options.dir()?)?))
         }
+        #[cfg(feature = "sqlite")]
+        SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
+        #[cfg(feature = "sqlite")]
+        SQLITE_MEMORY => {
+            options.only(&[])?;
+            Ok(Arc::new(SqliteMetadata::in_memory()?))
+        }
         other => REGISTRY.open(other, options),
     }
 }
@@ -168,7 +191,8 @@ pub(crate) fn found_in(dir: &Path) -> Option<&'static str> {
     if SledIndex::is_at(dir) {
         return Some(SLED);
     }
-    dir.join("index.json").exists().then_some(JSON)
+    let files = [("index.json", JSON), ("index.sqlite3", SQLITE)];
+    files.into_iter().find(|(name, _)| dir.join(name).exists()).map(|(_, backend)| backend)
 }
 
 /// The metadata backends that `metadata.backend` may name.
@@ -182,6 +206,8 @@ pub fn list_metadata_backends() -> Vec<BackendInfo> {
     REGISTRY.list(|name| match name {
         SLED => "an embedded database in the directory of the cache; the default",
         MEMORY => "rows in memory, which end with the process",
+        SQLITE => "one SQLite database, which several processes share",
+        SQLITE_MEMORY => "a SQLite database in memory, which ends with the process",
         _ => "one JSON file in the directory of the cache, for small caches",
     })
 }

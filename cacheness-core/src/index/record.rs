@@ -251,11 +251,11 @@ impl Record {
         };
         if !self.is_believed() {
             let (created_at, expires_at) = self.times()?;
-            return Ok(Facts { created_at, expires_at, blob_bytes, groups: Vec::new() });
+            return Ok(Facts { expires_at, blob_bytes, ..Facts::new(created_at) });
         }
         let (core, names) = self.core_and_names()?;
         let groups = Group::of_names(&names).into_iter().map(Group::as_u64).collect();
-        Ok(Facts { created_at: core.created_at, expires_at: core.expires_at, blob_bytes, groups })
+        Ok(Facts { expires_at: core.expires_at, blob_bytes, groups, ..Facts::new(core.created_at) })
     }
 
     /// The blob that holds the value, if one does.

@@ -4,7 +4,7 @@
 mod field;
 mod order;
 #[cfg(test)]
-mod properties_tests;
+pub(crate) mod properties_tests;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -15,6 +15,8 @@ use std::str::Chars;
 
 pub use field::{Column, EntryField, Field};
 pub use order::Order;
+#[cfg(feature = "sqlite")]
+pub(crate) use order::successor;
 pub(crate) use order::{Admitted, Rank, Span};
 pub use schema::{ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, Schema};
 
@@ -53,7 +55,7 @@ impl Entry {
 pub struct Filter(Node);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+pub(crate) enum Node {
     On(Field, Test),
     Not(Box<Node>),
     All(Vec<Node>),
@@ -62,7 +64,7 @@ enum Node {
 
 /// What is asked of the value of a field.
 #[derive(Clone, Debug, PartialEq)]
-enum Test {
+pub(crate) enum Test {
     Eq(Value),
     Ne(Value),
     Lt(Value),
@@ -91,7 +93,7 @@ impl Filter {
         Self(Node::All(pairs.into_iter().map(|(name, value)| Field::any(name).eq(value).0).collect()))
     }
 
-    fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         &self.0
     }
 
@@ -250,7 +252,7 @@ fn like_matches(pattern: &str, text: &str) -> bool {
 }
 
 /// The text that everything begins with that the pattern matches.
-fn like_prefix(pattern: &str) -> String {
+pub(crate) fn like_prefix(pattern: &str) -> String {
     parts(pattern)
         .map_while(|part| if let Part::Character(character) = part { Some(character) } else { None })
         .collect()

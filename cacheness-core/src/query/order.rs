@@ -292,7 +292,7 @@ fn beginning_with(start: &str) -> Span {
 }
 
 /// The first text behind all that begin with this one, if there is one.
-fn successor(start: &str) -> Option<String> {
+pub(crate) fn successor(start: &str) -> Option<String> {
     let mut text = start.to_owned();
     while let Some(last) = text.pop() {
         // A range of characters leaps over what is none.

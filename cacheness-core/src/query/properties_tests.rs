@@ -7,7 +7,7 @@ use crate::entry::{Details, Entry, sample};
 use crate::value::{Metadata, Value};
 
 #[derive(Clone, Debug)]
-struct Run {
+pub(crate) struct Run {
     label: Option<String>,
     minutes: Option<i64>,
     score: Option<f64>,
@@ -18,7 +18,7 @@ const MINUTES: Column<Run, i64> = Column::new("runs", "minutes");
 const SCORE: Column<Run, f64> = Column::new("runs", "score");
 
 #[derive(Clone, Copy, Debug)]
-enum Compare {
+pub(crate) enum Compare {
     Eq,
     Ne,
     Lt,
@@ -52,7 +52,7 @@ impl Compare {
 }
 
 #[derive(Clone, Debug)]
-enum Condition {
+pub(crate) enum Condition {
     Label(Compare, String),
     Minutes(Compare, i64),
     Score(Compare, f64),
@@ -81,7 +81,7 @@ impl Condition {
         }
     }
 
-    fn filter(&self) -> Filter {
+    pub(crate) fn filter(&self) -> Filter {
         match self {
             Self::Label(compare, text) => compare.on(LABEL, text),
             Self::Minutes(compare, number) => compare.on(MINUTES, *number),
@@ -114,12 +114,12 @@ fn scores() -> impl Strategy<Value = f64> {
     prop::sample::select(vec![f64::NEG_INFINITY, -0.5, -0.0, 0.0, 1.0, 1.5, f64::INFINITY, f64::NAN])
 }
 
-fn runs() -> impl Strategy<Value = Run> {
+pub(crate) fn runs() -> impl Strategy<Value = Run> {
     let run = (prop::option::of(labels()), prop::option::of(minutes()), prop::option::of(scores()));
     run.prop_map(|(label, minutes, score)| Run { label, minutes, score })
 }
 
-fn conditions() -> impl Strategy<Value = Condition> {
+pub(crate) fn conditions() -> impl Strategy<Value = Condition> {
     let one = prop_oneof![
         (compares(), labels()).prop_map(|(compare, text)| Condition::Label(compare, text)),
         (compares(), minutes()).prop_map(|(compare, number)| Condition::Minutes(compare, number)),
@@ -139,7 +139,7 @@ fn conditions() -> impl Strategy<Value = Condition> {
     })
 }
 
-fn entry_of(run: &Run) -> Entry {
+pub(crate) fn entry_of(run: &Run) -> Entry {
     let row: Metadata = [
         ("label".to_owned(), Value::from(run.label.clone())),
         ("minutes".to_owned(), run.minutes.into()),

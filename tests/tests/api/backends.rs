@@ -61,7 +61,7 @@ fn an_unknown_backend_is_refused_with_the_names_of_those_that_are_there() {
     assert!(error.is_config() && error.to_string().contains("api-known"), "{error}");
     let infos = list_metadata_backends();
     let builtin: Vec<_> = infos.iter().filter(|info| info.builtin).map(|info| info.name.as_str()).collect();
-    assert_eq!(builtin, ["sled", "memory", "json"]);
+    assert_eq!(builtin, ["sled", "memory", "json", "sqlite", "sqlite_memory"]);
     let mine = infos.iter().find(|info| info.name == "api-known").unwrap();
     assert_eq!((mine.builtin, mine.description.as_str()), (false, "for a test"));
 }
@@ -171,6 +171,72 @@ fn a_cache_and_a_blob_store_on_json_are_there_after_a_new_opening() {
 }
 
 #[test]
+fn a_cache_and_a_blob_store_on_sqlite_are_there_after_a_new_opening() {
+    let dir = scratch();
+    let config = || CacheConfig::new(dir.path()).with_backend("sqlite");
+    let cache = Cache::new(config()).unwrap();
+    cache.put("small", &1u32).unwrap();
+    cache.put("large", &noise(3, 50_000)).unwrap();
+    cache.put("gone", &1u8).unwrap();
+    cache.invalidate("gone").unwrap();
+    cache.close().unwrap();
+    assert!(dir.path().join("index.sqlite3").exists() && !dir.path().join("index").exists());
+
+    let cache = Cache::new(config()).unwrap();
+    assert_eq!((cache.get("small").unwrap(), cache.get("large").unwrap()), (Some(1u32), Some(noise(3, 50_000))));
+    assert_eq!(cache.get::<u8>("gone").unwrap(), None);
+    assert_eq!(cache.get_stats().unwrap().backend, "sqlite");
+
+    let dir = scratch();
+    let store = || BlobStore::builder().dir(dir.path()).backend("sqlite").open().unwrap();
+    store().put_with("blob", &noise(4, 9_000)).unwrap();
+    assert_eq!(store().get("blob").unwrap(), Some(noise(4, 9_000)));
+}
+
+#[test]
+fn sqlite_in_memory_writes_nothing_to_the_disk() {
+    let dir = scratch();
+    let place = dir.path().join("nothing");
+    let cache = Cache::new(CacheConfig::new(&place).with_backend("sqlite_memory")).unwrap();
+    cache.put("large", &noise(3, 50_000)).unwrap();
+    assert_eq!(cache.get("large").unwrap(), Some(noise(3, 50_000)));
+    assert_eq!(cache.get_stats().unwrap().backend, "sqlite_memory");
+    assert!(!place.exists());
+    let files = CacheConfig::new(&place).with_backend("sqlite_memory").with_blob_backend("filesystem");
+    let cache = Cache::new(files.clone()).unwrap();
+    cache.put("large", &noise(3, 50_000)).unwrap();
+    cache.close().unwrap();
+    assert_eq!(Cache::new(files).unwrap().get("large").unwrap(), Some(noise(3, 50_000)), "taken up from its file");
+}
+
+#[test]
+fn a_database_is_named_by_code_and_by_a_file_and_a_bad_one_is_refused_by_its_field() {
+    let dir = scratch();
+    let (cache, path) = (dir.path().join("cache"), dir.path().join("rows.db"));
+    let text = |rest: &str| format!("storage.cache_dir = '{}'\nmetadata.backend = 'sqlite'\n{rest}", cache.display());
+    let open = |rest: &str| Cache::new(CacheConfig::from_toml(&text(rest))?);
+    let named =
+        format!("metadata.database_url = 'sqlite:///{}'\nmetadata.options.busy_timeout_ms = 100", path.display());
+    open(&named).unwrap().put("one", &1u32).unwrap();
+    assert!(path.exists() && !cache.join("index.sqlite3").exists());
+    assert_eq!(open(&named).unwrap().get("one").unwrap(), Some(1u32));
+    for (rest, expected) in [
+        (
+            "metadata.database_url = 'postgresql://h/d'",
+            "metadata.database_url is \"postgresql://h/d\": \"postgresql\" is",
+        ),
+        ("metadata.options.busy_timeout = 1", "metadata.options.busy_timeout: there is no such option, choose"),
+        ("metadata.options.page_cache_mb = 0", "metadata.options.page_cache_mb: 0 is not from 1 to 16384"),
+        ("metadata.database_url = 'a'\nmetadata.options.database_url = 'b'", "leave one of them out"),
+    ] {
+        let error = open(rest).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains(expected), "{error}");
+    }
+    let sled = CacheConfig::new(&cache).with_database_url("rows.db").validate().unwrap_err().to_string();
+    assert!(sled.contains("metadata.database_url is \"rows.db\": the backend `sled` has no such database"), "{sled}");
+}
+
+#[test]
 fn a_damaged_json_index_costs_the_values_in_it_and_none_in_a_file() {
     let dir = scratch();
     let cache = Cache::new(json(dir.path())).unwrap();
@@ -190,7 +256,9 @@ fn a_damaged_json_index_costs_the_values_in_it_and_none_in_a_file() {
 
 #[test]
 fn a_directory_with_rows_of_one_backend_is_not_opened_with_another() {
-    for (made, opened) in [("sled", "json"), ("json", "sled"), ("json", "memory")] {
+    for (made, opened) in
+        [("sled", "json"), ("json", "sled"), ("json", "memory"), ("sqlite", "sled"), ("sled", "sqlite")]
+    {
         let dir = scratch();
         let config = |backend| CacheConfig::new(dir.path()).with_backend(backend).with_blob_backend("filesystem");
         let cache = Cache::new(config(made)).unwrap();

@@ -154,6 +154,11 @@ fn cache(durability: Durability) -> impl Fn(&Path) -> Cache {
 fn a_cache_on_a_full_disk_keeps_what_it_acknowledged() {
     survives("cache, interval", cache(Durability::Interval));
     survives("cache, immediate", cache(Durability::Immediate));
+    let sqlite = |durability| {
+        move |dir: &Path| Cache::new(CacheConfig::new(dir).with_backend("sqlite").with_durability(durability)).unwrap()
+    };
+    survives("cache on SQLite, interval", sqlite(Durability::Interval));
+    survives("cache on SQLite, immediate", sqlite(Durability::Immediate));
 }
 
 #[test]
@@ -185,7 +190,7 @@ fn a_blob_store_on_a_full_disk_keeps_what_it_acknowledged_and_no_blob_of_nobody(
 
 #[test]
 fn metadata_backends_on_a_full_disk_lose_nothing_that_was_acknowledged() {
-    for backend in ["sled", "json"] {
+    for backend in ["sled", "json", "sqlite"] {
         let scratch = cacheness_tests::scratch();
         let disk = match Mounted::tmpfs(scratch.path().join("disk"), ROOM) {
             Ok(disk) => disk,

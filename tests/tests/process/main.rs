@@ -13,6 +13,7 @@ mod functions;
 mod joined;
 mod kills;
 mod neighbours;
+mod sqlite;
 mod threads;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");

@@ -50,6 +50,14 @@ impl AsyncCache {
         AsyncQuery(self.0.query_custom(kind))
     }
 
+    /// As [`Cache::migrate_custom_metadata_tables`].
+    ///
+    /// # Errors
+    /// As [`Cache::migrate_custom_metadata_tables`].
+    pub async fn migrate_custom_metadata_tables<E: CustomMetadata>(&self) -> Result<()> {
+        self.run(|cache| cache.migrate_custom_metadata_tables::<E>()).await
+    }
+
     /// As [`Cache::get_custom`].
     ///
     /// # Errors

@@ -167,7 +167,7 @@ pub(crate) const MANIFEST: &str = "cacheness.toml";
 /// The same once more, so that no single damage makes a directory nobody's.
 pub(crate) const MANIFEST_COPY: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-pub(crate) const OTHER_NAMES: [&str; 21] = [
+pub(crate) const OTHER_NAMES: [&str; 26] = [
     MANIFEST_COPY,
     "blobs",
     GUESTS,
@@ -181,6 +181,11 @@ pub(crate) const OTHER_NAMES: [&str; 21] = [
     "index.orders",
     "index.rebuilding",
     "index.rebuilding.part",
+    "index.sqlite3",
+    "index.sqlite3-shm",
+    "index.sqlite3-wal",
+    "index.sqlite3.damaged",
+    "index.sqlite3.lock",
     "index.state",
     "index.state.part",
     "index.used",

@@ -62,6 +62,14 @@ fn epochs(query: &cacheness::Query<Experiment>) -> Vec<u32> {
     query.all().unwrap().iter().map(|found| found.epochs).collect()
 }
 
+/// With an empty cache on every sort of index, whose answers are to be the same.
+fn on_each(test: impl Fn(Cache)) {
+    let dir = cacheness_tests::scratch();
+    for backend in ["memory", "sled", "json", "sqlite", "sqlite_memory"] {
+        test(Cache::new(CacheConfig::new(dir.path().join(backend)).with_backend(backend)).unwrap());
+    }
+}
+
 /// Caches of every sort that keep entries in this process, each with the same twenty.
 fn caches(dir: &Path) -> Vec<(&'static str, Cache)> {
     let on_disk = |name: &str| CacheConfig::new(dir.join(name));
@@ -71,6 +79,10 @@ fn caches(dir: &Path) -> Vec<(&'static str, Cache)> {
         ("on disk", Cache::new(on_disk("a")).unwrap()),
         ("on disk, values in files", Cache::new(on_disk("b").with_inline_bytes(0)).unwrap()),
         ("on disk, no values in memory", Cache::new(on_disk("c").with_memory_cache(false)).unwrap()),
+        ("JSON", Cache::new(on_disk("d").with_backend("json")).unwrap()),
+        ("SQLite", Cache::new(on_disk("e").with_backend("sqlite")).unwrap()),
+        ("SQLite, values in files", Cache::new(on_disk("f").with_backend("sqlite").with_inline_bytes(0)).unwrap()),
+        ("SQLite in memory", Cache::new(CacheConfig::in_memory().with_backend("sqlite_memory")).unwrap()),
     ];
     caches.iter().for_each(|(_, cache)| filled(cache, 20));
     caches
@@ -101,62 +113,67 @@ fn entries_are_found_by_their_columns_wherever_they_are_kept() {
 
 #[test]
 fn sums_averages_and_ends_are_those_of_the_rows_that_meet_the_conditions() {
-    let cache = Cache::in_memory();
-    filled(&cache, 20);
-    let query = cache.query::<Experiment>().filter(Experiment::EPOCHS.lt(40)).limit(1);
-    assert_eq!(query.sum(Experiment::EPOCHS).unwrap(), 60i128, "limits do not matter");
-    assert_eq!(query.avg(Experiment::EPOCHS).unwrap(), Some(15.0));
-    assert_eq!(query.min(Experiment::EXPERIMENT_ID).unwrap().as_deref(), Some("exp_000"));
-    assert_eq!(query.max(Experiment::ACCURACY).unwrap(), Some(0.3));
-    assert_eq!(query.max(Experiment::NOTE).unwrap().as_deref(), Some("note 0"), "nulls do not count");
-    assert!((query.sum(Experiment::ACCURACY).unwrap() - 0.6).abs() < 1e-9);
-    let none = cache.query::<Experiment>().filter(Experiment::EPOCHS.gt(1000));
-    assert_eq!((none.avg(Experiment::EPOCHS).unwrap(), none.sum(Experiment::EPOCHS).unwrap()), (None, 0));
-    assert_eq!(none.min(Experiment::ACCURACY).unwrap(), None);
+    on_each(|cache| {
+        filled(&cache, 20);
+        let query = cache.query::<Experiment>().filter(Experiment::EPOCHS.lt(40)).limit(1);
+        assert_eq!(query.sum(Experiment::EPOCHS).unwrap(), 60i128, "limits do not matter");
+        assert_eq!(query.avg(Experiment::EPOCHS).unwrap(), Some(15.0));
+        assert_eq!(query.min(Experiment::EXPERIMENT_ID).unwrap().as_deref(), Some("exp_000"));
+        assert_eq!(query.max(Experiment::ACCURACY).unwrap(), Some(0.3));
+        assert_eq!(query.max(Experiment::NOTE).unwrap().as_deref(), Some("note 0"), "nulls do not count");
+        assert!((query.sum(Experiment::ACCURACY).unwrap() - 0.6).abs() < 1e-9);
+        let none = cache.query::<Experiment>().filter(Experiment::EPOCHS.gt(1000));
+        assert_eq!((none.avg(Experiment::EPOCHS).unwrap(), none.sum(Experiment::EPOCHS).unwrap()), (None, 0));
+        assert_eq!(none.min(Experiment::ACCURACY).unwrap(), None);
+    });
 }
 
 #[test]
 fn several_kinds_belong_to_one_entry_and_are_asked_together() {
-    let cache = Cache::in_memory();
-    filled(&cache, 20);
-    let light = Performance::MEMORY_MB.le(1000) & Experiment::ACCURACY.gt(0.3);
-    let both = cache.query::<Experiment>().filter(light.clone()).order_by(Performance::TRAINING_TIME_SECONDS.desc());
-    assert_eq!(epochs(&both), [80, 60, 40]);
-    let other_way = cache.query::<Performance>().filter(light).all().unwrap();
-    let mut keys: Vec<_> = other_way.iter().map(|found| found.cache_key()).collect();
-    let mut same: Vec<_> = both.all().unwrap().iter().map(|found| found.cache_key()).collect();
-    keys.sort();
-    same.sort();
-    assert_eq!(keys, same, "correlated by cache_key");
-    let rows = cache.get_custom_metadata_for_entry(params! { experiment: 4u32 }).unwrap();
-    assert_eq!(rows.keys().collect::<Vec<_>>(), ["experiments", "performance"]);
-    assert_eq!((&rows["experiments"]["epochs"], &rows["performance"]["memory_mb"]), (&40.into(), &400.into()));
-    assert_eq!(cache.get_custom::<Performance>(params! { experiment: 4u32 }).unwrap(), Some(performance(4)));
-    assert_eq!(cache.get_custom::<Performance>(params! { experiment: 5u32 }).unwrap(), None);
-    assert!(cache.get_custom_metadata_for_entry("no such key").unwrap().is_empty());
+    on_each(|cache| {
+        filled(&cache, 20);
+        let light = Performance::MEMORY_MB.le(1000) & Experiment::ACCURACY.gt(0.3);
+        let both =
+            cache.query::<Experiment>().filter(light.clone()).order_by(Performance::TRAINING_TIME_SECONDS.desc());
+        assert_eq!(epochs(&both), [80, 60, 40]);
+        let other_way = cache.query::<Performance>().filter(light).all().unwrap();
+        let mut keys: Vec<_> = other_way.iter().map(|found| found.cache_key()).collect();
+        let mut same: Vec<_> = both.all().unwrap().iter().map(|found| found.cache_key()).collect();
+        keys.sort();
+        same.sort();
+        assert_eq!(keys, same, "correlated by cache_key");
+        let rows = cache.get_custom_metadata_for_entry(params! { experiment: 4u32 }).unwrap();
+        assert_eq!(rows.keys().collect::<Vec<_>>(), ["experiments", "performance"]);
+        assert_eq!((&rows["experiments"]["epochs"], &rows["performance"]["memory_mb"]), (&40.into(), &400.into()));
+        assert_eq!(cache.get_custom::<Performance>(params! { experiment: 4u32 }).unwrap(), Some(performance(4)));
+        assert_eq!(cache.get_custom::<Performance>(params! { experiment: 5u32 }).unwrap(), None);
+        assert!(cache.get_custom_metadata_for_entry("no such key").unwrap().is_empty());
+    });
 }
 
 #[test]
 fn one_kind_given_twice_is_an_error_and_nothing_is_stored() {
-    let cache = Cache::in_memory();
-    let options = PutOptions::new().custom(&experiment(1)).custom(&performance(1)).custom(&experiment(2));
-    let error = cache.put_with("key", &1u8, options).unwrap_err();
-    assert!(error.is_invalid_argument() && error.to_string().contains("\"experiments\""), "{error}");
-    assert!(!cache.exists("key").unwrap());
+    on_each(|cache| {
+        let options = PutOptions::new().custom(&experiment(1)).custom(&performance(1)).custom(&experiment(2));
+        let error = cache.put_with("key", &1u8, options).unwrap_err();
+        assert!(error.is_invalid_argument() && error.to_string().contains("\"experiments\""), "{error}");
+        assert!(!cache.exists("key").unwrap());
+    });
 }
 
 #[test]
 fn columns_make_conditions_for_listings_touches_and_removals_too() {
-    let cache = Cache::in_memory();
-    filled(&cache, 20);
-    cache.put_with("other", &1u8, PutOptions::new().metadata("epochs", 10)).unwrap();
-    assert_eq!(cache.list_entries().matching(Experiment::EPOCHS.lt(20)).count(), 2);
-    assert_eq!(cache.touch_batch(&Experiment::MODEL_TYPE.eq("cnn")).unwrap(), 7);
-    assert_eq!(cache.query::<Experiment>().filter(Experiment::MODEL_TYPE.eq("cnn")).delete().unwrap(), 7);
-    assert_eq!(cache.delete_matching(&Experiment::EPOCHS.lt(100)).unwrap(), 7);
-    assert_eq!((cache.query::<Experiment>().count().unwrap(), cache.len().unwrap()), (6, 7));
-    assert_eq!(cache.query::<Experiment>().delete().unwrap(), 6);
-    assert!(cache.exists("other").unwrap(), "entries without the kind are not its business");
+    on_each(|cache| {
+        filled(&cache, 20);
+        cache.put_with("other", &1u8, PutOptions::new().metadata("epochs", 10)).unwrap();
+        assert_eq!(cache.list_entries().matching(Experiment::EPOCHS.lt(20)).count(), 2);
+        assert_eq!(cache.touch_batch(&Experiment::MODEL_TYPE.eq("cnn")).unwrap(), 7);
+        assert_eq!(cache.query::<Experiment>().filter(Experiment::MODEL_TYPE.eq("cnn")).delete().unwrap(), 7);
+        assert_eq!(cache.delete_matching(&Experiment::EPOCHS.lt(100)).unwrap(), 7);
+        assert_eq!((cache.query::<Experiment>().count().unwrap(), cache.len().unwrap()), (6, 7));
+        assert_eq!(cache.query::<Experiment>().delete().unwrap(), 6);
+        assert!(cache.exists("other").unwrap(), "entries without the kind are not its business");
+    });
 }
 
 #[test]
@@ -197,6 +214,30 @@ fn entries_that_have_expired_are_not_found() {
     assert!(cache.get_custom_metadata_for_entry("key").unwrap().is_empty());
     assert_eq!(cache.query::<Experiment>().delete().unwrap(), 1);
     assert_eq!(cache.len().unwrap(), 1, "what has expired is left to the cleanup");
+}
+
+#[test]
+fn custom_metadata_in_sqlite_is_a_table_that_any_tool_reads_from_its_migration_on() {
+    let dir = cacheness_tests::scratch();
+    let path = dir.path().join("rows.db");
+    let config = CacheConfig::new(dir.path().join("cache")).with_backend("sqlite");
+    let cache = Cache::new(config.with_database_url(format!("sqlite:///{}", path.display()))).unwrap();
+    cache.migrate_custom_metadata_tables::<Experiment>().unwrap();
+    let ask = |sql: &str| {
+        let program = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall())";
+        let asked = std::process::Command::new("python3").args(["-c", program]).arg(&path).arg(sql).output();
+        asked.ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(none) = ask("SELECT epochs FROM custom_experiments") else {
+        return cacheness_tests::skip("custom metadata as tables: there is no python3");
+    };
+    assert_eq!(none, "[]");
+    filled(&cache, 20);
+    let sql = "SELECT count(*), max(epochs) FROM custom_experiments WHERE model_type = 'cnn'";
+    assert_eq!(ask(sql).unwrap(), "[(7, 190)]");
+    assert_eq!(ask("SELECT count(*) FROM custom_performance").unwrap(), "[(10,)]");
+    cache.clear().unwrap();
+    assert_eq!(ask("SELECT count(*) FROM custom_experiments").unwrap(), "[(0,)]");
 }
 
 #[test]

@@ -82,17 +82,20 @@ fn a_column_of_every_type_reads_back_as_it_was() {
         none: None,
         some: Some(Stage::Draft),
     };
-    let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::open(dir.path()).unwrap();
-    cache.put_with("key", &1u8, PutOptions::new().custom(&row)).unwrap();
-    cache.close().unwrap();
-    let cache = Cache::open(dir.path()).unwrap();
-    assert_eq!(cache.get_custom::<Row>("key").unwrap().unwrap(), row);
-    let all = Row::BOOL.eq(true) & Row::U64.eq(u64::MAX) & Row::I64.lt(0) & Row::SYSTEM.le(system);
-    let all = all & Row::TOOK.gt(Duration::from_secs(1)) & Row::STAGE.eq(Stage::Final) & Row::NONE.is_null();
-    let all = all & Row::SOME.ne(Stage::Final) & Row::AT.lt(Timestamp::from_micros(0)) & Row::F32.gt(0.0);
-    assert_eq!(cache.query::<Row>().filter(all).count().unwrap(), 1);
-    assert_eq!(cache.query::<Row>().sum(Row::U64).unwrap(), i128::from(u64::MAX));
+    for backend in ["sled", "sqlite"] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Cache::new(CacheConfig::new(dir.path()).with_backend(backend)).unwrap();
+        let cache = open();
+        cache.put_with("key", &1u8, PutOptions::new().custom(&row)).unwrap();
+        cache.close().unwrap();
+        let cache = open();
+        assert_eq!(cache.get_custom::<Row>("key").unwrap().unwrap(), row);
+        let all = Row::BOOL.eq(true) & Row::U64.eq(u64::MAX) & Row::I64.lt(0) & Row::SYSTEM.le(system);
+        let all = all & Row::TOOK.gt(Duration::from_secs(1)) & Row::STAGE.eq(Stage::Final) & Row::NONE.is_null();
+        let all = all & Row::SOME.ne(Stage::Final) & Row::AT.lt(Timestamp::from_micros(0)) & Row::F32.gt(0.0);
+        assert_eq!(cache.query::<Row>().filter(all).count().unwrap(), 1);
+        assert_eq!(cache.query::<Row>().sum(Row::U64).unwrap(), i128::from(u64::MAX));
+    }
     let column: Column<Row, u64> = Row::U64;
     assert_eq!(column.name(), "u64");
 }

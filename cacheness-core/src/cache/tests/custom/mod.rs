@@ -73,6 +73,22 @@ fn plain(Run { label, minutes, score }: Run) -> Plain {
     Plain { label, minutes, score }
 }
 
+/// The indexes on disk.
+const ON_DISK: &[&str] = if cfg!(feature = "sqlite") { &["sled", "sqlite"] } else { &["sled"] };
+
+/// With a new cache on every sort of index, whose answers are to be the same: in memory, and in a directory where `config`
+/// is in memory.
+fn on_each(config: CacheConfig, test: impl Fn(Cache)) {
+    test(Cache::new(config.clone()).unwrap());
+    for backend in ON_DISK {
+        let dir = tempfile::tempdir().unwrap();
+        test(Cache::new(config.clone().with_cache_dir(dir.path()).with_backend(*backend)).unwrap());
+    }
+    if cfg!(feature = "sqlite") {
+        test(Cache::new(config.with_backend("sqlite_memory")).unwrap());
+    }
+}
+
 /// The same metadata as two kinds, one with an index over every column and one without.
 fn both(run: &Run) -> PutOptions {
     PutOptions::new().custom(run).custom(&plain(run.clone()))
@@ -157,10 +173,17 @@ fn assert_the_index_tells_what_a_walk_tells(cache: &Cache, when: &str) {
 
 #[test]
 fn an_index_over_a_column_tells_what_a_walk_tells_whatever_changes() {
+    for backend in ON_DISK {
+        index_tells_what_a_walk_tells(backend);
+    }
+}
+
+fn index_tells_what_a_walk_tells(backend: &str) {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
     // Room for some 17 values: the least recently used go.
-    let config = CacheConfig::new(dir.path()).with_max_size_mb(1).with_codec(crate::config::Codec::None);
+    let config =
+        CacheConfig::new(dir.path()).with_backend(backend).with_max_size_mb(1).with_codec(crate::config::Codec::None);
     let cache = Cache::with_clock_in(config, clock.clone()).unwrap();
     let value: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
     cache.put_with(0u32, &value, both(&run(0))).unwrap();
@@ -197,27 +220,28 @@ fn an_index_over_a_column_tells_what_a_walk_tells_whatever_changes() {
 
 #[test]
 fn threads_that_change_entries_while_an_index_is_made_are_all_in_it() {
-    let cache = Cache::in_memory();
-    for n in 0..2000u32 {
-        cache.put_with(n, &n, both(&run(n))).unwrap();
-    }
-    thread::scope(|scope| {
-        for part in 0..4u32 {
-            let cache = &cache;
-            scope.spawn(move || {
-                for n in (part..2000).step_by(4) {
-                    match n % 3 {
-                        0 => drop(cache.put_with(n, &n, both(&run(n + 1))).unwrap()),
-                        1 => drop(cache.invalidate(n).unwrap()),
-                        _ => drop(cache.put_with(n + 5000, &n, both(&run(n))).unwrap()),
-                    }
-                }
-            });
+    on_each(CacheConfig::in_memory(), |cache| {
+        for n in 0..800u32 {
+            cache.put_with(n, &n, both(&run(n))).unwrap();
         }
-        scope.spawn(|| answers(&cache, "runs").len());
-        scope.spawn(|| cache.query::<Run>().filter(Run::MINUTES.eq(3)).count().unwrap());
+        thread::scope(|scope| {
+            for part in 0..4u32 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for n in (part..800).step_by(4) {
+                        match n % 3 {
+                            0 => drop(cache.put_with(n, &n, both(&run(n + 1))).unwrap()),
+                            1 => drop(cache.invalidate(n).unwrap()),
+                            _ => drop(cache.put_with(n + 5000, &n, both(&run(n))).unwrap()),
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| answers(&cache, "runs").len());
+            scope.spawn(|| cache.query::<Run>().filter(Run::MINUTES.eq(3)).count().unwrap());
+        });
+        assert_the_index_tells_what_a_walk_tells(&cache, "after all");
     });
-    assert_the_index_tells_what_a_walk_tells(&cache, "after all");
 }
 
 #[test]

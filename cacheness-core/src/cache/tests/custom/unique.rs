@@ -21,34 +21,36 @@ fn named(label: &str) -> Named {
 
 #[test]
 fn a_unique_value_of_another_entry_is_refused_by_name_and_nothing_is_stored() {
-    let cache = Cache::in_memory();
-    let holder = cache.put_with("first", &1u8, PutOptions::new().custom(&named("a'b"))).unwrap().to_string();
-    let error = cache.put_with("second", &2u8, PutOptions::new().custom(&named("a'b"))).unwrap_err();
-    assert!(error.is_conflict(), "{error:?}");
-    for part in ["\"named runs\"", "\"label\"", "\"a'b\"", holder.as_str()] {
-        assert!(error.to_string().contains(part), "{part}: {error}");
-    }
-    assert_eq!(cache.get::<u8>("second").unwrap(), None);
-    assert_eq!(cache.query::<Named>().count().unwrap(), 1);
-    cache.put_with("first", &3u8, PutOptions::new().custom(&named("a'b"))).unwrap();
-    assert_eq!(cache.get::<u8>("first").unwrap(), Some(3), "its own value is not in its way");
-    cache.put_with("second", &2u8, PutOptions::new().custom(&named("c"))).unwrap();
-    assert_eq!(cache.query::<Named>().count().unwrap(), 2, "no two nulls are equal, nor two that are no numbers");
-    cache.invalidate("first").unwrap();
-    cache.put_with("third", &4u8, PutOptions::new().custom(&named("a'b"))).unwrap();
+    on_each(CacheConfig::in_memory(), |cache| {
+        let holder = cache.put_with("first", &1u8, PutOptions::new().custom(&named("a'b"))).unwrap().to_string();
+        let error = cache.put_with("second", &2u8, PutOptions::new().custom(&named("a'b"))).unwrap_err();
+        assert!(error.is_conflict(), "{error:?}");
+        for part in ["\"named runs\"", "\"label\"", "\"a'b\"", holder.as_str()] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        assert_eq!(cache.get::<u8>("second").unwrap(), None);
+        assert_eq!(cache.query::<Named>().count().unwrap(), 1);
+        cache.put_with("first", &3u8, PutOptions::new().custom(&named("a'b"))).unwrap();
+        assert_eq!(cache.get::<u8>("first").unwrap(), Some(3), "its own value is not in its way");
+        cache.put_with("second", &2u8, PutOptions::new().custom(&named("c"))).unwrap();
+        assert_eq!(cache.query::<Named>().count().unwrap(), 2, "no two nulls are equal, nor two that are no numbers");
+        cache.invalidate("first").unwrap();
+        cache.put_with("third", &4u8, PutOptions::new().custom(&named("a'b"))).unwrap();
+    });
 }
 
 #[test]
 fn a_batch_and_a_copy_keep_a_value_unique_and_a_renamed_entry_takes_it_along() {
-    let cache = Cache::in_memory();
-    let options = PutOptions::new().custom(&named("one"));
-    assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_conflict());
-    assert_eq!((cache.exists("a").unwrap(), cache.exists("b").unwrap()), (true, false));
-    assert!(cache.copy("a", "b").unwrap_err().is_conflict());
-    assert!(cache.rename("a", "b").unwrap());
-    assert_eq!(cache.get_custom::<Named>("b").unwrap().map(|row| row.label), Some("one".to_owned()));
-    assert!(cache.update_data("b", &3u8).unwrap() && cache.touch("b").unwrap());
-    assert!(cache.put_with("a", &1u8, options).unwrap_err().is_conflict());
+    on_each(CacheConfig::in_memory(), |cache| {
+        let options = PutOptions::new().custom(&named("one"));
+        assert!(cache.put_batch_with([("a", &1u8), ("b", &2u8)], &options).unwrap_err().is_conflict());
+        assert_eq!((cache.exists("a").unwrap(), cache.exists("b").unwrap()), (true, false));
+        assert!(cache.copy("a", "b").unwrap_err().is_conflict());
+        assert!(cache.rename("a", "b").unwrap());
+        assert_eq!(cache.get_custom::<Named>("b").unwrap().map(|row| row.label), Some("one".to_owned()));
+        assert!(cache.update_data("b", &3u8).unwrap() && cache.touch("b").unwrap());
+        assert!(cache.put_with("a", &1u8, options).unwrap_err().is_conflict());
+    });
 }
 
 #[test]
@@ -63,12 +65,7 @@ fn a_unique_value_of_an_entry_that_has_expired_is_free() {
 
 #[test]
 fn of_threads_that_put_one_unique_value_one_wins() {
-    for memory in [true, false] {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = match memory {
-            true => Cache::in_memory(),
-            false => Cache::open(dir.path()).unwrap(),
-        };
+    on_each(CacheConfig::in_memory(), |cache| {
         for round in 0..20u32 {
             let (options, won) = (PutOptions::new().custom(&named(&format!("round {round}"))), AtomicUsize::new(0));
             let start = std::sync::Barrier::new(4);
@@ -89,7 +86,7 @@ fn of_threads_that_put_one_unique_value_one_wins() {
         let labels: BTreeSet<_> =
             cache.query::<Named>().all().unwrap().into_iter().map(|found| found.value.label).collect();
         assert_eq!((labels.len(), cache.len().unwrap()), (20, 20));
-    }
+    });
 }
 
 #[test]

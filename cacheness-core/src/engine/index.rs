@@ -5,19 +5,17 @@
 //! row that is damaged is passed over where many are asked
 //! for, and an error where it alone is.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::columns::Columns;
 use super::memory::{self, Tier};
-use super::neighbours::Lease;
+use super::neighbours::{Acknowledge, Acknowledging, Lease, acknowledge};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 use crate::error::Result;
-use crate::index::backend::{Applied, Change, Expected, LEASE, MetadataBackend, Row, Scan, Totals};
+use crate::index::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Totals};
 use crate::index::neighbours::{Guests, OWNER};
 use crate::index::{Group, Record};
 use crate::query::{Admitted, Filter, Schema};
@@ -37,45 +35,7 @@ pub(crate) struct Index {
     lease: Option<Lease>,
     /// Processes that this one has the rows changed for.
     guests: Arc<Guests>,
-}
-
-thread_local! {
-    /// How this thread acknowledges changes that others may have to hear of.
-    static ACKNOWLEDGE: Cell<Acknowledge> = const { Cell::new(Acknowledge::Each) };
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Acknowledge {
-    /// Each for itself.
-    Each,
-    /// All together; there was none yet, or there was.
-    Together,
-    Owed,
-    /// None: others may go on with what they remember.
-    None,
-}
-
-/// How changes are acknowledged until this is dropped.
-#[must_use]
-pub(crate) struct Acknowledging {
-    before: Acknowledge,
-}
-
-impl Acknowledging {
-    fn begin(how: Acknowledge) -> Self {
-        Self { before: ACKNOWLEDGE.replace(how) }
-    }
-}
-
-impl Drop for Acknowledging {
-    fn drop(&mut self) {
-        let ended = ACKNOWLEDGE.replace(self.before);
-        match (ended, self.before) {
-            (Acknowledge::Owed, Acknowledge::Each) => thread::sleep(LEASE),
-            (Acknowledge::Owed, Acknowledge::Together) => ACKNOWLEDGE.set(Acknowledge::Owed),
-            _ => {}
-        }
-    }
+    doubts_blobs: AtomicBool,
 }
 
 impl fmt::Debug for Index {
@@ -92,7 +52,8 @@ impl Index {
         let followed = AtomicU64::new(backend.epoch());
         let lease = backend.traits().shared.then(Lease::default);
         let guests = Arc::default();
-        Self { backend, signing, columns: Columns::default(), memory, followed, lease, guests }
+        let doubts_blobs = AtomicBool::new(false);
+        Self { backend, signing, columns: Columns::default(), memory, followed, lease, guests, doubts_blobs }
     }
 
     pub(super) fn backend(&self) -> &dyn MetadataBackend {
@@ -160,16 +121,6 @@ impl Index {
         work()
     }
 
-    /// Comes back when no other process can have what a change took out in memory any more.
-    fn acknowledge(&self, is_settled: bool) {
-        match ACKNOWLEDGE.get() {
-            _ if is_settled => {}
-            Acknowledge::Each => thread::sleep(LEASE),
-            Acknowledge::Together => ACKNOWLEDGE.set(Acknowledge::Owed),
-            Acknowledge::Owed | Acknowledge::None => {}
-        }
-    }
-
     /// The backend's name in the configuration.
     pub(crate) fn name(&self) -> &'static str {
         self.backend.traits().name
@@ -223,9 +174,9 @@ impl Index {
         let applied = self.make(key, &Change { key: key.as_bytes(), expected, row }, new)?;
         if !self.guests.are_none() {
             let is_settled = self.guests.note(OWNER, key.as_bytes(), &applied);
-            self.acknowledge(is_settled);
+            acknowledge(is_settled);
         } else if self.is_of_another_process() {
-            self.acknowledge(applied.is_settled());
+            acknowledge(applied.is_settled());
         }
         Ok(applied)
     }
@@ -448,8 +399,14 @@ impl Index {
         self.backend.epoch()
     }
 
+    /// Whether there may be blobs which no record names.
+    pub(super) fn doubts_blobs(&self) -> bool {
+        self.doubts_blobs.load(Ordering::SeqCst)
+    }
+
     /// Says that there may be blobs which no record names: the next opening looks for them.
     pub(crate) fn doubt_blobs(&self) {
+        self.doubts_blobs.store(true, Ordering::SeqCst);
         self.backend.doubt_blobs();
     }
 

@@ -175,6 +175,12 @@ impl Store {
             if self.retired.has_any() {
                 self.index.doubt_blobs();
             }
+            if self.tenure.is_counted()
+                && !self.index.doubts_blobs()
+                && let Err(error) = neighbours::leave(self.index.backend())
+            {
+                log::debug!("the next opening looks for blobs that no record names: {error}");
+            }
             let closed = self.index.close();
             if closed.is_ok() {
                 self.retired.close(&*self.blobs);
@@ -190,7 +196,7 @@ impl Store {
     /// Whether what was put is safe with another process, which brings it to the disk in its own time.
     fn is_kept_by_others(&self) -> bool {
         let owes_nothing = self.durability_is_by_interval() && !self.retired.has_any();
-        owes_nothing && self.index.is_of_another_process()
+        owes_nothing && self.index.is_of_another_process() && !self.tenure.is_counted()
     }
 
     fn durability_is_by_interval(&self) -> bool {

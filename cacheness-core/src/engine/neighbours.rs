@@ -1,22 +1,24 @@
 //! Other processes on the directory of a store: who owns the index, which of them computes the value of a key, and until
 //! when values in memory are current.
 
+use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::Flusher;
 use super::home::Home;
 use super::index::Index;
 use super::manifest::Kind;
-use crate::config::{CacheConfig, SLED, SecondProcess};
+use crate::config::{CacheConfig, JSON, MEMORY, SLED, SecondProcess};
 use crate::error::Result;
-use crate::index::backend::{Applied, Change, LEASE, MetadataBackend};
+use crate::index::backend::{Applied, Change, LEASE, MetadataBackend, Swap, Traits};
 use crate::index::neighbours::{Owner, Server};
 use crate::index::sled::SledIndex;
-use crate::storage::vfs::root::{GUESTS, HeldLock, LOCKS};
+use crate::storage::vfs::root::{GUESTS, HeldLock, LOCKS, lock_root, locked, share_root};
 use crate::storage::vfs::{Lock, Vfs, storage_error};
 use crate::util::threads::lock;
 
@@ -25,6 +27,117 @@ pub(super) fn may_be_joined(home: &Home, config: &CacheConfig) -> bool {
     home.kind() == Kind::Cache
         && config.metadata.backend == SLED
         && config.metadata.second_process == SecondProcess::Join
+}
+
+/// How a process has a directory while it opens it.
+pub(super) enum Hold {
+    Alone(Box<dyn Lock>),
+    /// Others have it open too, by a backend that all of them may use.
+    Beside(Box<dyn Lock>),
+}
+
+/// How long an opening waits for another one to end.
+const LONGEST_OPENING: Duration = Duration::from_secs(10);
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+
+/// Takes the lock of a directory, alone if nobody else has it, else with others that share it.
+///
+/// # Errors
+/// [`Locked`](crate::ErrorKind::Locked) if another process has it for itself; [`Storage`](crate::ErrorKind::Storage).
+pub(super) fn hold(home: &Home, config: &CacheConfig) -> Result<Hold> {
+    let (vfs, root) = (home.vfs(), home.root());
+    let until = Instant::now() + LONGEST_OPENING;
+    loop {
+        let locked = match lock_root(&*vfs, root) {
+            Err(error) if error.is_locked() && may_be_shared(home, config) => error,
+            lock => return lock.map(Hold::Alone),
+        };
+        match share_root(&*vfs, root) {
+            // Another process is opening it, which does not take long, or is no sharer.
+            Err(error) if error.is_locked() && Instant::now() < until => thread::sleep(BETWEEN_TRIES),
+            Err(_) => return Err(locked),
+            Ok(lock) => return Ok(Hold::Beside(lock)),
+        }
+    }
+}
+
+/// Whether the backend may be one that several processes use, which is known for sure when it is open.
+fn may_be_shared(home: &Home, config: &CacheConfig) -> bool {
+    let own = [SLED, JSON, MEMORY].contains(&config.metadata.backend.as_str());
+    home.kind() == Kind::Cache && !own && config.metadata.second_process == SecondProcess::Join
+}
+
+impl Hold {
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self, Self::Alone(_))
+    }
+
+    /// The lock for as long as the store is open: shared, where the backend is.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::ErrorKind::Locked) if others have the directory and the backend is not for several processes.
+    pub(super) fn of(self, traits: Traits, home: &Home, config: &CacheConfig) -> Result<Box<dyn Lock>> {
+        let (vfs, root) = (home.vfs(), home.root());
+        let shares = traits.shared && may_be_shared(home, config);
+        match self {
+            Self::Alone(lock) if !shares => Ok(lock),
+            Self::Beside(_) if !shares => Err(locked(root, io::ErrorKind::WouldBlock.into())),
+            Self::Beside(lock) => Ok(lock),
+            Self::Alone(lock) => {
+                drop(lock);
+                let until = Instant::now() + LONGEST_OPENING;
+                loop {
+                    // One that opens it meanwhile has it alone for a moment.
+                    match share_root(&*vfs, root) {
+                        Err(error) if error.is_locked() && Instant::now() < until => thread::sleep(BETWEEN_TRIES),
+                        lock => return lock,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How many processes use rows that they share. One that was killed, or has left blobs that may be nobody's, stays counted.
+const USERS: &str = "cacheness.users";
+
+/// What is known of those who used shared rows before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Users {
+    /// All have left in order.
+    AllLeft,
+    /// Somebody is there, or was killed.
+    Unknown,
+}
+
+/// Counts this process in; `alone` if no other has the directory open.
+///
+/// # Errors
+/// Those of the backend.
+pub(super) fn enter(rows: &dyn MetadataBackend, alone: bool) -> Result<Users> {
+    let before = change_users(rows, |users| if alone { 1 } else { users + 1 })?;
+    Ok(if before == 0 { Users::AllLeft } else { Users::Unknown })
+}
+
+/// Counts this process out.
+///
+/// # Errors
+/// Those of the backend.
+pub(super) fn leave(rows: &dyn MetadataBackend) -> Result<()> {
+    change_users(rows, |users| users.saturating_sub(1)).map(drop)
+}
+
+/// Returns how many there were.
+fn change_users(rows: &dyn MetadataBackend, change: impl Fn(u64) -> u64) -> Result<u64> {
+    loop {
+        let there = rows.state(USERS, None)?;
+        let users = there.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);
+        let new = change(users).to_string();
+        let swap = Swap { expected: there.as_deref(), new: Some(new.as_bytes()) };
+        if rows.state(USERS, Some(swap))?.as_deref() == Some(new.as_bytes()) {
+            return Ok(users);
+        }
+    }
 }
 
 /// What this process does for others as the owner of a directory, and for how long.
@@ -36,11 +149,22 @@ pub(super) struct Tenure {
     host: OnceLock<Arc<Host>>,
     /// The index, once it is this process's.
     sled: OnceLock<Arc<SledIndex>>,
+    /// Whether it was counted among the users of shared rows.
+    counted: AtomicBool,
 }
 
 impl Tenure {
     pub(super) fn begin(&self, held: Box<dyn Lock>) {
         self.lock.hold(held);
+    }
+
+    /// This process [was counted](enter).
+    pub(super) fn set_counted(&self) {
+        self.counted.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted.load(Ordering::SeqCst)
     }
 
     /// Says by which index guests are served as soon as this process is the owner, which it may be already.
@@ -253,6 +377,55 @@ impl Lease {
         *mark = new;
         self.until.store(asked.saturating_add(LEASE_NANOS), Ordering::Release);
         true
+    }
+}
+
+thread_local! {
+    /// How this thread acknowledges changes that others may have to hear of.
+    static ACKNOWLEDGE: Cell<Acknowledge> = const { Cell::new(Acknowledge::Each) };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledge {
+    /// Each for itself.
+    Each,
+    /// All together; there was none yet, or there was.
+    Together,
+    Owed,
+    /// None: others may go on with what they remember.
+    None,
+}
+
+/// How changes are acknowledged until this is dropped.
+#[must_use]
+pub(crate) struct Acknowledging {
+    before: Acknowledge,
+}
+
+impl Acknowledging {
+    pub(super) fn begin(how: Acknowledge) -> Self {
+        Self { before: ACKNOWLEDGE.replace(how) }
+    }
+}
+
+impl Drop for Acknowledging {
+    fn drop(&mut self) {
+        let ended = ACKNOWLEDGE.replace(self.before);
+        match (ended, self.before) {
+            (Acknowledge::Owed, Acknowledge::Each) => thread::sleep(LEASE),
+            (Acknowledge::Owed, Acknowledge::Together) => ACKNOWLEDGE.set(Acknowledge::Owed),
+            _ => {}
+        }
+    }
+}
+
+/// Comes back when no other process can have what a change took out in memory any more.
+pub(super) fn acknowledge(is_settled: bool) {
+    match ACKNOWLEDGE.get() {
+        _ if is_settled => {}
+        Acknowledge::Each => thread::sleep(LEASE),
+        Acknowledge::Together => ACKNOWLEDGE.set(Acknowledge::Owed),
+        Acknowledge::Owed | Acknowledge::None => {}
     }
 }
 

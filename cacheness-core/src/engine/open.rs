@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::home::{Home, write_tags};
 use super::index::Index;
 use super::manifest::{self, Kind};
-use super::neighbours::{self, Tenure};
+use super::neighbours::{self, Tenure, Users};
 use super::recover::{self, Reconciled, Unnamed};
 use super::write::Retired;
 use super::{Flusher, Pace, Settings, Store, keys};
@@ -87,7 +87,7 @@ impl Rows {
     /// The index over these rows, in agreement with the blobs.
     fn into_index(
         self,
-        home: &Home,
+        (home, alone): (&Home, bool),
         blobs: &dyn BlobBackend,
         config: &CacheConfig,
         signing: &Arc<Signing>,
@@ -96,7 +96,7 @@ impl Rows {
         let rules = Rules { limits: &config.limits, signing };
         match self {
             Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, (home, blobs), rules),
-            Self::Other(rows) => agree_with_rows(&index, &*rows, blobs, rules),
+            Self::Other(rows) => agree_with_rows(&index, (&*rows, alone), blobs, rules),
         }?;
         Ok(index)
     }
@@ -125,10 +125,17 @@ fn agree_with_sled(
 
 /// Rows that live and die with the process are made of what the blobs say, and so are those of a backend that says nothing
 /// of an earlier use. Where others share them, blobs without a row may be about to get one.
-fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBackend, rules: Rules<'_>) -> Result<()> {
+fn agree_with_rows(
+    index: &Index,
+    (rows, alone): (&dyn MetadataBackend, bool),
+    blobs: &dyn BlobBackend,
+    rules: Rules<'_>,
+) -> Result<()> {
     let traits = rows.traits();
+    let users = if traits.shared { neighbours::enter(rows, alone)? } else { Users::Unknown };
     let health = match rows.state(FORMAT_STATE, None)? {
         None => Health::New,
+        Some(format) if format == FORMAT && users == Users::AllLeft => Health::Clean,
         Some(format) if format == FORMAT => Health::Unclean,
         Some(format) => {
             let message = format!(
@@ -141,7 +148,7 @@ fn agree_with_rows(index: &Index, rows: &dyn MetadataBackend, blobs: &dyn BlobBa
             return Err(CacheError::new(ErrorKind::Conflict, message));
         }
     };
-    if !traits.shared {
+    if alone {
         let reconciled = recover::reconcile(index, (blobs, Unnamed::LeftOver), health, None, rules)?;
         if reconciled == Reconciled::WithoutDistrusted {
             // With their key at hand they will be taken up.
@@ -235,26 +242,31 @@ impl Store {
     /// not an error: what can be believed is kept.
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {
         let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
-        let lock = match lock_root(&*vfs, root) {
+        let hold = match neighbours::hold(&home, config) {
             Err(error) if error.is_locked() && neighbours::may_be_joined(&home, config) => {
                 return Self::join(home, config);
             }
-            lock => lock?,
+            hold => hold?,
         };
-        remove_left_over(&*vfs, root, &[manifest::MANIFEST])?;
+        if hold.is_alone() {
+            remove_left_over(&*vfs, root, &[manifest::MANIFEST])?;
+        }
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;
         let rows = Rows::open(&home, config, &signing)?;
         let traits = rows.backend().traits();
         let blobs = open_blobs(&home, config, &manifest, traits)?;
-        if !neighbours::has_guests(&home) {
+        if hold.is_alone() && !neighbours::has_guests(&home) {
             neighbours::clear_locks(&home);
         }
         let sled = rows.sled();
-        let index = rows.into_index(&home, &*blobs, config, &signing)?;
+        let index = rows.into_index((&home, hold.is_alone()), &*blobs, config, &signing)?;
         let tenure = Arc::<Tenure>::default();
-        tenure.begin(lock);
+        tenure.begin(hold.of(traits, &home, config)?);
+        if traits.shared {
+            tenure.set_counted();
+        }
         let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
         if let (Some(home), Some(sled)) = (&store.home, sled)
             && neighbours::may_be_joined(home, config)

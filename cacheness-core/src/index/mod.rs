@@ -7,7 +7,6 @@ pub(crate) mod conformance;
 #[cfg(feature = "json")]
 mod json;
 mod memory;
-#[cfg(unix)]
 pub(crate) mod neighbours;
 mod record;
 pub(crate) mod sled;

@@ -8,29 +8,32 @@
 //! What guests remember of rows stays right by [`MetadataBackend::changes`], which the owner answers from a log of the last
 //! changes.
 
+#[cfg(not(unix))]
+#[path = "no_socket.rs"]
 mod socket;
-#[cfg(test)]
+#[cfg(unix)]
+mod socket;
+#[cfg(all(test, unix))]
 mod tests;
 mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::socket::{Client, Failure, NotConnected};
-use self::wire::{OwnedChange, OwnedScan, Reply, Request};
+use self::socket::Client;
+use self::wire::{Failure, NotConnected, OwnedChange, OwnedScan, Reply, Request};
 use super::backend::{Applied, Change, Changes, Expected, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::threads::lock;
 
-pub(crate) use socket::{Guests, OWNER, Owner, Server};
+pub(crate) use socket::Server;
+pub(crate) use wire::{Guests, OWNER, Owner};
 
 /// The name of the socket in the directory.
 pub(crate) const SOCKET: &str = "socket";
@@ -38,7 +41,7 @@ pub(crate) const SOCKET: &str = "socket";
 /// How long a call waits for an answer of the owner.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a call waits for another owner in the place of one that has ended.
-const PATIENCE_WITHOUT_OWNER: Duration = Duration::from_millis(500);
+const PATIENCE_WITHOUT_OWNER: Duration = Duration::from_secs(1);
 /// How long it may take to answer what reads or writes much.
 const PATIENCE_FOR_MUCH: Duration = Duration::from_secs(10);
 /// An owner that did not answer is not asked for so long.
@@ -274,19 +277,6 @@ fn find_role(way: &Path, take_over: &TakeOver, patience: Duration) -> Result<Rol
             Err(NotConnected::Nobody(_)) => thread::sleep(BETWEEN_TRIES),
         }
     }
-}
-
-/// Whether the other end of a socket is a process of the user whose process this is.
-#[cfg(target_os = "linux")]
-fn is_of_this_user(stream: &UnixStream) -> io::Result<bool> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    Ok(peer.uid == rustix::process::geteuid())
-}
-
-/// Nobody else may write into the directory, so that nobody else can have made the socket; nor write to the socket.
-#[cfg(not(target_os = "linux"))]
-fn is_of_this_user(_: &UnixStream) -> io::Result<bool> {
-    Ok(true)
 }
 
 fn late() -> CacheError {

@@ -1,116 +1,23 @@
 //! The two ends of the socket in the directory: the owner's, which answers guests on a thread for each connection, and a
 //! guest's, which has a connection for each thread that asks at the same time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-
-use super::wire::{self, Answer, Hello, PROTOCOL, Reply, Request, Welcome};
-use super::{SOCKET, is_of_this_user};
+use super::SOCKET;
+use super::wire::{self, Answer, Failure, Guests, Hello, NotConnected, Owner, PROTOCOL, Reply, Request, Welcome};
 use crate::error::Result;
-use crate::index::backend::{Applied, Change, Changes, LEASE, MetadataBackend, Swap};
+use crate::index::backend::{Applied, Swap};
 use crate::util::digest::random;
 use crate::util::threads::lock;
-
-/// What a guest gets done by the owner.
-pub(crate) trait Owner: Send + Sync {
-    /// Answers what changes nothing.
-    fn rows(&self) -> &dyn MetadataBackend;
-
-    /// Makes a change for a guest, so that whoever remembers the row here hears of it.
-    fn apply(&self, change: &Change<'_>) -> Result<Applied>;
-
-    /// A guest has come: what is acknowledged to it must outlive this process, however that ends.
-    fn guest_came(&self);
-
-    /// A guest has changed something, which is to be flushed.
-    fn changed(&self);
-}
-
-/// How many changes are told one by one. Who has missed more forgets all that it remembers.
-const MOST_CHANGES: usize = 4096;
-/// Bits of a mark that count changes; those above tell one owner from another.
-const COUNT_BITS: u32 = 40;
-
-/// Who is there beside the owner, and the changes that they may have to hear of.
-#[derive(Debug)]
-pub(crate) struct Guests {
-    count: AtomicUsize,
-    here: Mutex<HashSet<u64>>,
-    log: Mutex<ChangeLog>,
-}
-
-#[derive(Debug)]
-struct ChangeLog {
-    mark: u64,
-    /// The last one has the number `mark`.
-    recent: VecDeque<Noted>,
-}
-
-#[derive(Debug)]
-struct Noted {
-    by: u64,
-    key: Arc<[u8]>,
-    at: Instant,
-}
-
-/// What stands for the owner among those who make changes.
-pub(crate) const OWNER: u64 = 0;
-
-impl Default for Guests {
-    fn default() -> Self {
-        // Marks of another owner are in another range, but for one of 16 million.
-        let mark = random() << COUNT_BITS;
-        Self {
-            count: AtomicUsize::new(0),
-            here: Mutex::default(),
-            log: Mutex::new(ChangeLog { mark, recent: VecDeque::new() }),
-        }
-    }
-}
-
-impl Guests {
-    /// Whether nobody else is there.
-    pub(crate) fn are_none(&self) -> bool {
-        self.count.load(Ordering::SeqCst) == 0
-    }
-
-    /// Notes what a change did. Says whether it is settled: nobody can remember what was there before, nor what was there
-    /// before another change of the key that is not acknowledged yet.
-    pub(crate) fn note(&self, by: u64, key: &[u8], applied: &Applied) -> bool {
-        let mut log = lock(&self.log);
-        let now = Instant::now();
-        let mut lately = log.recent.iter().rev().take_while(|noted| now.duration_since(noted.at) < LEASE * 2);
-        let settled = applied.is_settled() && !lately.any(|noted| *noted.key == *key);
-        if applied.made && !self.are_none() {
-            log.mark += 1;
-            log.recent.push_back(Noted { by, key: key.into(), at: now });
-            if log.recent.len() > MOST_CHANGES {
-                log.recent.pop_front();
-            }
-        }
-        settled
-    }
-
-    fn since(&self, mark: u64, guest: u64) -> Changes {
-        let log = lock(&self.log);
-        let missed = log.mark.checked_sub(mark).and_then(|missed| usize::try_from(missed).ok());
-        let keys = missed.filter(|missed| *missed <= log.recent.len()).map(|missed| {
-            let new = log.recent.iter().skip(log.recent.len() - missed);
-            new.filter(|noted| noted.by != guest).map(|noted| noted.key.to_vec()).collect()
-        });
-        Changes { mark: log.mark, keys }
-    }
-}
 
 /// Serves guests until it is dropped.
 #[derive(Debug)]
@@ -216,8 +123,8 @@ impl Shared {
         let Some(owner) = self.owner.upgrade() else { return Ok(()) };
         owner.guest_came();
         drop(owner);
-        let _guest = hello.stays.then(|| Guest::enter(&self.guests, hello.guest));
-        if !lock(&self.guests.here).contains(&hello.guest) {
+        let _guest = hello.stays.then(|| self.guests.enter(hello.guest));
+        if !self.guests.knows(hello.guest) {
             // It came to another owner, and has to hear of what changed since.
             return wire::send(&mut stream, &Welcome::Err("it knows no such guest".to_owned()));
         }
@@ -290,27 +197,6 @@ fn size(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// A guest that is there, as long as its connection that stays is.
-struct Guest<'g> {
-    all: &'g Guests,
-    id: u64,
-}
-
-impl<'g> Guest<'g> {
-    fn enter(all: &'g Guests, id: u64) -> Self {
-        lock(&all.here).insert(id);
-        all.count.fetch_add(1, Ordering::SeqCst);
-        Self { all, id }
-    }
-}
-
-impl Drop for Guest<'_> {
-    fn drop(&mut self) {
-        lock(&self.all.here).remove(&self.id);
-        self.all.count.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 // A guest's end.
 
 /// How long a connection may take that the owner should accept at once.
@@ -319,27 +205,6 @@ const TO_CONNECT: Duration = Duration::from_secs(1);
 /// Connections that are kept for the next question.
 const MOST_IDLE: usize = 8;
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The owner is gone, whatever it did before.
-    Gone,
-    /// It did not answer in time, and may yet do what it was asked to.
-    Late,
-    /// It sent what makes no sense.
-    Odd(io::Error),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Late,
-            io::ErrorKind::InvalidData => Self::Odd(error),
-            _ => Self::Gone,
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Client {
     socket: PathBuf,
@@ -347,15 +212,6 @@ pub(super) struct Client {
     idle: Mutex<Vec<UnixStream>>,
     /// By which the owner knows that this process is there.
     _stays: UnixStream,
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(super) enum NotConnected {
-    /// Nobody listens, or not yet.
-    Nobody(io::Error),
-    /// Who listens is not to be asked, or does not want to be.
-    Refused(String),
 }
 
 impl Client {
@@ -424,7 +280,10 @@ fn connection(socket: &Path, guest: u64, stays: bool) -> Result<UnixStream, NotC
 }
 
 /// Connects without waiting where a stopped owner has too many callers.
+#[cfg(target_os = "linux")]
 fn to(socket: &Path) -> io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
     let address = SocketAddrUnix::new(socket)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -432,4 +291,22 @@ fn to(socket: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::from(stream);
     stream.set_nonblocking(false)?;
     Ok(stream)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn to(socket: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(socket)
+}
+
+/// Whether the other end of a socket is a process of the user whose process this is.
+#[cfg(target_os = "linux")]
+fn is_of_this_user(stream: &UnixStream) -> io::Result<bool> {
+    let peer = rustix::net::sockopt::socket_peercred(stream)?;
+    Ok(peer.uid == rustix::process::geteuid())
+}
+
+/// Nobody else may write into the directory, so that nobody else can have made the socket; nor write to the socket.
+#[cfg(not(target_os = "linux"))]
+fn is_of_this_user(_: &UnixStream) -> io::Result<bool> {
+    Ok(true)
 }

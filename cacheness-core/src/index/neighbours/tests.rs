@@ -1,14 +1,14 @@
 //! An owner and its guests in one process.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
 
-use super::socket::{Guests, OWNER};
 use super::wire::{Hello, PROTOCOL, Welcome};
 use super::*;
-use crate::index::MemoryMetadata;
 use crate::index::backend::Facts;
 use crate::index::conformance::metadata_backend;
+use crate::index::sled::SledIndex;
 use crate::util::threads::lock as locked;
 
 /// An owner that changes rows and does nothing else with them.
@@ -43,7 +43,9 @@ struct House {
 impl House {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let owner = Arc::new(Plain { rows: Arc::new(MemoryMetadata::new()), came: AtomicUsize::new(0) });
+        // Counts what rows take as guests do.
+        let rows = SledIndex::open_alone(dir.path()).unwrap();
+        let owner = Arc::new(Plain { rows: Arc::new(rows), came: AtomicUsize::new(0) });
         let mut house = Self { dir, owner, guests: Arc::default(), server: None };
         house.open();
         house

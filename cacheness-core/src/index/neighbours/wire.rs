@@ -3,8 +3,12 @@
 //! Both ends run as the same user, on one machine, and check that of each other. Lengths are bounded all the same, so that
 //! a foreign program behind the socket costs an error and no memory.
 
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::de::{self, DeserializeOwned, Visitor};
@@ -12,7 +16,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind};
-use crate::index::backend::{Applied, Change, Changes, Expected, Facts, Row, Scan, Swap, Totals};
+use crate::index::backend::{
+    Applied, Change, Changes, Expected, Facts, LEASE, MetadataBackend, Row, Scan, Swap, Totals,
+};
+use crate::util::digest::random;
+use crate::util::threads::lock;
 
 /// Of this module: both ends must have the same one.
 pub(super) const PROTOCOL: u32 = 1;
@@ -303,6 +311,153 @@ impl Reply {
         let Self::Changes(mark, keys) = self else { return None };
         Some(Changes { mark, keys: keys.map(|keys| keys.into_iter().map(|key| key.0).collect()) })
     }
+}
+
+// Who is there, and what they have to hear of.
+
+/// What a guest gets done by the owner.
+pub(crate) trait Owner: Send + Sync {
+    /// Answers what changes nothing.
+    fn rows(&self) -> &dyn MetadataBackend;
+
+    /// Makes a change for a guest, so that whoever remembers the row here hears of it.
+    fn apply(&self, change: &Change<'_>) -> crate::error::Result<Applied>;
+
+    /// A guest has come: what is acknowledged to it must outlive this process, however that ends.
+    fn guest_came(&self);
+
+    /// A guest has changed something, which is to be flushed.
+    fn changed(&self);
+}
+
+/// How many changes are told one by one. Who has missed more forgets all that it remembers.
+const MOST_CHANGES: usize = 4096;
+/// Bits of a mark that count changes; those above tell one owner from another.
+const COUNT_BITS: u32 = 40;
+
+/// Who is there beside the owner, and the changes that they may have to hear of.
+#[derive(Debug)]
+pub(crate) struct Guests {
+    count: AtomicUsize,
+    here: Mutex<HashSet<u64>>,
+    log: Mutex<ChangeLog>,
+}
+
+#[derive(Debug)]
+struct ChangeLog {
+    mark: u64,
+    /// The last one has the number `mark`.
+    recent: VecDeque<Noted>,
+}
+
+#[derive(Debug)]
+struct Noted {
+    by: u64,
+    key: Arc<[u8]>,
+    at: Instant,
+}
+
+/// What stands for the owner among those who make changes.
+pub(crate) const OWNER: u64 = 0;
+
+impl Default for Guests {
+    fn default() -> Self {
+        // Marks of another owner are in another range, but for one of 16 million.
+        let mark = random() << COUNT_BITS;
+        Self {
+            count: AtomicUsize::new(0),
+            here: Mutex::default(),
+            log: Mutex::new(ChangeLog { mark, recent: VecDeque::new() }),
+        }
+    }
+}
+
+impl Guests {
+    /// Whether nobody else is there.
+    pub(crate) fn are_none(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Notes what a change did. Says whether it is settled: nobody can remember what was there before, nor what was there
+    /// before another change of the key that is not acknowledged yet.
+    pub(crate) fn note(&self, by: u64, key: &[u8], applied: &Applied) -> bool {
+        let mut log = lock(&self.log);
+        let now = Instant::now();
+        let mut lately = log.recent.iter().rev().take_while(|noted| now.duration_since(noted.at) < LEASE * 2);
+        let settled = applied.is_settled() && !lately.any(|noted| *noted.key == *key);
+        if applied.made && !self.are_none() {
+            log.mark += 1;
+            log.recent.push_back(Noted { by, key: key.into(), at: now });
+            if log.recent.len() > MOST_CHANGES {
+                log.recent.pop_front();
+            }
+        }
+        settled
+    }
+
+    /// A guest is there, until the result goes.
+    pub(super) fn enter(&self, id: u64) -> Guest<'_> {
+        lock(&self.here).insert(id);
+        self.count.fetch_add(1, Ordering::SeqCst);
+        Guest { all: self, id }
+    }
+
+    pub(super) fn knows(&self, id: u64) -> bool {
+        lock(&self.here).contains(&id)
+    }
+
+    /// What others than this guest have changed since.
+    pub(super) fn since(&self, mark: u64, guest: u64) -> Changes {
+        let log = lock(&self.log);
+        let missed = log.mark.checked_sub(mark).and_then(|missed| usize::try_from(missed).ok());
+        let keys = missed.filter(|missed| *missed <= log.recent.len()).map(|missed| {
+            let new = log.recent.iter().skip(log.recent.len() - missed);
+            new.filter(|noted| noted.by != guest).map(|noted| noted.key.to_vec()).collect()
+        });
+        Changes { mark: log.mark, keys }
+    }
+}
+/// A guest that is there, as long as its connection that stays is.
+pub(super) struct Guest<'g> {
+    all: &'g Guests,
+    id: u64,
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        lock(&self.all.here).remove(&self.id);
+        self.all.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The owner is gone, whatever it did before.
+    Gone,
+    /// It did not answer in time, and may yet do what it was asked to.
+    Late,
+    /// It sent what makes no sense.
+    Odd(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Late,
+            io::ErrorKind::InvalidData => Self::Odd(error),
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum NotConnected {
+    /// Nobody listens, or not yet.
+    Nobody(io::Error),
+    /// Who listens is not to be asked, or does not want to be.
+    Refused(String),
 }
 
 #[cfg(test)]

@@ -42,7 +42,6 @@ use crate::storage::vfs::root::HeldLock;
 use crate::util::threads::caught;
 
 pub(crate) use open::Health;
-#[cfg(unix)]
 pub(in crate::index) use orders::footprint;
 pub(crate) use salvage::Proof;
 

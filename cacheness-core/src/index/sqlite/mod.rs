@@ -8,8 +8,6 @@ mod custom;
 mod open;
 mod pool;
 mod rows;
-mod schema;
-mod select;
 #[cfg(test)]
 mod select_tests;
 #[cfg(test)]
@@ -298,7 +296,7 @@ impl MetadataBackend for SqliteMetadata {
                 // Table, types and rows as of one moment.
                 let transaction = connection.unchecked_transaction()?;
                 let Some(table) = custom::Table::of(&transaction, kind)? else { return Ok(Some(Vec::new())) };
-                let Some(condition) = select::condition(filter, kind, &table) else { return Ok(None) };
+                let Some(condition) = custom::condition(filter, kind, &table) else { return Ok(None) };
                 let sql = format!(
                     "SELECT entries.key, entries.row, entries.used_at FROM {} AS c \
                      CROSS JOIN entries ON entries.key = c.entry_key \

@@ -12,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::pool::{Pool, leave_parent};
-use super::schema;
+use super::rows;
 use crate::config::sqlite::SqliteOptions;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{remove, shown, sync_dir};
@@ -79,7 +79,7 @@ pub(super) enum Role {
 pub(super) fn in_memory() -> Result<Arc<Pool>> {
     let connection = Connection::open_in_memory().and_then(|connection| {
         configure(&connection)?;
-        schema::create(&connection)?;
+        rows::create(&connection)?;
         Ok(connection)
     });
     connection.map(|connection| Pool::new(Place::Memory, connection)).map_err(|error| failed("in memory", &error))
@@ -247,23 +247,23 @@ impl DatabaseFile {
         if application == 0 && tables == 0 {
             wal_mode(&connection)?;
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            schema::create(&connection)?;
+            rows::create(&connection)?;
             connection.execute_batch("COMMIT")?;
             return Ok(connection);
         }
-        if application != schema::APPLICATION {
+        if application != rows::APPLICATION {
             return Err(Fault::Other(format!(
                 "{} is the database of another program: move it away, or name another file",
                 shown(&self.path).display()
             )));
         }
         let version = number("PRAGMA user_version")?;
-        if version != schema::VERSION {
-            let age = if version > schema::VERSION { "a newer" } else { "an older" };
+        if version != rows::VERSION {
+            let age = if version > rows::VERSION { "a newer" } else { "an older" };
             return Err(Fault::Other(format!(
                 "{} has the layout {version} of {age} release, and this one reads {}: use that release, or another file",
                 shown(&self.path).display(),
-                schema::VERSION
+                rows::VERSION
             )));
         }
         wal_mode(&connection)?;
@@ -274,7 +274,7 @@ impl DatabaseFile {
                 return Err(Fault::Sqlite(damage(found)));
             }
         }
-        schema::check(&connection)?;
+        rows::check(&connection)?;
         let _ = remove(&marker);
         Ok(connection)
     }

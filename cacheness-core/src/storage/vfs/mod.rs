@@ -133,6 +133,15 @@ pub trait Vfs: Debug + Send + Sync {
     /// `WouldBlock` when it is held, by this process or another.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
 
+    /// [`lock`](Self::lock) that others may share.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody has it alone; `Unsupported` where files cannot be locked.
+    fn share(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// [`lock`](Self::lock) of the file alone, which may be removed while the lock is held: the lock ends then.
     ///
     /// # Errors

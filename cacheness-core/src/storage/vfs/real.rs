@@ -14,6 +14,9 @@ use super::{DirEntry, DirId, Lock, Metadata, Owner, ReadFile, Vfs, WriteFile, la
 /// How often a lock file may be replaced while it is being locked.
 const LOCK_ATTEMPTS: usize = 8;
 
+/// Takes a lock of a file, alone or with others, without waiting for it.
+type TryLock = fn(&File) -> Result<(), TryLockError>;
+
 /// The file system of the operating system.
 #[derive(Clone, Debug)]
 pub struct RealVfs {
@@ -69,7 +72,7 @@ impl RealVfs {
     }
 
     /// A lock file, made if it is missing, and locked.
-    fn locked(&self, path: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<File> {
+    fn locked(&self, path: &Path, lock: TryLock) -> io::Result<File> {
         for _ in 0..LOCK_ATTEMPTS {
             let file = self.sys.open_lock(self.at(path))?;
             regular(&file)?;
@@ -86,9 +89,9 @@ impl RealVfs {
 
     /// Locks the directory of a lock file, where directories can be locked: unlike the file, nobody can put another one in
     /// its place while it is in use.
-    fn lock_parent(&self, path: &Path) -> io::Result<Option<File>> {
+    fn lock_parent(&self, path: &Path, lock: TryLock) -> io::Result<Option<File>> {
         let Ok(dir) = self.sys.open_parent(self.at(path)) else { return Ok(None) };
-        match dir.try_lock() {
+        match lock(&dir) {
             Ok(()) => Ok(Some(dir)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(_)) => Ok(None),
@@ -169,8 +172,14 @@ impl Vfs for RealVfs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let dir = self.lock_parent(path)?;
+        let dir = self.lock_parent(path, File::try_lock)?;
         let file = self.locked(path, File::try_lock)?;
+        Ok(Box::new(Locked::by_this_process(file, dir)))
+    }
+
+    fn share(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let dir = self.lock_parent(path, File::try_lock_shared)?;
+        let file = self.locked(path, File::try_lock_shared)?;
         Ok(Box::new(Locked::by_this_process(file, dir)))
     }
 

@@ -130,6 +130,18 @@ pub(crate) fn lock_root(vfs: &dyn Vfs, root: &Path) -> Result<Box<dyn Lock>> {
     })
 }
 
+/// [`lock_root`] for a process that leaves the directory to others too, as long as they do the same.
+///
+/// # Errors
+/// As [`lock_root`]; `Locked` if another process has it alone.
+pub(crate) fn share_root(vfs: &dyn Vfs, root: &Path) -> Result<Box<dyn Lock>> {
+    let path = root.join(LOCK_FILE);
+    vfs.share(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => locked(root, error),
+        _ => storage_error("lock", &path, error),
+    })
+}
+
 /// The lock of the directory, until it is released or the store is gone.
 #[derive(Debug, Default)]
 pub(crate) struct HeldLock(Mutex<Option<Box<dyn Lock>>>);
@@ -167,13 +179,14 @@ pub(crate) const MANIFEST: &str = "cacheness.toml";
 /// The same once more, so that no single damage makes a directory nobody's.
 pub(crate) const MANIFEST_COPY: &str = "cacheness.toml.copy";
 /// What else lies in a directory of ours: with these names nothing is ours without a manifest.
-pub(crate) const OTHER_NAMES: [&str; 26] = [
+pub(crate) const OTHER_NAMES: [&str; 27] = [
     MANIFEST_COPY,
     "blobs",
     GUESTS,
     "index",
     "index.clean",
     "index.journal",
+    "index.journal.part",
     "index.json",
     "index.json.part",
     "index.next",

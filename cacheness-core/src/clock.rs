@@ -113,6 +113,18 @@ impl Clock for SystemClock {
     }
 }
 
+/// Microseconds of a clock that all processes of the machine have in common and that never jumps, where there is one.
+pub(crate) fn monotonic_micros() -> i64 {
+    #[cfg(unix)]
+    let micros = {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        time.tv_sec.saturating_mul(MICROS_PER_SECOND).saturating_add(time.tv_nsec / 1000)
+    };
+    #[cfg(not(unix))]
+    let micros = SystemClock.now().as_micros();
+    micros
+}
+
 /// A clock that stands still until it is moved.
 ///
 /// ```

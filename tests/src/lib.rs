@@ -132,9 +132,10 @@ pub fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for item in std::fs::read_dir(from)? {
         let item = item?;
-        if item.file_type()?.is_dir() {
+        let kind = item.file_type()?;
+        if kind.is_dir() {
             copy_dir(&item.path(), &to.join(item.file_name()))?;
-        } else {
+        } else if kind.is_file() {
             std::fs::copy(item.path(), to.join(item.file_name()))?;
         }
     }
@@ -167,13 +168,26 @@ pub fn files_below(dir: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
     let mut files = Vec::new();
     for item in std::fs::read_dir(dir)? {
         let item = item?;
-        match item.file_type()?.is_dir() {
-            true => files.extend(files_below(&item.path())?),
-            false => files.push(item.path()),
+        let kind = item.file_type()?;
+        if kind.is_dir() {
+            files.extend(files_below(&item.path())?);
+        } else if !is_socket(kind) {
+            files.push(item.path());
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// As the owner of a directory has one in it.
+#[cfg(unix)]
+fn is_socket(kind: std::fs::FileType) -> bool {
+    std::os::unix::fs::FileTypeExt::is_socket(&kind)
+}
+
+#[cfg(not(unix))]
+fn is_socket(_: std::fs::FileType) -> bool {
+    false
 }
 
 /// Bytes that do not compress, the same for the same seed.

@@ -296,6 +296,7 @@ impl Engine {
     /// Removes the entries that meet the conditions of a query; returns how many.
     pub(super) fn remove_matches(&self, spec: &Spec) -> Result<u64> {
         let (fields, mut removed) = (spec.fields(None), 0);
+        let _together = self.store().index().together_with_others();
         self.each_match(spec, None, |entry, record| {
             let wanted = |record: &Record| self.matching(spec, &fields, record).map(|entry| entry.is_some());
             removed += u64::from(self.remove_while(&entry.key, record, wanted)?);

@@ -34,6 +34,7 @@ impl Cache {
     pub fn invalidate_by_cache_key(&self, cache_key: &str) -> Result<bool> {
         let store = self.engine()?.store();
         let mut removed = false;
+        let _together = store.index().together_with_others();
         for (key, _) in store.index().with_hash(hash_of(cache_key)?)? {
             removed |= store.remove(&key)?;
         }

@@ -14,7 +14,7 @@ use super::memory::{self, Tier};
 use super::neighbours::{Acknowledge, Acknowledging, Lease, acknowledge};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Totals};
 use crate::index::neighbours::{Guests, OWNER};
 use crate::index::{Group, Record};
@@ -171,21 +171,41 @@ impl Index {
         let facts = |record: &Record| if keeps_columns { record.facts_and_columns() } else { record.facts() };
         let facts = new.map(facts).transpose()?;
         let row = new.zip(facts.as_ref()).map(|(record, facts)| (record.as_bytes(), facts));
-        let applied = self.make(key, &Change { key: key.as_bytes(), expected, row }, new)?;
-        if !self.guests.are_none() {
-            let is_settled = self.guests.note(OWNER, key.as_bytes(), &applied);
-            acknowledge(is_settled);
-        } else if self.is_of_another_process() {
+        let applied = self.make(OWNER, key, &Change { key: key.as_bytes(), expected, row }, new, &|| true)?;
+        if self.has_neighbours() {
             acknowledge(applied.is_settled());
         }
         Ok(applied)
     }
 
-    fn make(&self, key: &IndexKey, change: &Change<'_>, new: Option<&Record>) -> Result<Applied> {
+    /// Makes a change of this or another process, and notes it before another change of the key can be made. After an error
+    /// it may have been made.
+    fn make(
+        &self,
+        by: u64,
+        key: &IndexKey,
+        change: &Change<'_>,
+        new: Option<&Record>,
+        in_time: &dyn Fn() -> bool,
+    ) -> Result<Applied> {
         let _changing = self.changing(key);
         let _turn = self.columns.turn(key);
+        if !in_time() {
+            return Err(CacheError::new(
+                ErrorKind::Metadata,
+                "the change comes too late: nobody waits for it any more",
+            ));
+        }
         let changes = std::slice::from_ref(change);
-        let applied = self.ask(|backend| backend.apply(changes))?.pop().unwrap_or(Applied::NOT_MADE);
+        let made = self.ask(|backend| backend.apply(changes)).inspect_err(|error| {
+            if !error.is_closed() && !self.guests.are_none() {
+                self.guests.note(by, key.as_bytes(), &Applied::made(None));
+            }
+        });
+        let mut applied = made?.pop().unwrap_or(Applied::NOT_MADE);
+        if !self.guests.are_none() {
+            applied.unsettled |= !self.guests.note(by, key.as_bytes(), &applied);
+        }
         if applied.made && self.columns.follows_changes() {
             let before = applied.previous.clone().and_then(|bytes| self.record(key, bytes).ok());
             self.columns.follow(key, before.as_ref(), new);
@@ -194,10 +214,15 @@ impl Index {
     }
 
     /// Makes a change of another process, which waits itself until it may be acknowledged.
-    pub(super) fn apply_for_guest(&self, change: &Change<'_>) -> Result<Applied> {
+    pub(super) fn apply_for_guest(
+        &self,
+        guest: u64,
+        change: &Change<'_>,
+        in_time: &dyn Fn() -> bool,
+    ) -> Result<Applied> {
         let key = IndexKey::from_stored(change.key)?;
         let new = change.row.and_then(|(bytes, _)| self.record(&key, bytes.to_vec()).ok());
-        self.make(&key, change, new.as_ref())
+        self.make(guest, &key, change, new.as_ref(), in_time)
     }
 
     fn record(&self, key: &IndexKey, bytes: Vec<u8>) -> Result<Record> {

@@ -13,6 +13,7 @@ use super::Flusher;
 use super::home::Home;
 use super::index::Index;
 use super::manifest::Kind;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{CacheConfig, JSON, MEMORY, SLED, SecondProcess};
 use crate::error::Result;
 use crate::index::backend::{Applied, Change, LEASE, MetadataBackend, Swap, Traits};
@@ -20,6 +21,7 @@ use crate::index::neighbours::{Owner, Server};
 use crate::index::sled::SledIndex;
 use crate::storage::vfs::root::{GUESTS, HeldLock, LOCKS, lock_root, locked, share_root};
 use crate::storage::vfs::{Lock, Vfs, storage_error};
+use crate::util::digest::{self, unique_name};
 use crate::util::threads::lock;
 
 /// Whether several processes may have a directory with this configuration open.
@@ -110,13 +112,21 @@ pub(super) enum Users {
     Unknown,
 }
 
-/// Counts this process in; `alone` if no other has the directory open.
+/// Looks who was there before this process; `alone` if nobody is there now, and counting begins anew.
 ///
 /// # Errors
 /// Those of the backend.
-pub(super) fn enter(rows: &dyn MetadataBackend, alone: bool) -> Result<Users> {
-    let before = change_users(rows, |users| if alone { 1 } else { users + 1 })?;
-    Ok(if before == 0 { Users::AllLeft } else { Users::Unknown })
+pub(super) fn users_before(rows: &dyn MetadataBackend, alone: bool) -> Result<Users> {
+    let before = change_users(rows, |users| if alone { 0 } else { users })?;
+    Ok(if before == 0 && alone { Users::AllLeft } else { Users::Unknown })
+}
+
+/// Counts this process in, which shares the directory from now on.
+///
+/// # Errors
+/// Those of the backend.
+pub(super) fn enter(rows: &dyn MetadataBackend) -> Result<()> {
+    change_users(rows, |users| users + 1).map(drop)
 }
 
 /// Counts this process out.
@@ -131,8 +141,10 @@ pub(super) fn leave(rows: &dyn MetadataBackend) -> Result<()> {
 fn change_users(rows: &dyn MetadataBackend, change: impl Fn(u64) -> u64) -> Result<u64> {
     loop {
         let there = rows.state(USERS, None)?;
-        let users = there.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);
-        let new = change(users).to_string();
+        let text = there.as_deref().and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
+        let users = text.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        // With a name of this very change: of two who want the same count, one has made it.
+        let new = format!("{} {}", change(users), unique_name());
         let swap = Swap { expected: there.as_deref(), new: Some(new.as_bytes()) };
         if rows.state(USERS, Some(swap))?.as_deref() == Some(new.as_bytes()) {
             return Ok(users);
@@ -151,6 +163,8 @@ pub(super) struct Tenure {
     sled: OnceLock<Arc<SledIndex>>,
     /// Whether it was counted among the users of shared rows.
     counted: AtomicBool,
+    /// The store is being closed: changed under the lock of the server.
+    ended: AtomicBool,
 }
 
 impl Tenure {
@@ -185,6 +199,9 @@ impl Tenure {
     /// Where guests cannot be served they do without this directory.
     fn start(&self, home: &Home, server: &mut Option<Server>) {
         let (Some(host), Some(sled)) = (self.host.get(), self.sled.get()) else { return };
+        if self.ended.load(Ordering::SeqCst) {
+            return;
+        }
         let _ = host.sled.set(Arc::clone(sled));
         let owner: Arc<dyn Owner> = Arc::clone(host) as Arc<dyn Owner>;
         match Server::start(&home.way(), Arc::downgrade(&owner), Arc::clone(host.index.guests())) {
@@ -193,9 +210,13 @@ impl Tenure {
         }
     }
 
-    /// Lets the guests go, who look for another owner from now on.
+    /// Lets the guests go, who look for another owner from now on, and takes no more.
     pub(super) fn end_service(&self) {
-        let server = lock(&self.server).take();
+        let server = {
+            let mut server = lock(&self.server);
+            self.ended.store(true, Ordering::SeqCst);
+            server.take()
+        };
         drop(server);
     }
 
@@ -222,16 +243,12 @@ impl Owner for Host {
         self.index.backend()
     }
 
-    fn apply(&self, change: &Change<'_>) -> Result<Applied> {
-        self.index.apply_for_guest(change)
+    fn apply(&self, guest: u64, change: &Change<'_>, in_time: &dyn Fn() -> bool) -> Result<Applied> {
+        self.index.apply_for_guest(guest, change, in_time)
     }
 
     fn guest_came(&self) {
-        if let Some(sled) = self.sled.get()
-            && let Err(error) = sled.keep_journal()
-        {
-            log::debug!("what is not flushed would not survive a kill: {error}");
-        }
+        self.sled.get().iter().for_each(|sled| sled.keep_journal());
     }
 
     fn changed(&self) {
@@ -245,7 +262,16 @@ impl Owner for Host {
 /// [`Storage`](crate::ErrorKind::Storage).
 pub(super) fn announce_guest(home: &Home) -> Result<Box<dyn Lock>> {
     let path = home.root().join(GUESTS);
-    home.vfs().lock_shared(&path).map_err(|error| storage_error("lock", &path, error))
+    let until = Instant::now() + LONGEST_OPENING;
+    loop {
+        match home.vfs().lock_shared(&path) {
+            // Somebody looks whether there are guests.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                thread::sleep(BETWEEN_TRIES);
+            }
+            locked => return locked.map_err(|error| storage_error("lock", &path, error)),
+        }
+    }
 }
 
 /// Whether there may be guests, of this owner or of the one before it. Their blobs may be about to get a record.
@@ -262,10 +288,14 @@ pub(crate) struct KeyLock {
     held: Option<Box<dyn Lock>>,
     /// Whether the value was to be computed with it.
     taken: bool,
+    /// A forked child has a copy of it, which is not its own.
+    process: u32,
 }
 
 /// Behind the name of the lock of a key: who had it last has stored no value.
 const NO_VALUE: &str = "none";
+/// Whoever waited has found it by then.
+const STALE: Duration = Duration::from_secs(60);
 
 impl KeyLock {
     /// `None` while another process has it. Where files cannot be locked, nobody waits for anybody.
@@ -282,7 +312,7 @@ impl KeyLock {
         });
         match locked {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            locked => Some(Self { vfs, path, held: locked.ok(), taken: false }),
+            locked => Some(Self { vfs, path, held: locked.ok(), taken: false, process: std::process::id() }),
         }
     }
 
@@ -306,6 +336,22 @@ impl KeyLock {
 
     fn note_no_value(&self) {
         let _ = self.vfs.create_new(&self.no_value());
+        // Those that nobody waited for are not needed any more; not at each call, since that takes a look at all.
+        if digest::random() % 32 == 0 {
+            self.sweep(SystemClock.now());
+        }
+    }
+
+    fn sweep(&self, now: Timestamp) {
+        let Some(dir) = self.path.parent() else { return };
+        for file in self.vfs.list(dir).unwrap_or_default() {
+            let path = dir.join(file.name);
+            let modified = self.vfs.metadata(&path).ok().and_then(|found| found.modified);
+            let is_old = modified.is_some_and(|at| now.since(at) > STALE);
+            if is_old && path.extension().is_some_and(|extension| extension == NO_VALUE) {
+                let _ = self.vfs.remove(&path);
+            }
+        }
     }
 
     fn no_value(&self) -> PathBuf {
@@ -319,7 +365,7 @@ impl Drop for KeyLock {
             self.note_no_value();
         }
         // While it is held: whoever locks the file afterwards finds that it has no name, and makes another one.
-        if self.held.is_some() {
+        if self.held.is_some() && self.process == std::process::id() {
             let _ = self.vfs.remove(&self.path);
         }
     }

@@ -1,6 +1,7 @@
 //! Opening a cache directory: lock, handshake, index, recovery.
 
 use std::sync::{Arc, Weak};
+use std::thread;
 
 use super::home::{Home, write_tags};
 use super::index::Index;
@@ -14,7 +15,7 @@ use crate::config::{CacheConfig, Durability, FILESYSTEM, MEMORY, SLED, values_ar
 use crate::engine::memory::Tier;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
-use crate::index::backend::{Swap, Traits};
+use crate::index::backend::{LEASE, Swap, Traits};
 use crate::index::neighbours::Joined;
 use crate::index::sled::{Health, SledIndex, SledOptions};
 use crate::index::{self, MemoryMetadata, MetadataBackend};
@@ -132,7 +133,7 @@ fn agree_with_rows(
     rules: Rules<'_>,
 ) -> Result<()> {
     let traits = rows.traits();
-    let users = if traits.shared { neighbours::enter(rows, alone)? } else { Users::Unknown };
+    let users = if traits.shared { neighbours::users_before(rows, alone)? } else { Users::Unknown };
     let health = match rows.state(FORMAT_STATE, None)? {
         None => Health::New,
         Some(format) if format == FORMAT && users == Users::AllLeft => Health::Clean,
@@ -187,6 +188,9 @@ impl Successor {
         let index = Index::new(Arc::clone(&sled) as Arc<dyn MetadataBackend>, Arc::clone(&self.signing), None);
         let rules = Rules { limits: &self.config.limits, signing: &self.signing };
         agree_with_sled(&index, &sled, health, (&self.home, &*self.blobs), rules)?;
+        // What the other guests were told by the owner before, and have not asked for again, is over.
+        sled.keep_journal();
+        thread::sleep(LEASE);
         tenure.begin(lock);
         tenure.serve(&self.home, Arc::clone(&sled));
         Ok(Some(sled))
@@ -265,12 +269,17 @@ impl Store {
         let tenure = Arc::<Tenure>::default();
         tenure.begin(hold.of(traits, &home, config)?);
         if traits.shared {
+            neighbours::enter(index.backend())?;
             tenure.set_counted();
         }
         let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
         if let (Some(home), Some(sled)) = (&store.home, sled)
             && neighbours::may_be_joined(home, config)
         {
+            if neighbours::has_guests(home) {
+                sled.keep_journal();
+                thread::sleep(LEASE);
+            }
             store.tenure.serve(home, sled);
         }
         Ok(store)

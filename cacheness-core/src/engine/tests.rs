@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::Kind;
 use super::*;
 use crate::codec::handler::Raw;
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, SecondProcess};
 use crate::entry::IndexKey;
 use crate::entry::sample;
 use crate::index::backend::{Change, Expected, Facts};
@@ -186,10 +186,10 @@ fn a_reader_overtaken_by_a_put_gets_the_new_value_and_never_a_miss() {
 fn a_second_store_on_the_directory_is_refused_until_the_first_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let root = prepare(dir.path()).unwrap();
-    assert!(Store::open(root.clone(), &config(dir.path())).unwrap_err().is_locked());
+    let (root, alone) = (prepare(dir.path()).unwrap(), config(dir.path()).with_second_process(SecondProcess::Refuse));
+    assert!(Store::open(root.clone(), &alone).unwrap_err().is_locked());
     store.close().unwrap();
-    assert!(Store::open(root.clone(), &config(dir.path())).is_ok());
+    assert!(Store::open(root.clone(), &alone).is_ok());
 }
 
 /// The program ended while the blobs were being taken up again.

@@ -161,6 +161,10 @@ impl Store {
         self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
         let outcome = self.commit_record(&entry.key, &record, commit);
         match &outcome {
+            // Its own blob: the record that took up what an owner before had lost, or one of which the answer was lost.
+            Ok(Outcome::Done(Some(replaced))) if replaced.blob().as_ref() == Some(&name) => {
+                return Ok(Outcome::Done(None));
+            }
             Ok(Outcome::Done(_)) => {}
             Ok(Outcome::Overtaken) => self.discard(&name),
             // A closed index has not taken it.

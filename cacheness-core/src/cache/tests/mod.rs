@@ -356,9 +356,11 @@ fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for item in fs::read_dir(from).unwrap() {
         let item = item.unwrap();
-        match item.file_type().unwrap().is_dir() {
-            true => copy_dir(&item.path(), &to.join(item.file_name())),
-            false => drop(fs::copy(item.path(), to.join(item.file_name())).unwrap()),
+        let (kind, target) = (item.file_type().unwrap(), to.join(item.file_name()));
+        if kind.is_dir() {
+            copy_dir(&item.path(), &target);
+        } else if kind.is_file() {
+            fs::copy(item.path(), target).unwrap();
         }
     }
 }

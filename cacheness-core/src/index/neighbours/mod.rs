@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use self::socket::Client;
 use self::wire::{Failure, NotConnected, OwnedChange, OwnedScan, Reply, Request};
 use super::backend::{Applied, Change, Changes, Expected, MetadataBackend, Row, Scan, Swap, Totals, Traits};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, monotonic_micros};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::threads::lock;
 
@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE_WITHOUT_OWNER: Duration = Duration::from_secs(1);
 /// How long it may take to answer what reads or writes much.
 const PATIENCE_FOR_MUCH: Duration = Duration::from_secs(10);
-/// An owner that did not answer is not asked for so long.
+/// After a failure nobody is asked for so long.
 const PAUSE: Duration = Duration::from_millis(1500);
 /// Between two tries to become owner or guest.
 const BETWEEN_TRIES: Duration = Duration::from_millis(2);
@@ -65,8 +65,8 @@ pub(crate) struct Joined {
     epoch: AtomicU64,
     /// Uses that the owner was not told of.
     uses: Mutex<HashMap<Vec<u8>, Timestamp>>,
-    /// Until then the owner is not asked, since it did not answer.
-    paused_until: Mutex<Option<Instant>>,
+    /// Until then nobody is asked, and why.
+    paused: Mutex<Option<(Instant, ErrorKind)>>,
 }
 
 #[derive(Clone)]
@@ -101,7 +101,7 @@ impl Joined {
             take_over,
             epoch: AtomicU64::new(0),
             uses: Mutex::default(),
-            paused_until: Mutex::default(),
+            paused: Mutex::default(),
         })
     }
 
@@ -142,16 +142,16 @@ impl Joined {
                     error => return Err(error),
                 },
                 Err(Failure::Gone) => self.replace(&client)?,
-                Err(Failure::Late) => return Err(self.pause()),
+                Err(Failure::Late) => return Err(self.pause(ErrorKind::Metadata)),
                 Err(Failure::Odd(error)) => return Err(odd(&error.to_string())),
             }
         }
     }
 
     fn check_not_paused(&self) -> Result<()> {
-        let mut paused = lock(&self.paused_until);
+        let mut paused = lock(&self.paused);
         match *paused {
-            Some(until) if Instant::now() < until => Err(late()),
+            Some((until, kind)) if Instant::now() < until => Err(CacheError::new(kind, UNANSWERED)),
             _ => {
                 *paused = None;
                 Ok(())
@@ -159,9 +159,9 @@ impl Joined {
         }
     }
 
-    fn pause(&self) -> CacheError {
-        *lock(&self.paused_until) = Some(Instant::now() + PAUSE);
-        late()
+    fn pause(&self, kind: ErrorKind) -> CacheError {
+        *lock(&self.paused) = Some((Instant::now() + PAUSE, kind));
+        CacheError::new(kind, UNANSWERED)
     }
 
     /// Finds another owner in the place of one that is gone, unless another thread has done so.
@@ -173,8 +173,10 @@ impl Joined {
         if !matches!(&*role, Role::Guest(client) if Arc::ptr_eq(client, gone)) {
             return Ok(());
         }
+        // Whoever waited for the turn of another thread need not try what that has tried.
+        self.check_not_paused()?;
         let found = find_role(&self.way, &self.take_over, PATIENCE_WITHOUT_OWNER);
-        *role = found.map_err(|error| match error {
+        *role = found.inspect_err(|_| drop(self.pause(ErrorKind::Locked))).map_err(|error| match error {
             NoRole::Failed(error) => error,
             NoRole::Refused(why) => CacheError::new(
                 ErrorKind::Locked,
@@ -214,8 +216,10 @@ impl Joined {
                 Role::Guest(client) => client,
             };
             self.check_not_paused()?;
-            let request = Request::Apply(vec![OwnedChange::of(change)]);
-            match client.ask(&request, until.saturating_duration_since(Instant::now())) {
+            let patience = until.saturating_duration_since(Instant::now());
+            let ends = monotonic_micros().saturating_add(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX));
+            let request = Request::Apply(vec![OwnedChange::of(change)], ends);
+            match client.ask(&request, patience) {
                 Ok(Ok(reply)) => {
                     let mut applied = reply.into_applied().ok_or_else(|| odd("it answered another question"))?;
                     let applied = applied.pop().unwrap_or(Applied::NOT_MADE);
@@ -229,7 +233,7 @@ impl Joined {
                     doubtful = true;
                     self.replace(&client)?;
                 }
-                Err(Failure::Late) => return Err(self.pause()),
+                Err(Failure::Late) => return Err(self.pause(ErrorKind::Metadata)),
                 Err(Failure::Odd(error)) => return Err(odd(&error.to_string())),
             }
         }
@@ -239,6 +243,10 @@ impl Joined {
     fn settled(&self, change: &Change<'_>, again: Applied) -> Result<Applied> {
         // A blob that the first one took the row of is named by nobody.
         self.doubt_blobs();
+        if again.made && again.previous.as_deref() == change.row.map(|(row, _)| row) {
+            // It took out its own row: what that names is not to go.
+            return Ok(Applied { previous: None, ..again });
+        }
         if again.made || change.expected == Expected::Anything {
             return Ok(again);
         }
@@ -279,9 +287,7 @@ fn find_role(way: &Path, take_over: &TakeOver, patience: Duration) -> Result<Rol
     }
 }
 
-fn late() -> CacheError {
-    CacheError::new(ErrorKind::Metadata, "the process that keeps the index does not answer")
-}
+const UNANSWERED: &str = "the process that keeps the index does not answer";
 
 fn odd(why: &str) -> CacheError {
     CacheError::new(ErrorKind::Metadata, format!("the process that keeps the index is not understood: {why}"))

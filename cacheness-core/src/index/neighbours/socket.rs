@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,14 @@ use std::time::{Duration, Instant};
 
 use super::SOCKET;
 use super::wire::{self, Answer, Failure, Guests, Hello, NotConnected, Owner, PROTOCOL, Reply, Request, Welcome};
+use crate::clock::monotonic_micros;
 use crate::error::Result;
-use crate::index::backend::{Applied, Swap};
+use crate::index::backend::Swap;
 use crate::util::digest::random;
 use crate::util::threads::lock;
+
+/// Each is a thread and an open file of the owner. Who comes when there are more does without the cache.
+const MOST_CONNECTIONS: usize = 512;
 
 /// Serves guests until it is dropped.
 #[derive(Debug)]
@@ -32,7 +36,10 @@ struct Shared {
     socket: PathBuf,
     stopped: AtomicBool,
     /// Those that are open, to end them.
-    connections: Mutex<HashMap<u64, UnixStream>>,
+    connections: Mutex<HashMap<u64, Arc<UnixStream>>>,
+    listener: UnixListener,
+    /// Tells the socket from one that another owner has made in its place.
+    inode: u64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -55,34 +62,48 @@ impl Server {
         let listener = UnixListener::bind(&socket)?;
         // Others cannot get at it before either: who connects is asked for its user.
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
-        let shared =
-            Arc::new(Shared { owner, guests, socket, stopped: AtomicBool::new(false), connections: Mutex::default() });
+        let inode = fs::symlink_metadata(&socket)?.ino();
+        let (stopped, connections) = (AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { owner, guests, socket, stopped, connections, listener, inode });
         let mine = Arc::clone(&shared);
-        let accept = move || mine.accept(&listener);
-        let accepting = thread::Builder::new().name("cacheness-owner".to_owned()).spawn(accept)?;
+        let accepting = thread::Builder::new().name("cacheness-owner".to_owned()).spawn(move || mine.accept())?;
         Ok(Self { shared, accepting: Some(accepting) })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread; the name goes before the lock does, so that it is not the one of the next owner.
-        let woken = UnixStream::connect(&self.shared.socket);
-        let _ = fs::remove_file(&self.shared.socket);
-        for stream in lock(&self.shared.connections).values() {
+        let shared = &self.shared;
+        shared.stopped.store(true, Ordering::SeqCst);
+        let is_ours = fs::symlink_metadata(&shared.socket).is_ok_and(|found| found.ino() == shared.inode);
+        let woken = shared.wake(is_ours);
+        if is_ours {
+            let _ = fs::remove_file(&shared.socket);
+        }
+        for stream in lock(&shared.connections).values() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
-        if let Some(accepting) = self.accepting.take().filter(|_| woken.is_ok()) {
+        if let Some(accepting) = self.accepting.take().filter(|_| woken) {
             let _ = accepting.join();
         }
     }
 }
 
 impl Shared {
-    fn accept(self: Arc<Self>, listener: &UnixListener) {
+    /// Wakes the thread that accepts; says whether that was possible.
+    #[cfg(target_os = "linux")]
+    fn wake(&self, _: bool) -> bool {
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).is_ok()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn wake(&self, is_ours: bool) -> bool {
+        is_ours && UnixStream::connect(&self.socket).is_ok()
+    }
+
+    fn accept(self: Arc<Self>) {
         let mut last = 0;
-        for stream in listener.incoming() {
+        for stream in self.listener.incoming() {
             if self.stopped.load(Ordering::SeqCst) {
                 return;
             }
@@ -91,8 +112,11 @@ impl Shared {
                 thread::sleep(Duration::from_millis(10));
                 continue;
             };
+            if lock(&self.connections).len() >= MOST_CONNECTIONS {
+                continue;
+            }
             last += 1;
-            let (this, number) = (Arc::clone(&self), last);
+            let (this, number, stream) = (Arc::clone(&self), last, Arc::new(stream));
             let serve = move || {
                 let served = this.serve(&stream, number);
                 lock(&this.connections).remove(&number);
@@ -105,17 +129,19 @@ impl Shared {
         }
     }
 
-    fn serve(&self, stream: &UnixStream, number: u64) -> io::Result<()> {
+    fn serve(&self, stream: &Arc<UnixStream>, number: u64) -> io::Result<()> {
         if !is_of_this_user(stream)? {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        lock(&self.connections).insert(number, stream.try_clone()?);
+        stream.set_read_timeout(Some(TO_CONNECT))?;
+        lock(&self.connections).insert(number, Arc::clone(stream));
         // Who was accepted while the others were ended is not among them.
         if self.stopped.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let mut stream = stream;
+        let mut stream = &**stream;
         let hello: Hello = wire::receive(&mut stream)?;
+        stream.set_read_timeout(None)?;
         if hello.protocol != PROTOCOL {
             let message = format!("it speaks protocol {PROTOCOL}, and this program {}", hello.protocol);
             return wire::send(&mut stream, &Welcome::Err(message));
@@ -136,7 +162,6 @@ impl Shared {
             };
             let Some(owner) = self.owner.upgrade() else { return Ok(()) };
             let answer: Answer = self.answer(&*owner, hello.guest, request).map_err(|error| wire::Refusal::of(&error));
-            // A guest whose change has an answer must not meet another owner that has not heard of it.
             drop(owner);
             wire::send(&mut stream, &answer)?;
         }
@@ -149,7 +174,13 @@ impl Shared {
                 let keys: Vec<_> = keys.iter().map(|key| &key.0[..]).collect();
                 Reply::of_rows(rows.get_many(&keys)?)
             }
-            Request::Apply(changes) => self.apply(owner, guest, &changes)?,
+            Request::Apply(changes, until) => {
+                let in_time = || monotonic_micros() <= until;
+                let apply = |change: &wire::OwnedChange| owner.apply(guest, &change.borrowed(), &in_time);
+                let applied = changes.iter().map(apply).collect::<Result<Vec<_>>>()?;
+                owner.changed();
+                Reply::of_applied(applied)
+            }
             Request::Page(scan, limit) => Reply::of_page(rows.page(&scan.borrowed(), size(limit))?),
             Request::Keys(after, limit) => {
                 let keys = rows.keys(wire::borrowed(&after), size(limit))?;
@@ -168,7 +199,7 @@ impl Shared {
                     .map(|(expected, new)| Swap { expected: wire::borrowed(expected), new: wire::borrowed(new) });
                 Reply::State(rows.state(&name, swap)?.map(wire::Bytes))
             }
-            Request::Changes(since) => Reply::of_changes(self.guests.since(since, guest)),
+            Request::Changes(since) => Reply::of_changes(self.guests.since(since, guest, rows.epoch())),
             Request::DoubtBlobs => {
                 rows.doubt_blobs();
                 Reply::Done
@@ -178,18 +209,6 @@ impl Shared {
                 Reply::Done
             }
         })
-    }
-
-    fn apply(&self, owner: &dyn Owner, guest: u64, changes: &[wire::OwnedChange]) -> Result<Reply> {
-        let mut applied = Vec::with_capacity(changes.len());
-        for change in changes {
-            let change = change.borrowed();
-            let one = owner.apply(&change)?;
-            let unsettled = !self.guests.note(guest, change.key, &one);
-            applied.push(Applied { unsettled, ..one });
-        }
-        owner.changed();
-        Ok(Reply::of_applied(applied))
     }
 }
 
@@ -203,7 +222,7 @@ fn size(limit: u64) -> usize {
 const TO_CONNECT: Duration = Duration::from_secs(1);
 
 /// Connections that are kept for the next question.
-const MOST_IDLE: usize = 8;
+const MOST_IDLE: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -230,7 +249,11 @@ impl Client {
             let was_kept = kept.is_some();
             let stream = match kept {
                 Some(stream) => stream,
-                None => connection(&self.socket, self.guest, false).map_err(|_| Failure::Gone)?,
+                None => connection(&self.socket, self.guest, false).map_err(|error| match error {
+                    // It is there, and does not answer.
+                    NotConnected::Nobody(error) if is_late(&error) => Failure::Late,
+                    _ => Failure::Gone,
+                })?,
             };
             match exchange(&stream, request, until.saturating_duration_since(Instant::now())) {
                 Ok(answer) => {
@@ -246,6 +269,10 @@ impl Client {
             }
         }
     }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// The answer; or what went wrong, and whether the request was sent by then.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::wire::{Hello, PROTOCOL, Welcome};
 use super::*;
+use crate::index::MemoryMetadata;
 use crate::index::backend::Facts;
 use crate::index::conformance::metadata_backend;
 use crate::index::sled::SledIndex;
@@ -15,6 +16,7 @@ use crate::util::threads::lock as locked;
 struct Plain {
     rows: Arc<dyn MetadataBackend>,
     came: AtomicUsize,
+    guests: Mutex<Arc<Guests>>,
 }
 
 impl Owner for Plain {
@@ -22,8 +24,13 @@ impl Owner for Plain {
         &*self.rows
     }
 
-    fn apply(&self, change: &Change<'_>) -> Result<Applied> {
-        Ok(self.rows.apply(std::slice::from_ref(change))?.remove(0))
+    fn apply(&self, guest: u64, change: &Change<'_>, in_time: &dyn Fn() -> bool) -> Result<Applied> {
+        if !in_time() {
+            return Err(odd("too late"));
+        }
+        let applied = self.rows.apply(std::slice::from_ref(change))?.remove(0);
+        let unsettled = !locked(&self.guests).note(guest, change.key, &applied);
+        Ok(Applied { unsettled, ..applied })
     }
 
     fn guest_came(&self) {
@@ -42,10 +49,18 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        Self::over(tempfile::tempdir().unwrap(), Arc::new(MemoryMetadata::new()))
+    }
+
+    /// Guests count what rows take as sled does.
+    fn over_sled() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Counts what rows take as guests do.
         let rows = SledIndex::open_alone(dir.path()).unwrap();
-        let owner = Arc::new(Plain { rows: Arc::new(rows), came: AtomicUsize::new(0) });
+        Self::over(dir, Arc::new(rows))
+    }
+
+    fn over(dir: tempfile::TempDir, rows: Arc<dyn MetadataBackend>) -> Self {
+        let owner = Arc::new(Plain { rows, came: AtomicUsize::new(0), guests: Mutex::default() });
         let mut house = Self { dir, owner, guests: Arc::default(), server: None };
         house.open();
         house
@@ -53,6 +68,7 @@ impl House {
 
     fn open(&mut self) {
         self.guests = Arc::default();
+        *locked(&self.owner.guests) = Arc::clone(&self.guests);
         let owner: Arc<dyn Owner> = Arc::clone(&self.owner) as Arc<dyn Owner>;
         self.server = Some(Server::start(self.dir.path(), Arc::downgrade(&owner), Arc::clone(&self.guests)).unwrap());
     }
@@ -81,7 +97,7 @@ fn put(rows: &dyn MetadataBackend, key: &[u8], row: &[u8]) -> Applied {
 
 #[test]
 fn a_guest_is_a_backend_as_its_owner_is() {
-    let house = House::new();
+    let house = House::over_sled();
     metadata_backend(|| house.try_guest().map(|guest| Arc::new(guest) as Arc<dyn MetadataBackend>));
     assert!(house.owner.came.load(Ordering::SeqCst) > 0);
 }
@@ -144,6 +160,32 @@ fn a_change_whose_answer_was_lost_is_told_by_what_is_there() {
     assert!(!guest.settled(&change, Applied::NOT_MADE).unwrap().made, "somebody else has changed it");
     let removal = Change { key: b"two", expected: Expected::Bytes(b"1"), row: None };
     assert!(guest.settled(&removal, Applied::NOT_MADE).unwrap().made);
+    let put = Change { key: b"one", expected: Expected::Anything, row: Some((b"3", &facts)) };
+    let again = guest.settled(&put, Applied::made(Some(b"3".to_vec()))).unwrap();
+    assert_eq!((again.made, again.previous), (true, None), "the blob of its own row must stay");
+}
+
+#[test]
+fn a_change_that_nobody_waits_for_any_more_is_not_made() {
+    let house = House::new();
+    let guest = house.guest();
+    let Role::Guest(client) = guest.role() else { panic!("there is an owner") };
+    let facts = Facts::default();
+    let change = Change { key: b"one", expected: Expected::Anything, row: Some((b"1", &facts)) };
+    let late = Request::Apply(vec![OwnedChange::of(&change)], monotonic_micros() - 1);
+    assert!(client.ask(&late, PATIENCE).unwrap().is_err());
+    assert_eq!(guest.get(b"one").unwrap(), None);
+}
+
+#[test]
+fn a_guest_forgets_everything_when_the_rows_of_the_owner_were_replaced() {
+    let house = House::new();
+    let guest = house.guest();
+    let mark = guest.changes(0).unwrap().mark;
+    assert_eq!(guest.changes(mark).unwrap().keys, Some(Vec::new()));
+    let mark = house.guests.since(mark, 7, 0).mark;
+    assert_eq!(house.guests.since(mark, 7, 1).keys, None);
+    assert_eq!(house.guests.since(house.guests.since(mark, 7, 1).mark, 7, 1).keys, Some(Vec::new()));
 }
 
 #[test]

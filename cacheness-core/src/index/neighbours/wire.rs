@@ -123,7 +123,8 @@ pub(super) type Welcome = Result<(), String>;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     Get(Vec<Bytes>),
-    Apply(Vec<OwnedChange>),
+    /// And until when it is waited for, by the clock that all processes have in common.
+    Apply(Vec<OwnedChange>, i64),
     Page(OwnedScan, u64),
     Keys(Option<Bytes>, u64),
     Used(Vec<(Bytes, Timestamp)>),
@@ -321,7 +322,8 @@ pub(crate) trait Owner: Send + Sync {
     fn rows(&self) -> &dyn MetadataBackend;
 
     /// Makes a change for a guest, so that whoever remembers the row here hears of it.
-    fn apply(&self, change: &Change<'_>) -> crate::error::Result<Applied>;
+    /// It is refused where it is not `in_time` any more when it has its turn.
+    fn apply(&self, guest: u64, change: &Change<'_>, in_time: &dyn Fn() -> bool) -> crate::error::Result<Applied>;
 
     /// A guest has come: what is acknowledged to it must outlive this process, however that ends.
     fn guest_came(&self);
@@ -346,6 +348,8 @@ pub(crate) struct Guests {
 #[derive(Debug)]
 struct ChangeLog {
     mark: u64,
+    /// Of the rows.
+    epoch: u64,
     /// The last one has the number `mark`.
     recent: VecDeque<Noted>,
 }
@@ -367,7 +371,7 @@ impl Default for Guests {
         Self {
             count: AtomicUsize::new(0),
             here: Mutex::default(),
-            log: Mutex::new(ChangeLog { mark, recent: VecDeque::new() }),
+            log: Mutex::new(ChangeLog { mark, epoch: 0, recent: VecDeque::new() }),
         }
     }
 }
@@ -406,9 +410,14 @@ impl Guests {
         lock(&self.here).contains(&id)
     }
 
-    /// What others than this guest have changed since.
-    pub(super) fn since(&self, mark: u64, guest: u64) -> Changes {
-        let log = lock(&self.log);
+    /// What others than this guest have changed since; everything, if the rows have had another epoch meanwhile.
+    pub(super) fn since(&self, mark: u64, guest: u64, epoch: u64) -> Changes {
+        let mut log = lock(&self.log);
+        if log.epoch != epoch {
+            log.epoch = epoch;
+            log.recent.clear();
+            log.mark += MOST_CHANGES as u64 + 1;
+        }
         let missed = log.mark.checked_sub(mark).and_then(|missed| usize::try_from(missed).ok());
         let keys = missed.filter(|missed| *missed <= log.recent.len()).map(|missed| {
             let new = log.recent.iter().skip(log.recent.len() - missed);
@@ -461,49 +470,4 @@ pub(super) enum NotConnected {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sent(message: &impl Serialize) -> Vec<u8> {
-        let mut frame = Vec::new();
-        send(&mut frame, message).unwrap();
-        frame
-    }
-
-    #[test]
-    fn a_change_comes_back_as_it_was_sent() {
-        let facts = Facts { expires_at: Some(Timestamp::from_micros(9)), groups: vec![7], ..Facts::default() };
-        for (expected, row) in [
-            (Expected::Anything, None),
-            (Expected::Absent, Some((&b"row"[..], &facts))),
-            (Expected::Bytes(b"old"), Some((b"", &facts))),
-        ] {
-            let change = Change { key: b"key", expected, row };
-            let frame = sent(&Request::Apply(vec![OwnedChange::of(&change)]));
-            let Request::Apply(changes) = receive(&mut &frame[..]).unwrap() else { panic!("another request") };
-            assert_eq!(format!("{:?}", changes[0].borrowed()), format!("{change:?}"));
-        }
-    }
-
-    #[test]
-    fn every_cut_and_every_flipped_bit_of_a_frame_is_an_error_or_a_message() {
-        let frame = sent(&Ok::<_, Refusal>(Reply::of_rows(vec![None, Some(vec![7; 50])])));
-        for len in 0..frame.len() {
-            assert!(receive::<Answer>(&mut &frame[..len]).is_err(), "cut at {len}");
-        }
-        for bit in 0..frame.len() * 8 {
-            let mut flipped = frame.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            let _ = receive::<Answer>(&mut &flipped[..]);
-        }
-        assert!(receive::<Answer>(&mut &[255; 64][..]).is_err());
-    }
-
-    #[test]
-    fn an_error_keeps_its_kind_and_its_words() {
-        for kind in KINDS {
-            let error = Refusal::of(&CacheError::new(kind, "why")).into_error();
-            assert_eq!((error.kind(), error.to_string().as_str()), (kind, "why"));
-        }
-    }
-}
+mod tests;

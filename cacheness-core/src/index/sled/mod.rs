@@ -156,13 +156,19 @@ impl SledIndex {
         if self.pending.is_full() {
             self.flush()?;
         }
-        let _turn = self.turn(key.hash());
         // After an error the change may be in all the same, and nobody is told whose blob has lost its record by it.
-        self.with("write the index", step).inspect_err(|error| {
-            if !error.is_closed() {
-                self.doubt_blobs();
-            }
-        })
+        let changed = {
+            let _turn = self.turn(key.hash());
+            self.with("write the index", step).inspect_err(|error| {
+                if !error.is_closed() {
+                    self.doubt_blobs();
+                }
+            })
+        }?;
+        if self.pending.must_be_flushed() {
+            self.flush()?;
+        }
+        Ok(changed)
     }
 
     /// The facts of a row that a change took out. One that cannot be read has a blob of which the name is not known.

@@ -77,7 +77,7 @@ impl SledIndex {
         if untouched {
             Marker::remove(&root).map_err(in_use)?;
         }
-        let acknowledged = Pending::of_journal(&root);
+        let acknowledged = Pending::of_journal(&root).map_err(in_use)?;
         let mut known = Known::default();
         let salvaged = |known: &mut Known| {
             *known = Known::of(&root, marker.as_ref());
@@ -148,12 +148,8 @@ impl SledIndex {
     }
 
     /// Lets what is acknowledged from now on survive a kill of this process, where others rely on it.
-    ///
-    /// # Errors
-    /// [`Storage`](ErrorKind::Storage).
-    pub(crate) fn keep_journal(&self) -> Result<()> {
-        let root = &self.options.root;
-        self.pending.keep_journal(root).map_err(|error| storage(root, "cannot keep a journal", error))
+    pub(crate) fn keep_journal(&self) {
+        self.pending.keep_journal(&self.options.root);
     }
 
     /// Whether there is such an index in a cache directory.

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::{Trees, shielded};
 use crate::entry::IndexKey;
@@ -34,7 +34,19 @@ struct Changes {
     bytes: usize,
     last: u64,
     /// Outlives the process, where others rely on what it has acknowledged.
-    journal: Option<Journal>,
+    journal: Kept,
+}
+
+/// Whether changes are noted in a file too.
+#[derive(Debug, Default)]
+enum Kept {
+    #[default]
+    No,
+    Yes(Journal),
+    /// They should be and cannot: each is flushed before it is acknowledged.
+    Failed(PathBuf),
+    /// The index is closed.
+    Ended,
 }
 
 #[derive(Debug)]
@@ -49,13 +61,33 @@ impl Changes {
         self.by_key.iter().map(|(key, change)| (key.as_bytes(), change.row.as_deref()))
     }
 
+    fn begin_journal(&mut self, dir: &Path) {
+        self.journal = match Journal::begin(dir, self.rows()) {
+            Ok(journal) => Kept::Yes(journal),
+            Err(error) => {
+                log::debug!("each change is flushed, since none can be noted: {error}");
+                Kept::Failed(dir.to_path_buf())
+            }
+        };
+    }
+
+    /// After a flush: leaves out what is on the disk, and tries again where no journal could be kept.
     fn shorten_journal(&mut self) {
-        let Some(dir) = self.journal.as_ref().filter(|journal| journal.is_long(self.by_key.len())) else { return };
-        let dir = dir.dir().to_path_buf();
-        // Where it cannot be written anew, the longer one says the same.
-        match Journal::begin(&dir, self.rows()) {
-            Ok(journal) => self.journal = journal,
-            Err(error) => log::debug!("the journal of the index stays long: {error}"),
+        let dir = match &self.journal {
+            Kept::Yes(journal) if journal.is_long(self.by_key.len()) => journal.dir.clone(),
+            Kept::Failed(dir) if self.by_key.is_empty() => dir.clone(),
+            _ => return,
+        };
+        self.begin_journal(&dir);
+    }
+
+    fn note_in_journal(&mut self, key: &IndexKey, row: Option<&[u8]>) {
+        let Kept::Yes(journal) = &mut self.journal else { return };
+        if let Err(error) = journal.note(key.as_bytes(), row) {
+            log::debug!("each change is flushed, since none can be noted: {error}");
+            // What it says is older than what follows, and must not be made again. That needs no room.
+            let _ = journal.file.set_len(0);
+            self.journal = Kept::Failed(journal.dir.clone());
         }
     }
 
@@ -66,26 +98,24 @@ impl Changes {
 
 impl Pending {
     /// Changes that another process has acknowledged and may not have flushed.
-    pub(super) fn of_journal(dir: &Path) -> Self {
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(super) fn of_journal(dir: &Path) -> io::Result<Self> {
         let pending = Self::default();
-        for (key, row) in read_journal(dir) {
+        for (key, row) in read_journal(dir)? {
             if let Ok(key) = IndexKey::from_stored(&key) {
                 pending.note(&key, row.as_deref());
             }
         }
-        pending
+        Ok(pending)
     }
 
     /// Notes what has become of a key. The caller has its turn.
     pub(super) fn note(&self, key: &IndexKey, row: Option<&[u8]>) {
         let kept = row.map(<[u8]>::to_vec);
         let mut changes = self.lock();
-        if let Some(journal) = &mut changes.journal
-            && let Err(error) = journal.note(key.as_bytes(), row)
-        {
-            log::debug!("a kill would cost what is not flushed yet: {error}");
-            changes.journal = None;
-        }
+        changes.note_in_journal(key, row);
         changes.last += 1;
         changes.bytes += Changes::size_of(key, row);
         let change = Change { number: changes.last, row: kept };
@@ -118,20 +148,21 @@ impl Pending {
     }
 
     /// Notes changes in a file too from now on, beginning with those that are not on the disk.
-    ///
-    /// # Errors
-    /// Those of the operating system.
-    pub(super) fn keep_journal(&self, dir: &Path) -> io::Result<()> {
+    pub(super) fn keep_journal(&self, dir: &Path) {
         let mut changes = self.lock();
-        if changes.journal.is_none() {
-            changes.journal = Journal::begin(dir, changes.rows())?;
+        if matches!(changes.journal, Kept::No) {
+            changes.begin_journal(dir);
         }
-        Ok(())
+    }
+
+    /// Whether a change that is not flushed would not survive this process, though others rely on it.
+    pub(super) fn must_be_flushed(&self) -> bool {
+        matches!(self.lock().journal, Kept::Failed(_))
     }
 
     /// Notes no more changes in a file, nor writes to it.
     pub(super) fn end_journal(&self) {
-        self.lock().journal = None;
+        self.lock().journal = Kept::Ended;
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -183,20 +214,28 @@ struct Journal {
 }
 
 impl Journal {
-    /// Begins a journal with these changes. `None` where the system does not tell its runs apart.
+    /// Begins a journal with these changes, in the place of the one that is there.
     ///
     /// # Errors
-    /// Those of the operating system.
-    fn begin<'c>(dir: &Path, changes: impl Iterator<Item = (&'c [u8], Option<&'c [u8]>)>) -> io::Result<Option<Self>> {
-        let Some(run) = run_of_system() else { return Ok(None) };
+    /// Those of the operating system; `Unsupported` where it does not tell its runs apart.
+    fn begin<'c>(dir: &Path, changes: impl Iterator<Item = (&'c [u8], Option<&'c [u8]>)>) -> io::Result<Self> {
         let mut text = MAGIC.to_vec();
-        text.extend(&run);
+        text.extend(run_of_system()?);
         changes.for_each(|(key, row)| append(&mut text, key, row));
         let part = dir.join(PART);
-        fs::write(&part, &text)?;
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&part)?;
+        file.write_all(&text)?;
+        // From here on it is this one that counts, by the handle that is open already.
         fs::rename(&part, dir.join(FILE))?;
-        let file = OpenOptions::new().append(true).open(dir.join(FILE))?;
-        Ok(Some(Self { dir: dir.to_path_buf(), file, bytes: text.len() as u64 }))
+        Ok(Self { dir: dir.to_path_buf(), file, bytes: text.len() as u64 })
     }
 
     /// Notes a change.
@@ -214,19 +253,21 @@ impl Journal {
     fn is_long(&self, left: usize) -> bool {
         self.bytes > LONGEST_JOURNAL || (left == 0 && self.bytes > (MAGIC.len() + RUN) as u64)
     }
-
-    fn dir(&self) -> &Path {
-        &self.dir
-    }
 }
 
 /// The changes that a process which was killed has noted, in their order. None where the system has been started since.
-fn read_journal(dir: &Path) -> Vec<Noted> {
+///
+/// # Errors
+/// Those of the operating system: what was acknowledged is not given up because it cannot be read now.
+fn read_journal(dir: &Path) -> io::Result<Vec<Noted>> {
     let mut text = Vec::new();
-    let read = File::open(dir.join(FILE)).and_then(|mut file| file.read_to_end(&mut text));
-    let (Ok(_), Some(run)) = (read, run_of_system()) else { return Vec::new() };
+    match File::open(dir.join(FILE)).and_then(|mut file| file.read_to_end(&mut text)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read?,
+    };
+    let run = run_of_system()?;
     let Some(mut rest) = text.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&run[..])) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let mut noted = Vec::new();
     // The last one may be cut off: it was not acknowledged.
@@ -234,7 +275,7 @@ fn read_journal(dir: &Path) -> Vec<Noted> {
         noted.push(change);
         rest = behind;
     }
-    noted
+    Ok(noted)
 }
 
 /// Removes the journal: what it says is on the disk.
@@ -281,9 +322,14 @@ fn split(text: &[u8]) -> Option<(Noted, &[u8])> {
 const RUN: usize = 36;
 
 /// What tells this run of the system, since its last start, from all others.
-fn run_of_system() -> Option<[u8; RUN]> {
-    let text = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
-    text.first_chunk().copied()
+fn run_of_system() -> io::Result<[u8; RUN]> {
+    static READ: OnceLock<[u8; RUN]> = OnceLock::new();
+    if let Some(run) = READ.get() {
+        return Ok(*run);
+    }
+    let text = fs::read("/proc/sys/kernel/random/boot_id")?;
+    let run = text.first_chunk().copied().ok_or(io::ErrorKind::InvalidData)?;
+    Ok(*READ.get_or_init(|| run))
 }
 
 #[cfg(test)]
@@ -313,7 +359,7 @@ mod journal_tests {
 
     fn journal(dir: &Path) -> Journal {
         let before: [(&[u8], Option<&[u8]>); 1] = [(b"before", Some(b"row"))];
-        let mut journal = Journal::begin(dir, before.into_iter()).unwrap().unwrap();
+        let mut journal = Journal::begin(dir, before.into_iter()).unwrap();
         journal.note(b"one", Some(b"")).unwrap();
         journal.note(b"before", None).unwrap();
         journal
@@ -326,12 +372,12 @@ mod journal_tests {
     #[test]
     fn changes_come_back_in_their_order_until_the_journal_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read_journal(dir.path()), []);
+        assert_eq!(read_journal(dir.path()).unwrap(), []);
         let _journal = journal(dir.path());
-        assert_eq!(read_journal(dir.path()), all());
+        assert_eq!(read_journal(dir.path()).unwrap(), all());
         remove_journal(dir.path()).unwrap();
         remove_journal(dir.path()).unwrap();
-        assert_eq!(read_journal(dir.path()), []);
+        assert_eq!(read_journal(dir.path()).unwrap(), []);
     }
 
     #[test]
@@ -342,14 +388,14 @@ mod journal_tests {
         let whole = fs::read(&path).unwrap();
         for len in 0..whole.len() {
             fs::write(&path, &whole[..len]).unwrap();
-            let found = read_journal(dir.path());
+            let found = read_journal(dir.path()).unwrap();
             assert_eq!(found, all()[..found.len()], "cut at {len}");
         }
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, flipped).unwrap();
-            let found = read_journal(dir.path());
+            let found = read_journal(dir.path()).unwrap();
             assert!(found.len() < 3 && found == all()[..found.len()], "bit {bit}");
         }
     }
@@ -362,6 +408,37 @@ mod journal_tests {
         let mut text = fs::read(&path).unwrap();
         text[MAGIC.len()..MAGIC.len() + RUN].fill(b'0');
         fs::write(&path, text).unwrap();
-        assert_eq!(read_journal(dir.path()), []);
+        assert_eq!(read_journal(dir.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_is_emptied_and_each_change_is_to_be_flushed() {
+        let dir = tempfile::tempdir().unwrap();
+        let pending = Pending::default();
+        let (key, record) = crate::index::record::tests::record_of("one", 1, None);
+        pending.keep_journal(dir.path());
+        pending.note(&key, Some(record.as_bytes()));
+        assert!(!pending.must_be_flushed() && read_journal(dir.path()).unwrap().len() == 1);
+        // A handle that cannot write, as on a disk that is full.
+        let read_only = File::open(dir.path().join(FILE)).unwrap();
+        if let Kept::Yes(journal) = &mut pending.lock().journal {
+            journal.file = read_only;
+        }
+        pending.note(&key, None);
+        assert!(pending.must_be_flushed());
+        pending.flushed(pending.last());
+        assert!(!pending.must_be_flushed(), "it is tried again");
+        assert_eq!(read_journal(dir.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn who_comes_after_the_end_begins_no_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let pending = Pending::default();
+        pending.keep_journal(dir.path());
+        pending.end_journal();
+        remove_journal(dir.path()).unwrap();
+        pending.keep_journal(dir.path());
+        assert!(!dir.path().join(FILE).exists());
     }
 }

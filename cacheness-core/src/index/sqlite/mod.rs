@@ -24,7 +24,7 @@ use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Params, params, params_from_iter};
 
 use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, monotonic_micros};
 use crate::config::backends::BackendOptions;
 use crate::config::sqlite::SqliteOptions;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -47,8 +47,16 @@ pub(crate) struct SqliteMetadata {
     /// Tells the changes of this handle from those of others.
     writer: Writer,
     uses: Mutex<Uses>,
+    others: Mutex<Others>,
     /// Whether a sync has failed: what it was to bring to the disk may be lost, though the next one says nothing.
     unsynced: AtomicBool,
+}
+
+/// When others were last seen to have written.
+#[derive(Debug, Default)]
+struct Others {
+    version: i64,
+    seen: i64,
 }
 
 /// Uses of rows that are not written yet. One that gets lost makes eviction less wise and nothing else.
@@ -104,7 +112,13 @@ impl SqliteMetadata {
     }
 
     fn over(pool: Arc<Pool>) -> Self {
-        Self { pool, writer: Writer::new(), uses: Mutex::default(), unsynced: AtomicBool::new(false) }
+        Self {
+            pool,
+            writer: Writer::new(),
+            uses: Mutex::default(),
+            others: Mutex::default(),
+            unsynced: AtomicBool::new(false),
+        }
     }
 
     /// What is known of the use of a row and not written yet.
@@ -143,6 +157,17 @@ impl SqliteMetadata {
             }
         }
         rows
+    }
+
+    /// Whether others have written in the time in which a change may not be acknowledged yet.
+    fn have_others_written(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        // Changes with each commit of another connection.
+        let version: i64 = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        let (mut others, now) = (lock(&self.others), monotonic_micros());
+        if others.version != version {
+            *others = Others { version, seen: now };
+        }
+        Ok(now - others.seen <= rows::UNSETTLED_MICROS)
     }
 
     /// Brings what was committed to the disk.
@@ -224,8 +249,12 @@ impl MetadataBackend for SqliteMetadata {
     }
 
     fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
-        let writer = (!self.pool.place().is_memory()).then(|| self.writer.number());
+        let number = (!self.pool.place().is_memory()).then(|| self.writer.number());
         self.pool.write(|connection| {
+            let writer = match number {
+                Some(number) => Some(rows::Writing { number, has_neighbours: self.have_others_written(connection)? }),
+                None => None,
+            };
             let apply = |change: &Change<'_>| {
                 let take_use = || lock(&self.uses).by_key.remove(change.key);
                 rows::apply(connection, change, writer, take_use)

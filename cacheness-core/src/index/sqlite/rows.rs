@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::custom;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, monotonic_micros};
 use crate::index::backend::{Applied, Change, Facts};
 
 /// So many changes are remembered at least, for handles that ask what others have changed.
@@ -40,17 +40,25 @@ fn there(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<There>>
     there.optional()
 }
 
+/// The handle that makes a change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writing {
+    pub(super) number: i64,
+    /// Whether other handles have written lately.
+    pub(super) has_neighbours: bool,
+}
+
 /// Makes a change. `take_use` takes what is known of the use of its row and not written yet; `writer` is the handle that makes
 /// it, where others are to be told.
 pub(super) fn apply(
     connection: &Connection,
     change: &Change<'_>,
-    writer: Option<i64>,
+    writer: Option<Writing>,
     take_use: impl FnOnce() -> Option<i64>,
 ) -> rusqlite::Result<Applied> {
     let unsettled = match writer {
-        Some(writer) => is_unsettled(connection, change.key, writer)?,
-        None => false,
+        Some(writer) if writer.has_neighbours => is_unsettled(connection, change.key, writer.number)?,
+        _ => false,
     };
     make(connection, change, writer, take_use).map(|applied| Applied { unsettled, ..applied })
 }
@@ -58,7 +66,7 @@ pub(super) fn apply(
 fn make(
     connection: &Connection,
     change: &Change<'_>,
-    writer: Option<i64>,
+    writer: Option<Writing>,
     take_use: impl FnOnce() -> Option<i64>,
 ) -> rusqlite::Result<Applied> {
     let there = there(connection, change.key)?;
@@ -90,14 +98,14 @@ fn make(
         }
     }
     if let Some(writer) = writer {
-        note_change(connection, change.key, writer)?;
+        note_change(connection, change.key, writer.number)?;
     }
     Ok(Applied::made(there.map(|there| there.row)))
 }
 
 fn note_change(connection: &Connection, key: &[u8], writer: i64) -> rusqlite::Result<()> {
     let mut note = connection.prepare_cached("INSERT INTO changes (writer, at, key) VALUES (?1, ?2, ?3)")?;
-    let number = note.insert(params![writer, now(), key])?;
+    let number = note.insert(params![writer, monotonic_micros(), key])?;
     if number % FORGET_EVERY == 0 {
         connection.prepare_cached("DELETE FROM changes WHERE number <= ?1")?.execute([number - REMEMBERED])?;
     }
@@ -107,8 +115,9 @@ fn note_change(connection: &Connection, key: &[u8], writer: i64) -> rusqlite::Re
 /// Whether another handle has changed the row so lately that its change may not be acknowledged yet.
 fn is_unsettled(connection: &Connection, key: &[u8], writer: i64) -> rusqlite::Result<bool> {
     let mut last = connection.prepare_cached("SELECT writer, at, key FROM changes ORDER BY number DESC")?;
-    let (mut rows, now) = (last.query([])?, now());
-    while let Some(row) = rows.next()? {
+    let (mut rows, now) = (last.query([])?, monotonic_micros());
+    for _ in 0..MOST_LOOKED_AT {
+        let Some(row) = rows.next()? else { return Ok(false) };
         // One of a time to come is from before the system was started anew.
         let at: i64 = row.get(1)?;
         if !(now - UNSETTLED_MICROS..=now).contains(&at) {
@@ -118,25 +127,13 @@ fn is_unsettled(connection: &Connection, key: &[u8], writer: i64) -> rusqlite::R
             return Ok(true);
         }
     }
-    Ok(false)
+    // To wait is right in any case.
+    Ok(true)
 }
 
-/// By then a change is committed and acknowledged, if nothing holds it up.
-const UNSETTLED_MICROS: i64 = 20_000;
-
-/// Microseconds of a clock that all processes have in common.
-#[cfg(unix)]
-fn now() -> i64 {
-    // Which never jumps.
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
-}
-
-#[cfg(not(unix))]
-fn now() -> i64 {
-    use crate::clock::{Clock, SystemClock};
-    SystemClock.now().as_micros()
-}
+/// By then a change is committed and acknowledged, unless its process was stopped.
+pub(super) const UNSETTLED_MICROS: i64 = 1_000_000;
+const MOST_LOOKED_AT: usize = 1024;
 
 fn footprint(row: &[u8], facts: &Facts) -> i64 {
     footprint_of(row.len() as u64, facts.blob_bytes).min(LARGEST).cast_signed()

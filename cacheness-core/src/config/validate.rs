@@ -116,20 +116,27 @@ impl CacheConfig {
                 faults.add("metadata.database_url", url, &rule);
             }
         }
-        if backend != super::SQLITE {
-            return check_options(faults, &backends::METADATA, backend, "metadata.options", &metadata.options);
+        match backend {
+            super::SQLITE => self.check_sqlite(faults),
+            _ => check_options(faults, &backends::METADATA, backend, "metadata.options", &metadata.options),
         }
-        #[cfg(feature = "sqlite")]
+    }
+
+    /// Without the feature there is no such backend, which is said elsewhere.
+    #[cfg(not(feature = "sqlite"))]
+    fn check_sqlite(&self, _: &mut Faults) {}
+
+    #[cfg(feature = "sqlite")]
+    fn check_sqlite(&self, faults: &mut Faults) {
+        let metadata = &self.metadata;
+        if let Some(url) = &metadata.database_url
+            && let Err(rule) = super::sqlite::path_in(url)
         {
-            if let Some(url) = &metadata.database_url
-                && let Err(rule) = super::sqlite::path_in(url)
-            {
-                faults.add("metadata.database_url", url, &rule);
-            }
-            let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &metadata.options);
-            if let Err(error) = super::sqlite::SqliteOptions::of(&options) {
-                faults.0.push(error.to_string());
-            }
+            faults.add("metadata.database_url", url, &rule);
+        }
+        let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &metadata.options);
+        if let Err(error) = super::sqlite::SqliteOptions::of(&options) {
+            faults.0.push(error.to_string());
         }
     }
 

@@ -337,7 +337,7 @@ impl KeyLock {
     fn note_no_value(&self) {
         let _ = self.vfs.create_new(&self.no_value());
         // Those that nobody waited for are not needed any more; not at each call, since that takes a look at all.
-        if digest::random() % 32 == 0 {
+        if digest::random().is_multiple_of(32) {
             self.sweep(SystemClock.now());
         }
     }

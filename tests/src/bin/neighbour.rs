@@ -170,7 +170,7 @@ struct Stamped {
 impl Stamped {
     fn new(key: u64, draw: u64) -> Self {
         let stamp = (u64::from(std::process::id()) << 40) ^ (draw & 0xff_ffff_ffff);
-        let filling = vec![stamp as u8; if stamp % 3 == 0 { 20_000 } else { 10 }];
+        let filling = vec![stamp as u8; if stamp.is_multiple_of(3) { 20_000 } else { 10 }];
         Self { key, stamp, filling }
     }
 

@@ -62,7 +62,8 @@ pub struct CacheMetadataConfig {
     /// process that writes (default 5000), and `page_cache_mb` of each of its connections (default 8). Default none; the other
     /// built-in ones have none.
     pub options: BTreeMap<String, OptionValue>,
-    /// What a second process does that opens the directory of a cache with the backend `sled`. Default [`SecondProcess::Join`].
+    /// What a second process does that opens the directory of a cache with the backend `sled`, or one that processes share.
+    /// Default [`SecondProcess::Join`].
     pub second_process: SecondProcess,
     /// Whether entries keep a readable copy of the parameters of their key, for listings and filters. Default true;
     /// false where parameters are secret or large.

@@ -365,7 +365,7 @@ impl Cache {
         match self.in_flight().join(&key, None) {
             Joined::Alone | Joined::Completed(Outcome::Panicked) => self.make(&key, options, make, None).0,
             Joined::Leader(leader) => {
-                let (value, outcome) = leader.run(|| match self.turn(&key, None, || self.again(&key)) {
+                let (value, outcome) = leader.run(|| match self.turn(&key, None, || self.try_again(&key)) {
                     Turn::Take(value) => (Ok(value), Outcome::Stored),
                     Turn::Compute(computing) => {
                         let (value, outcome) = self.make(&key, options, make, Some(&leader));
@@ -382,7 +382,11 @@ impl Cache {
     }
 
     fn again<T: Shareable>(&self, key: &Key) -> Option<T> {
-        self.get_by_key(key, None, ValueCodec::in_memory(), Attempt::Again).ok().flatten()
+        self.try_again(key).ok().flatten()
+    }
+
+    fn try_again<T: Shareable>(&self, key: &Key) -> Result<Option<T>> {
+        self.get_by_key(key, None, ValueCodec::in_memory(), Attempt::Again)
     }
 
     fn make<T: Shareable, E>(

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Cache;
 use crate::engine::KeyLock;
 use crate::engine::flight::{Outcome, UsualDuration, pause};
+use crate::error::Result;
 use crate::key::Key;
 
 /// Waiting for another process is bounded as waiting for another thread is, though less tightly: it is known of no process
@@ -45,6 +46,8 @@ struct Wait<'c> {
     name: String,
     since: Instant,
     patience: Duration,
+    /// How long to look for an owner of the index.
+    without_owner: Duration,
     waited: bool,
 }
 
@@ -62,7 +65,7 @@ impl<'c> Wait<'c> {
         let least = engine.config().single_flight_wait();
         let patience = usual.map_or(least, |usual| usual.patience(least)).saturating_mul(LONGER);
         let name = format!("{:016x}", key.hash());
-        Some(Self { cache, name, since: Instant::now(), patience, waited: false })
+        Some(Self { cache, name, since: Instant::now(), patience, without_owner: least, waited: false })
     }
 
     fn step(&mut self) -> Step {
@@ -80,15 +83,28 @@ impl<'c> Wait<'c> {
     }
 }
 
+impl<'c> Wait<'c> {
+    /// What follows from a look after this step, if anything but another one.
+    fn end<R>(&self, step: Step, looked: Result<Option<R>>) -> Option<Turn<R>> {
+        match (step, looked) {
+            (_, Ok(Some(result))) => Some(Turn::Take(result)),
+            // Between two owners of the index: there may well be a value, and none can be stored now.
+            (Step::Last(_), Err(error)) if error.is_locked() && self.since.elapsed() < self.without_owner => None,
+            (Step::Last(computing), _) => Some(Turn::Compute(computing)),
+            (Step::Pause(_), _) => None,
+        }
+    }
+}
+
 impl Cache {
     /// Waits while another process computes the value of a key; `look` looks for it.
     pub(crate) fn turn<R>(
         &self,
         key: &Key,
         usual: Option<&UsualDuration>,
-        mut look: impl FnMut() -> Option<R>,
+        mut look: impl FnMut() -> Result<Option<R>>,
     ) -> Turn<R> {
-        if let Some(result) = look() {
+        if let Ok(Some(result)) = look() {
             return Turn::Take(result);
         }
         let Some(mut wait) = Wait::begin(self, key, usual) else { return Turn::Compute(Computing(None)) };
@@ -97,23 +113,20 @@ impl Cache {
             if let Step::Pause(time) = step {
                 std::thread::sleep(time);
             }
-            if let Some(result) = look() {
-                return Turn::Take(result);
-            }
-            if let Step::Last(computing) = step {
-                return Turn::Compute(computing);
+            if let Some(turn) = wait.end(step, look()) {
+                return turn;
             }
         }
     }
 
     /// [`turn`](Self::turn) for a task.
-    pub(crate) async fn turn_async<R, L: Future<Output = Option<R>>>(
+    pub(crate) async fn turn_async<R, L: Future<Output = Result<Option<R>>>>(
         &self,
         key: &Key,
         usual: Option<&UsualDuration>,
         mut look: impl FnMut() -> L,
     ) -> Turn<R> {
-        if let Some(result) = look().await {
+        if let Ok(Some(result)) = look().await {
             return Turn::Take(result);
         }
         let Some(mut wait) = Wait::begin(self, key, usual) else { return Turn::Compute(Computing(None)) };
@@ -122,11 +135,8 @@ impl Cache {
             if let Step::Pause(time) = step {
                 pause(time).await;
             }
-            if let Some(result) = look().await {
-                return Turn::Take(result);
-            }
-            if let Step::Last(computing) = step {
-                return Turn::Compute(computing);
+            if let Some(turn) = wait.end(step, look().await) {
+                return turn;
             }
         }
     }

@@ -277,7 +277,7 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
             Joined::Alone => self.compute(plan, body, None).0,
             Joined::Leader(leader) => {
                 // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
-                let look = || self.get::<R, S>(Attempt::Again).ok().flatten();
+                let look = || self.get::<R, S>(Attempt::Again);
                 let usual = Some(&self.options.function.usual);
                 let (result, outcome) = leader.run(|| match self.cache.turn(&self.key, usual, look) {
                     Turn::Take(result) => (result, Outcome::Stored),

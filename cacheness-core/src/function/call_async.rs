@@ -133,7 +133,7 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
         shares: Option<Shares<R>>,
     ) -> Option<R> {
         match outcome {
-            Outcome::Stored => self.get_again_async::<R, S>().await,
+            Outcome::Stored => self.get_again_async::<R, S>().await.ok().flatten(),
             Outcome::Stale => self.get_stale_async::<R, S>().await,
             outcome => taken(&outcome, shares),
         }
@@ -148,10 +148,10 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
     }
 
     /// What is in the cache by now. An error was reported when the call first looked, or is as good as a miss.
-    async fn get_again_async<R, S: ResultPolicy<R, Stored = T>>(&self) -> Option<R> {
+    async fn get_again_async<R, S: ResultPolicy<R, Stored = T>>(&self) -> Result<Option<R>> {
         let stored =
             Box::pin(self.cache.get_by_key_async(&self.key, self.options.ttl, self.codec, Attempt::Again)).await;
-        stored.ok().flatten().map(|stored| self.hit::<R, S>(stored))
+        Ok(stored?.map(|stored| self.hit::<R, S>(stored)))
     }
 
     /// [`get_stale`](Self::get_stale) for a task.

@@ -51,6 +51,9 @@ fn experiments() -> Vec<Experiment> {
         experiment("storage.flush_interval_ms", json!(1), observe::on_disk_after_a_while)
             .given("storage.flush_interval_ms", json!(60_000)),
         experiment("metadata.backend", json!("memory"), observe::place),
+        experiment("metadata.database_url", json!("{dir}/elsewhere.db"), observe::place_of_rows)
+            .given("metadata.backend", json!("sqlite")),
+        experiment("metadata.second_process", json!("refuse"), observe::as_second_process),
         experiment("metadata.store_cache_key_params", json!(false), observe::key_params),
         experiment("metadata.verify_cache_integrity", json!(false), observe::a_damaged_value)
             .given("durability", json!("immediate")),

@@ -1,6 +1,7 @@
 //! What can be observed of a cache from outside.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +43,27 @@ pub(super) fn place(dir: &Path, config: &CacheConfig) -> String {
     cache.close().unwrap();
     let made = |name: &str| !files(&dir.join(name)).is_empty();
     format!("cache: {}, elsewhere: {}", made("cache"), made("elsewhere"))
+}
+
+pub(super) fn place_of_rows(dir: &Path, config: &CacheConfig) -> String {
+    let cache = open(config);
+    cache.put("key", &1).unwrap();
+    cache.close().unwrap();
+    let made = ["cache/index.sqlite3", "elsewhere.db"].map(|name| dir.join(name).exists());
+    format!("{made:?}")
+}
+
+/// What becomes of a process that finds the directory in use.
+pub(super) fn as_second_process(_: &Path, config: &CacheConfig) -> String {
+    let dir = &config.storage.cache_dir;
+    let mut holder = cacheness_tests::probe(env!("CARGO_BIN_EXE_probe"), dir, &["hold"]);
+    let mut holder = holder.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let opened = cacheness::Cache::new(config.clone()).map(|cache| cache.put("key", &1).is_ok());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    format!("{:?}", opened.map_err(|error| error.kind()))
 }
 
 /// How many of ten entries of 200 kB stay.

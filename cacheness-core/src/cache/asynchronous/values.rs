@@ -290,7 +290,7 @@ async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
         Joined::Alone | Joined::Completed(Outcome::Panicked) => store(cache, key, options, make, None).await.0,
         Joined::Leader(leader) => {
             let leading = async {
-                match cache.turn_async(key, None, || again(cache, key)).await {
+                match cache.turn_async(key, None, || try_again(cache, key)).await {
                     Turn::Take(value) => (Ok(value), Outcome::Stored),
                     Turn::Compute(computing) => {
                         let (value, outcome) = store(cache, key, options, make, Some(&leader)).await;
@@ -315,7 +315,11 @@ async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
 }
 
 async fn again<T: Shareable>(cache: &Cache, key: &Key) -> Option<T> {
-    cache.get_by_key_async(key, None, ValueCodec::in_memory(), Attempt::Again).await.ok().flatten()
+    try_again(cache, key).await.ok().flatten()
+}
+
+async fn try_again<T: Shareable>(cache: &Cache, key: &Key) -> Result<Option<T>> {
+    cache.get_by_key_async(key, None, ValueCodec::in_memory(), Attempt::Again).await
 }
 
 async fn store<T: Shareable, E, F: Future<Output = Result<T, E>>>(

@@ -445,7 +445,7 @@ impl Engine {
     /// In other processes all unique values are reserved together, for as long as it takes to store an entry.
     fn lock_unique(&self) -> Option<KeyLock> {
         let until = Instant::now() + LONGEST_RESERVATION;
-        while self.store().index().has_neighbours() && Instant::now() < until {
+        while self.store().index().may_have_neighbours() && Instant::now() < until {
             let lock = self.store().key_lock(UNIQUE);
             if lock.is_some() {
                 return lock;

@@ -61,7 +61,7 @@ enum Step {
 impl<'c> Wait<'c> {
     /// `None` if no other process is there.
     fn begin(cache: &'c Cache, key: &Key, usual: Option<&UsualDuration>) -> Option<Self> {
-        let engine = cache.engine().ok().filter(|engine| engine.store().index().has_neighbours())?;
+        let engine = cache.engine().ok().filter(|engine| engine.store().index().may_have_neighbours())?;
         let least = engine.config().single_flight_wait();
         let patience = usual.map_or(least, |usual| usual.patience(least)).saturating_mul(LONGER);
         let name = format!("{:016x}", key.hash());

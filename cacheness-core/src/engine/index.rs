@@ -35,6 +35,7 @@ pub(crate) struct Index {
     lease: Option<Lease>,
     /// Processes that this one has the rows changed for.
     guests: Arc<Guests>,
+    expects_guests: AtomicBool,
     doubts_blobs: AtomicBool,
 }
 
@@ -52,8 +53,18 @@ impl Index {
         let followed = AtomicU64::new(backend.epoch());
         let lease = backend.traits().shared.then(Lease::default);
         let guests = Arc::default();
-        let doubts_blobs = AtomicBool::new(false);
-        Self { backend, signing, columns: Columns::default(), memory, followed, lease, guests, doubts_blobs }
+        let [expects_guests, doubts_blobs] = [const { AtomicBool::new(false) }; 2];
+        Self {
+            backend,
+            signing,
+            columns: Columns::default(),
+            memory,
+            followed,
+            lease,
+            guests,
+            expects_guests,
+            doubts_blobs,
+        }
     }
 
     pub(super) fn backend(&self) -> &dyn MetadataBackend {
@@ -67,6 +78,16 @@ impl Index {
     /// Whether other processes use the same rows now.
     pub(crate) fn has_neighbours(&self) -> bool {
         !self.guests.are_none() || self.is_of_another_process()
+    }
+
+    /// Whether other processes may be there, though they may not have found this one yet since it became the owner.
+    pub(crate) fn may_have_neighbours(&self) -> bool {
+        self.lease.is_some() || self.expects_guests.load(Ordering::Relaxed) || !self.guests.are_none()
+    }
+
+    /// There are guests of an owner before this one.
+    pub(super) fn expect_guests(&self) {
+        self.expects_guests.store(true, Ordering::Relaxed);
     }
 
     /// Whether another process has the rows.
@@ -457,37 +478,4 @@ impl Index {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-    use crate::config::CacheConfig;
-    use crate::engine::memory::CloneOps;
-    use crate::entry::sample;
-    use crate::index::{Payload, Watched};
-    use crate::key::ToKey;
-    use crate::security::Signing;
-
-    #[test]
-    fn what_an_index_has_lost_when_it_was_rebuilt_is_not_in_memory_any_more() {
-        let (index, memory) =
-            (Arc::new(Watched::new(|_| Ok(()))), Arc::new(Tier::new(CacheConfig::in_memory().memory().unwrap())));
-        let coherent = Index::new(index.clone(), Arc::default(), Some(Arc::clone(&memory)));
-        let (key, now) = ("one".to_key().unwrap(), Timestamp::from_micros(1));
-        let entry = sample::entry("one");
-        coherent
-            .put(&entry.key, &Record::new(&entry, &Payload::Inline(&[7]), 1 << 16, Signing::off()).unwrap())
-            .unwrap();
-        let token = memory.insert_token(&key).unwrap();
-        let live = |keeps: bool| {
-            if keeps {
-                memory.insert(&key, (token, CloneOps::cloned()), 7_u8, &entry.core, now, |_, _| ());
-            }
-            memory.get::<u8>(key.identity(), CloneOps::cloned(), None, &ManualClock::new(now))
-        };
-        assert_eq!(live(true), Some(7));
-        index.lose(&entry.key).unwrap();
-        assert!(coherent.scan(None, 9).unwrap().is_empty());
-        assert_eq!(live(false), None, "whoever removes all that is listed has removed it");
-        assert_eq!(live(true), None, "it was read before");
-    }
-}
+mod tests;

@@ -278,6 +278,7 @@ impl Store {
         {
             if neighbours::has_guests(home) {
                 sled.keep_journal();
+                store.index.expect_guests();
                 thread::sleep(LEASE);
             }
             store.tenure.serve(home, sled);

@@ -46,8 +46,8 @@ const PATIENCE_WITHOUT_OWNER: Duration = Duration::from_secs(1);
 const PATIENCE_FOR_MUCH: Duration = Duration::from_secs(10);
 /// After a failure nobody is asked for so long.
 const PAUSE: Duration = Duration::from_millis(1500);
-/// Between two tries to become owner or guest.
-const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+/// Between two tries to become owner or guest, at first and at most.
+const BETWEEN_TRIES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(32)];
 /// So many uses are told at once.
 const USES_AT_ONCE: usize = 256;
 
@@ -271,19 +271,23 @@ enum NoRole {
 /// Becomes the owner of a directory, or a guest of it.
 fn find_role(way: &Path, take_over: &TakeOver, patience: Duration) -> Result<Role, NoRole> {
     let until = Instant::now() + patience;
+    let mut pause = BETWEEN_TRIES[0];
     loop {
-        // First, since the socket of an owner that was killed is still there.
+        // The socket of an owner that was killed is still there, and refuses.
+        let error = match Client::connect(way) {
+            Ok(client) => return Ok(Role::Guest(Arc::new(client))),
+            Err(NotConnected::Refused(why)) => return Err(NoRole::Refused(why)),
+            Err(NotConnected::Nobody(error)) => error,
+        };
         if let Some(rows) = take_over().map_err(NoRole::Failed)? {
             return Ok(Role::Owner(rows));
         }
-        match Client::connect(way) {
-            Ok(client) => return Ok(Role::Guest(Arc::new(client))),
-            Err(NotConnected::Refused(why)) => return Err(NoRole::Refused(why)),
-            Err(NotConnected::Nobody(error)) if Instant::now() >= until => {
-                return Err(NoRole::Refused(format!("it does not answer on its socket: {error}")));
-            }
-            Err(NotConnected::Nobody(_)) => thread::sleep(BETWEEN_TRIES),
+        if Instant::now() >= until {
+            return Err(NoRole::Refused(format!("it does not answer on its socket: {error}")));
         }
+        thread::sleep(pause);
+        // Many that wait must not take the time of the one that opens the index.
+        pause = (pause * 2).min(BETWEEN_TRIES[1]);
     }
 }
 

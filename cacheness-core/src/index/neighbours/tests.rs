@@ -223,7 +223,7 @@ fn guests_that_are_gone_are_not_counted_and_nobody_who_listens_is_an_error_in_wo
     drop(guest);
     let until = Instant::now() + Duration::from_secs(10);
     while !house.guests.are_none() && Instant::now() < until {
-        thread::sleep(BETWEEN_TRIES);
+        thread::sleep(BETWEEN_TRIES[0]);
     }
     assert!(house.guests.are_none());
     let guest = house.guest();

@@ -70,7 +70,11 @@ pub(crate) fn claim(vfs: &dyn Vfs, root: &Path, kind: Kind) -> Result<Claimed> {
         Found::Missing => {
             let taken = names_in_the_way(vfs, root)?;
             if !taken.is_empty() {
-                return refuse(root, &taken.join(", "), "is there without a manifest `cacheness.toml`");
+                return match find(vfs, root)? {
+                    // Another process has made all of it since this one looked.
+                    Found::Whole(text) => check(root, &text, kind).map(|()| Claimed::Before),
+                    _ => refuse(root, &taken.join(", "), "is there without a manifest `cacheness.toml`"),
+                };
             }
             match publish_new(vfs, &root.join(MANIFEST), sealed(&new_body(kind)).as_bytes())? {
                 true => Ok(Claimed::Now),

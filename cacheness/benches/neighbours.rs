@@ -1,4 +1,5 @@
-//! What it costs to use a cache whose index another process has open, and how long it takes until a guest is the owner.
+//! Several processes on one directory: what it costs to use a cache whose index another process has open, how long it takes
+//! until a guest is the owner, and what SQLite costs, which all of them open.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -52,6 +53,25 @@ fn main() {
         .calls(1)
         .ours(|calls| (0..calls).map(|_| hand_over(&dir)).sum())
         .peer("open alone after a kill", None, |calls| (0..calls).map(|_| open_after_kill(&alone_dir)).sum())
+        .run();
+    sqlite(&mut bench);
+}
+
+/// Without values in memory, as diskcache has none.
+fn sqlite(bench: &mut Bench) {
+    let (python, config) = (bench.python(), CacheConfig::new(bench.dir("sqlite")));
+    let cache = Cache::new(config.with_backend("sqlite").with_memory_cache(false)).unwrap();
+    fill(&cache);
+    let get = cache.clone();
+    bench
+        .work("get on SQLite, small struct, 2,000 entries")
+        .ours(repeat(move |id| _ = black_box(get.get::<Station>(id * 7 % ENTRIES).unwrap().unwrap())))
+        .python("diskcache 5.6 get", 0.6, &python, "diskcache.get")
+        .run();
+    bench
+        .work("put on SQLite, small struct, a new key each")
+        .ours(repeat(move |id| _ = cache.put(ENTRIES + id, &station(id)).unwrap()))
+        .python("diskcache 5.6 set", 0.9, &python, "diskcache.set")
         .run();
 }
 

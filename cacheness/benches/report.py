@@ -17,7 +17,7 @@ BENCHES = {
     "disk": "Hits from the disk, the tier in memory off, and misses",
     "threads": "Two threads",
     "large": "Large values",
-    "neighbours": "By way of another process",
+    "neighbours": "Several processes on one directory",
     "upkeep": "Upkeep of 10,000 entries",
     "files": "Values in files, and files as arguments",
     "heartbeat": "Async: the longest pause of another task",

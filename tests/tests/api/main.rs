@@ -10,4 +10,5 @@ mod handlers;
 mod isolation;
 mod manifests;
 mod memory;
+mod moves;
 mod reference;

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Handler,
     /// The cache was closed before the call.
     Closed,
+    /// A server that entries or values lie on cannot be reached, or does not answer in time. That may be over soon.
+    Unavailable,
 }
 
 impl fmt::Display for ErrorKind {
@@ -53,6 +55,7 @@ impl fmt::Display for ErrorKind {
             Self::Limit => "limit",
             Self::Handler => "handler",
             Self::Closed => "closed",
+            Self::Unavailable => "unavailable",
         })
     }
 }
@@ -158,6 +161,11 @@ impl CacheError {
     /// Whether the cache was closed before the call.
     pub fn is_closed(&self) -> bool {
         self.kind() == ErrorKind::Closed
+    }
+
+    /// Whether a server cannot be reached, or does not answer in time.
+    pub fn is_unavailable(&self) -> bool {
+        self.kind() == ErrorKind::Unavailable
     }
 }
 

@@ -19,6 +19,7 @@ use crate::security::Distrust;
 use crate::storage::BlobName;
 use crate::util::Warnings;
 use crate::util::digest::{Identity, hex, unique_name};
+use crate::util::process::Origin;
 use crate::value::Metadata;
 
 const PAGE: usize = 256;
@@ -29,8 +30,7 @@ pub(super) struct Engine {
     pending: PendingBlobs,
     content_addressable: bool,
     closed: AtomicBool,
-    /// The process that opened it.
-    process: u32,
+    origin: Origin,
     warnings: Warnings,
 }
 
@@ -44,12 +44,6 @@ pub(super) struct Encoding {
 }
 
 impl Engine {
-    /// Over a store that was just opened.
-    pub(super) fn open(store: Store, content_addressable: bool) -> Result<Self> {
-        let references = References::of(store.index())?;
-        Ok(Self::new(store, references, content_addressable))
-    }
-
     pub(super) fn new(store: Store, references: References, content_addressable: bool) -> Self {
         Self {
             store: Arc::new(store),
@@ -57,7 +51,7 @@ impl Engine {
             pending: PendingBlobs::default(),
             content_addressable,
             closed: AtomicBool::new(false),
-            process: std::process::id(),
+            origin: Origin::here(),
             warnings: Warnings::default(),
         }
     }
@@ -80,12 +74,19 @@ impl Engine {
 
     /// Before a record can go: that of a blob which is shared must have been counted by then.
     pub(super) fn keep_up(&self) {
-        self.references().keep_up_with(self.store.index());
+        // A store that has guests shares no blobs.
+        if !self.store.index.is_of_another_process() {
+            self.references().keep_up_with(self.store.index());
+        }
     }
 
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(CacheError::new(ErrorKind::Closed, "the blob store is closed: open it again to use it"));
+        }
+        if self.is_inherited() {
+            let message = "the blob store is of the process that has forked this one: open it again to use it";
+            return Err(CacheError::new(ErrorKind::Closed, message));
         }
         Ok(())
     }
@@ -122,6 +123,10 @@ impl Engine {
     /// How an entry's blob is written. Where there is a value to lose, the new one is on the disk before a record can name
     /// it: another thread may flush the index at any time.
     pub(super) fn durability_of(&self, entry: &Entry) -> Durability {
+        // Another process flushes the record, and knows nothing of the blob.
+        if self.store.index.is_of_another_process() {
+            return Durability::Immediate;
+        }
         match self.store.index.get(&entry.key) {
             Ok(None) => self.store.settings.durability,
             Ok(Some(_)) | Err(_) => Durability::Immediate,
@@ -354,7 +359,7 @@ impl Engine {
 
     /// Whether this process is a forked child that has its parent's store, without the threads of it.
     fn is_inherited(&self) -> bool {
-        self.process != std::process::id()
+        !self.origin.is_here() && self.store.root().is_some()
     }
 
     /// Closes the store, once. An inherited one is its owner's to close.

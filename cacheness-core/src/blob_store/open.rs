@@ -9,7 +9,7 @@ use once_cell::sync::Lazy;
 
 use super::BlobStore;
 use super::engine::Engine;
-use crate::config::{CacheConfig, Codec, Durability, Limits, SecurityConfig, StoredCodec};
+use crate::config::{CacheConfig, Codec, Durability, Limits, SecondProcess, SecurityConfig, StoredCodec};
 use crate::engine::index::Index;
 use crate::engine::manifest::Kind;
 use crate::engine::{Home, Store};
@@ -19,7 +19,7 @@ use crate::index::Record;
 use crate::storage::BlobName;
 use crate::storage::vfs::DirId;
 use crate::util::digest::Identity;
-use crate::util::threads::{self, Openings};
+use crate::util::process::{self, Openings, Origin};
 use crate::value::{Metadata, Value};
 
 /// How a [`BlobStore`] is opened: made by [`BlobStore::builder`].
@@ -81,7 +81,8 @@ impl BlobStoreBuilder {
     }
 
     /// Whether equal values are stored once, whatever their keys, and keys that the store makes are made of the content.
-    /// Default false. It may differ from one opening of a directory to the next.
+    /// Default false. It may differ from one opening of a directory to the next. A store that does so, and one whose entries
+    /// share blobs, is for one process at a time.
     pub fn content_addressable(mut self, yes: bool) -> Self {
         self.content_addressable = yes;
         self
@@ -118,7 +119,7 @@ impl BlobStoreBuilder {
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level or a limit is 0;
     /// [`Conflict`](crate::ErrorKind::Conflict) if the directory is a cache's or of another release;
-    /// [`Locked`](crate::ErrorKind::Locked) if the store is open already, in this process or another;
+    /// [`Locked`](crate::ErrorKind::Locked) if this process has the store open already, or another one has it for itself;
     /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, may
     /// be written by others, or holds something of others under a name that the store would use.
     pub fn open(self) -> Result<BlobStore> {
@@ -129,8 +130,20 @@ impl BlobStoreBuilder {
             return Ok(BlobStore::over(Arc::new(Engine::new(store, References::default(), content_addressable))));
         }
         let home = Home::prepare(Kind::BlobStore, &self.config.storage.cache_dir)?;
-        let store = || Store::open(home.clone(), &self.config);
-        open(&home, || Engine::open(store()?, content_addressable)).map(BlobStore::over)
+        open(&home, || self.engine(home.clone())).map(BlobStore::over)
+    }
+
+    /// Who shares blobs counts in memory how many entries refer to each, and has the directory for itself.
+    fn engine(mut self, home: Home) -> Result<Engine> {
+        if self.content_addressable {
+            self.config.metadata.second_process = SecondProcess::Refuse;
+        }
+        let mut references = References::default();
+        let store = Store::open_if(home, &self.config, |index| {
+            references = References::of(index)?;
+            Ok(references.are_none())
+        })?;
+        Ok(Engine::new(store, references, self.content_addressable))
     }
 
     /// Opens a store in memory, whatever the backend is.
@@ -226,7 +239,7 @@ struct Slot {
     /// Nothing while it is being opened.
     engine: Weak<Engine>,
     /// The process that opened it: a forked child has a copy of this table, and no store.
-    process: u32,
+    origin: Origin,
 }
 
 fn open_stores() -> MutexGuard<'static, HashMap<DirId, Slot>> {
@@ -240,9 +253,9 @@ fn open_stores() -> MutexGuard<'static, HashMap<DirId, Slot>> {
 fn open(home: &Home, open: impl FnOnce() -> Result<Engine>) -> Result<Arc<Engine>> {
     let opening = OpeningSlot::of(home)?;
     let engine = Arc::new(open()?);
-    open_stores().insert(home.id().clone(), Slot { engine: Arc::downgrade(&engine), process: std::process::id() });
+    open_stores().insert(home.id().clone(), Slot { engine: Arc::downgrade(&engine), origin: Origin::here() });
     std::mem::forget(opening);
-    threads::close_at_exit(&OPENINGS);
+    process::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 
@@ -251,15 +264,20 @@ struct OpeningSlot<'a>(&'a DirId);
 
 impl<'a> OpeningSlot<'a> {
     fn of(home: &'a Home) -> Result<Self> {
-        let (mut open, process) = (open_stores(), std::process::id());
-        if open.get(home.id()).is_some_and(|slot| slot.process == process) {
+        let mut open = open_stores();
+        if open.get(home.id()).is_some_and(|slot| slot.origin.is_here()) {
             let message = format!(
                 "this process has the blob store in {} open already: clone its handle, or close it first",
                 home.root().display()
             );
             return Err(CacheError::new(ErrorKind::Locked, message));
         }
-        open.insert(home.id().clone(), Slot { engine: Weak::new(), process });
+        let slot = Slot { engine: Weak::new(), origin: Origin::here() };
+        if let Some(inherited) = open.insert(home.id().clone(), slot)
+            && let Some(engine) = inherited.engine.upgrade()
+        {
+            engine.store().abandon();
+        }
         Ok(Self(home.id()))
     }
 }
@@ -276,15 +294,13 @@ pub(super) fn closed(id: &DirId) {
 }
 
 fn close_all() {
-    let this = std::process::id();
     let open: Vec<_> =
-        open_stores().values().filter(|slot| slot.process == this).filter_map(|slot| slot.engine.upgrade()).collect();
+        open_stores().values().filter(|slot| slot.origin.is_here()).filter_map(|slot| slot.engine.upgrade()).collect();
     open.iter().for_each(|engine| engine.shut_and_tell());
 }
 
 fn has_open() -> bool {
-    let this = std::process::id();
-    open_stores().values().any(|slot| slot.process == this)
+    open_stores().values().any(|slot| slot.origin.is_here())
 }
 
 // What refers to a blob. Nothing of this is stored: the counts are taken from the records when a store is opened. So no
@@ -380,6 +396,11 @@ impl References {
         {
             self.refer(content, SharedBlob::new(name, &entry.core));
         }
+    }
+
+    /// Whether no entries share a blob, or may come to do so.
+    fn are_none(&self) -> bool {
+        self.blobs.is_empty()
     }
 
     pub(super) fn find(&self, content: &Identity) -> Option<&SharedBlob> {

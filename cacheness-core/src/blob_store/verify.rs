@@ -1,8 +1,9 @@
 //! Whether what is stored is what was put.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::engine::Engine;
+use crate::clock::{Clock, SystemClock};
 use crate::engine::opened::{Opened, checksum_of};
 use crate::engine::recover;
 use crate::entry::{Entry, IndexKey};
@@ -21,7 +22,8 @@ pub enum Repair {
     No,
     /// Moves damaged blobs to quarantine, removes entries whose blob is damaged or missing (and those that are not believed,
     /// if [`invalid_entries`](crate::SecurityConfig::invalid_entries) says so), and removes blobs that no entry refers to. Files that the store did not write stay. So do blobs without an entry if the index was damaged
-    /// while the store was open: at the next opening those that had one have it again.
+    /// while the store was open: at the next opening those that had one have it again. Where other processes have the store
+    /// open too, blobs of the last minute stay, which one of them may be about to put.
     Yes,
 }
 
@@ -161,7 +163,9 @@ impl Engine {
         report.lost = self.store().index.totals()?.lost;
         // An index that was replaced may have lost records: what they named is taken up at the next opening.
         if repair == Repair::Yes && self.store().index.epoch() == 0 && report.newer.is_empty() {
-            report.unreferenced.iter().try_for_each(|name| self.remove_unreferenced(name))?;
+            let new = self.new_of_others()?;
+            let mut left_over = report.unreferenced.iter().filter(|name| !new.contains(name));
+            left_over.try_for_each(|name| self.remove_unreferenced(name))?;
         }
         Ok(report)
     }
@@ -248,6 +252,14 @@ impl Engine {
         let mut rest: Vec<BlobName> = listed.into_iter().filter(|name| !references.refers_to(name)).collect();
         rest.sort();
         Ok(rest)
+    }
+
+    /// Blobs that another process may be about to name.
+    fn new_of_others(&self) -> Result<HashSet<BlobName>> {
+        match self.store().index.may_have_neighbours() {
+            true => recover::new_names(&*self.store().blobs, SystemClock.now()),
+            false => Ok(HashSet::new()),
+        }
     }
 
     fn remove_unreferenced(&self, name: &BlobName) -> Result<()> {

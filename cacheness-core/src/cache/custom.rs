@@ -5,12 +5,10 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, PoisonError, RwLock};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::removal::EntryScan;
-use crate::engine::KeyLock;
+use crate::engine::UniqueTurn;
 use crate::entry::{Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Group, Record};
@@ -373,7 +371,7 @@ pub(super) struct UniqueValues {
 /// Unique values that are reserved until this is dropped.
 pub(super) struct Reserved<'c> {
     held: Held<'c>,
-    _in_all_processes: Option<KeyLock>,
+    _in_all_processes: UniqueTurn<'c>,
 }
 
 /// Those of this process.
@@ -381,12 +379,6 @@ struct Held<'c> {
     all: &'c UniqueValues,
     values: Vec<UniqueValue>,
 }
-
-/// The name of the lock that other processes wait for.
-const UNIQUE: &str = "unique";
-/// A process that holds it for longer was stopped.
-const LONGEST_RESERVATION: Duration = Duration::from_secs(5);
-const BETWEEN_TRIES: Duration = Duration::from_micros(200);
 
 impl UniqueValues {
     fn reserve(&self, wanted: Vec<UniqueValue>) -> Reserved<'_> {
@@ -396,7 +388,7 @@ impl UniqueValues {
         }
         reserved.extend(wanted.iter().cloned());
         drop(reserved);
-        Reserved { held: Held { all: self, values: wanted }, _in_all_processes: None }
+        Reserved { held: Held { all: self, values: wanted }, _in_all_processes: UniqueTurn::default() }
     }
 }
 
@@ -439,20 +431,7 @@ impl Engine {
             return None;
         }
         let reserved = self.custom().unique.reserve(wanted);
-        Some(Reserved { _in_all_processes: self.lock_unique(), ..reserved })
-    }
-
-    /// In other processes all unique values are reserved together, for as long as it takes to store an entry.
-    fn lock_unique(&self) -> Option<KeyLock> {
-        let until = Instant::now() + LONGEST_RESERVATION;
-        while self.store().index().may_have_neighbours() && Instant::now() < until {
-            let lock = self.store().key_lock(UNIQUE);
-            if lock.is_some() {
-                return lock;
-            }
-            thread::sleep(BETWEEN_TRIES);
-        }
-        None
+        Some(Reserved { _in_all_processes: self.store().unique_turn(), ..reserved })
     }
 
     fn unique_values(&self, details: &Details) -> Vec<UniqueValue> {

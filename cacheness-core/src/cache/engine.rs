@@ -17,6 +17,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
 use crate::key::Key;
 use crate::util::Warnings;
+use crate::util::process::Origin;
 
 /// Points in time are kept in microseconds.
 const SHORTEST_TTL: Duration = Duration::from_micros(1);
@@ -39,8 +40,7 @@ pub(super) struct Engine {
     config: CacheConfig,
     /// Open handles; the last one to leave closes the store.
     users: AtomicUsize,
-    /// The process that opened it.
-    process: u32,
+    origin: Origin,
 }
 
 impl Engine {
@@ -57,7 +57,7 @@ impl Engine {
             clock,
             config: config.clone(),
             users: AtomicUsize::new(1),
-            process: std::process::id(),
+            origin: Origin::here(),
         }
     }
 
@@ -114,8 +114,14 @@ impl Engine {
     }
 
     /// Whether this process is a forked child that has its parent's engine, without the threads of it.
+    #[inline]
     pub(super) fn is_inherited(&self) -> bool {
-        self.process != std::process::id()
+        !self.origin.is_here() && self.store.root().is_some()
+    }
+
+    /// Lets go of what an inherited engine holds of its parent's.
+    pub(super) fn abandon(&self) {
+        self.store.abandon();
     }
 
     /// Closes the store, whoever still has a handle. An inherited one is its owner's to close.

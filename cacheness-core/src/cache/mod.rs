@@ -40,7 +40,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{Key, KeyRules, KeyWriter, ToKey};
 use crate::storage::vfs::DirId;
 use crate::util::emit;
-use crate::util::threads::{self, Openings};
+use crate::util::process::{self, Openings, Origin};
 use crate::value::Value;
 use engine::Engine;
 
@@ -216,10 +216,25 @@ impl Cache {
     }
 
     fn engine(&self) -> Result<&Arc<Engine>> {
-        if self.0.closed.load(Ordering::Relaxed) {
-            return Err(CacheError::new(ErrorKind::Closed, "the cache is closed: open it again to use it"));
+        if self.0.closed.load(Ordering::Relaxed) || self.is_inherited() {
+            return Err(self.unusable());
         }
         Ok(&self.0.engine)
+    }
+
+    /// Whether this process is a forked child, and the cache its parent's.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.0.engine.is_inherited()
+    }
+
+    #[cold]
+    fn unusable(&self) -> CacheError {
+        let message = match self.is_inherited() {
+            true => "the cache is of the process that has forked this one: open it again to use it",
+            false => "the cache is closed: open it again to use it",
+        };
+        CacheError::new(ErrorKind::Closed, message)
     }
 
     /// The directory of the cache; `None` if it is in memory.
@@ -317,9 +332,9 @@ struct Registry {
 
 enum Slot {
     /// A thread is opening it.
-    Opening,
+    Opening(Origin),
     /// It is open, or being closed by the last handle that left.
-    Open { engine: Weak<Engine>, process: u32 },
+    Open { engine: Weak<Engine>, origin: Origin },
 }
 
 impl Registry {
@@ -358,10 +373,10 @@ fn open(config: &CacheConfig, clock: Arc<dyn Clock>, difference: Difference) -> 
     let id = home.id().clone();
     let opening = OpeningSlot(&id);
     let engine = Arc::new(Engine::new(Store::open(home, config)?, config, clock));
-    OPEN.lock().insert(id.clone(), Slot::Open { engine: Arc::downgrade(&engine), process: std::process::id() });
+    OPEN.lock().insert(id.clone(), Slot::Open { engine: Arc::downgrade(&engine), origin: Origin::here() });
     std::mem::forget(opening);
     OPEN.changed.notify_all();
-    threads::close_at_exit(&OPENINGS);
+    process::close_at_exit(&OPENINGS);
     Ok(engine)
 }
 
@@ -408,15 +423,23 @@ fn join_or_reserve(id: &DirId) -> Option<Arc<Engine>> {
     loop {
         match slots.get(id) {
             None => {
-                slots.insert(id.clone(), Slot::Opening);
+                slots.insert(id.clone(), Slot::Opening(Origin::here()));
                 return None;
+            }
+            Some(Slot::Open { origin, .. } | Slot::Opening(origin)) if !origin.is_here() => {
+                if let Some(Slot::Open { engine, .. }) = slots.remove(id)
+                    && let Some(engine) = engine.upgrade()
+                {
+                    engine.abandon();
+                }
+                continue;
             }
             Some(Slot::Open { engine, .. }) => {
                 if let Some(engine) = engine.upgrade().filter(|engine| engine.join()) {
                     return Some(engine);
                 }
             }
-            Some(Slot::Opening) => {}
+            Some(Slot::Opening(_)) => {}
         }
         slots = OPEN.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
     }
@@ -430,12 +453,11 @@ fn closed(id: &DirId) {
 /// Closes every engine that this process opened. A forked child has inherited the table, not the engines' threads: it
 /// closes nothing.
 fn close_all() {
-    let this = std::process::id();
     let open: Vec<_> = OPEN
         .lock()
         .values()
         .filter_map(|slot| match slot {
-            Slot::Open { engine, process } if *process == this => engine.upgrade(),
+            Slot::Open { engine, origin } if origin.is_here() => engine.upgrade(),
             _ => None,
         })
         .collect();
@@ -448,6 +470,5 @@ fn close_all() {
 
 /// Whether this process has a cache open that it opened itself.
 fn has_open() -> bool {
-    let this = std::process::id();
-    OPEN.lock().values().any(|slot| matches!(slot, Slot::Open { process, .. } if *process == this))
+    OPEN.lock().values().any(|slot| matches!(slot, Slot::Open { origin, .. } if origin.is_here()))
 }

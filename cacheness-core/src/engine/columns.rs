@@ -9,12 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::index::{Index, Records};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
-use crate::index::Record;
-use crate::query::{Admitted, ColumnType, Rank, Span};
+use crate::index::{Group, Record};
+use crate::query::{Admitted, ColumnType, Filter, Rank, Schema, Span};
 use crate::util::threads::lock;
 
 /// Keys share so many turns.
@@ -296,6 +297,45 @@ fn cell(name: &Name, key: &IndexKey, record: &Record) -> Option<Cell> {
 fn in_row(name: &Name, key: &IndexKey, entry: &Entry) -> Option<Cell> {
     let row = entry.details.row(&name.kind)?;
     Some((Rank(row.get(&name.column).cloned().unwrap_or_default()), key.clone()))
+}
+
+/// Conditions on custom metadata.
+impl Index {
+    /// The keys of all entries of a kind that may meet a condition on a column; see [`Columns::candidates`].
+    pub(crate) fn candidates(&self, kind: &str, admitted: &Admitted<'_>) -> Result<Option<Vec<IndexKey>>> {
+        if self.lease.is_some() {
+            // An order would not hear of what others change.
+            return Ok(None);
+        }
+        let page = |after: Option<&IndexKey>, limit| self.group(Group::kind(kind), after, limit);
+        self.columns.candidates(kind, admitted, &page, &|| self.epoch())
+    }
+
+    /// Whether conditions on custom metadata are asked of the backend.
+    pub(crate) fn keeps_columns(&self) -> bool {
+        self.backend().traits().columns
+    }
+
+    /// Up to `limit` records of a kind that may meet a condition, in key order and behind `after`, and the key behind which it
+    /// goes on, if it does; see [`MetadataBackend::select`].
+    pub(crate) fn select(
+        &self,
+        kind: &str,
+        filter: &Filter,
+        after: Option<&IndexKey>,
+        limit: usize,
+    ) -> Result<Option<(Records, Option<IndexKey>)>> {
+        let after = after.map(IndexKey::as_bytes);
+        let Some(rows) = self.ask(|backend| backend.select(kind, filter, after, limit))? else { return Ok(None) };
+        let last = rows.last().filter(|_| rows.len() >= limit);
+        let last = last.map(|row| IndexKey::from_shared(Arc::clone(&row.key))).transpose()?;
+        Ok(Some((rows.into_iter().filter_map(|row| self.whole(row)).collect(), last)))
+    }
+
+    /// Says what a kind of custom metadata looks like; see [`MetadataBackend::define`].
+    pub(crate) fn define(&self, schema: &Schema) -> Result<()> {
+        if self.keeps_columns() { self.ask(|backend| backend.define(schema)) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]

@@ -9,16 +9,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::acknowledge::{Acknowledge, Acknowledging, Lease, acknowledge};
 use super::columns::Columns;
 use super::memory::{self, Tier};
-use super::neighbours::{Acknowledge, Acknowledging, Lease, acknowledge};
+use super::neighbours::{UniqueTurns, is_the_only_user};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Totals};
 use crate::index::neighbours::{Guests, OWNER};
 use crate::index::{Group, Record};
-use crate::query::{Admitted, Filter, Schema};
 use crate::security::Signing;
 
 /// Every change of a row goes through here and takes the value out of memory first; every question about the order of use
@@ -27,16 +27,18 @@ pub(crate) struct Index {
     backend: Arc<dyn MetadataBackend>,
     /// By which records are believed.
     signing: Arc<Signing>,
-    columns: Columns,
+    pub(super) columns: Columns,
     memory: Option<Arc<Tier>>,
     /// The epoch of the backend that memory has followed.
     followed: AtomicU64,
     /// Until when memory is current, where other processes change rows without this one.
-    lease: Option<Lease>,
+    pub(super) lease: Option<Lease>,
     /// Processes that this one has the rows changed for.
     guests: Arc<Guests>,
     expects_guests: AtomicBool,
     doubts_blobs: AtomicBool,
+    counted: AtomicBool,
+    unique_turns: UniqueTurns,
 }
 
 impl fmt::Debug for Index {
@@ -46,14 +48,14 @@ impl fmt::Debug for Index {
 }
 
 /// Records with their keys.
-type Records = Vec<(IndexKey, Record)>;
+pub(super) type Records = Vec<(IndexKey, Record)>;
 
 impl Index {
     pub(crate) fn new(backend: Arc<dyn MetadataBackend>, signing: Arc<Signing>, memory: Option<Arc<Tier>>) -> Self {
         let followed = AtomicU64::new(backend.epoch());
-        let lease = backend.traits().shared.then(Lease::default);
+        let lease = Lease::of(backend.traits());
         let guests = Arc::default();
-        let [expects_guests, doubts_blobs] = [const { AtomicBool::new(false) }; 2];
+        let [expects_guests, doubts_blobs, counted] = [const { AtomicBool::new(false) }; 3];
         Self {
             backend,
             signing,
@@ -64,6 +66,8 @@ impl Index {
             guests,
             expects_guests,
             doubts_blobs,
+            counted,
+            unique_turns: UniqueTurns::default(),
         }
     }
 
@@ -77,7 +81,7 @@ impl Index {
 
     /// Whether other processes use the same rows now.
     pub(crate) fn has_neighbours(&self) -> bool {
-        !self.guests.are_none() || self.is_of_another_process()
+        !self.guests.are_none() || self.lease.is_some() && !self.backend.is_alone()
     }
 
     /// Whether other processes may be there, though they may not have found this one yet since it became the owner.
@@ -85,14 +89,27 @@ impl Index {
         self.lease.is_some() || self.expects_guests.load(Ordering::Relaxed) || !self.guests.are_none()
     }
 
+    pub(super) fn unique_turns(&self) -> &UniqueTurns {
+        &self.unique_turns
+    }
+
     /// There are guests of an owner before this one.
     pub(super) fn expect_guests(&self) {
         self.expects_guests.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another process has the rows.
-    pub(super) fn is_of_another_process(&self) -> bool {
-        self.lease.is_some() && !self.backend.is_alone()
+    /// Whether another process has the rows, and flushes them.
+    pub(crate) fn is_of_another_process(&self) -> bool {
+        self.lease.is_some() && !self.is_counted() && !self.backend.is_alone()
+    }
+
+    /// This process was counted among the users of rows that all of them have.
+    pub(super) fn set_counted(&self) {
+        self.counted.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted.load(Ordering::SeqCst)
     }
 
     /// Whether memory has heard of every change that was acknowledged by now. Where it has not, it asks.
@@ -104,10 +121,11 @@ impl Index {
     #[cold]
     fn renew(&self, lease: &Lease) -> bool {
         lease.renew(|mark| {
-            let changes = self.ask(|backend| backend.changes(mark)).inspect_err(|error| {
-                log::debug!("values in memory are not used: {error}");
-            });
-            let changes = changes.ok()?;
+            let changes = match self.ask(|backend| backend.changes(mark)) {
+                // Nobody can have been told that a value is gone: for that the server is needed.
+                Err(error) if error.is_unavailable() => return Some(mark),
+                changes => changes.inspect_err(|error| log::debug!("values in memory are not used: {error}")).ok()?,
+            };
             match changes.keys {
                 Some(keys) => keys.iter().filter_map(|key| IndexKey::from_stored(key).ok()).for_each(|key| {
                     let _forgotten = self.changing(&key);
@@ -154,7 +172,7 @@ impl Index {
 
     /// Asks the backend. One that was replaced by what could be believed of it may have lost rows, and nobody could take
     /// the value of a lost one out of memory any more by what it has in common with others.
-    fn ask<R>(&self, question: impl FnOnce(&dyn MetadataBackend) -> R) -> R {
+    pub(super) fn ask<R>(&self, question: impl FnOnce(&dyn MetadataBackend) -> R) -> R {
         let answer = question(&*self.backend);
         let Some(memory) = &self.memory else { return answer };
         let epoch = self.backend.epoch();
@@ -193,8 +211,8 @@ impl Index {
         let facts = new.map(facts).transpose()?;
         let row = new.zip(facts.as_ref()).map(|(record, facts)| (record.as_bytes(), facts));
         let applied = self.make(OWNER, key, &Change { key: key.as_bytes(), expected, row }, new, &|| true)?;
-        if self.has_neighbours() {
-            acknowledge(applied.is_settled());
+        if self.has_neighbours() && !self.backend.traits().waits {
+            acknowledge(applied.is_settled(), || self.is_counted() && is_the_only_user(&*self.backend));
         }
         Ok(applied)
     }
@@ -388,46 +406,10 @@ impl Index {
         }
     }
 
-    fn whole(&self, row: Row) -> Option<(IndexKey, Record)> {
+    pub(super) fn whole(&self, row: Row) -> Option<(IndexKey, Record)> {
         let key = IndexKey::from_shared(row.key).ok()?;
         let record = self.record(&key, row.bytes).ok()?;
         Some((key, record))
-    }
-
-    /// The keys of all entries of a kind that may meet a condition on a column; see [`Columns::candidates`].
-    pub(crate) fn candidates(&self, kind: &str, admitted: &Admitted<'_>) -> Result<Option<Vec<IndexKey>>> {
-        if self.lease.is_some() {
-            // An order would not hear of what others change.
-            return Ok(None);
-        }
-        let page = |after: Option<&IndexKey>, limit| self.group(Group::kind(kind), after, limit);
-        self.columns.candidates(kind, admitted, &page, &|| self.epoch())
-    }
-
-    /// Whether conditions on custom metadata are asked of the backend.
-    pub(crate) fn keeps_columns(&self) -> bool {
-        self.backend.traits().columns
-    }
-
-    /// Up to `limit` records of a kind that may meet a condition, in key order and behind `after`, and the key behind which it
-    /// goes on, if it does; see [`MetadataBackend::select`].
-    pub(crate) fn select(
-        &self,
-        kind: &str,
-        filter: &Filter,
-        after: Option<&IndexKey>,
-        limit: usize,
-    ) -> Result<Option<(Records, Option<IndexKey>)>> {
-        let after = after.map(IndexKey::as_bytes);
-        let Some(rows) = self.ask(|backend| backend.select(kind, filter, after, limit))? else { return Ok(None) };
-        let last = rows.last().filter(|_| rows.len() >= limit);
-        let last = last.map(|row| IndexKey::from_shared(Arc::clone(&row.key))).transpose()?;
-        Ok(Some((rows.into_iter().filter_map(|row| self.whole(row)).collect(), last)))
-    }
-
-    /// Says what a kind of custom metadata looks like; see [`MetadataBackend::define`].
-    pub(crate) fn define(&self, schema: &Schema) -> Result<()> {
-        if self.keeps_columns() { self.ask(|backend| backend.define(schema)) } else { Ok(()) }
     }
 
     pub(crate) fn totals(&self) -> Result<Totals> {

@@ -269,6 +269,11 @@ fn body_with(kind: Kind, id: &BlobName) -> String {
     format!("# A directory of cacheness.\nformat = {FORMAT}\nkind = \"{kind}\"\nid = \"{id}\"\n")
 }
 
+/// What tells a directory with this manifest from all others.
+pub(crate) fn id_in(text: &str) -> Option<&str> {
+    manifest_body(text)?.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'))
+}
+
 fn write(vfs: &dyn Vfs, root: &Path, body: &str) -> Result<()> {
     restore(vfs, root, &sealed(body))
 }

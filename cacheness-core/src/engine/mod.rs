@@ -4,6 +4,7 @@
 //! (this is the commit), then removes the blob of the record before. A delete takes the record first. So a crash can only
 //! leave a blob that no record names, and those are removed when an index that was not closed is opened.
 
+mod acknowledge;
 mod columns;
 #[cfg(test)]
 mod configured_tests;
@@ -40,7 +41,7 @@ use neighbours::Tenure;
 use write::Retired;
 
 pub(crate) use home::{Home, prepare};
-pub(crate) use neighbours::KeyLock;
+pub(crate) use neighbours::{KeyLock, UniqueTurn};
 pub(crate) use read::Found;
 
 use crate::config::{Compression, Durability, Limits};
@@ -175,7 +176,7 @@ impl Store {
             if self.retired.has_any() {
                 self.index.doubt_blobs();
             }
-            if self.tenure.is_counted()
+            if self.index.is_counted()
                 && !self.index.doubts_blobs()
                 && let Err(error) = neighbours::leave(self.index.backend())
             {
@@ -193,10 +194,17 @@ impl Store {
         closed
     }
 
+    /// Lets go of the directory in a forked child, for which it stays its parent's: a copy of a lock would keep it when the
+    /// parent has ended.
+    pub(crate) fn abandon(&self) {
+        self.tenure.release();
+        self.as_guest.release();
+    }
+
     /// Whether what was put is safe with another process, which brings it to the disk in its own time.
     fn is_kept_by_others(&self) -> bool {
         let owes_nothing = self.durability_is_by_interval() && !self.retired.has_any();
-        owes_nothing && self.index.is_of_another_process() && !self.tenure.is_counted()
+        owes_nothing && self.index.is_of_another_process()
     }
 
     fn durability_is_by_interval(&self) -> bool {
@@ -290,6 +298,12 @@ impl Drop for Flusher {
 impl Shared {
     fn run(&self, index: &Index, blobs: &dyn BlobBackend, retired: &Retired, pace: Pace) {
         while self.wait_for_a_put() && !self.stopped_within(pace.interval) {
+            if index.is_of_another_process() && !retired.has_any() && !retired.has_doubts() {
+                // What it has told the owner, that brings to the disk.
+                self.dirty.store(false, Ordering::SeqCst);
+                index.flush_uses();
+                continue;
+            }
             let flush = || self.flush(index, blobs, retired, pace);
             if !flush() {
                 continue;

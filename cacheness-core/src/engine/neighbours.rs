@@ -1,7 +1,5 @@
-//! Other processes on the directory of a store: who owns the index, which of them computes the value of a key, and until
-//! when values in memory are current.
+//! Other processes on the directory of a store: who owns the index, and which of them computes the value of a key.
 
-use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,26 +7,29 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Flusher;
 use super::home::Home;
 use super::index::Index;
-use super::manifest::Kind;
+use super::{Flusher, Store};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{CacheConfig, JSON, MEMORY, SLED, SecondProcess};
 use crate::error::Result;
-use crate::index::backend::{Applied, Change, LEASE, MetadataBackend, Swap, Traits};
+use crate::index::backend::{Applied, Change, MetadataBackend, Swap, Traits};
 use crate::index::neighbours::{Owner, Server};
 use crate::index::sled::SledIndex;
 use crate::storage::vfs::root::{GUESTS, HeldLock, LOCKS, lock_root, locked, share_root};
 use crate::storage::vfs::{Lock, Vfs, storage_error};
 use crate::util::digest::{self, unique_name};
+use crate::util::process::Origin;
 use crate::util::threads::lock;
 
-/// Whether several processes may have a directory with this configuration open.
-pub(super) fn may_be_joined(home: &Home, config: &CacheConfig) -> bool {
-    home.kind() == Kind::Cache
-        && config.metadata.backend == SLED
-        && config.metadata.second_process == SecondProcess::Join
+/// Whether this process is content with not being the only one on its directory.
+pub(super) fn takes_others(config: &CacheConfig) -> bool {
+    config.metadata.second_process == SecondProcess::Join
+}
+
+/// Whether this process may use a directory whose index another process has open.
+pub(super) fn may_join(config: &CacheConfig) -> bool {
+    config.metadata.backend == SLED && takes_others(config)
 }
 
 /// How a process has a directory while it opens it.
@@ -51,7 +52,7 @@ pub(super) fn hold(home: &Home, config: &CacheConfig) -> Result<Hold> {
     let until = Instant::now() + LONGEST_OPENING;
     loop {
         let locked = match lock_root(&*vfs, root) {
-            Err(error) if error.is_locked() && may_be_shared(home, config) => error,
+            Err(error) if error.is_locked() && may_be_shared(config) => error,
             lock => return lock.map(Hold::Alone),
         };
         match share_root(&*vfs, root) {
@@ -64,9 +65,9 @@ pub(super) fn hold(home: &Home, config: &CacheConfig) -> Result<Hold> {
 }
 
 /// Whether the backend may be one that several processes use, which is known for sure when it is open.
-fn may_be_shared(home: &Home, config: &CacheConfig) -> bool {
+fn may_be_shared(config: &CacheConfig) -> bool {
     let own = [SLED, JSON, MEMORY].contains(&config.metadata.backend.as_str());
-    home.kind() == Kind::Cache && !own && config.metadata.second_process == SecondProcess::Join
+    !own && takes_others(config)
 }
 
 impl Hold {
@@ -77,10 +78,10 @@ impl Hold {
     /// The lock for as long as the store is open: shared, where the backend is.
     ///
     /// # Errors
-    /// [`Locked`](crate::ErrorKind::Locked) if others have the directory and the backend is not for several processes.
-    pub(super) fn of(self, traits: Traits, home: &Home, config: &CacheConfig) -> Result<Box<dyn Lock>> {
+    /// [`Locked`](crate::ErrorKind::Locked) if others have the directory and the store is not for several processes.
+    pub(super) fn of(self, traits: Traits, home: &Home, takes_others: bool) -> Result<Box<dyn Lock>> {
         let (vfs, root) = (home.vfs(), home.root());
-        let shares = traits.shared && may_be_shared(home, config);
+        let shares = traits.shared && takes_others;
         match self {
             Self::Alone(lock) if !shares => Ok(lock),
             Self::Beside(_) if !shares => Err(locked(root, io::ErrorKind::WouldBlock.into())),
@@ -137,12 +138,21 @@ pub(super) fn leave(rows: &dyn MetadataBackend) -> Result<()> {
     change_users(rows, |users| users.saturating_sub(1)).map(drop)
 }
 
+/// Whether no other process uses rows that this one was [counted](enter) among the users of.
+pub(super) fn is_the_only_user(rows: &dyn MetadataBackend) -> bool {
+    rows.state(USERS, None).is_ok_and(|there| users_in(there.as_deref()) == 1)
+}
+
+fn users_in(state: Option<&[u8]>) -> u64 {
+    let text = state.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
+    text.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 /// Returns how many there were.
 fn change_users(rows: &dyn MetadataBackend, change: impl Fn(u64) -> u64) -> Result<u64> {
     loop {
         let there = rows.state(USERS, None)?;
-        let text = there.as_deref().and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
-        let users = text.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        let users = users_in(there.as_deref());
         // With a name of this very change: of two who want the same count, one has made it.
         let new = format!("{} {}", change(users), unique_name());
         let swap = Swap { expected: there.as_deref(), new: Some(new.as_bytes()) };
@@ -161,8 +171,6 @@ pub(super) struct Tenure {
     host: OnceLock<Arc<Host>>,
     /// The index, once it is this process's.
     sled: OnceLock<Arc<SledIndex>>,
-    /// Whether it was counted among the users of shared rows.
-    counted: AtomicBool,
     /// The store is being closed: changed under the lock of the server.
     ended: AtomicBool,
 }
@@ -172,19 +180,11 @@ impl Tenure {
         self.lock.hold(held);
     }
 
-    /// This process [was counted](enter).
-    pub(super) fn set_counted(&self) {
-        self.counted.store(true, Ordering::SeqCst);
-    }
-
-    pub(super) fn is_counted(&self) -> bool {
-        self.counted.load(Ordering::SeqCst)
-    }
-
     /// Says by which index guests are served as soon as this process is the owner, which it may be already.
     pub(super) fn set_host(&self, home: &Home, index: &Arc<Index>, flusher: Option<&Arc<Flusher>>) {
         let mut server = lock(&self.server);
-        let host = Host { index: Arc::clone(index), flusher: flusher.cloned(), sled: OnceLock::new() };
+        let (sled, keeps_to_itself) = (OnceLock::new(), AtomicBool::new(false));
+        let host = Host { index: Arc::clone(index), flusher: flusher.cloned(), sled, keeps_to_itself };
         let _ = self.host.set(Arc::new(host));
         self.start(home, &mut server);
     }
@@ -194,6 +194,12 @@ impl Tenure {
         let mut server = lock(&self.server);
         let _ = self.sled.set(sled);
         self.start(home, &mut server);
+    }
+
+    /// Tells those who want to join that they cannot, so that they need not wait.
+    pub(super) fn serve_nobody(&self, home: &Home, sled: Arc<SledIndex>) {
+        self.host.get().iter().for_each(|host| host.keeps_to_itself.store(true, Ordering::SeqCst));
+        self.serve(home, sled);
     }
 
     /// Where guests cannot be served they do without this directory.
@@ -230,6 +236,7 @@ struct Host {
     index: Arc<Index>,
     flusher: Option<Arc<Flusher>>,
     sled: OnceLock<Arc<SledIndex>>,
+    keeps_to_itself: AtomicBool,
 }
 
 impl std::fmt::Debug for Host {
@@ -247,8 +254,16 @@ impl Owner for Host {
         self.index.apply_for_guest(guest, change, in_time)
     }
 
+    fn keeps_to_itself(&self) -> bool {
+        self.keeps_to_itself.load(Ordering::SeqCst)
+    }
+
     fn guest_came(&self) {
         self.sled.get().iter().for_each(|sled| sled.keep_journal());
+    }
+
+    fn guest_entered(&self) {
+        self.index.unique_turns().wait_until_ended();
     }
 
     fn changed(&self) {
@@ -289,7 +304,7 @@ pub(crate) struct KeyLock {
     /// Whether the value was to be computed with it.
     taken: bool,
     /// A forked child has a copy of it, which is not its own.
-    process: u32,
+    origin: Origin,
 }
 
 /// Behind the name of the lock of a key: who had it last has stored no value.
@@ -312,7 +327,7 @@ impl KeyLock {
         });
         match locked {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            locked => Some(Self { vfs, path, held: locked.ok(), taken: false, process: std::process::id() }),
+            locked => Some(Self { vfs, path, held: locked.ok(), taken: false, origin: Origin::here() }),
         }
     }
 
@@ -365,9 +380,73 @@ impl Drop for KeyLock {
             self.note_no_value();
         }
         // While it is held: whoever locks the file afterwards finds that it has no name, and makes another one.
-        if self.held.is_some() && self.process == std::process::id() {
+        if self.held.is_some() && self.origin.is_here() {
             let _ = self.vfs.remove(&self.path);
         }
+    }
+}
+
+/// The name of the lock under which unique values are reserved.
+const UNIQUE: &str = "unique";
+/// A process that holds it for longer was stopped.
+const LONGEST_RESERVATION: Duration = Duration::from_secs(5);
+/// So long a guest that comes waits for the reservations of an owner that was alone.
+const LONGEST_ARRIVAL: Duration = Duration::from_millis(500);
+const BETWEEN_LOOKS: Duration = Duration::from_micros(200);
+
+/// A turn to look for unique values and store some, among all processes. Has neither where another process holds the lock and
+/// does not go on.
+#[derive(Default)]
+pub(crate) struct UniqueTurn<'i> {
+    /// There are no others; those who come wait until this is dropped.
+    _alone: Option<UniqueAlone<'i>>,
+    _lock: Option<KeyLock>,
+}
+
+/// The turns that were begun alone.
+#[derive(Debug, Default)]
+pub(super) struct UniqueTurns(AtomicU64);
+
+struct UniqueAlone<'i>(&'i UniqueTurns);
+
+impl UniqueTurns {
+    fn begin(&self) -> UniqueAlone<'_> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        UniqueAlone(self)
+    }
+
+    fn wait_until_ended(&self) {
+        let until = Instant::now() + LONGEST_ARRIVAL;
+        while self.0.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+}
+
+impl Drop for UniqueAlone<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Store {
+    /// Waits for the turn of this process to reserve unique values, all of them together.
+    pub(crate) fn unique_turn(&self) -> UniqueTurn<'_> {
+        // Counted before the look: whoever comes after it finds the turn begun.
+        let alone = self.index.unique_turns().begin();
+        if !self.index.may_have_neighbours() {
+            return UniqueTurn { _alone: Some(alone), ..UniqueTurn::default() };
+        }
+        drop(alone);
+        let until = Instant::now() + LONGEST_RESERVATION;
+        while Instant::now() < until {
+            let lock = self.key_lock(UNIQUE);
+            if lock.is_some() {
+                return UniqueTurn { _lock: lock, ..UniqueTurn::default() };
+            }
+            thread::sleep(BETWEEN_LOOKS);
+        }
+        UniqueTurn::default()
     }
 }
 
@@ -376,122 +455,5 @@ pub(super) fn clear_locks(home: &Home) {
     let (vfs, dir) = (home.vfs(), home.root().join(LOCKS));
     for file in vfs.list(&dir).unwrap_or_default() {
         let _ = vfs.remove(&dir.join(file.name));
-    }
-}
-
-const LEASE_NANOS: u64 = LEASE.as_nanos() as u64;
-
-/// Until when values in memory are current, where other processes change rows.
-///
-/// A process asks for the changes of others before it uses a value in memory, and not again for the time of a lease. Whoever
-/// changes a row that others may have in memory waits as long before the change is acknowledged. So no value that was
-/// acknowledged to be gone comes out of any memory, and a hit there costs a look at the clock.
-#[derive(Debug)]
-pub(super) struct Lease {
-    since: Instant,
-    /// In nanoseconds since then.
-    until: AtomicU64,
-    /// Held by who renews it; what to ask with.
-    mark: Mutex<u64>,
-}
-
-impl Default for Lease {
-    fn default() -> Self {
-        Self { since: Instant::now(), until: AtomicU64::new(0), mark: Mutex::new(0) }
-    }
-}
-
-impl Lease {
-    fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    #[inline]
-    pub(super) fn is_running(&self) -> bool {
-        self.now() < self.until.load(Ordering::Acquire)
-    }
-
-    /// Renews it if the question for changes has an answer: the mark for the next one. Says whether it has.
-    pub(super) fn renew(&self, ask: impl FnOnce(u64) -> Option<u64>) -> bool {
-        let mut mark = lock(&self.mark);
-        if self.is_running() {
-            return true;
-        }
-        // Before the question: a change that is made after the answer waits from then on.
-        let asked = self.now();
-        let Some(new) = ask(*mark) else { return false };
-        *mark = new;
-        self.until.store(asked.saturating_add(LEASE_NANOS), Ordering::Release);
-        true
-    }
-}
-
-thread_local! {
-    /// How this thread acknowledges changes that others may have to hear of.
-    static ACKNOWLEDGE: Cell<Acknowledge> = const { Cell::new(Acknowledge::Each) };
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Acknowledge {
-    /// Each for itself.
-    Each,
-    /// All together; there was none yet, or there was.
-    Together,
-    Owed,
-    /// None: others may go on with what they remember.
-    None,
-}
-
-/// How changes are acknowledged until this is dropped.
-#[must_use]
-pub(crate) struct Acknowledging {
-    before: Acknowledge,
-}
-
-impl Acknowledging {
-    pub(super) fn begin(how: Acknowledge) -> Self {
-        Self { before: ACKNOWLEDGE.replace(how) }
-    }
-}
-
-impl Drop for Acknowledging {
-    fn drop(&mut self) {
-        let ended = ACKNOWLEDGE.replace(self.before);
-        match (ended, self.before) {
-            (Acknowledge::Owed, Acknowledge::Each) => thread::sleep(LEASE),
-            (Acknowledge::Owed, Acknowledge::Together) => ACKNOWLEDGE.set(Acknowledge::Owed),
-            _ => {}
-        }
-    }
-}
-
-/// Comes back when no other process can have what a change took out in memory any more.
-pub(super) fn acknowledge(is_settled: bool) {
-    match ACKNOWLEDGE.get() {
-        _ if is_settled => {}
-        Acknowledge::Each => thread::sleep(LEASE),
-        Acknowledge::Together => ACKNOWLEDGE.set(Acknowledge::Owed),
-        Acknowledge::Owed | Acknowledge::None => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_runs_from_before_the_question_that_renewed_it() {
-        let lease = Lease::default();
-        assert!(!lease.is_running());
-        assert!(!lease.renew(|_| None), "nobody answered");
-        assert!(lease.renew(|mark| Some(mark + 7)));
-        std::thread::sleep(LEASE);
-        assert!(!lease.is_running());
-        assert!(lease.renew(|mark| {
-            assert_eq!(mark, 7);
-            std::thread::sleep(LEASE);
-            Some(8)
-        }));
-        assert!(!lease.is_running(), "the answer took as long");
     }
 }

@@ -1,5 +1,6 @@
 //! Opening a cache directory: lock, handshake, index, recovery.
 
+use std::io;
 use std::sync::{Arc, Weak};
 use std::thread;
 
@@ -22,7 +23,7 @@ use crate::index::{self, MemoryMetadata, MetadataBackend};
 use crate::security::Signing;
 use crate::storage::blob::{self, BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
 use crate::storage::vfs::publish::remove_left_over;
-use crate::storage::vfs::root::{HeldLock, lock_root, make_rooms};
+use crate::storage::vfs::root::{HeldLock, lock_root, locked, make_rooms};
 
 impl Settings {
     pub(crate) fn of(config: &CacheConfig, signing: Arc<Signing>) -> Self {
@@ -49,6 +50,8 @@ enum Rows {
 /// Where the rows of other backends than sled say that they are in use, and in which format.
 const FORMAT_STATE: &str = "cacheness.format";
 const FORMAT: &[u8] = b"2";
+/// Where rows that lie elsewhere say whose they are.
+const DIRECTORY_STATE: &str = "cacheness.directory";
 
 impl Rows {
     /// Opens the rows of a directory whose lock the caller holds. One with rows of another backend is refused: values may
@@ -76,6 +79,31 @@ impl Rows {
             Self::Sled(sled, _) => Arc::clone(sled) as Arc<dyn MetadataBackend>,
             Self::Other(rows) => Arc::clone(rows),
         }
+    }
+
+    /// Binds rows that lie elsewhere to the directory whose blobs they name.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) if they belong to another one: its blobs would be missed here, and their rows
+    /// removed.
+    fn bind(&self, home: &Home, manifest: &str, config: &CacheConfig) -> Result<()> {
+        let rows = self.backend();
+        let lie_elsewhere = rows.traits().shared && index::found_in(home.root()).is_none();
+        let Some(id) = manifest::id_in(manifest).filter(|_| lie_elsewhere && config.blob_backend() == FILESYSTEM)
+        else {
+            return Ok(());
+        };
+        let bound = rows.state(DIRECTORY_STATE, Some(Swap { expected: None, new: Some(id.as_bytes()) }))?;
+        if bound.as_deref() == Some(id.as_bytes()) {
+            return Ok(());
+        }
+        let message = format!(
+            "the rows of the metadata backend `{}` belong to another cache directory, in which their blobs lie: open that one, \
+             or name a database of its own for {}",
+            rows.traits().name,
+            home.root().display()
+        );
+        Err(CacheError::new(ErrorKind::Conflict, message))
     }
 
     fn sled(&self) -> Option<Arc<SledIndex>> {
@@ -238,27 +266,41 @@ fn index_over(rows: Arc<dyn MetadataBackend>, config: &CacheConfig, signing: &Ar
 }
 
 impl Store {
-    /// Opens a [prepared](super::prepare) directory for this process alone.
+    /// Opens a [prepared](super::prepare) directory: for this process alone, beside others, or as the guest of another one.
     ///
     /// # Errors
-    /// [`Locked`](crate::ErrorKind::Locked) if another process has it; [`Conflict`](crate::ErrorKind::Conflict) if another kind
+    /// [`Locked`](crate::ErrorKind::Locked) if another process has it for itself, or others have it and this one wants to; [`Conflict`](crate::ErrorKind::Conflict) if another kind
     /// of index is there; [`Storage`](crate::ErrorKind::Storage) and [`Metadata`](crate::ErrorKind::Metadata). Damage is
     /// not an error: what can be believed is kept.
     pub(crate) fn open(home: Home, config: &CacheConfig) -> Result<Self> {
+        Self::open_if(home, config, |_| Ok(true))
+    }
+
+    /// [`open`](Self::open), for this process alone unless `is_for_several` says of the index that others may use it, too.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_if(
+        home: Home,
+        config: &CacheConfig,
+        is_for_several: impl FnOnce(&Index) -> Result<bool>,
+    ) -> Result<Self> {
         let (vfs, root, kind) = (home.vfs(), home.root(), home.kind());
         let hold = match neighbours::hold(&home, config) {
-            Err(error) if error.is_locked() && neighbours::may_be_joined(&home, config) => {
+            Err(error) if error.is_locked() && neighbours::may_join(config) => {
                 return Self::join(home, config);
             }
             hold => hold?,
         };
-        if hold.is_alone() {
+        // Guests whose owner has ended may be writing.
+        if hold.is_alone() && !neighbours::has_guests(&home) {
             remove_left_over(&*vfs, root, &[manifest::MANIFEST])?;
         }
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;
         let rows = Rows::open(&home, config, &signing)?;
+        rows.bind(&home, &manifest, config)?;
         let traits = rows.backend().traits();
         let blobs = open_blobs(&home, config, &manifest, traits)?;
         if hold.is_alone() && !neighbours::has_guests(&home) {
@@ -266,22 +308,28 @@ impl Store {
         }
         let sled = rows.sled();
         let index = rows.into_index((&home, hold.is_alone()), &*blobs, config, &signing)?;
+        let takes_others = is_for_several(&index)? && neighbours::takes_others(config);
+        if sled.is_some() && !takes_others && neighbours::has_guests(&home) {
+            return Err(locked(root, io::ErrorKind::WouldBlock.into()));
+        }
         let tenure = Arc::<Tenure>::default();
-        tenure.begin(hold.of(traits, &home, config)?);
+        tenure.begin(hold.of(traits, &home, takes_others)?);
         if traits.shared {
             neighbours::enter(index.backend())?;
-            tenure.set_counted();
+            index.set_counted();
         }
         let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
-        if let (Some(home), Some(sled)) = (&store.home, sled)
-            && neighbours::may_be_joined(home, config)
-        {
-            if neighbours::has_guests(home) {
-                sled.keep_journal();
-                store.index.expect_guests();
-                thread::sleep(LEASE);
+        match (&store.home, sled) {
+            (Some(home), Some(sled)) if takes_others => {
+                if neighbours::has_guests(home) {
+                    sled.keep_journal();
+                    store.index.expect_guests();
+                    thread::sleep(LEASE);
+                }
+                store.tenure.serve(home, sled);
             }
-            store.tenure.serve(home, sled);
+            (Some(home), Some(sled)) => store.tenure.serve_nobody(home, sled),
+            _ => {}
         }
         Ok(store)
     }

@@ -85,7 +85,8 @@ pub(crate) enum Unnamed {
 /// A blob has a record by then, or its writer is gone.
 const NEW: Duration = Duration::from_secs(60);
 
-fn new_names(blobs: &dyn BlobBackend, now: Timestamp) -> Result<HashSet<BlobName>> {
+/// The names of blobs that are so young that their record may be about to come.
+pub(crate) fn new_names(blobs: &dyn BlobBackend, now: Timestamp) -> Result<HashSet<BlobName>> {
     let (mut names, mut after): (_, Option<BlobName>) = (HashSet::new(), None);
     loop {
         let page = blobs.page(after.as_ref(), PAGE)?;

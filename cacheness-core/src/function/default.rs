@@ -99,7 +99,25 @@ pub(crate) fn current_as(hint: IsolationHint) -> Option<Current> {
 
 #[inline]
 fn of_process() -> Option<Current> {
-    DEFAULT.get().map(|cache| Current(cache.load()))
+    let current = DEFAULT.get().map(|cache| Current(cache.load()))?;
+    if current.is_inherited() { of_child(current) } else { Some(current) }
+}
+
+/// In a forked child, whose default cache is its parent's: another one with the same configuration.
+#[cold]
+fn of_child(inherited: Current) -> Option<Current> {
+    // Opening calls a cached function, which runs.
+    let Some(_opening) = Opening::begin() else { return Some(inherited) };
+    let _replacing = replacing();
+    let default = DEFAULT.get()?;
+    if default.load().is_inherited() {
+        let cache = Cache::new_or_joined(inherited.config().clone()).unwrap_or_else(|error| {
+            report_without_cache("open the default cache in a forked child, results are kept in memory only", &error);
+            Cache::in_memory()
+        });
+        replace(cache);
+    }
+    Some(Current(default.load()))
 }
 
 #[cold]

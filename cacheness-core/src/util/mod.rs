@@ -1,8 +1,9 @@
 //! Tools that know nothing of caches. Here: counters and warnings; `digest`: checksums and unique names; `threads`: a pool
-//! for work that blocks, what a thread carries along, a second thread, panics of code that is not ours, and the hook at the
-//! end of the process.
+//! for work that blocks, what a thread carries along, a second thread, panics of code that is not ours; `process`: forks, and
+//! the end of the process.
 
 pub(crate) mod digest;
+pub(crate) mod process;
 pub(crate) mod threads;
 
 use std::cell::Cell;

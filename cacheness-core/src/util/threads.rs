@@ -13,8 +13,7 @@ use std::mem::{self, forget};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -277,70 +276,6 @@ pub(crate) fn contained<R>(work: impl FnOnce() -> R) -> Option<R> {
 /// Wakes a task, whose waker is its executor's.
 pub(crate) fn wake(waker: Waker) {
     contained(|| waker.wake());
-}
-
-// The normal end of the process keeps every put, also when the cache lies in a static, which is never dropped.
-//
-// Whoever keeps a table of what is open [registers](close_at_exit) it here, once.
-
-/// Longer than any flush; a disk that hangs must not keep a process from ending for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A table of what this process has open.
-#[derive(Debug)]
-pub(crate) struct Openings {
-    /// Whether there is anything to close.
-    pub has_open: fn() -> bool,
-    pub close_all: fn(),
-}
-
-static OPENINGS: Mutex<Vec<&'static Openings>> = Mutex::new(Vec::new());
-
-fn openings() -> MutexGuard<'static, Vec<&'static Openings>> {
-    OPENINGS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Has everything in a table closed when the process ends by returning from `main` or by `std::process::exit`.
-///
-/// The one place with `unsafe` in this crate: registering a function with `atexit`.
-#[allow(unsafe_code, reason = "std has no hook at the end of a process")]
-pub(crate) fn close_at_exit(table: &'static Openings) {
-    static REGISTERED: Once = Once::new();
-    {
-        let mut openings = openings();
-        if !openings.iter().any(|known| std::ptr::eq(*known, table)) {
-            openings.push(table);
-        }
-    }
-    REGISTERED.call_once(|| {
-        // SAFETY: `at_exit` is a plain function that lives as long as the program and never unwinds. If the table of
-        // `atexit` is full it refuses, and caches are then closed when they are dropped.
-        unsafe { libc::atexit(at_exit) };
-    });
-}
-
-extern "C" fn at_exit() {
-    // Unwinding into the caller, which is C, would abort.
-    let _ = catch_unwind(close_on_a_fresh_thread);
-}
-
-/// The thread-locals of this thread are gone already, and sled uses some: a fresh thread has its own.
-fn close_on_a_fresh_thread() {
-    // Copied, so that no lock is held while things close.
-    let tables = openings().clone();
-    if !tables.iter().any(|table| (table.has_open)()) {
-        return;
-    }
-    let (done, closed) = channel();
-    let closer = thread::Builder::new().name("cacheness-exit".to_owned()).spawn(move || {
-        tables.iter().for_each(|table| (table.close_all)());
-        // Nobody listens any more if it took too long.
-        let _ = done.send(());
-    });
-    if closer.is_ok() {
-        // A panic of the closer drops its end of the channel, which ends the wait too.
-        let _ = closed.recv_timeout(PATIENCE);
-    }
 }
 
 // What a thread carries along, and gives to the threads that work for it.

@@ -1,14 +1,17 @@
 //! A program with a blob store in `CACHENESS_DIR` that then ends, is killed or holds it: what the process tests look at
 //! from outside. The first argument names the story.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::process::exit;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use cacheness::BlobStore;
+use cacheness::blob::Repair;
 use cacheness::config::Durability;
 use cacheness_tests::value_of;
+use fork::Fork;
 
 static IN_A_STATIC: OnceLock<BlobStore> = OnceLock::new();
 
@@ -25,8 +28,28 @@ fn main() {
             (0..number).for_each(|n| drop(store.put_with(n.to_string(), &value_of(n)).expect("there is room")));
             exit(7);
         }
+        Some("work") => work(number, Duration::from_millis(arguments[2].parse().expect("a number"))),
+        Some("fork") => {
+            let store = BlobStore::open(dir()).expect("others take us in");
+            store.put_with("one", &1u8).expect("there is room");
+            match fork::fork().expect("there is room for a process") {
+                Fork::Child => {
+                    let error = store.get::<u8>("one").expect_err("it is the parent's");
+                    assert!(error.is_closed() && error.to_string().contains("forked"), "{error}");
+                    let again = BlobStore::open(dir()).expect("the parent takes it in");
+                    assert_eq!(again.get("one").expect("it is whole"), Some(1u8));
+                }
+                Fork::Parent(child) => {
+                    fork::waitpid(child).expect("it has ended");
+                    assert_eq!(store.get("one").expect("the child has harmed nothing"), Some(1u8));
+                    store.put_with("two", &2u8).expect("nor the index");
+                    println!("whole");
+                }
+            }
+        }
         Some("hold") => {
-            let store = BlobStore::open(dir()).expect("it is ours");
+            let shares = arguments.get(1).is_some_and(|what| what == "content");
+            let store = BlobStore::builder().dir(dir()).content_addressable(shares).open().expect("it is ours");
             println!("open {:?}", store.directory());
             std::thread::sleep(Duration::from_secs(60));
         }
@@ -52,6 +75,51 @@ fn put_until_killed() {
             writer.commit().expect("there is room");
         }
         writeln!(out, "{n}").expect("the reader listens");
+    }
+}
+
+/// Puts, deletes and reads for a while, beside others, and tells what it begins and what is done. Of keys that begin with
+/// its number it knows the values; those of all have values that tell whose they are.
+fn work(id: u64, time: Duration) {
+    let backend = std::env::var("CACHENESS_BACKEND").expect("the test names one");
+    let store = BlobStore::builder().dir(dir()).backend(backend).open().expect("others take us in");
+    println!("open");
+    let (begun, mut draw, mut known) = (Instant::now(), id, HashMap::new());
+    while begun.elapsed() < time {
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (n, what) = (draw >> 40, (draw >> 20) % 10);
+        let key = if draw >> 62 == 0 { format!("all/{}", n % 5) } else { format!("{id}/{}", n % 20) };
+        let is_own = !key.starts_with("all");
+        match what {
+            0..3 => {
+                println!("begin {key}");
+                store.put_with(key.as_str(), &(n, value_of(n))).expect("it is put");
+                known.insert(key.clone(), n);
+                println!("put {key} {n}");
+            }
+            3 => {
+                println!("begin {key}");
+                store.delete(&key).expect("it is deleted");
+                known.remove(&key);
+                println!("deleted {key}");
+            }
+            4 => {
+                let key = format!("{id}/stream");
+                let mut writer = store.writer(key.as_str()).expect("there is room");
+                writer.write_all(&value_of(n)).expect("there is room");
+                writer.commit().expect("it is put");
+                assert_eq!(store.get::<Vec<u8>>(&key).expect("it is whole"), Some(value_of(n)), "{key}");
+            }
+            5 if n % 16 == 0 => {
+                let report = store.verify(Repair::Yes).expect("all can be read");
+                assert!(report.is_whole(), "{report:?}");
+            }
+            _ => {
+                let found = store.get::<(u64, Vec<u8>)>(&key).expect("it is whole");
+                assert!(found.as_ref().is_none_or(|(n, value)| *value == value_of(*n)), "{key} has a torn value");
+                assert!(!is_own || found.map(|(n, _)| n) == known.get(&key).copied(), "{key} has another value");
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use cacheness::{Cache, PutOptions, cached, default_cache};
+use fork::Fork;
 
 /// Notes that a body ran, in a file beside the cache: one line for each run.
 fn note(n: u64) {
@@ -37,10 +38,35 @@ fn main() {
             println!("{}", begun.elapsed().as_millis());
         }
         Some("never-stored") => println!("{}", never_stored(7)),
+        Some("fork") => forked(),
         Some("obey") => obey(),
         Some("put-always") => put_always(),
         Some("random") => random(number(1), number(2)),
         other => panic!("there is no story {other:?}"),
+    }
+}
+
+/// Forks, with a cache open: the child becomes a process of its own on the directory, and both end as programs do.
+fn forked() {
+    let cache = default_cache().expect("the directory is ours");
+    assert_eq!(slow(1).len(), 4);
+    match fork::fork().expect("there is room for a process") {
+        Fork::Child => {
+            assert_eq!(slow(1).len(), 4, "found");
+            let error = cache.put("childs", &1u8).expect_err("it is the parent's");
+            assert!(error.is_closed() && error.to_string().contains("forked"), "{error}");
+            let own = default_cache().expect("the directory is ours");
+            own.put("childs", &1u8).expect("another process is welcome");
+            let again = Cache::open(own.directory().expect("it has one")).expect("it is open");
+            assert_eq!(again.get::<u8>("childs").expect("it is open"), Some(1));
+        }
+        Fork::Parent(child) => {
+            fork::waitpid(child).expect("it has ended");
+            assert_eq!(slow(1).len(), 4, "found");
+            assert_eq!(cache.get::<u8>("childs").expect("it is open"), Some(1));
+            cache.put("parents", &1u8).expect("the child has harmed nothing");
+            assert_eq!(cache.get::<u8>("parents").expect("it is open"), Some(1));
+        }
     }
 }
 
@@ -53,6 +79,7 @@ fn obey() {
         let words: Vec<_> = line.split(' ').collect();
         let answer = match words[..] {
             ["get", key] => format!("{:?}", cache.get::<u64>(key).map_err(|error| error.to_string())),
+            ["get-byte", key] => format!("{:?}", cache.get::<u8>(key).map_err(|error| error.to_string())),
             ["call", n] => format!("{:?}", slow(n.parse().expect("a number")).len()),
             ["memory", n] => {
                 let before = cache.get_stats().expect("it is open").memory.expect("it counts").hits;

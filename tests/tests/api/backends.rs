@@ -237,6 +237,21 @@ fn a_database_is_named_by_code_and_by_a_file_and_a_bad_one_is_refused_by_its_fie
 }
 
 #[test]
+fn a_database_is_not_used_by_two_directories_whose_blobs_it_would_mix_up() {
+    let dir = scratch();
+    let url = format!("sqlite:///{}", dir.path().join("rows.db").display());
+    let config =
+        |name: &str| CacheConfig::new(dir.path().join(name)).with_backend("sqlite").with_database_url(url.as_str());
+    let first = Cache::new(config("first")).unwrap();
+    first.put("large", &noise(3, 50_000)).unwrap();
+    let error = Cache::new(config("second")).unwrap_err();
+    assert!(error.is_conflict() && error.to_string().contains("another cache directory"), "{error}");
+    first.close().unwrap();
+    assert!(Cache::new(config("second")).unwrap_err().is_conflict());
+    assert_eq!(Cache::new(config("first")).unwrap().get("large").unwrap(), Some(noise(3, 50_000)));
+}
+
+#[test]
 fn a_damaged_json_index_costs_the_values_in_it_and_none_in_a_file() {
     let dir = scratch();
     let cache = Cache::new(json(dir.path())).unwrap();

@@ -154,6 +154,22 @@ fn where_the_owner_is_killed_meanwhile_each_body_still_runs_twice_at_most() {
 }
 
 #[test]
+fn a_forked_child_of_an_owner_or_a_guest_is_one_more_process_on_the_directory() {
+    for backend in BACKENDS {
+        for is_guest in [false, true] {
+            let place = Place::of(backend);
+            let mut owner = is_guest.then(|| place.servant());
+            ended(place.start(&["fork"]));
+            assert_eq!(place.runs(), HashMap::from([("1".to_owned(), 1)]), "{backend}");
+            let mut after = place.servant();
+            for process in owner.iter_mut().chain([&mut after]) {
+                assert_eq!(process.does("get-byte parents"), "Ok(Some(1))");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_one_process_puts_changes_and_removes_the_others_see() {
     for backend in BACKENDS {
         let place = Place::of(backend);

@@ -1,6 +1,7 @@
 use crate::engine::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::open::References;
 use super::*;
 use crate::config::{CacheConfig, Durability};
 use crate::index::Records;
@@ -160,7 +161,8 @@ fn breakable(dir: &Path, shares: bool) -> (BlobStore, Arc<SledIndex>) {
     index.begin_use(true).unwrap();
     let config = CacheConfig::in_memory().with_inline_bytes(0).with_durability(Durability::Immediate);
     let store = Store::of_parts(index.clone(), Arc::new(blobs), &config);
-    (BlobStore::over(Arc::new(Engine::open(store, shares).unwrap())), index)
+    let references = References::of(store.index()).unwrap();
+    (BlobStore::over(Arc::new(Engine::new(store, references, shares))), index)
 }
 
 #[test]

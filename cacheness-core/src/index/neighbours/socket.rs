@@ -139,22 +139,28 @@ impl Shared {
         if self.stopped.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let mut stream = &**stream;
+        let mut stream: &UnixStream = stream;
         let hello: Hello = wire::receive(&mut stream)?;
         stream.set_read_timeout(None)?;
         if hello.protocol != PROTOCOL {
             let message = format!("it speaks protocol {PROTOCOL}, and this program {}", hello.protocol);
-            return wire::send(&mut stream, &Welcome::Err(message));
+            return wire::send(&mut Quiet(stream), &Welcome::Err(message));
         }
         let Some(owner) = self.owner.upgrade() else { return Ok(()) };
+        if owner.keeps_to_itself() {
+            return wire::send(&mut Quiet(stream), &Welcome::Err("it has it for itself".to_owned()));
+        }
         owner.guest_came();
-        drop(owner);
         let _guest = hello.stays.then(|| self.guests.enter(hello.guest));
+        if hello.stays {
+            owner.guest_entered();
+        }
+        drop(owner);
         if !self.guests.knows(hello.guest) {
             // It came to another owner, and has to hear of what changed since.
-            return wire::send(&mut stream, &Welcome::Err("it knows no such guest".to_owned()));
+            return wire::send(&mut Quiet(stream), &Welcome::Err("it knows no such guest".to_owned()));
         }
-        wire::send(&mut stream, &Welcome::Ok(()))?;
+        wire::send(&mut Quiet(stream), &Welcome::Ok(()))?;
         loop {
             let request = match wire::receive(&mut stream) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
@@ -163,7 +169,7 @@ impl Shared {
             let Some(owner) = self.owner.upgrade() else { return Ok(()) };
             let answer: Answer = self.answer(&*owner, hello.guest, request).map_err(|error| wire::Refusal::of(&error));
             drop(owner);
-            wire::send(&mut stream, &answer)?;
+            wire::send(&mut Quiet(stream), &answer)?;
         }
     }
 
@@ -280,7 +286,7 @@ fn exchange(mut stream: &UnixStream, request: &Request, patience: Duration) -> R
     // Nothing would mean for ever.
     let patience = patience.max(Duration::from_millis(1));
     let sent = stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(patience)));
-    sent.and_then(|()| wire::send(&mut stream, request)).map_err(|error| (error.into(), false))?;
+    sent.and_then(|()| wire::send(&mut Quiet(stream), request)).map_err(|error| (error.into(), false))?;
     wire::receive(&mut stream).map_err(|error| (error.into(), true))
 }
 
@@ -293,7 +299,7 @@ fn connection(socket: &Path, guest: u64, stays: bool) -> Result<UnixStream, NotC
     let greet = |stream: &mut UnixStream| {
         stream.set_read_timeout(Some(TO_CONNECT))?;
         stream.set_write_timeout(Some(TO_CONNECT))?;
-        wire::send(stream, &Hello { protocol: PROTOCOL, guest, stays })?;
+        wire::send(&mut Quiet(stream), &Hello { protocol: PROTOCOL, guest, stays })?;
         wire::receive::<Welcome>(stream)
     };
     match greet(&mut stream) {
@@ -303,6 +309,27 @@ fn connection(socket: &Path, guest: u64, stays: bool) -> Result<UnixStream, NotC
             Err(NotConnected::Refused("what listens on its socket is no cache".to_owned()))
         }
         Err(error) => Err(NotConnected::Nobody(error)),
+    }
+}
+
+/// Writes to a socket whose other end may be gone: that is an error, and no signal, also in a program that has the signal end
+/// it.
+struct Quiet<'a>(&'a UnixStream);
+
+impl io::Write for Quiet<'_> {
+    #[cfg(not(target_vendor = "apple"))]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self.0, bytes, rustix::net::SendFlags::NOSIGNAL)?)
+    }
+
+    /// Sockets of the standard library raise no signal there.
+    #[cfg(target_vendor = "apple")]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut &*self.0, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -325,8 +325,16 @@ pub(crate) trait Owner: Send + Sync {
     /// It is refused where it is not `in_time` any more when it has its turn.
     fn apply(&self, guest: u64, change: &Change<'_>, in_time: &dyn Fn() -> bool) -> crate::error::Result<Applied>;
 
+    /// Whether no guest is taken.
+    fn keeps_to_itself(&self) -> bool {
+        false
+    }
+
     /// A guest has come: what is acknowledged to it must outlive this process, however that ends.
     fn guest_came(&self);
+
+    /// A guest is there from now on. It is told so when this returns.
+    fn guest_entered(&self) {}
 
     /// A guest has changed something, which is to be flushed.
     fn changed(&self);

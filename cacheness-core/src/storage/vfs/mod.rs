@@ -230,7 +230,7 @@ pub struct Metadata {
     pub len: u64,
     /// Whose it is, on systems that say so.
     pub owner: Option<Owner>,
-    /// When it was last written, where that is known.
+    /// When it was last written or given its name, where that is known.
     pub modified: Option<Timestamp>,
 }
 

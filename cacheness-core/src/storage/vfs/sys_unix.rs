@@ -276,7 +276,8 @@ fn metadata_of(stat: &Stat) -> Metadata {
         kind: kind_of(FileType::from_raw_mode(stat.st_mode)),
         len: u64::try_from(stat.st_size).unwrap_or(0),
         owner: Some(Owner { uid: stat.st_uid as u32, mode: stat.st_mode as u32 & 0o7777 }),
-        modified: Some(Timestamp::from_micros((stat.st_mtime as i64).saturating_mul(1_000_000))),
+        // The time of its inode, too: a file gets its name long after it was written, perhaps.
+        modified: Some(Timestamp::from_micros((stat.st_mtime.max(stat.st_ctime) as i64).saturating_mul(1_000_000))),
     }
 }
 

@@ -1,0 +1,134 @@
+//! Values in memory where other processes change rows: until when they are current, and how long a change waits until it
+//! is acknowledged.
+
+use std::cell::Cell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::index::backend::{LEASE, Traits};
+use crate::util::threads::lock;
+
+/// The lease of rows behind a network: so late a process may hear of what another one has removed.
+const LEASE_FAR_AWAY: Duration = Duration::from_secs(1);
+
+/// Until when values in memory are current, where other processes change rows.
+///
+/// A process asks for the changes of others before it uses a value in memory, and not again for the time of a lease. Whoever
+/// changes a row that others may have in memory waits as long before the change is acknowledged. So no value that was
+/// acknowledged to be gone comes out of any memory, and a hit there costs a look at the clock. Where rows lie behind a
+/// network, nobody waits, and others hear of a change within [`LEASE_FAR_AWAY`].
+#[derive(Debug)]
+pub(super) struct Lease {
+    length: Duration,
+    since: Instant,
+    /// In nanoseconds since then.
+    until: AtomicU64,
+    /// Held by who renews it; what to ask with.
+    mark: Mutex<u64>,
+}
+
+impl Lease {
+    /// `None` if nobody else changes rows.
+    pub(super) fn of(traits: Traits) -> Option<Self> {
+        let length = if traits.waits { LEASE_FAR_AWAY } else { LEASE };
+        traits.shared.then(|| Self { length, since: Instant::now(), until: AtomicU64::new(0), mark: Mutex::new(0) })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    #[inline]
+    pub(super) fn is_running(&self) -> bool {
+        self.now() < self.until.load(Ordering::Acquire)
+    }
+
+    /// Renews it if the question for changes has an answer: the mark for the next one. Says whether it has.
+    pub(super) fn renew(&self, ask: impl FnOnce(u64) -> Option<u64>) -> bool {
+        let mut mark = lock(&self.mark);
+        if self.is_running() {
+            return true;
+        }
+        // Before the question: a change that is made after the answer waits from then on.
+        let asked = self.now();
+        let Some(new) = ask(*mark) else { return false };
+        *mark = new;
+        let length = u64::try_from(self.length.as_nanos()).unwrap_or(u64::MAX);
+        self.until.store(asked.saturating_add(length), Ordering::Release);
+        true
+    }
+}
+
+thread_local! {
+    /// How this thread acknowledges changes that others may have to hear of.
+    static ACKNOWLEDGE: Cell<Acknowledge> = const { Cell::new(Acknowledge::Each) };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledge {
+    /// Each for itself.
+    Each,
+    /// All together; there was none yet, or there was.
+    Together,
+    Owed,
+    /// None: others may go on with what they remember.
+    None,
+}
+
+/// How changes are acknowledged until this is dropped.
+#[must_use]
+pub(crate) struct Acknowledging {
+    before: Acknowledge,
+}
+
+impl Acknowledging {
+    pub(super) fn begin(how: Acknowledge) -> Self {
+        Self { before: ACKNOWLEDGE.replace(how) }
+    }
+}
+
+impl Drop for Acknowledging {
+    fn drop(&mut self) {
+        let ended = ACKNOWLEDGE.replace(self.before);
+        match (ended, self.before) {
+            (Acknowledge::Owed, Acknowledge::Each) => thread::sleep(LEASE),
+            (Acknowledge::Owed, Acknowledge::Together) => ACKNOWLEDGE.set(Acknowledge::Owed),
+            _ => {}
+        }
+    }
+}
+
+/// Comes back when no other process can have what a change took out in memory any more.
+pub(super) fn acknowledge(is_settled: bool, is_alone: impl FnOnce() -> bool) {
+    match ACKNOWLEDGE.get() {
+        _ if is_settled => {}
+        // Asked after the change: who comes later finds it made.
+        Acknowledge::Each if is_alone() => {}
+        Acknowledge::Each => thread::sleep(LEASE),
+        Acknowledge::Together => ACKNOWLEDGE.set(Acknowledge::Owed),
+        Acknowledge::Owed | Acknowledge::None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_runs_from_before_the_question_that_renewed_it() {
+        let lease = Lease::of(Traits::new("near").shared()).unwrap();
+        assert!(!lease.is_running());
+        assert!(!lease.renew(|_| None), "nobody answered");
+        assert!(lease.renew(|mark| Some(mark + 7)));
+        std::thread::sleep(LEASE);
+        assert!(!lease.is_running());
+        assert!(lease.renew(|mark| {
+            assert_eq!(mark, 7);
+            std::thread::sleep(LEASE);
+            Some(8)
+        }));
+        assert!(!lease.is_running(), "the answer took as long");
+    }
+}

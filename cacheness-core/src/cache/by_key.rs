@@ -45,7 +45,8 @@ impl Cache {
         {
             return Ok(Some(value));
         }
-        engine.read(key, reader_ttl, codec).inspect(|value| engine.count(attempt, value.is_some()))
+        let read = engine.excused(engine.read(key, reader_ttl, codec), None);
+        read.inspect(|value| engine.count(attempt, value.is_some()))
     }
 
     /// The value in memory of the key with this identity. `None` if memory is not to be asked.
@@ -71,20 +72,11 @@ impl Cache {
         attempt: Attempt,
     ) -> Result<Option<T>> {
         let engine = self.engine()?;
+        engine.renew_memory().await;
         if let Some(value) = engine.value_in_memory(key.identity(), reader_ttl, &codec, attempt) {
             return Ok(Some(value));
         }
-        let token = engine.insert_token(key, &codec);
-        let index_key = IndexKey::of(key);
-        let found = engine.find(&index_key, reader_ttl, codec)?;
-        let value = match found {
-            Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, codec, token)?,
-            Some(found) => match codec.shared() {
-                Some(shared) => shared.read_on_pool(engine, key, found, token).await?,
-                None => load_on_pool(engine, index_key, found, codec).await?,
-            },
-            None => None,
-        };
+        let value = engine.excused(engine.read_async(key, reader_ttl, codec).await, None)?;
         engine.count(attempt, value.is_some());
         Ok(value)
     }
@@ -250,6 +242,28 @@ impl Engine {
         match self.find(&index_key, reader_ttl, codec)? {
             Some(found) => self.value_of(key, &index_key, found, codec, token),
             None => Ok(None),
+        }
+    }
+
+    /// [`read`](Self::read) that reads blobs on the blocking pool.
+    async fn read_async<T: 'static>(
+        self: &Arc<Self>,
+        key: &Key,
+        reader_ttl: Option<Duration>,
+        codec: ValueCodec<'_, T>,
+    ) -> Result<Option<T>> {
+        let token = self.insert_token(key, &codec);
+        let index_key = IndexKey::of(key);
+        let Some(found) = self.fresh_async(&index_key, reader_ttl).await? else { return Ok(None) };
+        if !codec.is_of(&found.core)? {
+            return Ok(None);
+        }
+        if Engine::is_at_hand(&found) {
+            return self.value_of(key, &index_key, found, codec, token);
+        }
+        match codec.shared() {
+            Some(shared) => shared.read_on_pool(self, key, found, token).await,
+            None => load_on_pool(self, index_key, found, codec).await,
         }
     }
 

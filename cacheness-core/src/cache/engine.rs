@@ -18,6 +18,7 @@ use crate::index::Record;
 use crate::key::Key;
 use crate::util::Warnings;
 use crate::util::process::Origin;
+use crate::util::threads::blocking;
 
 /// Points in time are kept in microseconds.
 const SHORTEST_TTL: Duration = Duration::from_micros(1);
@@ -136,8 +137,18 @@ impl Engine {
         closed
     }
 
+    /// Counts an error by its cause.
+    pub(super) fn count_error(&self, error: &CacheError) {
+        if error.is_unavailable() { self.counters.outage() } else { self.counters.error() }
+    }
+
+    /// What a call returns in the place of an error that says that a server does not answer: a cache is not in the way then.
+    pub(super) fn excused<R>(&self, result: Result<R>, instead: R) -> Result<R> {
+        result.or_else(|error| if error.is_unavailable() { Ok(instead) } else { Err(error) })
+    }
+
     pub(super) fn report(&self, doing: &str, error: &CacheError) {
-        self.counters.error();
+        self.count_error(error);
         if error.is_locked() {
             // Between two processes that have the index: nothing is wrong.
             return log::debug!("cannot {doing}: {error}");
@@ -170,14 +181,35 @@ impl Engine {
 
     /// The record of a key, if it holds a `T`, expired or not.
     pub(super) fn find_stale<T: 'static>(&self, key: &IndexKey, codec: ValueCodec<'_, T>) -> Result<Option<Found>> {
-        match self.store.find(key).inspect_err(|_| self.counters.error())? {
+        match self.store.find(key).inspect_err(|error| self.count_error(error))? {
             Some(found) if codec.is_of(&found.core)? => Ok(Some(found)),
             _ => Ok(None),
         }
     }
 
+    /// [`fresh`](Self::fresh) that asks on the blocking pool where the index may take its time.
+    pub(super) async fn fresh_async(
+        self: &Arc<Self>,
+        key: &IndexKey,
+        reader_ttl: Option<Duration>,
+    ) -> Result<Option<Found>> {
+        if !self.store.index().waits() {
+            return self.fresh(key, reader_ttl);
+        }
+        let (engine, key) = (Arc::clone(self), key.clone());
+        blocking(move || engine.fresh(&key, reader_ttl)).await
+    }
+
+    /// Makes memory [current](crate::engine::index::Index::is_memory_current) before it is asked on a thread that polls.
+    pub(super) async fn renew_memory(self: &Arc<Self>) {
+        if self.store.memory().is_some() && self.store.index().would_ask() && self.store.index().waits() {
+            let engine = Arc::clone(self);
+            blocking(move || engine.store.index().is_memory_current()).await;
+        }
+    }
+
     pub(super) fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
-        let found = self.store.find(key).inspect_err(|_| self.counters.error())?;
+        let found = self.store.find(key).inspect_err(|error| self.count_error(error))?;
         Ok(found.filter(|found| self.judge(&found.core, reader_ttl) == Verdict::Fresh))
     }
 
@@ -200,7 +232,7 @@ impl Engine {
         match &loaded {
             Ok(Some(_)) => self.store.index().accessed(key, self.clock.now()),
             Ok(None) => {}
-            Err(_) => self.counters.error(),
+            Err(error) => self.count_error(error),
         }
         loaded
     }
@@ -263,7 +295,7 @@ impl Engine {
         let core = self.core_of(encoded, ttl);
         let details = Details { handler: handler_of(encoded), ..details };
         let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
-        self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
+        self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|error| self.count_error(error))?;
         self.counters.put();
         self.make_room(&key);
         Ok(core)
@@ -313,7 +345,7 @@ impl Engine {
             entry.details.handler = handler_of(encoded);
             let largest = self.evictor.max_bytes();
             let replaced = self.store.replace(&found.record, entry, &encoded.bytes, largest);
-            if replaced.inspect_err(|_| self.counters.error())? {
+            if replaced.inspect_err(|error| self.count_error(error))? {
                 self.counters.put();
                 self.make_room(key);
                 return Ok(true);
@@ -360,7 +392,9 @@ impl Engine {
 
     /// Stores the bytes of another entry as they are. The caller has reserved its unique values, and makes room.
     pub(super) fn put_copied(&self, entry: &Entry, from: &Record, stored: &[u8]) -> Result<()> {
-        self.store.put_copied(entry, from, stored, self.evictor.max_bytes()).inspect_err(|_| self.counters.error())?;
+        self.store
+            .put_copied(entry, from, stored, self.evictor.max_bytes())
+            .inspect_err(|error| self.count_error(error))?;
         self.counters.put();
         Ok(())
     }

@@ -311,6 +311,8 @@ pub struct Stats {
     pub evictions: u64,
     /// Errors, also those that were kept from the caller.
     pub errors: u64,
+    /// Reads and writes that a server did not answer, or was not asked because it did not answer before. They are no errors.
+    pub outages: u64,
     /// Entries that were lost because the index was damaged: those that could not be read, and those that could not be
     /// proven to be current.
     pub lost: u64,
@@ -357,6 +359,7 @@ pub(super) struct Counters {
     puts: AtomicU64,
     evictions: AtomicU64,
     errors: AtomicU64,
+    outages: AtomicU64,
 }
 
 impl Counters {
@@ -381,6 +384,10 @@ impl Counters {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn outage(&self) {
+        self.outages.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn snapshot(&self, totals: Totals, backend: &'static str) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -391,6 +398,7 @@ impl Counters {
             puts: read(&self.puts),
             evictions: read(&self.evictions),
             errors: read(&self.errors),
+            outages: read(&self.outages),
             lost: totals.lost,
             oldest: totals.created.map(|(oldest, _)| oldest),
             newest: totals.created.map(|(_, newest)| newest),

@@ -181,8 +181,13 @@ impl Cache {
     /// [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, key: impl ToKey, value: &T, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
-        self.put_by_key(&key, value, options, ValueCodec::stored())?;
+        self.dropped_in_outage(self.put_by_key(&key, value, options, ValueCodec::stored()), ())?;
         Ok(key)
+    }
+
+    /// The outcome of a put, which is dropped and counted while a server does not answer.
+    pub(super) fn dropped_in_outage<R>(&self, stored: Result<R>, nothing: R) -> Result<R> {
+        self.engine()?.excused(stored, nothing)
     }
 
     /// The value under a key. `None` if there is none, if it expired, if it is damaged, or if it was stored as another
@@ -230,7 +235,8 @@ impl Cache {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_with_metadata<T: Storable>(&self, key: impl ToKey) -> Result<Option<(T, Entry)>> {
-        let described = self.describe(&self.index_key(key)?)?;
+        let key = self.index_key(key)?;
+        let described = self.engine()?.excused(self.describe(&key), None)?;
         self.engine()?.count(Attempt::First, described.is_some());
         Ok(described)
     }
@@ -405,7 +411,7 @@ impl Cache {
         let data_type = std::any::type_name::<T>();
         let mut keys = Vec::with_capacity(items.len());
         for (key, encoded) in items {
-            self.put_encoded_by_key(&key, data_type, encoded, options.clone())?;
+            self.dropped_in_outage(self.put_encoded_by_key(&key, data_type, encoded, options.clone()), None)?;
             keys.push(key);
         }
         Ok(keys)

@@ -103,6 +103,17 @@ impl Index {
         self.lease.is_some() && !self.is_counted() && !self.backend.is_alone()
     }
 
+    /// Whether a question may take its time, on the other side of a network or of a socket.
+    pub(crate) fn waits(&self) -> bool {
+        self.lease.is_some() && (self.backend.traits().waits || self.is_of_another_process())
+    }
+
+    /// Whether [`is_memory_current`](Self::is_memory_current) would ask now.
+    #[inline]
+    pub(crate) fn would_ask(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| !lease.is_running())
+    }
+
     /// This process was counted among the users of rows that all of them have.
     pub(super) fn set_counted(&self) {
         self.counted.store(true, Ordering::SeqCst);

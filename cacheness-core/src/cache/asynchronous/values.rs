@@ -90,7 +90,8 @@ impl AsyncCache {
             let encoded = detached(encoded?).await;
             let put = move || {
                 let key = pending.resolve()?;
-                cache.put_encoded_by_key(&key, std::any::type_name::<T>(), encoded, options)?;
+                let stored = cache.put_encoded_by_key(&key, std::any::type_name::<T>(), encoded, options);
+                cache.dropped_in_outage(stored, None)?;
                 Ok(key)
             };
             blocking(put).await

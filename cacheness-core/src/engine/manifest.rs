@@ -291,6 +291,11 @@ fn id_of(body: &str) -> Option<&str> {
     body.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'))
 }
 
+/// What tells a directory with this manifest from all others.
+pub(crate) fn id_in(text: &str) -> Option<&str> {
+    manifest_body(text).and_then(id_of)
+}
+
 /// A manifest without a kind is that of a cache.
 fn kind_of(body: &str) -> &str {
     let kind = body.lines().find_map(|line| line.strip_prefix("kind = \"")?.strip_suffix('"'));

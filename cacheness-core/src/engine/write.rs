@@ -260,6 +260,10 @@ impl Store {
 
     /// Removes a blob that no record names. If it can't be removed now, that is tried again with later ones.
     pub(crate) fn discard(&self, name: &BlobName) {
+        // A call does not wait for round trips that make no difference to it.
+        if self.blobs.is_remote() && self.flusher.is_some() {
+            return self.retire_blob(name);
+        }
         if let Err(error) = self.blobs.remove(name) {
             log::debug!("cannot remove blob {name}: {error}");
             self.retired.add(&*self.blobs, name.clone());
@@ -304,6 +308,9 @@ fn check_fits(key: &IndexKey, bytes: u64, largest: u64) -> Result<()> {
 //
 // A replaced value stays until the record of the new one is on the disk, so that a process that is killed before has
 // lost the new value alone. A blob of which nobody knows whether a record names it stays until the index can tell.
+
+/// Blobs that one call removes from a place that is a round trip away.
+const REMOVED_AT_ONCE: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct Retired {
@@ -366,7 +373,7 @@ impl Retired {
         let names = std::mem::take(&mut lock(&self.replaced).names);
         let doubtful = std::mem::take(&mut *lock(&self.doubtful));
         let flushed = flush();
-        names.iter().for_each(|name| self.remove(blobs, name));
+        self.remove_all(blobs, &names);
         for (key, name) in doubtful {
             // As long as nothing succeeds, the record may still turn up in a database that is opened anew.
             match flushed.as_ref().ok().map(|()| index.get(&key)) {
@@ -376,6 +383,18 @@ impl Retired {
             }
         }
         flushed
+    }
+
+    fn remove_all(&self, blobs: &dyn BlobBackend, names: &[BlobName]) {
+        if !blobs.is_remote() {
+            return names.iter().for_each(|name| self.remove(blobs, name));
+        }
+        for some in names.chunks(REMOVED_AT_ONCE) {
+            if let Err(error) = blobs.remove_many(some) {
+                log::debug!("cannot remove {} blobs now: {error}", some.len());
+                some.iter().for_each(|name| self.add(blobs, name.clone()));
+            }
+        }
     }
 
     fn remove(&self, blobs: &dyn BlobBackend, name: &BlobName) {

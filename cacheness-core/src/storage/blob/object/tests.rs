@@ -97,10 +97,9 @@ fn pages_tell_when_a_blob_was_written_and_pass_over_what_is_not_ours() {
     }
     let page = blobs.page(None, 10).unwrap();
     assert_eq!(page.iter().map(|blob| &blob.name).collect::<Vec<_>>(), [&name]);
-    let now = Timestamp::from_micros(i64::try_from(
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros(),
-    )
-    .unwrap());
+    let now = Timestamp::from_micros(
+        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros()).unwrap(),
+    );
     assert!(now.since(page[0].written_at.unwrap()) < Duration::from_secs(60));
 }
 
@@ -165,7 +164,11 @@ fn what_a_client_says_of_a_failure_is_told_without_what_it_repeats() {
         (StoreError::Unauthenticated { path: path(), source: source("MARKED") }, ErrorKind::Config, "refuses it"),
         (StoreError::NotFound { path: path(), source: source(missing) }, ErrorKind::Config, "there is no bucket"),
         (generic("status code: 400 Bad Request: <Code>ExpiredToken</Code>MARKED"), ErrorKind::Config, "(ExpiredToken)"),
-        (generic("status code: 503 Slow: <Code>SlowDown</Code>?sig=MARKED"), ErrorKind::Storage, "status 503 (SlowDown)"),
+        (
+            generic("status code: 503 Slow: <Code>SlowDown</Code>?sig=MARKED"),
+            ErrorKind::Storage,
+            "status 503 (SlowDown)",
+        ),
         (generic("https://host/?sig=MARKED went wrong"), ErrorKind::Storage, "the call failed"),
     ];
     for (error, kind, expected) in cases {

@@ -1,0 +1,6 @@
+//! Values in a bucket: a server in another process, and a network that fails.
+
+mod bucket;
+mod caches;
+mod proxy;
+mod server;

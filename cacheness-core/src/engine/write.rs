@@ -124,6 +124,9 @@ impl Store {
     }
 
     fn write(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        // That of the value before belongs to a blob that goes.
+        let untagged = (self.blobs.is_remote() && entry.s3_etag().is_some()).then(|| entry.clone().with_s3_etag(None));
+        let entry = untagged.as_ref().unwrap_or(entry);
         let inline_up_to = self.settings.inline_up_to;
         let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
             self.commit(entry, &Payload::Inline(&stored.contiguous()), commit, signing)
@@ -157,8 +160,12 @@ impl Store {
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
         let envelope = format::seal_summed(&header, stored, entry.core.checksum, Rules { signing, ..self.rules() })?;
         let name = BlobName::unique();
-        let record = self.record(entry, &Payload::Blob(name.clone()), signing)?;
-        self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
+        let mut record = self.record(entry, &Payload::Blob(name.clone()), signing)?;
+        if let Some(tag) = self.blobs.write_tagged(&name, &envelope.parts(), self.settings.durability)? {
+            let tagged = entry.clone().with_s3_etag(Some(tag));
+            let written = self.record(&tagged, &Payload::Blob(name.clone()), signing);
+            record = written.inspect_err(|_| self.discard(&name))?;
+        }
         let outcome = self.commit_record(&entry.key, &record, commit);
         match &outcome {
             // Its own blob: the record that took up what an owner before had lost, or one of which the answer was lost.

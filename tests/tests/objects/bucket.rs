@@ -14,6 +14,8 @@ const MIB: usize = 1 << 20;
 /// What a machine with other work may add to a deadline.
 const A_LITTLE: Duration = Duration::from_millis(1500);
 
+type Call<'a> = &'a dyn Fn() -> cacheness::Result<()>;
+
 fn put(blobs: &dyn BlobBackend, bytes: &[u8]) -> BlobName {
     let name = BlobName::unique();
     blobs.write(&name, &[bytes], Durability::Interval).unwrap();
@@ -98,7 +100,7 @@ fn on_a_network_that_fails_each_call_ends_in_time_and_tells_why_and_works_again_
     for network in [Network::BlackHole, Network::Refuses, Network::Cut(100), Network::Slow(2 * TIMEOUT)] {
         proxy.becomes(network);
         // Bytes that are sent may take a second for each MiB.
-        let calls: [(&str, u64, &dyn Fn() -> cacheness::Result<()>); 7] = [
+        let calls: [(&str, u64, Call<'_>); 7] = [
             ("read", 0, &|| blobs.read(&name, u64::MAX).map(drop)),
             ("open", 0, &|| blobs.open(&name).map(drop)),
             ("range", 0, &|| blobs.read_range(&name, 5, 10).map(drop)),

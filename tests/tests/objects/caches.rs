@@ -3,13 +3,15 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use cacheness::backend::BackendOptions;
-use cacheness::{Cache, CacheConfig, cached};
+use cacheness::backend::{BackendOptions, BlobName};
+use cacheness::cache::Expired;
+use cacheness::config::Durability;
+use cacheness::{Cache, CacheConfig, Field, PutOptions, cached};
 use cacheness_tests::{noise, scratch};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::proxy::{Network, Proxy};
-use super::server::{BUCKET, Server, TIMEOUT, config};
+use super::server::{BUCKET, Server, TIMEOUT, bucket, config};
 
 const LARGE: usize = 300_000;
 
@@ -45,6 +47,32 @@ fn values_are_in_the_bucket_and_a_put_and_a_get_are_one_request_each() {
     assert!(cache.invalidate("large").unwrap());
     until_blobs(&server, 0);
     assert_eq!(cache.get::<Vec<u8>>("large").unwrap(), None);
+}
+
+#[test]
+fn an_entry_tells_the_etag_of_its_object_and_is_found_by_it() {
+    let Some(server) = Server::start() else { return };
+    let dir = scratch();
+    let cache = Cache::new(config(dir.path(), server.port)).unwrap();
+    let tag = |key: &str| {
+        let entry = cache.get_metadata(key, Expired::Skip).unwrap().unwrap();
+        assert_eq!(entry.metadata().get("owner"), Some(&"me".into()), "what the user said stays");
+        entry.s3_etag().map(str::to_owned)
+    };
+    for (key, value) in [("large", noise(20, LARGE)), ("long", noise(21, 20 << 20)), ("small", noise(22, 10))] {
+        cache.put_with(key, &value, PutOptions::new().metadata("owner", "me")).unwrap();
+    }
+    let first = tag("large").unwrap();
+    let told = server.ask(&format!("GET /{BUCKET}?list-type=2"));
+    assert!(first.len() == 32 && told.contains(&first), "{told}");
+    assert!(tag("long").unwrap().ends_with("-3"), "of three parts: {:?}", tag("long"));
+    assert_eq!(tag("small"), None);
+    let found = cache.list_entries().matching(Field::metadata("s3_etag").eq(first.as_str()));
+    assert_eq!(found.count(), 1);
+    assert!(cache.update_data("large", &noise(23, LARGE)).unwrap());
+    assert_ne!(tag("large").unwrap(), first, "another value has another one");
+    assert!(cache.update_data("large", &b"small now".to_vec()).unwrap());
+    assert_eq!(tag("large"), None, "there is no object any more");
 }
 
 #[test]
@@ -107,21 +135,45 @@ fn a_prefix_belongs_to_one_index() {
     assert_eq!(server.blobs().len(), 2);
 }
 
+/// Says to a test that it is another process: the port of the server, and the directory.
+const KILLED: [&str; 2] = ["PORT_OF_A_KILLED_PROCESS", "DIRECTORY_OF_A_KILLED_PROCESS"];
+
 #[test]
-fn what_a_killed_process_left_is_removed_by_the_one_that_has_the_prefix_and_by_no_other() {
+fn what_a_killed_process_left_is_removed_when_its_index_is_opened() {
+    if let [Some(port), Some(dir)] = KILLED.map(std::env::var_os) {
+        let port = port.to_str().unwrap().parse().unwrap();
+        let cache = Cache::new(config(dir.as_ref(), port)).unwrap();
+        cache.put("large", &noise(8, LARGE)).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        bucket(port).write(&BlobName::unique(), &[b"without a row"], Durability::Interval).unwrap();
+        // As a kill does: nobody closes it.
+        std::process::abort();
+    }
     let Some(server) = Server::start() else { return };
     let dir = scratch();
-    let blob = || super::server::bucket(server.port);
+    let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+    let test = "caches::what_a_killed_process_left_is_removed_when_its_index_is_opened";
+    process.args(["--exact", test]).env(KILLED[0], server.port.to_string()).env(KILLED[1], dir.path());
+    assert!(!process.output().unwrap().status.success());
+    assert_eq!(server.blobs().len(), 2);
+    let cache = Cache::new(config(dir.path(), server.port)).unwrap();
+    assert_eq!(server.blobs().len(), 1);
+    assert!(cache.get::<Vec<u8>>("large").unwrap().unwrap() == noise(8, LARGE));
+}
+
+#[test]
+fn an_index_that_is_lost_is_made_anew_from_the_bucket() {
+    let Some(server) = Server::start() else { return };
+    let dir = scratch();
     let cache = Cache::new(config(dir.path(), server.port)).unwrap();
     cache.put("large", &noise(8, LARGE)).unwrap();
-    let left_over = cacheness::backend::BlobName::unique();
-    blob().write(&left_over, &[b"left over"], cacheness::config::Durability::Interval).unwrap();
     cache.close().unwrap();
+    bucket(server.port).write(&BlobName::unique(), &[b"not one of ours"], Durability::Interval).unwrap();
     Cache::new(config(dir.path(), server.port)).unwrap().close().unwrap();
     assert_eq!(server.blobs().len(), 2, "after a clean close nobody looks");
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let cache = Cache::new(config(dir.path(), server.port)).unwrap();
-    assert!(cache.get::<Vec<u8>>("large").unwrap().unwrap() == noise(8, LARGE), "made anew from what is in the bucket");
+    assert!(cache.get::<Vec<u8>>("large").unwrap().unwrap() == noise(8, LARGE));
     assert_eq!(server.blobs().len(), 1);
 }
 
@@ -135,8 +187,8 @@ fn blobs_without_a_row_stay_where_other_machines_may_share_the_rows() {
     };
     let first = Cache::new(shared(one.path())).unwrap();
     first.put("large", &noise(9, LARGE)).unwrap();
-    let begun = cacheness::backend::BlobName::unique();
-    super::server::bucket(server.port).write(&begun, &[b"about to get a row"], Default::default()).unwrap();
+    let begun = BlobName::unique();
+    bucket(server.port).write(&begun, &[b"about to get a row"], Durability::Interval).unwrap();
     let second = Cache::new(shared(other.path())).unwrap();
     assert!(second.get::<Vec<u8>>("large").unwrap().unwrap() == noise(9, LARGE));
     assert_eq!(server.blobs().len(), 2);
@@ -185,7 +237,7 @@ fn no_secret_is_logged_or_shown() {
     let error = cache.get::<Vec<u8>>("large").unwrap_err();
     let options =
         config.blob.options.iter().fold(BackendOptions::new(), |all, (name, value)| all.with(name, value.clone()));
-    let blobs = super::server::bucket(server.port);
+    let blobs = bucket(server.port);
     let shown = format!("{cache:?} {config:?} {options:?} {blobs:?} {error} {error:?}");
     assert!(shown.contains(BUCKET) && !shown.contains("MARKED"), "{shown}");
     let logged = LOGGED.0.lock().unwrap();

@@ -48,6 +48,14 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// `Storage`. There is no blob of that name then.
     fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()>;
 
+    /// [`write`](Self::write), and what the place where it lies calls these contents: the ETag, where that is S3.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_tagged(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<Option<String>> {
+        self.write(name, parts, durability).map(|()| None)
+    }
+
     /// Begins a blob that is written piece by piece. There is none of that name until it is
     /// [published](BlobWrite::publish); dropped before, nothing is left of it.
     ///

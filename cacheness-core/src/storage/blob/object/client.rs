@@ -56,11 +56,18 @@ impl Client {
         Self { options, connected: ArcSwapOption::new(Some(connected)) }
     }
 
+    /// As a forked child finds it.
+    #[cfg(all(test, feature = "s3"))]
+    pub(super) fn pretend_to_be_forked(&self) {
+        let store = self.store().unwrap();
+        self.connected.store(Some(Arc::new(Connected { process: 0, store })));
+    }
+
     pub(super) fn options(&self) -> &ObjectOptions {
         &self.options
     }
 
-    fn store(&self) -> Result<Arc<dyn ObjectStore>> {
+    pub(super) fn store(&self) -> Result<Arc<dyn ObjectStore>> {
         let process = std::process::id();
         if let Some(connected) = &*self.connected.load()
             && connected.process == process

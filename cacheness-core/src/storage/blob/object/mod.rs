@@ -102,14 +102,20 @@ impl BlobBackend for ObjectBlobs {
     }
 
     fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()> {
+        self.write_tagged(name, parts, durability).map(drop)
+    }
+
+    fn write_tagged(&self, name: &BlobName, parts: &[&[u8]], _durability: Durability) -> Result<Option<String>> {
         self.claim()?;
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        if len <= PART_LEN {
-            return write::put(self, name, parts.concat());
-        }
-        let mut writing = self.create(name)?;
-        parts.iter().try_for_each(|part| writing.write(part))?;
-        writing.publish(durability)
+        let tag = if len <= PART_LEN {
+            write::put(self, name, parts.concat())
+        } else {
+            let mut writing = Writing::begin(self, name);
+            parts.iter().try_for_each(|part| writing.write(part)).and_then(|()| writing.finish())
+        }?;
+        let is_s3 = self.client.options().kind == ObjectStoreKind::S3;
+        Ok(tag.filter(|_| is_s3).map(|tag| tag.trim_matches('"').to_owned()))
     }
 
     fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>> {

@@ -200,3 +200,14 @@ fn secrets_of_any_store_are_in_no_error_and_no_debug_output() {
         assert!(!told.contains("MARKED") && !format!("{options:?}").contains("MARKED"), "{kind:?} {secret}: {told}");
     }
 }
+
+#[cfg(feature = "s3")]
+#[test]
+fn a_forked_child_connects_anew() {
+    let client = Client::of_store(options(""), Arc::new(InMemory::new()));
+    let mine = client.store().unwrap();
+    assert!(Arc::ptr_eq(&mine, &client.store().unwrap()));
+    client.pretend_to_be_forked();
+    let own = client.store().unwrap();
+    assert!(!Arc::ptr_eq(&mine, &own) && Arc::ptr_eq(&own, &client.store().unwrap()));
+}

@@ -37,10 +37,11 @@ impl fmt::Debug for Writing {
 }
 
 /// Writes a blob by one request. One that is there is replaced, so that a request whose answer was lost may be repeated.
-pub(super) fn put(blobs: &ObjectBlobs, name: &BlobName, bytes: Vec<u8>) -> Result<()> {
+/// Returns its ETag.
+pub(super) fn put(blobs: &ObjectBlobs, name: &BlobName, bytes: Vec<u8>) -> Result<Option<String>> {
     let (path, len) = (blobs.path(name), bytes.len() as u64);
     let written = blobs.client.run(&format!("write blob {name}"), len, |store| async move {
-        store.put(&path, PutPayload::from(bytes)).await.map(drop)
+        store.put(&path, PutPayload::from(bytes)).await.map(|put| put.e_tag)
     });
     written.inspect_err(|_| remove_aside(blobs, name))
 }
@@ -93,7 +94,8 @@ impl Writing {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
+    /// Lets the blob appear, and returns its ETag.
+    pub(super) fn finish(&mut self) -> Result<Option<String>> {
         if self.upload.is_none() {
             return put(&self.blobs, &self.name, std::mem::take(&mut self.part));
         }
@@ -106,12 +108,12 @@ impl Writing {
             for part in putting {
                 arrived(part).await?;
             }
-            upload.lock().await.complete().await.map(drop)
+            upload.lock().await.complete().await.map(|put| put.e_tag)
         });
         match completed {
-            Ok(()) => {
+            Ok(tag) => {
                 self.upload = None;
-                Ok(())
+                Ok(tag)
             }
             Err(error) => {
                 remove_aside(&self.blobs, &self.name);
@@ -145,7 +147,7 @@ impl BlobWrite for Writing {
     }
 
     fn publish(mut self: Box<Self>, _durability: Durability) -> Result<()> {
-        self.finish()
+        self.finish().map(drop)
     }
 }
 

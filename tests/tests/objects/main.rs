@@ -2,5 +2,6 @@
 
 mod bucket;
 mod caches;
+mod clouds;
 mod proxy;
 mod server;

@@ -150,6 +150,7 @@ impl Client {
 
 fn is_refused(error: &StoreError, told: &str) -> bool {
     matches!(error, StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. })
+        || ["401", "403"].iter().any(|status| status_in(told) == Some(status))
         || ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"]
             .iter()
             .any(|code| code_in(told) == Some(code))
@@ -165,6 +166,11 @@ fn code_in(told: &str) -> Option<&str> {
     let (_, rest) = told.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
     (code.len() <= 64 && code.chars().all(|c| c.is_ascii_alphanumeric())).then_some(code)
+}
+
+fn status_in(told: &str) -> Option<&str> {
+    let status = told.split_once("status code: ")?.1.get(..3)?;
+    status.chars().all(|c| c.is_ascii_digit()).then_some(status)
 }
 
 fn reason_of(error: &StoreError, told: &str) -> String {
@@ -191,8 +197,7 @@ fn reason_of(error: &StoreError, told: &str) -> String {
         }
         .to_owned();
     }
-    let status = told.split_once("status code: ").and_then(|(_, rest)| rest.get(..3));
-    match status.filter(|status| status.chars().all(|c| c.is_ascii_digit())) {
+    match status_in(told) {
         Some(status) => format!("it answers with status {status}"),
         None => "the call failed".to_owned(),
     }

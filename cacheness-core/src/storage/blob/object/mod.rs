@@ -191,20 +191,23 @@ impl BlobBackend for ObjectBlobs {
     }
 
     fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {
-        let (behind, dir) = (after.map(|after| self.path(after)), self.blobs.clone());
+        let (after, dir) = (after.cloned(), self.blobs.clone());
         let (blobs, timeout) = (self.clone(), self.client.options().timeout);
         // A request lists a thousand.
         let requests = (limit / 1000).min(1000) as u64;
         self.client.run("list blobs", requests << 20, |store| async move {
-            let mut found = match &behind {
-                Some(behind) => store.list_with_offset(Some(&dir), behind),
+            let mut found = match &after {
+                Some(after) => store.list_with_offset(Some(&dir), &blobs.path(after)),
                 None => store.list(Some(&dir)),
             };
             let mut page = Vec::new();
             while page.len() < limit
                 && let Some(object) = within(timeout, async { found.next().await.transpose() }).await?
             {
-                let Some(name) = blobs.name_of(&object.location) else { continue };
+                // Emulators pass over where to begin.
+                let name =
+                    blobs.name_of(&object.location).filter(|name| after.as_ref().is_none_or(|after| name > after));
+                let Some(name) = name else { continue };
                 page.push(
                     BlobInfo::new(name, object.size).written_at(time_of(object.last_modified.timestamp_micros())),
                 );

@@ -7,30 +7,32 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FILESYSTEM, JSON, MEMORY, SLED, SQLITE, SQLITE_MEMORY};
+use super::{AZURE, FILESYSTEM, GCS, JSON, MEMORY, S3, SLED, SQLITE, SQLITE_MEMORY};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// The names that `metadata.backend` may have.
 pub(crate) static METADATA: Names = Names {
     field: "metadata",
-    built_in: match (cfg!(feature = "json"), cfg!(feature = "sqlite")) {
-        (true, true) => &[SLED, MEMORY, JSON, SQLITE, SQLITE_MEMORY],
-        (true, false) => &[SLED, MEMORY, JSON],
-        (false, true) => &[SLED, MEMORY, SQLITE, SQLITE_MEMORY],
-        (false, false) => &[SLED, MEMORY],
-    },
-    by_feature: match (cfg!(feature = "json"), cfg!(feature = "sqlite")) {
-        (true, true) => &[],
-        (true, false) => &[(SQLITE, "sqlite"), (SQLITE_MEMORY, "sqlite")],
-        (false, true) => &[(JSON, "json")],
-        (false, false) => &[(JSON, "json"), (SQLITE, "sqlite"), (SQLITE_MEMORY, "sqlite")],
-    },
+    built_in: &[SLED, MEMORY, JSON, SQLITE, SQLITE_MEMORY],
+    by_feature: &[
+        (JSON, "json", cfg!(feature = "json")),
+        (SQLITE, "sqlite", cfg!(feature = "sqlite")),
+        (SQLITE_MEMORY, "sqlite", cfg!(feature = "sqlite")),
+    ],
     registered: RwLock::new(BTreeSet::new()),
 };
 
 /// The names that `blob.backend` may have.
-pub(crate) static BLOB: Names =
-    Names { field: "blob", built_in: &[FILESYSTEM, MEMORY], by_feature: &[], registered: RwLock::new(BTreeSet::new()) };
+pub(crate) static BLOB: Names = Names {
+    field: "blob",
+    built_in: &[FILESYSTEM, MEMORY, S3, GCS, AZURE],
+    by_feature: &[
+        (S3, "s3", cfg!(feature = "s3")),
+        (GCS, "gcs", cfg!(feature = "gcs")),
+        (AZURE, "azure", cfg!(feature = "azure")),
+    ],
+    registered: RwLock::new(BTreeSet::new()),
+};
 
 /// The names that there are of one kind of backend.
 #[derive(Debug)]
@@ -38,28 +40,37 @@ pub(crate) struct Names {
     /// The part of the configuration.
     field: &'static str,
     built_in: &'static [&'static str],
-    /// Those that are not compiled in, each with the feature that brings it.
-    by_feature: &'static [(&'static str, &'static str)],
+    /// Those of them that a feature brings: which, and whether they are compiled in.
+    by_feature: &'static [(&'static str, &'static str, bool)],
     registered: RwLock<BTreeSet<String>>,
 }
 
 impl Names {
     /// Whether there is such a backend. The error is half a sentence to put behind the name of what held it.
     pub(crate) fn known(&self, name: &str) -> Result<(), String> {
-        if let Some((_, feature)) = self.by_feature.iter().find(|(known, _)| *known == name) {
+        if let Some(feature) = self.missing_feature(name) {
             return Err(format!("this backend needs the cargo feature `{feature}` of cacheness"));
         }
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
         if self.is_built_in(name) || registered.contains(name) {
             return Ok(());
         }
-        let all: Vec<_> = self.built_in.iter().copied().chain(registered.iter().map(String::as_str)).collect();
+        let all: Vec<_> = self.compiled_in().chain(registered.iter().map(String::as_str)).collect();
         let (last, others) = all.split_last().map_or(("", &[][..]), |(last, others)| (*last, others));
         Err(format!("no such backend, choose {} or {last}", others.join(", ")))
     }
 
     pub(super) fn is_built_in(&self, name: &str) -> bool {
-        self.built_in.contains(&name) || self.by_feature.iter().any(|(known, _)| *known == name)
+        self.built_in.contains(&name)
+    }
+
+    /// The feature that a built-in one needs and that is not turned on.
+    fn missing_feature(&self, name: &str) -> Option<&'static str> {
+        self.by_feature.iter().find(|(known, _, compiled_in)| *known == name && !compiled_in).map(|found| found.1)
+    }
+
+    fn compiled_in(&self) -> impl Iterator<Item = &str> {
+        self.built_in.iter().copied().filter(|name| self.missing_feature(name).is_none())
     }
 
     /// # Errors
@@ -144,7 +155,7 @@ impl<B: ?Sized> Registry<B> {
             builtin,
         };
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let built_in = self.names.built_in.iter().map(|name| info(name, built_in(name), true));
+        let built_in = self.names.compiled_in().map(|name| info(name, built_in(name), true));
         built_in.chain(known.iter().map(|(name, known)| info(name, &known.description, false))).collect()
     }
 }
@@ -227,12 +238,43 @@ impl From<String> for OptionValue {
 /// assert_eq!(options.only(&["url"]).unwrap_err().to_string(), "options.retries: there is no such option, choose url");
 /// # Ok::<(), cacheness::CacheError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct BackendOptions {
     /// `metadata` or `blob`, where they are those of a configuration.
     field: Option<&'static str>,
     dir: Option<PathBuf>,
     values: BTreeMap<String, OptionValue>,
+    /// Tells the cache that opens it from all others, where that is not to share what it finds.
+    owner: Option<String>,
+}
+
+impl fmt::Debug for BackendOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = Shown(&self.values);
+        f.debug_struct("BackendOptions").field("dir", &self.dir).field("values", &values).finish_non_exhaustive()
+    }
+}
+
+/// Options as they may be shown: without the values of those that are secret by their name.
+pub(crate) struct Shown<'a>(pub(crate) &'a BTreeMap<String, OptionValue>);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name, shown(name, value)))).finish()
+    }
+}
+
+/// A value as it may be shown.
+pub(super) fn shown(name: &str, value: &OptionValue) -> String {
+    if is_secret(name) { "(secret)".to_owned() } else { value.to_string() }
+}
+
+/// Whether the value of an option of this name is told to nobody.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    // What a key is called by, or where it lies, is not the key.
+    let names_one = ["_id", "_path", "_file"].iter().any(|end| name.ends_with(end));
+    !names_one && ["secret", "password", "token", "key", "credential"].iter().any(|word| name.contains(word))
 }
 
 impl BackendOptions {
@@ -244,7 +286,18 @@ impl BackendOptions {
 
     /// The options of a part of a configuration.
     pub(crate) fn of(names: &Names, dir: &Path, values: &BTreeMap<String, OptionValue>) -> Self {
-        Self { field: Some(names.field), dir: Some(dir.to_path_buf()), values: values.clone() }
+        Self { field: Some(names.field), dir: Some(dir.to_path_buf()), values: values.clone(), owner: None }
+    }
+
+    /// Sets which cache it is that opens the backend.
+    pub(crate) fn owned_by(mut self, owner: Option<String>) -> Self {
+        self.owner = owner;
+        self
+    }
+
+    #[cfg(feature = "objects")]
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
     }
 
     /// Sets the directory.
@@ -282,7 +335,7 @@ impl BackendOptions {
         match self.values.get(name) {
             None => Ok(None),
             Some(OptionValue::Text(value)) => Ok(Some(value)),
-            Some(other) => Err(self.refused(name, &format!("{other} is not a string"))),
+            Some(other) => Err(self.refused(name, &format!("{} is not a string", shown(name, other)))),
         }
     }
 
@@ -302,7 +355,7 @@ impl BackendOptions {
         match self.values.get(name) {
             None => Ok(None),
             Some(OptionValue::Integer(value)) => Ok(Some(*value)),
-            Some(other) => Err(self.refused(name, &format!("{other} is not a whole number"))),
+            Some(other) => Err(self.refused(name, &format!("{} is not a whole number", shown(name, other)))),
         }
     }
 
@@ -314,7 +367,7 @@ impl BackendOptions {
         match self.values.get(name) {
             None => Ok(None),
             Some(OptionValue::Flag(value)) => Ok(Some(*value)),
-            Some(other) => Err(self.refused(name, &format!("{other} is not true or false"))),
+            Some(other) => Err(self.refused(name, &format!("{} is not true or false", shown(name, other)))),
         }
     }
 
@@ -344,8 +397,8 @@ mod tests {
     fn an_unknown_name_lists_those_that_are_there_and_a_known_one_its_feature() {
         static NAMES: Names = Names {
             field: "metadata",
-            built_in: &["sled", "memory"],
-            by_feature: &[("sqlite", "sqlite")],
+            built_in: &["sled", "memory", "sqlite"],
+            by_feature: &[("sqlite", "sqlite", false)],
             registered: RwLock::new(BTreeSet::new()),
         };
         let registry: Registry<str> = Registry::new(&NAMES);
@@ -384,5 +437,15 @@ mod tests {
         assert_eq!(options.required_text("key").unwrap_err().to_string(), "blob.options.key: this backend needs it");
         assert_eq!(options.integer("bucket").unwrap(), Some(3));
         assert_eq!(options.only(&[]).unwrap_err().to_string(), "blob.options.bucket: this backend has no options");
+    }
+
+    #[test]
+    fn an_option_that_is_secret_by_its_name_is_not_shown() {
+        let options = BackendOptions::new().with("bucket", "weather").with("access_key_id", "known");
+        let options = options.with("secret_access_key", 77_777).with("sas_token", "77777");
+        let shown = format!("{options:?}");
+        assert!(shown.contains("weather") && shown.contains("known") && !shown.contains("77777"), "{shown}");
+        let error = options.text("secret_access_key").unwrap_err().to_string();
+        assert_eq!(error, "options.secret_access_key: (secret) is not a string");
     }
 }

@@ -7,6 +7,8 @@ mod duration;
 mod env;
 #[cfg(feature = "config-files")]
 mod file;
+#[cfg(feature = "objects")]
+pub(crate) mod objects;
 mod parts;
 mod spans;
 #[cfg(feature = "sqlite")]
@@ -44,6 +46,13 @@ pub(crate) const JSON: &str = "json";
 pub(crate) const SQLITE: &str = "sqlite";
 /// The same in memory.
 pub(crate) const SQLITE_MEMORY: &str = "sqlite_memory";
+
+/// Values in a bucket of Amazon S3, or of a store that speaks its protocol.
+pub(crate) const S3: &str = "s3";
+/// Values in a bucket of Google Cloud Storage.
+pub(crate) const GCS: &str = "gcs";
+/// Values in a container of Azure Blob Storage.
+pub(crate) const AZURE: &str = "azure";
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
 
@@ -383,7 +392,7 @@ impl CacheConfig {
             ("storage.flush_interval_ms", format!("{flush_interval_ms}")),
             ("metadata.backend", format!("{backend:?}")),
             ("metadata.database_url", format!("{database_url:?}")),
-            ("metadata.options", format!("{options:?}")),
+            ("metadata.options", format!("{:?}", backends::Shown(options))),
             ("metadata.verify_cache_integrity", format!("{verify_cache_integrity}")),
             ("metadata.page_cache_mb", format!("{page_cache_mb}")),
             ("metadata.enable_memory_cache", format!("{enable_memory_cache}")),
@@ -393,7 +402,7 @@ impl CacheConfig {
             ("metadata.memory_cache_ttl_seconds", format!("{memory_cache_ttl_seconds:?}")),
             ("metadata.memory_cache_stats", format!("{memory_cache_stats}")),
             ("blob.backend", format!("{:?}", self.blob_backend())),
-            ("blob.options", format!("{blob_options:?}")),
+            ("blob.options", format!("{:?}", backends::Shown(blob_options))),
             ("compression.codec", format!("{codec}")),
             ("compression.level", format!("{level:?}")),
             ("compression.threshold_bytes", format!("{threshold_bytes}")),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Codec;
-use super::backends::OptionValue;
+use super::backends::{OptionValue, Shown};
 use crate::security::SigningKey;
 
 /// Where entries are stored, how much of them, and when they reach the disk.
@@ -149,11 +149,12 @@ pub enum SecondProcess {
 }
 
 /// Where values lie that are not inside the index.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheBlobConfig {
-    /// Name of the backend: `filesystem`, `memory`, or one that was [registered](crate::register_blob_backend). Default
+    /// Name of the backend: `filesystem`, `memory`, `s3`, `gcs` or `azure` (a bucket; features of the same names), or one that
+    /// was [registered](crate::register_blob_backend). Default
     /// none: `memory` with an index in `memory` or `sqlite_memory`, else `filesystem`.
     ///
     /// | index | values | |
@@ -162,9 +163,19 @@ pub struct CacheBlobConfig {
     /// | `memory`, `sqlite_memory` | `memory` | nothing is written to disk |
     /// | `memory`, `sqlite_memory` | `filesystem` | each value is a file; opening reads the beginning of every file, and needs no database. What is not in the files is forgotten: when an entry was last used, and changes of it without a new value |
     /// | `sled`, `sqlite`, `json` | `memory` | refused: the index would list values that are gone |
+    /// | `sled`, `sqlite`, `json` | `s3`, `gcs`, `azure` | values in a bucket, under a prefix that this cache has for itself |
+    /// | `memory`, `sqlite_memory` | `s3`, `gcs`, `azure` | refused: each opening would read every blob of the bucket |
     pub backend: Option<String>,
-    /// Options of a registered backend, by their names. Default none; the built-in ones have none.
+    /// Options of a registered backend, by their names, or of a bucket; `filesystem` and `memory` have none. Default none.
+    /// Those of buckets: `docs/backends.md` of the project.
     pub options: BTreeMap<String, OptionValue>,
+}
+
+impl fmt::Debug for CacheBlobConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { backend, options } = self;
+        f.debug_struct("CacheBlobConfig").field("backend", backend).field("options", &Shown(options)).finish()
+    }
 }
 
 /// How values are compressed.

@@ -147,8 +147,26 @@ impl CacheConfig {
         } else if backend == super::MEMORY && OUTLIVING.contains(&self.metadata.backend.as_str()) {
             let rule = values_are_gone(&self.metadata.backend);
             faults.add("blob.backend", backend, &rule);
+        } else if BUCKETS.contains(&backend) {
+            let index = &self.metadata.backend;
+            let rule = format!(
+                "each opening would read every blob of the bucket, because the index `{index}` ends with the process; choose \
+                 sled or sqlite for metadata.backend"
+            );
+            faults.unless(!self.has_index_in_memory(), "blob.backend", backend, &rule);
+            return self.check_bucket(faults);
         }
         check_options(faults, &backends::BLOB, backend, "blob.options", &self.blob.options);
+    }
+
+    /// Without a feature there is no such backend, which is said elsewhere.
+    #[cfg(not(feature = "objects"))]
+    fn check_bucket(&self, _: &mut Faults) {}
+
+    #[cfg(feature = "objects")]
+    fn check_bucket(&self, faults: &mut Faults) {
+        let options = backends::BackendOptions::of(&backends::BLOB, "".as_ref(), &self.blob.options);
+        faults.0.extend(super::objects::fault_in(self.blob_backend(), &options).map(|error| error.to_string()));
     }
 
     fn check_compression(&self, faults: &mut Faults) {
@@ -241,6 +259,9 @@ fn is_ttl(seconds: f64) -> bool {
 /// Indexes that outlive the process.
 const OUTLIVING: [&str; 3] = [super::SLED, super::JSON, super::SQLITE];
 
+/// Backends that keep blobs in a bucket.
+const BUCKETS: [&str; 3] = [super::S3, super::GCS, super::AZURE];
+
 /// A built-in backend has no options.
 fn check_options(
     faults: &mut Faults,
@@ -251,7 +272,7 @@ fn check_options(
 ) {
     if let Some((name, value)) = options.first_key_value().filter(|_| names.is_built_in(backend)) {
         let rule = format!("the backend `{backend}` has no options, leave it out");
-        faults.add(field, format_args!("{name} = {value}"), &rule);
+        faults.add(field, format_args!("{name} = {}", backends::shown(name, value)), &rule);
     }
 }
 

@@ -269,11 +269,6 @@ fn body_with(kind: Kind, id: &BlobName) -> String {
     format!("# A directory of cacheness.\nformat = {FORMAT}\nkind = \"{kind}\"\nid = \"{id}\"\n")
 }
 
-/// What tells a directory with this manifest from all others.
-pub(crate) fn id_in(text: &str) -> Option<&str> {
-    manifest_body(text)?.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'))
-}
-
 fn write(vfs: &dyn Vfs, root: &Path, body: &str) -> Result<()> {
     restore(vfs, root, &sealed(body))
 }
@@ -294,6 +289,11 @@ fn signer_of(line: &str) -> Option<&str> {
 
 fn id_of(body: &str) -> Option<&str> {
     body.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'))
+}
+
+/// What tells a directory with this manifest from all others.
+pub(crate) fn id_in(text: &str) -> Option<&str> {
+    manifest_body(text).and_then(id_of)
 }
 
 /// A manifest without a kind is that of a cache.

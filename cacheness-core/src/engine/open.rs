@@ -24,6 +24,7 @@ use crate::security::Signing;
 use crate::storage::blob::{self, BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
 use crate::storage::vfs::publish::remove_left_over;
 use crate::storage::vfs::root::{HeldLock, lock_root, locked, make_rooms};
+use crate::util::digest::unique_name;
 
 impl Settings {
     pub(crate) fn of(config: &CacheConfig, signing: Arc<Signing>) -> Self {
@@ -141,7 +142,8 @@ fn agree_with_sled(
     // What is not believed may have been lost with the index: with its key at hand it will be taken up.
     let proof = sled.take_proof();
     let unnamed = if neighbours::has_guests(home) { Unnamed::MayBeNew } else { Unnamed::LeftOver };
-    let reconciled = recover::reconcile(index, (blobs, unnamed), health, proof.as_ref(), rules)?;
+    let reconciled =
+        unless_out_of_reach(blobs, recover::reconcile(index, (blobs, unnamed), health, proof.as_ref(), rules))?;
     if health == Health::Damaged {
         sled.count_losses();
     }
@@ -150,6 +152,17 @@ fn agree_with_sled(
         index.flush()?;
     }
     sled.begin_use(reconciled == Reconciled::Whole)
+}
+
+/// Blobs that cannot be reached now stay as they are, and are brought together with the index at another opening.
+fn unless_out_of_reach(blobs: &dyn BlobBackend, reconciled: Result<Reconciled>) -> Result<Reconciled> {
+    match reconciled {
+        Err(error) if blobs.is_remote() && error.is_storage() => {
+            log::warn!("what the index does not know stays in the bucket: {error}");
+            Ok(Reconciled::WithoutDistrusted)
+        }
+        reconciled => reconciled,
+    }
 }
 
 /// Rows that live and die with the process are made of what the blobs say, and so are those of a backend that says nothing
@@ -177,8 +190,10 @@ fn agree_with_rows(
             return Err(CacheError::new(ErrorKind::Conflict, message));
         }
     };
-    if alone {
-        let reconciled = recover::reconcile(index, (blobs, Unnamed::LeftOver), health, None, rules)?;
+    // That nobody else has the directory says nothing of other machines.
+    if alone && !(traits.shared && blobs.is_remote()) {
+        let reconciled = recover::reconcile(index, (blobs, Unnamed::LeftOver), health, None, rules);
+        let reconciled = unless_out_of_reach(blobs, reconciled)?;
         if reconciled == Reconciled::WithoutDistrusted {
             // With their key at hand they will be taken up.
             return if traits.persistent { Ok(()) } else { recover::note_distrusted(index, blobs, rules) };
@@ -225,8 +240,28 @@ impl Successor {
     }
 }
 
+/// Where rows that several directories may share say whose the blobs are in a place that others may reach.
+const BLOBS_STATE: &str = "cacheness.blobs";
+
+/// Tells those whose rows name the blobs from all others: the directory, or its rows where they are shared.
+fn owner_of_blobs(manifest: &str, rows: &dyn MetadataBackend, config: &CacheConfig) -> Result<Option<String>> {
+    if !rows.traits().shared || [FILESYSTEM, MEMORY].contains(&config.blob_backend()) {
+        return Ok(manifest::id_in(manifest).map(str::to_owned));
+    }
+    let known = match rows.state(BLOBS_STATE, None)? {
+        None => rows.state(BLOBS_STATE, Some(Swap { expected: None, new: Some(unique_name().as_bytes()) }))?,
+        known => known,
+    };
+    Ok(known.map(|owner| String::from_utf8_lossy(&owner).into_owned()))
+}
+
 /// The blobs of a directory whose lock the caller holds.
-fn open_blobs(home: &Home, config: &CacheConfig, manifest: &str, rows: Traits) -> Result<Arc<dyn BlobBackend>> {
+fn open_blobs(
+    home: &Home,
+    config: &CacheConfig,
+    manifest: &str,
+    (rows, owner): (Traits, Option<String>),
+) -> Result<Arc<dyn BlobBackend>> {
     match config.blob_backend() {
         FILESYSTEM => {
             let mut files = FilesystemBlobs::new(home.vfs(), home.root(), restore(home, manifest));
@@ -241,7 +276,7 @@ fn open_blobs(home: &Home, config: &CacheConfig, manifest: &str, rows: Traits) -
         }
         name => {
             let options = BackendOptions::of(&backends::BLOB, &home.way(), &config.blob.options);
-            blob::open_in(name, &options)
+            blob::open_in(name, &options.owned_by(owner))
         }
     }
 }
@@ -302,7 +337,8 @@ impl Store {
         let rows = Rows::open(&home, config, &signing)?;
         rows.bind(&home, &manifest, config)?;
         let traits = rows.backend().traits();
-        let blobs = open_blobs(&home, config, &manifest, traits)?;
+        let owner = owner_of_blobs(&manifest, &*rows.backend(), config)?;
+        let blobs = open_blobs(&home, config, &manifest, (traits, owner))?;
         if hold.is_alone() && !neighbours::has_guests(&home) {
             neighbours::clear_locks(&home);
         }
@@ -345,7 +381,8 @@ impl Store {
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;
         let rows = Traits::new(SLED).persistent();
-        let blobs = open_blobs(&home, config, &manifest, rows)?;
+        let owner = manifest::id_in(&manifest).map(str::to_owned);
+        let blobs = open_blobs(&home, config, &manifest, (rows, owner))?;
         let tenure = Arc::<Tenure>::default();
         let successor = Successor {
             home: home.clone(),

@@ -142,7 +142,7 @@ impl Store {
 
     /// The same blob once more, for a second thread; none where one is enough, or where it is gone by now.
     fn second_reader(&self, name: &BlobName, core: &Core) -> Option<Box<dyn crate::storage::blob::BlobRead>> {
-        let worth_it = usize::try_from(core.stored_size).is_ok_and(threads::is_worth_two);
+        let worth_it = !self.blobs.is_remote() && usize::try_from(core.stored_size).is_ok_and(threads::is_worth_two);
         worth_it.then(|| self.blobs.open(name).ok().flatten()).flatten()
     }
 

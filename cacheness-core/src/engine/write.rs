@@ -124,6 +124,9 @@ impl Store {
     }
 
     fn write(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        // That of the value before belongs to a blob that goes.
+        let untagged = (self.blobs.is_remote() && entry.s3_etag().is_some()).then(|| entry.clone().with_s3_etag(None));
+        let entry = untagged.as_ref().unwrap_or(entry);
         let inline_up_to = self.settings.inline_up_to;
         let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
             self.commit(entry, &Payload::Inline(&stored.contiguous()), commit, signing)
@@ -157,8 +160,12 @@ impl Store {
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
         let envelope = format::seal_summed(&header, stored, entry.core.checksum, Rules { signing, ..self.rules() })?;
         let name = BlobName::unique();
-        let record = self.record(entry, &Payload::Blob(name.clone()), signing)?;
-        self.blobs.write(&name, &envelope.parts(), self.settings.durability)?;
+        let mut record = self.record(entry, &Payload::Blob(name.clone()), signing)?;
+        if let Some(tag) = self.blobs.write_tagged(&name, &envelope.parts(), self.settings.durability)? {
+            let tagged = entry.clone().with_s3_etag(Some(tag));
+            let written = self.record(&tagged, &Payload::Blob(name.clone()), signing);
+            record = written.inspect_err(|_| self.discard(&name))?;
+        }
         let outcome = self.commit_record(&entry.key, &record, commit);
         match &outcome {
             // Its own blob: the record that took up what an owner before had lost, or one of which the answer was lost.
@@ -260,6 +267,10 @@ impl Store {
 
     /// Removes a blob that no record names. If it can't be removed now, that is tried again with later ones.
     pub(crate) fn discard(&self, name: &BlobName) {
+        // A call does not wait for round trips that make no difference to it.
+        if self.blobs.is_remote() && self.flusher.is_some() {
+            return self.retire_blob(name);
+        }
         if let Err(error) = self.blobs.remove(name) {
             log::debug!("cannot remove blob {name}: {error}");
             self.retired.add(&*self.blobs, name.clone());
@@ -304,6 +315,9 @@ fn check_fits(key: &IndexKey, bytes: u64, largest: u64) -> Result<()> {
 //
 // A replaced value stays until the record of the new one is on the disk, so that a process that is killed before has
 // lost the new value alone. A blob of which nobody knows whether a record names it stays until the index can tell.
+
+/// Blobs that one call removes from a place that is a round trip away.
+const REMOVED_AT_ONCE: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct Retired {
@@ -366,7 +380,7 @@ impl Retired {
         let names = std::mem::take(&mut lock(&self.replaced).names);
         let doubtful = std::mem::take(&mut *lock(&self.doubtful));
         let flushed = flush();
-        names.iter().for_each(|name| self.remove(blobs, name));
+        self.remove_all(blobs, &names);
         for (key, name) in doubtful {
             // As long as nothing succeeds, the record may still turn up in a database that is opened anew.
             match flushed.as_ref().ok().map(|()| index.get(&key)) {
@@ -376,6 +390,18 @@ impl Retired {
             }
         }
         flushed
+    }
+
+    fn remove_all(&self, blobs: &dyn BlobBackend, names: &[BlobName]) {
+        if !blobs.is_remote() {
+            return names.iter().for_each(|name| self.remove(blobs, name));
+        }
+        for some in names.chunks(REMOVED_AT_ONCE) {
+            if let Err(error) = blobs.remove_many(some) {
+                log::debug!("cannot remove {} blobs now: {error}", some.len());
+                some.iter().for_each(|name| self.add(blobs, name.clone()));
+            }
+        }
     }
 
     fn remove(&self, blobs: &dyn BlobBackend, name: &BlobName) {

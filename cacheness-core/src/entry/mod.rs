@@ -20,6 +20,9 @@ use crate::key::{Key, KeyWriter, PendingKey, ToKey};
 use crate::util::digest::{self, Identity, Tag};
 use crate::value::{Metadata, Value};
 
+/// Metadata that is ours: what a bucket calls the contents of a blob.
+const S3_ETAG: &str = "s3_etag";
+
 /// What the index knows about one value of a cache: when it was stored, how large it is, how it is encoded, and what
 /// was said about it at the put.
 ///
@@ -244,6 +247,24 @@ impl Entry {
     /// The groups it belongs to.
     pub fn tags(&self) -> &[String] {
         &self.details.tags
+    }
+
+    /// The ETag of the value's object, where that is in a bucket of S3: what the store calls its contents. It is among the
+    /// [metadata](Self::metadata), too, by the name `s3_etag`, so that entries can be found by it. None for values that are
+    /// small enough to lie in the index, and where the index was made anew from the bucket.
+    pub fn s3_etag(&self) -> Option<&str> {
+        match self.details.metadata.get(S3_ETAG) {
+            Some(Value::Text(tag)) => Some(tag),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn with_s3_etag(mut self, tag: Option<String>) -> Self {
+        match tag {
+            Some(tag) => self.details.metadata.insert(S3_ETAG.to_owned(), Value::Text(tag)),
+            None => self.details.metadata.remove(S3_ETAG),
+        };
+        self
     }
 
     /// The signature of the entry, 64 hex digits; `None` where entries are not signed

@@ -1,9 +1,12 @@
 //! Tools that know nothing of caches. Here: counters and warnings; `digest`: checksums and unique names; `threads`: a pool
 //! for work that blocks, what a thread carries along, a second thread, panics of code that is not ours; `process`: forks, and
-//! the end of the process.
+//! the end of the process; `remote`: asynchronous clients for callers that block.
 
 pub(crate) mod digest;
 pub(crate) mod process;
+#[cfg(feature = "remote")]
+#[cfg_attr(not(feature = "postgresql"), allow(dead_code, reason = "for backends over a network"))]
+pub(crate) mod remote;
 pub(crate) mod threads;
 
 use std::cell::Cell;

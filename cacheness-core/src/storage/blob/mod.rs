@@ -5,6 +5,8 @@ pub(crate) mod conformance;
 #[cfg(test)]
 mod crash_tests;
 mod filesystem;
+#[cfg(feature = "objects")]
+mod object;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
@@ -12,11 +14,15 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) use filesystem::{FilesystemBlobs, Restore};
+#[cfg(feature = "objects")]
+use object::ObjectBlobs;
 
 use super::BlobName;
 use crate::clock::Timestamp;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
-use crate::config::{Durability, FILESYSTEM, MEMORY};
+#[cfg(feature = "objects")]
+use crate::config::objects::ObjectStoreKind;
+use crate::config::{AZURE, Durability, FILESYSTEM, GCS, MEMORY, S3};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// Blobs that are listed at a time.
@@ -30,11 +36,25 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// The name of this kind of backend, as in a configuration file.
     fn name(&self) -> &'static str;
 
+    /// Whether calls are round trips to another machine, and other machines may reach the same blobs. Those that no row names
+    /// are then left alone where the rows are shared, too, and a second reader of one blob is no gain.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Writes a blob, the parts one after the other. Nobody sees a part of it without the rest.
     ///
     /// # Errors
     /// `Storage`. There is no blob of that name then.
     fn write(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<()>;
+
+    /// [`write`](Self::write), and what the place where it lies calls these contents: the ETag, where that is S3.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_tagged(&self, name: &BlobName, parts: &[&[u8]], durability: Durability) -> Result<Option<String>> {
+        self.write(name, parts, durability).map(|()| None)
+    }
 
     /// Begins a blob that is written piece by piece. There is none of that name until it is
     /// [published](BlobWrite::publish); dropped before, nothing is left of it.
@@ -44,10 +64,10 @@ pub trait BlobBackend: Debug + Send + Sync {
     fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>>;
 
     /// Opens a blob for reading at any place; `None` when there is none of that name. What is open can be read to its end
-    /// also when the blob is removed meanwhile.
+    /// also when the blob is removed meanwhile; where a backend cannot promise that, reading on is an `Integrity` error.
     ///
     /// # Errors
-    /// `Integrity` when something that no backend wrote has its name; `Storage`.
+    /// `Integrity` when something that no backend wrote has its name; `Storage`; `Config` from a backend that is not let in.
     fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>>;
 
     /// Reads a whole blob; `None` when there is none of that name.
@@ -348,6 +368,10 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Bl
         options.only(&[])?;
         return Ok(Arc::new(MemoryBlobs::new()));
     }
+    #[cfg(feature = "objects")]
+    if let Some(kind) = ObjectStoreKind::named(name) {
+        return Ok(Arc::new(ObjectBlobs::open(kind, options)?));
+    }
     REGISTRY.open(name, options)
 }
 
@@ -361,6 +385,9 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Bl
 pub fn list_blob_backends() -> Vec<BackendInfo> {
     REGISTRY.list(|name| match name {
         FILESYSTEM => "files in the directory of the cache; the default",
+        S3 => "objects in a bucket of Amazon S3, or of a store that speaks its protocol",
+        GCS => "objects in a bucket of Google Cloud Storage",
+        AZURE => "objects in a container of Azure Blob Storage",
         _ => "blobs in memory, which end with the process",
     })
 }

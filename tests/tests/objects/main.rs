@@ -1,0 +1,7 @@
+//! Values in a bucket: a server in another process, and a network that fails.
+
+mod bucket;
+mod caches;
+mod clouds;
+mod proxy;
+mod server;

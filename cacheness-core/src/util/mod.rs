@@ -1,8 +1,11 @@
 //! Tools that know nothing of caches. Here: counters and warnings; `digest`: checksums and unique names; `threads`: a pool
 //! for work that blocks, what a thread carries along, a second thread, panics of code that is not ours, and the hook at the
-//! end of the process.
+//! end of the process; `remote`: asynchronous clients for callers that block.
 
 pub(crate) mod digest;
+#[cfg(feature = "remote")]
+#[cfg_attr(not(feature = "postgresql"), allow(dead_code, reason = "for backends over a network"))]
+pub(crate) mod remote;
 pub(crate) mod threads;
 
 use std::cell::Cell;

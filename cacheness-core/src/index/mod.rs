@@ -2,8 +2,12 @@
 //! configuration may give them.
 
 pub(crate) mod backend;
+#[cfg(any(feature = "postgresql", feature = "sqlite"))]
+mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
+#[cfg(any(feature = "postgresql", feature = "sqlite"))]
+mod handle;
 #[cfg(feature = "json")]
 mod json;
 mod memory;

@@ -7,59 +7,80 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FILESYSTEM, JSON, MEMORY, SLED, SQLITE, SQLITE_MEMORY};
+use super::secret::redacted;
+use super::{FILESYSTEM, JSON, MEMORY, POSTGRESQL, SLED, SQLITE, SQLITE_MEMORY};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// The names that `metadata.backend` may have.
 pub(crate) static METADATA: Names = Names {
     field: "metadata",
-    built_in: match (cfg!(feature = "json"), cfg!(feature = "sqlite")) {
-        (true, true) => &[SLED, MEMORY, JSON, SQLITE, SQLITE_MEMORY],
-        (true, false) => &[SLED, MEMORY, JSON],
-        (false, true) => &[SLED, MEMORY, SQLITE, SQLITE_MEMORY],
-        (false, false) => &[SLED, MEMORY],
-    },
-    by_feature: match (cfg!(feature = "json"), cfg!(feature = "sqlite")) {
-        (true, true) => &[],
-        (true, false) => &[(SQLITE, "sqlite"), (SQLITE_MEMORY, "sqlite")],
-        (false, true) => &[(JSON, "json")],
-        (false, false) => &[(JSON, "json"), (SQLITE, "sqlite"), (SQLITE_MEMORY, "sqlite")],
-    },
+    built_in: &[
+        BuiltIn::always(SLED),
+        BuiltIn::always(MEMORY),
+        BuiltIn::by_feature(JSON, "json", cfg!(feature = "json")),
+        BuiltIn::by_feature(SQLITE, "sqlite", cfg!(feature = "sqlite")),
+        BuiltIn::by_feature(SQLITE_MEMORY, "sqlite", cfg!(feature = "sqlite")),
+        BuiltIn::by_feature(POSTGRESQL, "postgresql", cfg!(feature = "postgresql")),
+    ],
     registered: RwLock::new(BTreeSet::new()),
 };
 
 /// The names that `blob.backend` may have.
-pub(crate) static BLOB: Names =
-    Names { field: "blob", built_in: &[FILESYSTEM, MEMORY], by_feature: &[], registered: RwLock::new(BTreeSet::new()) };
+pub(crate) static BLOB: Names = Names {
+    field: "blob",
+    built_in: &[BuiltIn::always(FILESYSTEM), BuiltIn::always(MEMORY)],
+    registered: RwLock::new(BTreeSet::new()),
+};
 
 /// The names that there are of one kind of backend.
 #[derive(Debug)]
 pub(crate) struct Names {
     /// The part of the configuration.
     field: &'static str,
-    built_in: &'static [&'static str],
-    /// Those that are not compiled in, each with the feature that brings it.
-    by_feature: &'static [(&'static str, &'static str)],
+    built_in: &'static [BuiltIn],
     registered: RwLock<BTreeSet<String>>,
+}
+
+/// A backend of this crate.
+#[derive(Clone, Copy, Debug)]
+struct BuiltIn {
+    name: &'static str,
+    /// The feature that brings it, where it is not compiled in.
+    missing: Option<&'static str>,
+}
+
+impl BuiltIn {
+    const fn always(name: &'static str) -> Self {
+        Self { name, missing: None }
+    }
+
+    const fn by_feature(name: &'static str, feature: &'static str, is_there: bool) -> Self {
+        Self { name, missing: if is_there { None } else { Some(feature) } }
+    }
 }
 
 impl Names {
     /// Whether there is such a backend. The error is half a sentence to put behind the name of what held it.
     pub(crate) fn known(&self, name: &str) -> Result<(), String> {
-        if let Some((_, feature)) = self.by_feature.iter().find(|(known, _)| *known == name) {
+        let missing = self.built_in.iter().find(|known| known.name == name).and_then(|known| known.missing);
+        if let Some(feature) = missing {
             return Err(format!("this backend needs the cargo feature `{feature}` of cacheness"));
         }
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
         if self.is_built_in(name) || registered.contains(name) {
             return Ok(());
         }
-        let all: Vec<_> = self.built_in.iter().copied().chain(registered.iter().map(String::as_str)).collect();
+        let all: Vec<_> = self.compiled_in().chain(registered.iter().map(String::as_str)).collect();
         let (last, others) = all.split_last().map_or(("", &[][..]), |(last, others)| (*last, others));
         Err(format!("no such backend, choose {} or {last}", others.join(", ")))
     }
 
     pub(super) fn is_built_in(&self, name: &str) -> bool {
-        self.built_in.contains(&name) || self.by_feature.iter().any(|(known, _)| *known == name)
+        self.built_in.iter().any(|known| known.name == name)
+    }
+
+    fn compiled_in(&self) -> impl Iterator<Item = &str> {
+        self.built_in.iter().filter(|known| known.missing.is_none()).map(|known| known.name)
     }
 
     /// # Errors
@@ -144,7 +165,7 @@ impl<B: ?Sized> Registry<B> {
             builtin,
         };
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let built_in = self.names.built_in.iter().map(|name| info(name, built_in(name), true));
+        let built_in = self.names.compiled_in().map(|name| info(name, built_in(name), true));
         built_in.chain(known.iter().map(|(name, known)| info(name, &known.description, false))).collect()
     }
 }
@@ -162,7 +183,9 @@ pub struct BackendInfo {
 }
 
 /// An option of a backend: `metadata.options.…` or `blob.options.…` in a configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// A text is shown without the password of a URL that it is.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OptionValue {
     /// `true` or `false`.
@@ -181,7 +204,18 @@ impl fmt::Display for OptionValue {
             Self::Flag(value) => write!(f, "{value}"),
             Self::Integer(value) => write!(f, "{value}"),
             Self::Float(value) => write!(f, "{value}"),
-            Self::Text(value) => write!(f, "{value:?}"),
+            Self::Text(value) => write!(f, "{:?}", redacted(value)),
+        }
+    }
+}
+
+impl fmt::Debug for OptionValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(value) => f.debug_tuple("Flag").field(value).finish(),
+            Self::Integer(value) => f.debug_tuple("Integer").field(value).finish(),
+            Self::Float(value) => f.debug_tuple("Float").field(value).finish(),
+            Self::Text(value) => f.debug_tuple("Text").field(&redacted(value)).finish(),
         }
     }
 }
@@ -344,8 +378,11 @@ mod tests {
     fn an_unknown_name_lists_those_that_are_there_and_a_known_one_its_feature() {
         static NAMES: Names = Names {
             field: "metadata",
-            built_in: &["sled", "memory"],
-            by_feature: &[("sqlite", "sqlite")],
+            built_in: &[
+                BuiltIn::always("sled"),
+                BuiltIn::always("memory"),
+                BuiltIn::by_feature("sqlite", "sqlite", false),
+            ],
             registered: RwLock::new(BTreeSet::new()),
         };
         let registry: Registry<str> = Registry::new(&NAMES);

@@ -8,6 +8,9 @@ mod env;
 #[cfg(feature = "config-files")]
 mod file;
 mod parts;
+#[cfg(feature = "postgresql")]
+pub(crate) mod postgresql;
+pub(crate) mod secret;
 mod spans;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
@@ -28,6 +31,7 @@ pub use parts::{
     InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
     VerifyPaths,
 };
+pub use secret::ConnectionUrl;
 pub(crate) use validate::values_are_gone;
 
 use crate::error::{CacheError, ErrorKind, Result};
@@ -44,6 +48,8 @@ pub(crate) const JSON: &str = "json";
 pub(crate) const SQLITE: &str = "sqlite";
 /// The same in memory.
 pub(crate) const SQLITE_MEMORY: &str = "sqlite_memory";
+/// The index in a PostgreSQL database.
+pub(crate) const POSTGRESQL: &str = "postgresql";
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
 
@@ -354,6 +360,7 @@ impl CacheConfig {
                 CacheMetadataConfig {
                     backend,
                     database_url,
+                    connection_url,
                     options,
                     second_process: _,
                     store_cache_key_params: _,
@@ -383,6 +390,7 @@ impl CacheConfig {
             ("storage.flush_interval_ms", format!("{flush_interval_ms}")),
             ("metadata.backend", format!("{backend:?}")),
             ("metadata.database_url", format!("{database_url:?}")),
+            ("metadata.connection_url", format!("{connection_url:?}")),
             ("metadata.options", format!("{options:?}")),
             ("metadata.verify_cache_integrity", format!("{verify_cache_integrity}")),
             ("metadata.page_cache_mb", format!("{page_cache_mb}")),

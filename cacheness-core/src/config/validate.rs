@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use super::MAX_DEPTH;
 use super::backends::{self, OptionValue};
 use super::duration::LONGEST;
-use super::parts::DATABASE_URL;
+use super::parts::{CONNECTION_URL, DATABASE_URL};
 use super::{BINCODE, CacheConfig, Codec, Compression, MESSAGEPACK, check_handler_name};
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -116,8 +116,17 @@ impl CacheConfig {
                 faults.add("metadata.database_url", url, &rule);
             }
         }
+        if let Some(url) = &metadata.connection_url {
+            let rule = "it is in metadata.options, too: leave one of them out";
+            faults.unless(!metadata.options.contains_key(CONNECTION_URL), "metadata.connection_url", url, rule);
+            if backend != super::POSTGRESQL && backends::METADATA.is_built_in(backend) {
+                let rule = format!("the backend `{backend}` reaches no server, leave it out or choose `postgresql`");
+                faults.add("metadata.connection_url", url, &rule);
+            }
+        }
         match backend {
             super::SQLITE => self.check_sqlite(faults),
+            super::POSTGRESQL => self.check_postgresql(faults),
             _ => check_options(faults, &backends::METADATA, backend, "metadata.options", &metadata.options),
         }
     }
@@ -136,6 +145,24 @@ impl CacheConfig {
         }
         let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &metadata.options);
         if let Err(error) = super::sqlite::SqliteOptions::of(&options) {
+            faults.0.push(error.to_string());
+        }
+    }
+
+    #[cfg(not(feature = "postgresql"))]
+    fn check_postgresql(&self, _: &mut Faults) {}
+
+    #[cfg(feature = "postgresql")]
+    fn check_postgresql(&self, faults: &mut Faults) {
+        let options = self.metadata.backend_options();
+        if !options.contains_key(CONNECTION_URL) {
+            let rule =
+                "the backend `postgresql` needs the address of a server: postgresql://user:password@host/database";
+            faults.add("metadata.connection_url", &self.metadata.connection_url, rule);
+            return;
+        }
+        let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &options);
+        if let Err(error) = super::postgresql::PostgresOptions::of(&options) {
             faults.0.push(error.to_string());
         }
     }
@@ -239,7 +266,7 @@ fn is_ttl(seconds: f64) -> bool {
 }
 
 /// Indexes that outlive the process.
-const OUTLIVING: [&str; 3] = [super::SLED, super::JSON, super::SQLITE];
+const OUTLIVING: [&str; 4] = [super::SLED, super::JSON, super::SQLITE, super::POSTGRESQL];
 
 /// A built-in backend has no options.
 fn check_options(

@@ -1,6 +1,9 @@
 //! Shared parts of the tests.
 
+pub mod servers;
 pub mod values;
+
+pub use servers::skip;
 
 /// The programs in the README compile.
 #[cfg(doctest)]
@@ -49,15 +52,6 @@ pub fn probe(program: &str, dir: &Path, story: &[&str]) -> Command {
 /// If the program cannot be started.
 pub fn run(program: &str, dir: &Path, story: &[&str]) -> Output {
     probe(program, dir, story).output().expect("the probe starts")
-}
-
-/// Says that a test cannot be run here. Where `CACHENESS_REQUIRE_SERVICES` is set everything must be run, and it fails.
-///
-/// # Panics
-/// If the variable is set.
-pub fn skip(why: &str) {
-    assert!(std::env::var_os("CACHENESS_REQUIRE_SERVICES").is_none(), "this test must run here, but {why}");
-    println!("SKIPPED: {why}");
 }
 
 /// Makes the library that decides what becomes of syncs (`fixtures/syncs.rs`), to be loaded by `LD_PRELOAD`.

@@ -133,7 +133,7 @@ impl<V> Condition<V> {
         Self::new(format!("{name} IS NOT NULL"), Vec::new(), exact)
     }
 
-    fn joined(parts: Vec<Self>, by: &str, none: &str) -> Self {
+    pub(super) fn joined(parts: Vec<Self>, by: &str, none: &str) -> Self {
         if parts.is_empty() {
             return Self::new(none, Vec::new(), true);
         }

@@ -38,7 +38,7 @@ fn random() -> i64 {
 }
 
 /// Uses that wait in memory at most, and for how long, before they are written.
-const USES: usize = 1024;
+pub(super) const USES: usize = 1024;
 const USES_WAIT: Duration = Duration::from_secs(5);
 
 /// Uses of rows that are not written yet. One that gets lost makes eviction less wise and nothing else.

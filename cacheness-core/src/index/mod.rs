@@ -12,6 +12,8 @@ mod handle;
 mod json;
 mod memory;
 pub(crate) mod neighbours;
+#[cfg(feature = "postgresql")]
+mod postgres;
 mod record;
 pub(crate) mod sled;
 #[cfg(feature = "sqlite")]
@@ -33,11 +35,13 @@ pub(crate) use tests::{Call, Records, Watched};
 
 #[cfg(feature = "json")]
 use self::json::JsonMetadata;
+#[cfg(feature = "postgresql")]
+use self::postgres::PostgresMetadata;
 use self::sled::SledIndex;
 #[cfg(feature = "sqlite")]
 use self::sqlite::SqliteMetadata;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
-use crate::config::{JSON, MEMORY, SLED, SQLITE, SQLITE_MEMORY};
+use crate::config::{JSON, MEMORY, POSTGRESQL, SLED, SQLITE, SQLITE_MEMORY};
 use crate::entry::Names;
 use crate::error::Result;
 use crate::util::digest;
@@ -178,6 +182,8 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Me
             options.only(&[])?;
             Ok(Arc::new(JsonMetadata::open(options.dir()?)?))
         }
+        #[cfg(feature = "postgresql")]
+        POSTGRESQL => Ok(Arc::new(PostgresMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
         SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
@@ -209,6 +215,7 @@ pub fn list_metadata_backends() -> Vec<BackendInfo> {
     REGISTRY.list(|name| match name {
         SLED => "an embedded database in the directory of the cache; the default",
         MEMORY => "rows in memory, which end with the process",
+        POSTGRESQL => "a PostgreSQL database, which many machines share",
         SQLITE => "one SQLite database, which several processes share",
         SQLITE_MEMORY => "a SQLite database in memory, which ends with the process",
         _ => "one JSON file in the directory of the cache, for small caches",

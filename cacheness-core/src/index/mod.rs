@@ -15,6 +15,8 @@ pub(crate) mod neighbours;
 #[cfg(feature = "postgresql")]
 mod postgres;
 mod record;
+#[cfg(all(test, any(feature = "postgresql", feature = "sqlite")))]
+mod select_tests;
 pub(crate) mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -526,23 +526,25 @@ fn seconds() -> u64 {
     std::env::var("CACHENESS_RANDOM_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
-fn is_right(mut log: Log) {
+fn is_right(backend: &str, mut log: Log) {
     let wrong = log.wrong();
     println!("{} done, {} reads, {} errors", log.done, log.reads.len(), log.errors.len());
     assert!(wrong.is_empty(), "{} of {}: {:#?}", wrong.len(), log.reads.len(), &wrong[..wrong.len().min(5)]);
     // Where the machine has other things to do, an answer may come too late.
     assert!(log.errors.len() * 100 <= log.done, "{:#?}", &log.errors[..log.errors.len().min(5)]);
-    assert!(log.done > 1000, "{}", log.done);
+    // Each change waits for a server there.
+    let least = if backend == "postgresql" { 100 } else { 1000 };
+    assert!(log.done > least, "{}", log.done);
 }
 
 #[test]
 fn two_processes_at_random_work_of_which_one_is_killed_each_second_read_nothing_wrong() {
-    backends().into_iter().for_each(|backend| is_right(random_work(backend, 2, seconds())));
+    backends().into_iter().for_each(|backend| is_right(backend, random_work(backend, 2, seconds())));
 }
 
 #[test]
 fn eight_processes_at_random_work_of_which_one_is_killed_each_second_read_nothing_wrong() {
-    backends().into_iter().for_each(|backend| is_right(random_work(backend, 8, seconds())));
+    backends().into_iter().for_each(|backend| is_right(backend, random_work(backend, 8, seconds())));
 }
 
 #[test]

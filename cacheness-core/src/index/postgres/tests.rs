@@ -260,7 +260,7 @@ fn a_server_that_is_not_there_or_refuses_is_an_error_without_the_password() {
     let Some(options) = options() else { return };
     let url = servers::postgres().unwrap().url().replace("cacheness@", "nobody:hunter2@");
     let error = PostgresMetadata::open(&options.with("connection_url", url)).unwrap_err();
-    assert!(error.is_metadata() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    assert!(error.is_config() && !format!("{error:?}").contains("hunter2"), "{error:?}");
 }
 
 #[test]

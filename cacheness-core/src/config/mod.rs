@@ -3,6 +3,7 @@
 pub(crate) mod backends;
 mod builders;
 pub(crate) mod codec;
+mod databases;
 mod duration;
 mod env;
 #[cfg(feature = "config-files")]

@@ -8,9 +8,10 @@ use crate::index::backend::Expected;
 use crate::index::record::tests::record_of;
 use crate::index::{Record, Records};
 
-#[path = "../../../../tests/src/servers.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
-pub(crate) mod servers;
+pub(crate) mod servers {
+    include!("../../../../tests/src/servers.rs");
+}
 
 /// Options with a namespace of its own, if there is a server.
 pub(crate) fn options() -> Option<BackendOptions> {

@@ -35,9 +35,9 @@ pub use codec::handler::{
 pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{
-    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, Durability,
-    HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
-    VerifyPaths,
+    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, ConnectionUrl,
+    Durability, HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig,
+    UnsignedEntries, VerifyPaths,
 };
 pub use engine::memory::MemoryStats;
 pub use entry::{CompressionInfo, Entry};

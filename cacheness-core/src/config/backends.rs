@@ -7,17 +7,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AZURE, FILESYSTEM, GCS, JSON, MEMORY, S3, SLED, SQLITE, SQLITE_MEMORY};
+use super::secret::redacted;
+use super::{AZURE, FILESYSTEM, GCS, JSON, MEMORY, POSTGRESQL, S3, SLED, SQLITE, SQLITE_MEMORY};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// The names that `metadata.backend` may have.
 pub(crate) static METADATA: Names = Names {
     field: "metadata",
-    built_in: &[SLED, MEMORY, JSON, SQLITE, SQLITE_MEMORY],
-    by_feature: &[
-        (JSON, "json", cfg!(feature = "json")),
-        (SQLITE, "sqlite", cfg!(feature = "sqlite")),
-        (SQLITE_MEMORY, "sqlite", cfg!(feature = "sqlite")),
+    built_in: &[
+        BuiltIn::always(SLED),
+        BuiltIn::always(MEMORY),
+        BuiltIn::by_feature(JSON, "json", cfg!(feature = "json")),
+        BuiltIn::by_feature(SQLITE, "sqlite", cfg!(feature = "sqlite")),
+        BuiltIn::by_feature(SQLITE_MEMORY, "sqlite", cfg!(feature = "sqlite")),
+        BuiltIn::by_feature(POSTGRESQL, "postgresql", cfg!(feature = "postgresql")),
     ],
     registered: RwLock::new(BTreeSet::new()),
 };
@@ -25,11 +28,12 @@ pub(crate) static METADATA: Names = Names {
 /// The names that `blob.backend` may have.
 pub(crate) static BLOB: Names = Names {
     field: "blob",
-    built_in: &[FILESYSTEM, MEMORY, S3, GCS, AZURE],
-    by_feature: &[
-        (S3, "s3", cfg!(feature = "s3")),
-        (GCS, "gcs", cfg!(feature = "gcs")),
-        (AZURE, "azure", cfg!(feature = "azure")),
+    built_in: &[
+        BuiltIn::always(FILESYSTEM),
+        BuiltIn::always(MEMORY),
+        BuiltIn::by_feature(S3, "s3", cfg!(feature = "s3")),
+        BuiltIn::by_feature(GCS, "gcs", cfg!(feature = "gcs")),
+        BuiltIn::by_feature(AZURE, "azure", cfg!(feature = "azure")),
     ],
     registered: RwLock::new(BTreeSet::new()),
 };
@@ -39,16 +43,33 @@ pub(crate) static BLOB: Names = Names {
 pub(crate) struct Names {
     /// The part of the configuration.
     field: &'static str,
-    built_in: &'static [&'static str],
-    /// Those of them that a feature brings: which, and whether they are compiled in.
-    by_feature: &'static [(&'static str, &'static str, bool)],
+    built_in: &'static [BuiltIn],
     registered: RwLock<BTreeSet<String>>,
+}
+
+/// A backend of this crate.
+#[derive(Clone, Copy, Debug)]
+struct BuiltIn {
+    name: &'static str,
+    /// The feature that brings it, where it is not compiled in.
+    missing: Option<&'static str>,
+}
+
+impl BuiltIn {
+    const fn always(name: &'static str) -> Self {
+        Self { name, missing: None }
+    }
+
+    const fn by_feature(name: &'static str, feature: &'static str, is_there: bool) -> Self {
+        Self { name, missing: if is_there { None } else { Some(feature) } }
+    }
 }
 
 impl Names {
     /// Whether there is such a backend. The error is half a sentence to put behind the name of what held it.
     pub(crate) fn known(&self, name: &str) -> Result<(), String> {
-        if let Some(feature) = self.missing_feature(name) {
+        let missing = self.built_in.iter().find(|known| known.name == name).and_then(|known| known.missing);
+        if let Some(feature) = missing {
             return Err(format!("this backend needs the cargo feature `{feature}` of cacheness"));
         }
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
@@ -61,16 +82,11 @@ impl Names {
     }
 
     pub(super) fn is_built_in(&self, name: &str) -> bool {
-        self.built_in.contains(&name)
-    }
-
-    /// The feature that a built-in one needs and that is not turned on.
-    fn missing_feature(&self, name: &str) -> Option<&'static str> {
-        self.by_feature.iter().find(|(known, _, compiled_in)| *known == name && !compiled_in).map(|found| found.1)
+        self.built_in.iter().any(|known| known.name == name)
     }
 
     fn compiled_in(&self) -> impl Iterator<Item = &str> {
-        self.built_in.iter().copied().filter(|name| self.missing_feature(name).is_none())
+        self.built_in.iter().filter(|known| known.missing.is_none()).map(|known| known.name)
     }
 
     /// # Errors
@@ -173,7 +189,9 @@ pub struct BackendInfo {
 }
 
 /// An option of a backend: `metadata.options.…` or `blob.options.…` in a configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// A text is shown without the password of a URL that it is.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OptionValue {
     /// `true` or `false`.
@@ -192,7 +210,18 @@ impl fmt::Display for OptionValue {
             Self::Flag(value) => write!(f, "{value}"),
             Self::Integer(value) => write!(f, "{value}"),
             Self::Float(value) => write!(f, "{value}"),
-            Self::Text(value) => write!(f, "{value:?}"),
+            Self::Text(value) => write!(f, "{:?}", redacted(value)),
+        }
+    }
+}
+
+impl fmt::Debug for OptionValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(value) => f.debug_tuple("Flag").field(value).finish(),
+            Self::Integer(value) => f.debug_tuple("Integer").field(value).finish(),
+            Self::Float(value) => f.debug_tuple("Float").field(value).finish(),
+            Self::Text(value) => f.debug_tuple("Text").field(&redacted(value)).finish(),
         }
     }
 }
@@ -397,8 +426,11 @@ mod tests {
     fn an_unknown_name_lists_those_that_are_there_and_a_known_one_its_feature() {
         static NAMES: Names = Names {
             field: "metadata",
-            built_in: &["sled", "memory", "sqlite"],
-            by_feature: &[("sqlite", "sqlite", false)],
+            built_in: &[
+                BuiltIn::always("sled"),
+                BuiltIn::always("memory"),
+                BuiltIn::by_feature("sqlite", "sqlite", false),
+            ],
             registered: RwLock::new(BTreeSet::new()),
         };
         let registry: Registry<str> = Registry::new(&NAMES);

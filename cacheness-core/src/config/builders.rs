@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::backends::OptionValue;
-use super::{CacheConfig, Durability, InvalidEntries, MemoryPolicy, SecondProcess, UnsignedEntries};
+use super::{CacheConfig, ConnectionUrl, Durability, InvalidEntries, MemoryPolicy, SecondProcess, UnsignedEntries};
 use crate::config::{Codec, Limits, VerifyPaths};
 use crate::security::SigningKey;
 
@@ -71,6 +71,13 @@ impl CacheConfig {
     #[must_use]
     pub fn with_database_url(mut self, url: impl Into<String>) -> Self {
         self.metadata.database_url = Some(url.into());
+        self
+    }
+
+    /// Sets the address of the server, for the backend `postgresql`: `postgresql://user:password@host:5432/database`.
+    #[must_use]
+    pub fn with_connection_url(mut self, url: impl Into<ConnectionUrl>) -> Self {
+        self.metadata.connection_url = Some(url.into());
         self
     }
 
@@ -328,6 +335,7 @@ mod tests {
             .with_flush_interval(Duration::from_secs(2))
             .with_backend("sled")
             .with_database_url("rows.db")
+            .with_connection_url("postgresql://h/d")
             .with_metadata_option("m", 5)
             .with_second_process(SecondProcess::Refuse)
             .with_stored_key_params(false)
@@ -370,6 +378,7 @@ mod tests {
             },
             metadata: CacheMetadataConfig {
                 database_url: Some("rows.db".to_owned()),
+                connection_url: Some("postgresql://h/d".into()),
                 backend: "sled".to_owned(),
                 options: [("m".to_owned(), OptionValue::Integer(5))].into(),
                 second_process: SecondProcess::Refuse,

@@ -7,13 +7,14 @@ use super::CacheConfig;
 use super::duration::parse_duration;
 use super::validate::Faults;
 use super::validate::{known_level, known_metadata_backend};
-use crate::config::{Codec, VerifyPaths};
+use crate::config::{Codec, ConnectionUrl, VerifyPaths};
 use crate::error::{CacheError, ErrorKind, Result};
 
 const DIR: &str = "CACHENESS_DIR";
 const MAX_SIZE_MB: &str = "CACHENESS_MAX_SIZE_MB";
 const DEFAULT_TTL_SECONDS: &str = "CACHENESS_DEFAULT_TTL_SECONDS";
 const BACKEND: &str = "CACHENESS_BACKEND";
+const CONNECTION_URL: &str = "CACHENESS_CONNECTION_URL";
 const COMPRESSION_CODEC: &str = "CACHENESS_COMPRESSION_CODEC";
 const COMPRESSION_LEVEL: &str = "CACHENESS_COMPRESSION_LEVEL";
 const VERIFY_PATHS: &str = "CACHENESS_VERIFY_PATHS";
@@ -52,7 +53,8 @@ impl CacheConfig {
     /// | `CACHENESS_DIR` | `storage.cache_dir` | a directory |
     /// | `CACHENESS_MAX_SIZE_MB` | `storage.max_cache_size_mb` | a whole number, at least 1 |
     /// | `CACHENESS_DEFAULT_TTL_SECONDS` | `default_ttl_seconds` | seconds, or a length of time like `24h`, `1h30m` |
-    /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled`, `sqlite`, `json`, `memory` or a registered one |
+    /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled`, `sqlite`, `postgresql`, `json`, `memory` or a registered one |
+    /// | `CACHENESS_CONNECTION_URL` | `metadata.connection_url` | `postgresql://user:password@host:5432/database` |
     /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip`, `blosclz` |
     /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
     /// | `CACHENESS_VERIFY_PATHS` | `serialization.verify_paths` | `when_changed` or `always` |
@@ -101,6 +103,9 @@ impl CacheConfig {
         }
         if let Some(backend) = env.parsed(BACKEND, |name| known_metadata_backend(name).map(|()| name.to_owned())) {
             self.metadata.backend = backend;
+        }
+        if let Some(url) = env.parsed(CONNECTION_URL, |url| Ok(ConnectionUrl::from(url))) {
+            self.metadata.connection_url = Some(url);
         }
         if let Some(codec) = env.parsed(COMPRESSION_CODEC, |name| Codec::from_str(name).map_err(|e| e.to_string())) {
             self = self.with_codec(codec);
@@ -223,6 +228,7 @@ mod tests {
             (MAX_SIZE_MB, "20000"),
             (DEFAULT_TTL_SECONDS, "604800"),
             (BACKEND, "memory"),
+            (CONNECTION_URL, "postgresql://host/db"),
             (COMPRESSION_CODEC, "none"),
             (VERIFY_PATHS, "always"),
             (DISABLE, "0"),
@@ -232,10 +238,12 @@ mod tests {
             .with_max_size_mb(20_000)
             .with_ttl(std::time::Duration::from_secs(604_800))
             .with_backend("memory")
+            .with_connection_url("postgresql://host/db")
             .with_codec(Codec::None)
             .with_verified_paths(VerifyPaths::Always);
         assert_eq!(config, expected);
-        config.validate().unwrap();
+        let elsewhere = config.validate().unwrap_err().to_string();
+        assert!(elsewhere.contains("metadata.connection_url") && !elsewhere.contains("; "), "{elsewhere}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod backends;
 mod builders;
 pub(crate) mod codec;
+mod databases;
 mod duration;
 mod env;
 #[cfg(feature = "config-files")]
@@ -10,6 +11,9 @@ mod file;
 #[cfg(feature = "objects")]
 pub(crate) mod objects;
 mod parts;
+#[cfg(feature = "postgresql")]
+pub(crate) mod postgresql;
+pub(crate) mod secret;
 mod spans;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
@@ -30,6 +34,7 @@ pub use parts::{
     InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
     VerifyPaths,
 };
+pub use secret::ConnectionUrl;
 pub(crate) use validate::values_are_gone;
 
 use crate::error::{CacheError, ErrorKind, Result};
@@ -46,6 +51,8 @@ pub(crate) const JSON: &str = "json";
 pub(crate) const SQLITE: &str = "sqlite";
 /// The same in memory.
 pub(crate) const SQLITE_MEMORY: &str = "sqlite_memory";
+/// The index in a PostgreSQL database.
+pub(crate) const POSTGRESQL: &str = "postgresql";
 
 /// Values in a bucket of Amazon S3, or of a store that speaks its protocol.
 pub(crate) const S3: &str = "s3";
@@ -363,6 +370,7 @@ impl CacheConfig {
                 CacheMetadataConfig {
                     backend,
                     database_url,
+                    connection_url,
                     options,
                     second_process: _,
                     store_cache_key_params: _,
@@ -392,6 +400,7 @@ impl CacheConfig {
             ("storage.flush_interval_ms", format!("{flush_interval_ms}")),
             ("metadata.backend", format!("{backend:?}")),
             ("metadata.database_url", format!("{database_url:?}")),
+            ("metadata.connection_url", format!("{connection_url:?}")),
             ("metadata.options", format!("{:?}", backends::Shown(options))),
             ("metadata.verify_cache_integrity", format!("{verify_cache_integrity}")),
             ("metadata.page_cache_mb", format!("{page_cache_mb}")),

@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use super::MAX_DEPTH;
 use super::backends::{self, OptionValue};
 use super::duration::LONGEST;
-use super::parts::DATABASE_URL;
 use super::{BINCODE, CacheConfig, Codec, Compression, MESSAGEPACK, check_handler_name};
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -102,41 +101,6 @@ impl CacheConfig {
             let rule = "must be a number from 0.000001 to 3155760000000 (100,000 years); leave it out for as long as an \
                         entry lives";
             faults.unless(is_ttl(seconds), "metadata.memory_cache_ttl_seconds", seconds, rule);
-        }
-    }
-
-    fn check_database(&self, faults: &mut Faults) {
-        let metadata = &self.metadata;
-        let backend = metadata.backend.as_str();
-        if let Some(url) = &metadata.database_url {
-            let rule = "it is in metadata.options, too: leave one of them out";
-            faults.unless(!metadata.options.contains_key(DATABASE_URL), "metadata.database_url", url, rule);
-            if backend != super::SQLITE && backends::METADATA.is_built_in(backend) {
-                let rule = format!("the backend `{backend}` has no such database, leave it out or choose `sqlite`");
-                faults.add("metadata.database_url", url, &rule);
-            }
-        }
-        match backend {
-            super::SQLITE => self.check_sqlite(faults),
-            _ => check_options(faults, &backends::METADATA, backend, "metadata.options", &metadata.options),
-        }
-    }
-
-    /// Without the feature there is no such backend, which is said elsewhere.
-    #[cfg(not(feature = "sqlite"))]
-    fn check_sqlite(&self, _: &mut Faults) {}
-
-    #[cfg(feature = "sqlite")]
-    fn check_sqlite(&self, faults: &mut Faults) {
-        let metadata = &self.metadata;
-        if let Some(url) = &metadata.database_url
-            && let Err(rule) = super::sqlite::path_in(url)
-        {
-            faults.add("metadata.database_url", url, &rule);
-        }
-        let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &metadata.options);
-        if let Err(error) = super::sqlite::SqliteOptions::of(&options) {
-            faults.0.push(error.to_string());
         }
     }
 
@@ -257,13 +221,13 @@ fn is_ttl(seconds: f64) -> bool {
 }
 
 /// Indexes that outlive the process.
-const OUTLIVING: [&str; 3] = [super::SLED, super::JSON, super::SQLITE];
+const OUTLIVING: [&str; 4] = [super::SLED, super::JSON, super::SQLITE, super::POSTGRESQL];
 
 /// Backends that keep blobs in a bucket.
 const BUCKETS: [&str; 3] = [super::S3, super::GCS, super::AZURE];
 
 /// A built-in backend has no options.
-fn check_options(
+pub(super) fn check_options(
     faults: &mut Faults,
     names: &backends::Names,
     backend: &str,
@@ -306,6 +270,12 @@ impl Faults {
     /// Notes that `name`, which holds `value`, breaks `rule` - half a sentence that says what to do.
     pub(super) fn add(&mut self, name: &str, value: impl Debug, rule: &str) {
         self.0.push(format!("{name} is {value:?}: {rule}"));
+    }
+
+    /// Notes what an error says.
+    #[cfg(any(feature = "postgresql", feature = "sqlite"))]
+    pub(super) fn add_error(&mut self, error: &CacheError) {
+        self.0.push(error.to_string());
     }
 
     /// Notes a fault unless `holds`.

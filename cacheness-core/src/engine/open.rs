@@ -126,7 +126,14 @@ impl Rows {
         let rules = Rules { limits: &config.limits, signing };
         match self {
             Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, (home, blobs), rules),
-            Self::Other(rows) => agree_with_rows(&index, (&*rows, alone), blobs, rules),
+            Self::Other(rows) => match agree_with_rows(&index, (&*rows, alone), blobs, rules) {
+                // Its server does not answer yet: nothing is taken up or removed on its word in any case.
+                Err(error) if rows.traits().waits && error.is_metadata() => {
+                    log::debug!("rows are used as they are: {error}");
+                    Ok(())
+                }
+                agreed => agreed,
+            },
         }?;
         Ok(index)
     }
@@ -174,7 +181,7 @@ fn agree_with_rows(
     rules: Rules<'_>,
 ) -> Result<()> {
     let traits = rows.traits();
-    let users = if traits.shared { neighbours::users_before(rows, alone)? } else { Users::Unknown };
+    let users = if traits.shared && !traits.waits { neighbours::users_before(rows, alone)? } else { Users::Unknown };
     let health = match rows.state(FORMAT_STATE, None)? {
         None => Health::New,
         Some(format) if format == FORMAT && users == Users::AllLeft => Health::Clean,
@@ -339,18 +346,21 @@ impl Store {
         let traits = rows.backend().traits();
         let owner = owner_of_blobs(&manifest, &*rows.backend(), config)?;
         let blobs = open_blobs(&home, config, &manifest, (traits, owner))?;
-        if hold.is_alone() && !neighbours::has_guests(&home) {
+        // Other machines may use the same rows, and hold no lock that is seen here: blobs that no row names may be theirs.
+        let alone = hold.is_alone() && !traits.waits;
+        if alone && !neighbours::has_guests(&home) {
             neighbours::clear_locks(&home);
         }
         let sled = rows.sled();
-        let index = rows.into_index((&home, hold.is_alone()), &*blobs, config, &signing)?;
+        let index = rows.into_index((&home, alone), &*blobs, config, &signing)?;
         let takes_others = is_for_several(&index)? && neighbours::takes_others(config);
         if sled.is_some() && !takes_others && neighbours::has_guests(&home) {
             return Err(locked(root, io::ErrorKind::WouldBlock.into()));
         }
         let tenure = Arc::<Tenure>::default();
         tenure.begin(hold.of(traits, &home, takes_others)?);
-        if traits.shared {
+        // Who is there matters only where somebody may be alone.
+        if traits.shared && !traits.waits {
             neighbours::enter(index.backend())?;
             index.set_counted();
         }

@@ -2,13 +2,23 @@
 //! configuration may give them.
 
 pub(crate) mod backend;
+#[cfg(any(feature = "postgresql", feature = "sqlite"))]
+mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
+#[cfg(feature = "postgresql")]
+mod guard;
+#[cfg(any(feature = "postgresql", feature = "sqlite"))]
+mod handle;
 #[cfg(feature = "json")]
 mod json;
 mod memory;
 pub(crate) mod neighbours;
+#[cfg(feature = "postgresql")]
+mod postgres;
 mod record;
+#[cfg(all(test, any(feature = "postgresql", feature = "sqlite")))]
+mod select_tests;
 pub(crate) mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -27,13 +37,17 @@ pub(crate) use record::{Payload, Record};
 #[cfg(test)]
 pub(crate) use tests::{Call, Records, Watched};
 
+#[cfg(feature = "postgresql")]
+use self::guard::Guard;
 #[cfg(feature = "json")]
 use self::json::JsonMetadata;
+#[cfg(feature = "postgresql")]
+use self::postgres::PostgresMetadata;
 use self::sled::SledIndex;
 #[cfg(feature = "sqlite")]
 use self::sqlite::SqliteMetadata;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
-use crate::config::{JSON, MEMORY, SLED, SQLITE, SQLITE_MEMORY};
+use crate::config::{JSON, MEMORY, POSTGRESQL, SLED, SQLITE, SQLITE_MEMORY};
 use crate::entry::Names;
 use crate::error::Result;
 use crate::util::digest;
@@ -174,6 +188,14 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Me
             options.only(&[])?;
             Ok(Arc::new(JsonMetadata::open(options.dir()?)?))
         }
+        #[cfg(feature = "postgresql")]
+        POSTGRESQL => {
+            let options = options.clone();
+            let open = Box::new(move || -> Result<Arc<dyn MetadataBackend>> {
+                Ok(Arc::new(PostgresMetadata::open(&options)?))
+            });
+            Ok(Arc::new(Guard::open(PostgresMetadata::KNOWN, open)?))
+        }
         #[cfg(feature = "sqlite")]
         SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
@@ -205,6 +227,7 @@ pub fn list_metadata_backends() -> Vec<BackendInfo> {
     REGISTRY.list(|name| match name {
         SLED => "an embedded database in the directory of the cache; the default",
         MEMORY => "rows in memory, which end with the process",
+        POSTGRESQL => "a PostgreSQL database, which many machines share",
         SQLITE => "one SQLite database, which several processes share",
         SQLITE_MEMORY => "a SQLite database in memory, which ends with the process",
         _ => "one JSON file in the directory of the cache, for small caches",

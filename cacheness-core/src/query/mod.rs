@@ -15,7 +15,7 @@ use std::str::Chars;
 
 pub use field::{Column, EntryField, Field};
 pub use order::Order;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgresql", feature = "sqlite"))]
 pub(crate) use order::successor;
 pub(crate) use order::{Admitted, Rank, Span};
 pub use schema::{ColumnField, ColumnSchema, ColumnType, ColumnValue, CustomMetadata, Schema};

@@ -32,6 +32,12 @@ impl Call {
         Self { kind, doing }
     }
 
+    /// The same with failures of another kind.
+    #[cfg(feature = "postgresql")]
+    pub(crate) const fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// The error of a call that failed for this reason.
     pub(crate) fn failed(self, why: impl std::fmt::Display) -> CacheError {
         CacheError::new(self.kind, format!("cannot {}: {why}", self.doing))

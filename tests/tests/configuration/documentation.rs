@@ -64,10 +64,11 @@ fn the_table_has_every_field_with_its_type_and_default() {
 }
 
 /// Variables that set a field, with a value that is not its default.
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("CACHENESS_DIR", "{dir}"),
     ("CACHENESS_MAX_SIZE_MB", "77"),
     ("CACHENESS_BACKEND", "memory"),
+    ("CACHENESS_CONNECTION_URL", "postgresql://me:secret@127.0.0.1:1/caches"),
     ("CACHENESS_COMPRESSION_CODEC", "gzip"),
     ("CACHENESS_COMPRESSION_LEVEL", "7"),
     ("CACHENESS_DEFAULT_TTL_SECONDS", "90s"),
@@ -86,9 +87,14 @@ fn each_variable_sets_the_fields_that_the_table_says_and_no_others() {
         // The level is one of a codec that has levels; the directory is set in any case.
         let given: &[_] = match variable {
             "CACHENESS_COMPRESSION_LEVEL" => &[("CACHENESS_COMPRESSION_CODEC", "zstd")],
+            // Of a server that nobody needs to reach.
+            "CACHENESS_CONNECTION_URL" => {
+                &[("CACHENESS_BACKEND", "postgresql"), ("CACHENESS_CONNECTION_URL", "postgresql://127.0.0.1:2/caches")]
+            }
             _ => &[],
         };
-        let place = dir.path().join("cache");
+        // A directory is opened with one backend.
+        let place = dir.path().join(if variable == "CACHENESS_CONNECTION_URL" { "of a server" } else { "cache" });
         let before = leaves(&configured(&place, given));
         let (place, value) = match variable {
             "CACHENESS_DIR" => (dir.path().join("other"), dir.path().join("other").to_str().unwrap().to_owned()),

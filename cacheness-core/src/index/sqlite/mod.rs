@@ -13,30 +13,27 @@ mod select_tests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Params, params, params_from_iter};
 
 use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+use super::columns::quoted;
+use super::handle::{Uses, Writer, behind, limit_of};
 use crate::clock::{Timestamp, monotonic_micros};
 use crate::config::backends::BackendOptions;
 use crate::config::sqlite::SqliteOptions;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::query::{Filter, Schema};
-use crate::util::digest;
 use crate::util::threads::lock;
 use open::DatabaseFile;
 use pool::Pool;
 
-/// Uses that wait in memory at most, and for how long, before they are written.
-const USES: usize = 1024;
-const USES_WAIT: Duration = Duration::from_secs(5);
 /// Commits of so many pages are brought into the database by a flush, and no fewer.
 const CHECKPOINT_PAGES: i64 = 1000;
 
@@ -46,7 +43,7 @@ pub(crate) struct SqliteMetadata {
     pool: Arc<Pool>,
     /// Tells the changes of this handle from those of others.
     writer: Writer,
-    uses: Mutex<Uses>,
+    uses: Uses,
     others: Mutex<Others>,
     /// Whether a sync has failed: what it was to bring to the disk may be lost, though the next one says nothing.
     unsynced: AtomicBool,
@@ -57,40 +54,6 @@ pub(crate) struct SqliteMetadata {
 struct Others {
     version: i64,
     seen: i64,
-}
-
-/// Uses of rows that are not written yet. One that gets lost makes eviction less wise and nothing else.
-#[derive(Debug, Default)]
-struct Uses {
-    by_key: HashMap<Vec<u8>, i64>,
-    since: Option<Instant>,
-}
-
-/// A number for each handle, also in a child that was forked with it.
-#[derive(Debug)]
-struct Writer {
-    number: AtomicI64,
-    process: AtomicI64,
-}
-
-impl Writer {
-    fn new() -> Self {
-        let (number, process) = (AtomicI64::new(random()), AtomicI64::new(i64::from(std::process::id())));
-        Self { number, process }
-    }
-
-    fn number(&self) -> i64 {
-        let process = i64::from(std::process::id());
-        if self.process.swap(process, Ordering::SeqCst) != process {
-            self.number.store(random(), Ordering::SeqCst);
-        }
-        self.number.load(Ordering::SeqCst)
-    }
-}
-
-fn random() -> i64 {
-    // The process id and the time are in the name.
-    digest::checksum(digest::unique_name().as_bytes()).cast_signed()
 }
 
 impl SqliteMetadata {
@@ -115,24 +78,15 @@ impl SqliteMetadata {
         Self {
             pool,
             writer: Writer::new(),
-            uses: Mutex::default(),
+            uses: Uses::default(),
             others: Mutex::default(),
             unsynced: AtomicBool::new(false),
         }
     }
 
-    /// What is known of the use of a row and not written yet.
-    fn pending_use(&self, key: &[u8]) -> Option<i64> {
-        lock(&self.uses).by_key.get(key).copied()
-    }
-
     /// Writes the uses that wait.
     fn write_uses(&self) -> Result<()> {
-        let uses = {
-            let mut uses = lock(&self.uses);
-            uses.since = None;
-            std::mem::take(&mut uses.by_key)
-        };
+        let uses = self.uses.take_all();
         if uses.is_empty() {
             return Ok(());
         }
@@ -145,18 +99,7 @@ impl SqliteMetadata {
     }
 
     fn rows(&self, sql: &str, params: impl Params) -> Result<Vec<Row>> {
-        self.pool.read(|connection| rows_of(connection, sql, params)).map(|rows| self.with_uses(rows))
-    }
-
-    /// Rows with the uses that are not written yet.
-    fn with_uses(&self, mut rows: Vec<Row>) -> Vec<Row> {
-        let uses = lock(&self.uses);
-        if !uses.by_key.is_empty() {
-            for row in &mut rows {
-                row.used_at = uses.by_key.get(&*row.key).copied().map(Timestamp::from_micros).or(row.used_at);
-            }
-        }
-        rows
+        self.pool.read(|connection| rows_of(connection, sql, params)).map(|rows| self.uses.told(rows))
     }
 
     /// Whether others have written in the time in which a change may not be acknowledged yet.
@@ -220,18 +163,6 @@ fn rows_of(connection: &Connection, sql: &str, params: impl Params) -> rusqlite:
     rows.collect()
 }
 
-fn limit_of(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-/// The first key behind all that begin with this one, if there is one.
-fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end)
-}
-
 impl MetadataBackend for SqliteMetadata {
     fn traits(&self) -> Traits {
         match self.pool.place().is_memory() {
@@ -256,7 +187,7 @@ impl MetadataBackend for SqliteMetadata {
                 None => None,
             };
             let apply = |change: &Change<'_>| {
-                let take_use = || lock(&self.uses).by_key.remove(change.key);
+                let take_use = || self.uses.take(change.key);
                 rows::apply(connection, change, writer, take_use)
             };
             changes.iter().map(apply).collect()
@@ -330,14 +261,14 @@ impl MetadataBackend for SqliteMetadata {
                     "SELECT entries.key, entries.row, entries.used_at FROM {} AS c \
                      CROSS JOIN entries ON entries.key = c.entry_key \
                      WHERE c.entry_key > ? AND ({}) ORDER BY c.entry_key LIMIT ?",
-                    custom::quoted(&table.name),
+                    quoted(&table.name),
                     condition.sql
                 );
                 let after = Sql::Blob(after.unwrap_or_default().to_vec());
                 let values = [after].into_iter().chain(condition.values).chain([Sql::Integer(limit_of(limit))]);
                 rows_of(&transaction, &sql, params_from_iter(values)).map(Some)
             })
-            .map(|rows| rows.map(|rows| self.with_uses(rows)))
+            .map(|rows| rows.map(|rows| self.uses.told(rows)))
     }
 
     fn define(&self, schema: &Schema) -> Result<()> {
@@ -348,12 +279,7 @@ impl MetadataBackend for SqliteMetadata {
     }
 
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
-        let is_time = {
-            let mut pending = lock(&self.uses);
-            pending.by_key.extend(uses.iter().map(|(key, at)| (key.to_vec(), at.as_micros())));
-            let since = *pending.since.get_or_insert_with(Instant::now);
-            pending.by_key.len() >= USES || since.elapsed() >= USES_WAIT
-        };
+        let is_time = self.uses.note(uses);
         if is_time { self.write_uses() } else { Ok(()) }
     }
 
@@ -363,7 +289,7 @@ impl MetadataBackend for SqliteMetadata {
             select.query_row([key], |row| row.get::<_, Option<i64>>(0)).optional()
         })?;
         // Of a row that is not there nothing is known.
-        let used_at = stored.map(|stored| self.pending_use(key).or(stored));
+        let used_at = stored.map(|stored| self.uses.of(key).or(stored));
         Ok(used_at.flatten().map(Timestamp::from_micros))
     }
 

@@ -8,6 +8,7 @@ use super::rows::{FORGET_EVERY, REMEMBERED};
 use super::*;
 use crate::entry::IndexKey;
 use crate::index::backend::{Expected, Facts};
+use crate::index::handle::USES;
 use crate::index::record::tests::record_of;
 use crate::index::{Record, Records};
 
@@ -224,7 +225,7 @@ fn a_use_is_written_when_it_has_waited_and_by_a_flush() {
     assert_eq!(other.last_used(key.as_bytes()).unwrap(), None);
     let many: Vec<_> = (0..USES).map(|n| (n as u64).to_be_bytes()).collect();
     rows.used(&many.iter().map(|key| (&key[..], at)).collect::<Vec<_>>()).unwrap();
-    assert!(lock(&rows.uses).by_key.is_empty(), "no more than so many wait");
+    assert!(rows.uses.take_all().is_empty(), "no more than so many wait");
 }
 
 #[test]

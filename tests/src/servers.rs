@@ -1,0 +1,143 @@
+// One of a kind for each test program, in a directory of its own, ended with the program however that ends. The unit tests
+// of the engine include this file.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Says that a test cannot be run here. Where `CACHENESS_REQUIRE_SERVICES` is set everything must be run, and it fails.
+///
+/// # Panics
+/// If the variable is set.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CACHENESS_REQUIRE_SERVICES").is_none(), "this test must run here, but {why}");
+    println!("SKIPPED: {why}");
+}
+
+/// A PostgreSQL server of this program's own, which listens on a socket in its directory.
+#[derive(Debug)]
+pub struct Postgres {
+    dir: PathBuf,
+    programs: PathBuf,
+    /// When it is closed, which the end of this program does, the server ends and its directory is removed.
+    _running: ChildStdin,
+}
+
+/// Ends the server when its input ends.
+const POSTGRES: &str = r#"
+trap '' INT TERM HUP
+mkdir -m 700 "$1" && cd "$1" || exit 1
+"$2/initdb" -D data -A trust -U cacheness -E UTF8 --locale=C --no-sync >log 2>&1 || { cat log; exit 1; }
+cat >>data/postgresql.conf <<END
+listen_addresses = ''
+unix_socket_directories = '$1'
+fsync = off
+max_connections = 500
+END
+"$2/pg_ctl" -D data -l log -w start >/dev/null 2>&1 || { cat log; exit 1; }
+echo ready
+read -r _
+"$2/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
+cd / && rm -rf "$1"
+"#;
+
+/// The server of this program, started when it is first asked for; none on systems where none can be.
+///
+/// # Errors
+/// Why there is none.
+pub fn postgres() -> Result<&'static Postgres, String> {
+    static STARTED: OnceLock<Result<Postgres, String>> = OnceLock::new();
+    STARTED.get_or_init(Postgres::start).as_ref().map_err(Clone::clone)
+}
+
+impl Postgres {
+    fn start() -> Result<Self, String> {
+        let programs = programs_of_postgres().ok_or("PostgreSQL (initdb, pg_ctl, postgres) is not installed")?;
+        let dir = std::env::temp_dir().join(format!("cacheness-postgres-{}", std::process::id()));
+        let mut command = as_another_user(Command::new("sh"))?;
+        command.args(["-c", POSTGRES, "sh"]).arg(&dir).arg(&programs);
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut child = started.map_err(|error| format!("PostgreSQL cannot be started: {error}"))?;
+        let (Some(running), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("PostgreSQL has no input or output".to_owned());
+        };
+        let (mut output, mut line) = (BufReader::new(output), String::new());
+        let _ = output.read_line(&mut line);
+        if line.trim() != "ready" {
+            let _ = output.read_to_string(&mut line);
+            return Err(format!("PostgreSQL does not start: {line}"));
+        }
+        Ok(Self { dir, programs, _running: running })
+    }
+
+    /// The address of the database that every test has.
+    pub fn url(&self) -> String {
+        let dir = self.dir.to_string_lossy().replace('%', "%25").replace('/', "%2F");
+        format!("postgresql://cacheness@{dir}/postgres")
+    }
+
+    /// The socket on which it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(".s.PGSQL.5432")
+    }
+
+    /// A namespace that no other test has.
+    pub fn namespace(&self) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Stops it and starts it again; every connection is lost.
+    ///
+    /// # Errors
+    /// What the program that does so says.
+    pub fn restart(&self) -> Result<(), String> {
+        let mut command = as_another_user(Command::new(self.programs.join("pg_ctl")))?;
+        command.arg("-D").arg(self.dir.join("data")).arg("-l").arg(self.dir.join("log"));
+        let done = command.args(["-m", "fast", "-w", "restart"]).stdin(Stdio::null()).stdout(Stdio::null()).status();
+        match done {
+            Ok(status) if status.success() => Ok(()),
+            done => Err(format!("PostgreSQL is not started again: {done:?}")),
+        }
+    }
+}
+
+/// Where the programs are: in the path, or where Debian puts them.
+fn programs_of_postgres() -> Option<PathBuf> {
+    let has_all = |dir: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|name| dir.join(name).is_file());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut versions: Vec<_> = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
+    versions.sort_by_key(|version| version.file_name().to_string_lossy().parse::<u32>().unwrap_or(0));
+    let debian = versions.into_iter().rev().map(|version| version.path().join("bin"));
+    std::env::split_paths(&path).chain(debian).find(has_all)
+}
+
+/// PostgreSQL refuses to be run by root: for root it is another user.
+#[cfg(unix)]
+fn as_another_user(mut command: Command) -> Result<Command, String> {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+    let is_root = fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0);
+    if is_root {
+        let (user, group) = ["postgres", "nobody"].into_iter().find_map(user_of).ok_or("there is no user for it")?;
+        command.uid(user).gid(group);
+    }
+    command.current_dir("/");
+    Ok(command)
+}
+
+#[cfg(not(unix))]
+fn as_another_user(_: Command) -> Result<Command, String> {
+    Err("servers are started on Unix".to_owned())
+}
+
+/// User and group of a name.
+#[cfg(unix)]
+fn user_of(name: &str) -> Option<(u32, u32)> {
+    let users = fs::read_to_string(Path::new("/etc/passwd")).ok()?;
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
+    Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+}

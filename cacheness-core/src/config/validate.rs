@@ -342,7 +342,7 @@ mod tests {
             "storage.flush_interval_ms is 0:",
             "metadata.backend is \"sqlte\": no such backend, choose sled, memory",
             "metadata.page_cache_mb is 15:",
-            "blob.backend is \"s4\": no such backend, choose filesystem or memory",
+            "blob.backend is \"s4\": no such backend, choose filesystem",
             "compression.level is 5: the codec lz4 has no levels, leave it out",
             "compression.numbers_level is 6: the codec none has no levels",
             "serialization.max_collection_depth is 0:",

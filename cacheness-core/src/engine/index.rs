@@ -108,6 +108,10 @@ impl Index {
         self.lease.is_some() && (self.backend.traits().waits || self.is_of_another_process())
     }
 
+    pub(super) fn is_reachable(&self) -> bool {
+        self.backend.is_reachable()
+    }
+
     /// Whether [`is_memory_current`](Self::is_memory_current) would ask now.
     #[inline]
     pub(crate) fn would_ask(&self) -> bool {

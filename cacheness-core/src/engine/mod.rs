@@ -25,6 +25,7 @@ mod open;
 pub(crate) mod opened;
 pub(crate) mod read;
 pub(crate) mod recover;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -7,24 +7,22 @@ use std::thread;
 use super::home::{Home, write_tags};
 use super::index::Index;
 use super::manifest::{self, Kind};
-use super::neighbours::{self, Tenure, Users};
-use super::recover::{self, Reconciled, Unnamed};
+use super::neighbours::{self, Tenure};
+use super::rows::{Rows, agree_with_sled, index_over, owner_of_blobs};
 use super::write::Retired;
 use super::{Flusher, Pace, Settings, Store, keys};
 use crate::config::backends::{self, BackendOptions};
 use crate::config::{CacheConfig, Durability, FILESYSTEM, MEMORY, SLED, values_are_gone};
-use crate::engine::memory::Tier;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
-use crate::index::backend::{LEASE, Swap, Traits};
+use crate::index::backend::{LEASE, Traits};
 use crate::index::neighbours::Joined;
-use crate::index::sled::{Health, SledIndex, SledOptions};
+use crate::index::sled::{SledIndex, SledOptions};
 use crate::index::{self, MemoryMetadata, MetadataBackend};
 use crate::security::Signing;
 use crate::storage::blob::{self, BlobBackend, FilesystemBlobs, MemoryBlobs, Restore};
 use crate::storage::vfs::publish::remove_left_over;
 use crate::storage::vfs::root::{HeldLock, lock_root, locked, make_rooms};
-use crate::util::digest::unique_name;
 
 impl Settings {
     pub(crate) fn of(config: &CacheConfig, signing: Arc<Signing>) -> Self {
@@ -40,177 +38,6 @@ impl Settings {
             signing,
         }
     }
-}
-
-/// Rows that were opened and not yet brought together with the blobs.
-enum Rows {
-    Sled(Arc<SledIndex>, Health),
-    Other(Arc<dyn MetadataBackend>),
-}
-
-/// Where the rows of other backends than sled say that they are in use, and in which format.
-const FORMAT_STATE: &str = "cacheness.format";
-const FORMAT: &[u8] = b"2";
-/// Where rows that lie elsewhere say whose they are.
-const DIRECTORY_STATE: &str = "cacheness.directory";
-
-impl Rows {
-    /// Opens the rows of a directory whose lock the caller holds. One with rows of another backend is refused: values may
-    /// lie in them alone.
-    fn open(home: &Home, config: &CacheConfig, signing: &Arc<Signing>) -> Result<Self> {
-        let backend = config.metadata.backend.as_str();
-        if let Some(found) = index::found_in(home.root()).filter(|found| *found != backend) {
-            let message = format!(
-                "{} has an index of its own: open it with metadata.backend `{found}`, or choose another directory",
-                home.root().display()
-            );
-            return Err(CacheError::new(ErrorKind::Conflict, message));
-        }
-        if backend == SLED {
-            let (page_cache_bytes, signing) = (config.page_cache_bytes(), Arc::clone(signing));
-            let (sled, health) = SledIndex::open(SledOptions { root: home.way(), page_cache_bytes, signing })?;
-            return Ok(Self::Sled(Arc::new(sled), health));
-        }
-        let options = BackendOptions::of(&backends::METADATA, &home.way(), &config.metadata.backend_options());
-        index::open_in(backend, &options).map(Self::Other)
-    }
-
-    fn backend(&self) -> Arc<dyn MetadataBackend> {
-        match self {
-            Self::Sled(sled, _) => Arc::clone(sled) as Arc<dyn MetadataBackend>,
-            Self::Other(rows) => Arc::clone(rows),
-        }
-    }
-
-    /// Binds rows that lie elsewhere to the directory whose blobs they name.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) if they belong to another one: its blobs would be missed here, and their rows
-    /// removed.
-    fn bind(&self, home: &Home, manifest: &str, config: &CacheConfig) -> Result<()> {
-        let rows = self.backend();
-        let lie_elsewhere = rows.traits().shared && index::found_in(home.root()).is_none();
-        let Some(id) = manifest::id_in(manifest).filter(|_| lie_elsewhere && config.blob_backend() == FILESYSTEM)
-        else {
-            return Ok(());
-        };
-        let bound = rows.state(DIRECTORY_STATE, Some(Swap { expected: None, new: Some(id.as_bytes()) }))?;
-        if bound.as_deref() == Some(id.as_bytes()) {
-            return Ok(());
-        }
-        let message = format!(
-            "the rows of the metadata backend `{}` belong to another cache directory, in which their blobs lie: open that one, \
-             or name a database of its own for {}",
-            rows.traits().name,
-            home.root().display()
-        );
-        Err(CacheError::new(ErrorKind::Conflict, message))
-    }
-
-    fn sled(&self) -> Option<Arc<SledIndex>> {
-        match self {
-            Self::Sled(sled, _) => Some(Arc::clone(sled)),
-            Self::Other(_) => None,
-        }
-    }
-
-    /// The index over these rows, in agreement with the blobs.
-    fn into_index(
-        self,
-        (home, alone): (&Home, bool),
-        blobs: &dyn BlobBackend,
-        config: &CacheConfig,
-        signing: &Arc<Signing>,
-    ) -> Result<Arc<Index>> {
-        let index = index_over(self.backend(), config, signing);
-        let rules = Rules { limits: &config.limits, signing };
-        match self {
-            Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, (home, blobs), rules),
-            Self::Other(rows) => match agree_with_rows(&index, (&*rows, alone), blobs, rules) {
-                // Its server does not answer yet: nothing is taken up or removed on its word in any case.
-                Err(error) if rows.traits().waits && error.is_metadata() => {
-                    log::debug!("rows are used as they are: {error}");
-                    Ok(())
-                }
-                agreed => agreed,
-            },
-        }?;
-        Ok(index)
-    }
-}
-
-fn agree_with_sled(
-    index: &Index,
-    sled: &SledIndex,
-    health: Health,
-    (home, blobs): (&Home, &dyn BlobBackend),
-    rules: Rules<'_>,
-) -> Result<()> {
-    // What is not believed may have been lost with the index: with its key at hand it will be taken up.
-    let proof = sled.take_proof();
-    let unnamed = if neighbours::has_guests(home) { Unnamed::MayBeNew } else { Unnamed::LeftOver };
-    let reconciled =
-        unless_out_of_reach(blobs, recover::reconcile(index, (blobs, unnamed), health, proof.as_ref(), rules))?;
-    if health == Health::Damaged {
-        sled.count_losses();
-    }
-    // A kill must not leave blobs that were taken up without a record and without what proves them.
-    if matches!(health, Health::New | Health::Damaged) {
-        index.flush()?;
-    }
-    sled.begin_use(reconciled == Reconciled::Whole)
-}
-
-/// Blobs that cannot be reached now stay as they are, and are brought together with the index at another opening.
-fn unless_out_of_reach(blobs: &dyn BlobBackend, reconciled: Result<Reconciled>) -> Result<Reconciled> {
-    match reconciled {
-        Err(error) if blobs.is_remote() && error.is_storage() => {
-            log::warn!("what the index does not know stays in the bucket: {error}");
-            Ok(Reconciled::WithoutDistrusted)
-        }
-        reconciled => reconciled,
-    }
-}
-
-/// Rows that live and die with the process are made of what the blobs say, and so are those of a backend that says nothing
-/// of an earlier use. Where others share them, blobs without a row may be about to get one.
-fn agree_with_rows(
-    index: &Index,
-    (rows, alone): (&dyn MetadataBackend, bool),
-    blobs: &dyn BlobBackend,
-    rules: Rules<'_>,
-) -> Result<()> {
-    let traits = rows.traits();
-    let users = if traits.shared && !traits.waits { neighbours::users_before(rows, alone)? } else { Users::Unknown };
-    let health = match rows.state(FORMAT_STATE, None)? {
-        None => Health::New,
-        Some(format) if format == FORMAT && users == Users::AllLeft => Health::Clean,
-        Some(format) if format == FORMAT => Health::Unclean,
-        Some(format) => {
-            let message = format!(
-                "the rows of the metadata backend `{}` have the format {:?}, and this release reads {:?}: use the release \
-                 that wrote them",
-                traits.name,
-                String::from_utf8_lossy(&format),
-                String::from_utf8_lossy(FORMAT)
-            );
-            return Err(CacheError::new(ErrorKind::Conflict, message));
-        }
-    };
-    // That nobody else has the directory says nothing of other machines.
-    if alone && !(traits.shared && blobs.is_remote()) {
-        let reconciled = recover::reconcile(index, (blobs, Unnamed::LeftOver), health, None, rules);
-        let reconciled = unless_out_of_reach(blobs, reconciled)?;
-        if reconciled == Reconciled::WithoutDistrusted {
-            // With their key at hand they will be taken up.
-            return if traits.persistent { Ok(()) } else { recover::note_distrusted(index, blobs, rules) };
-        }
-    }
-    if health == Health::New && traits.persistent {
-        rows.state(FORMAT_STATE, Some(Swap { expected: None, new: Some(FORMAT) }))?;
-        index.flush()?;
-    }
-    Ok(())
 }
 
 /// A guest that may become the owner.
@@ -245,21 +72,6 @@ impl Successor {
         tenure.serve(&self.home, Arc::clone(&sled));
         Ok(Some(sled))
     }
-}
-
-/// Where rows that several directories may share say whose the blobs are in a place that others may reach.
-const BLOBS_STATE: &str = "cacheness.blobs";
-
-/// Tells those whose rows name the blobs from all others: the directory, or its rows where they are shared.
-fn owner_of_blobs(manifest: &str, rows: &dyn MetadataBackend, config: &CacheConfig) -> Result<Option<String>> {
-    if !rows.traits().shared || [FILESYSTEM, MEMORY].contains(&config.blob_backend()) {
-        return Ok(manifest::id_in(manifest).map(str::to_owned));
-    }
-    let known = match rows.state(BLOBS_STATE, None)? {
-        None => rows.state(BLOBS_STATE, Some(Swap { expected: None, new: Some(unique_name().as_bytes()) }))?,
-        known => known,
-    };
-    Ok(known.map(|owner| String::from_utf8_lossy(&owner).into_owned()))
 }
 
 /// The blobs of a directory whose lock the caller holds.
@@ -301,12 +113,6 @@ fn restore(home: &Home, manifest: &str) -> Restore {
     })
 }
 
-/// The index over the rows of a backend, with values in memory if there are to be any.
-fn index_over(rows: Arc<dyn MetadataBackend>, config: &CacheConfig, signing: &Arc<Signing>) -> Arc<Index> {
-    let memory = config.memory().map(|bounds| Arc::new(Tier::new(bounds)));
-    Arc::new(Index::new(rows, Arc::clone(signing), memory))
-}
-
 impl Store {
     /// Opens a [prepared](super::prepare) directory: for this process alone, beside others, or as the guest of another one.
     ///
@@ -341,8 +147,7 @@ impl Store {
         let found = manifest::shake_hands(&*vfs, root, kind)?;
         let signing = Arc::new(keys::signing_of(&*vfs, root, kind, found, &config.security)?);
         let manifest = manifest::text_of(&*vfs, root)?;
-        let rows = Rows::open(&home, config, &signing)?;
-        rows.bind(&home, &manifest, config)?;
+        let rows = Rows::open(&home, config, &manifest, &signing)?;
         let traits = rows.backend().traits();
         let owner = owner_of_blobs(&manifest, &*rows.backend(), config)?;
         let blobs = open_blobs(&home, config, &manifest, (traits, owner))?;

@@ -123,7 +123,7 @@ fn left_over(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> UseO
     match entry_of(blobs, name, rules) {
         Err(error) if stays(&error, rules) => UseOf::Distrusted,
         // Whose it is can be told at the next opening, perhaps.
-        Err(error) if error.is_storage() && !is_of_the_medium(&error) => UseOf::Unknown,
+        Err(error) if error.is_unavailable() || error.is_storage() && !is_of_the_medium(&error) => UseOf::Unknown,
         _ => UseOf::None,
     }
 }

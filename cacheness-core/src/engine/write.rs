@@ -156,6 +156,9 @@ impl Store {
     }
 
     fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        if !self.index.is_reachable() {
+            return Err(CacheError::new(ErrorKind::Unavailable, "the index does not answer now"));
+        }
         let mut header = Vec::new();
         entry::encode(entry, self.settings.limits.max_header_bytes, &mut header)?;
         let envelope = format::seal_summed(&header, stored, entry.core.checksum, Rules { signing, ..self.rules() })?;

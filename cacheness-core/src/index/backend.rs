@@ -139,6 +139,11 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
         !self.traits().shared
     }
 
+    /// Whether a change is likely to be made now: asked before a blob is written, which would be nobody's.
+    fn is_reachable(&self) -> bool {
+        true
+    }
+
     /// Notes that there may be blobs which no row names: the next opening looks for them.
     fn doubt_blobs(&self) {}
 

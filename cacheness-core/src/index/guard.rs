@@ -1,25 +1,20 @@
 //! A server that does not answer costs little: a metadata backend that waits for a network, opened when it can be, and asked
 //! no more for a while after it has failed several times.
 //!
-//! Calls fail at once meanwhile, which the engine answers as it answers every failure: the function runs. One call then tries
-//! whether the server is back, and the others go on without it until that one knows.
+//! Calls fail at once meanwhile, by an error of the kind `Unavailable`, in the place of which the engine has a miss. One call then
+//! tries whether the server is back, and the others go on without it until that one knows.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use crate::clock::Timestamp;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::query::{Filter, Schema};
+use crate::util::breaker::Breaker;
 use crate::util::emit;
-use crate::util::threads::lock;
-
-/// So many failures in a row, and the server is left alone.
-const FAILURES: u32 = 3;
-/// For so long.
-const PAUSE: Duration = Duration::from_millis(1500);
 
 type Open = Box<dyn Fn() -> Result<Arc<dyn MetadataBackend>> + Send + Sync>;
 
@@ -63,6 +58,13 @@ impl Guard {
         Ok(guard)
     }
 
+    /// Guards a backend that is open.
+    pub(super) fn over(rows: Arc<dyn MetadataBackend>) -> Self {
+        let known = Known { traits: rows.traits(), footprint: u64::saturating_add };
+        let open: Open = Box::new(|| Err(CacheError::new(ErrorKind::Closed, "the cache is closed")));
+        Self { known, open, opened: OnceLock::from(rows), breaker: Breaker::default(), closed: AtomicBool::new(false) }
+    }
+
     fn backend(&self) -> Result<&Arc<dyn MetadataBackend>> {
         match self.opened.get() {
             Some(opened) => Ok(opened),
@@ -80,72 +82,23 @@ impl Guard {
         }
         let mut attempt = self.breaker.enter(Instant::now()).ok_or_else(|| {
             let message = format!("the server of the metadata backend `{}` does not answer", self.known.traits.name);
-            CacheError::new(ErrorKind::Metadata, message)
+            CacheError::new(ErrorKind::Unavailable, message)
         })?;
-        let result = self.backend().and_then(|backend| call(&**backend));
-        attempt.answered = !matches!(&result, Err(error) if is_outage(error));
-        result
+        match self.backend().and_then(|backend| call(&**backend)) {
+            Err(error) if is_outage(&error) => {
+                Err(CacheError::caused_by(ErrorKind::Unavailable, error.to_string(), error.clone()))
+            }
+            answer => {
+                attempt.answered = true;
+                answer
+            }
+        }
     }
 }
 
 /// Whether an error may be one of the server or of what lies between.
 fn is_outage(error: &CacheError) -> bool {
-    matches!(error.kind(), ErrorKind::Metadata | ErrorKind::Storage)
-}
-
-/// Whether a server is asked.
-#[derive(Debug, Default)]
-struct Breaker(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    failures: u32,
-    /// Until then nobody asks; then one does.
-    open_until: Option<Instant>,
-    is_tried: bool,
-}
-
-/// One call that asks the server. It has failed unless it says that it was answered, also by a panic.
-struct Attempt<'a> {
-    breaker: &'a Breaker,
-    answered: bool,
-    is_probe: bool,
-}
-
-impl Breaker {
-    fn enter(&self, now: Instant) -> Option<Attempt<'_>> {
-        let mut state = lock(&self.0);
-        let is_probe = match state.open_until {
-            None => false,
-            Some(until) if now < until || state.is_tried => return None,
-            Some(_) => {
-                state.is_tried = true;
-                true
-            }
-        };
-        Some(Attempt { breaker: self, answered: false, is_probe })
-    }
-
-    fn fail(&self, now: Instant) {
-        let mut state = lock(&self.0);
-        state.failures = state.failures.saturating_add(1);
-        if state.failures >= FAILURES {
-            state.open_until = Some(now + PAUSE);
-        }
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if self.is_probe {
-            lock(&self.breaker.0).is_tried = false;
-        }
-        if self.answered {
-            *lock(&self.breaker.0) = State::default();
-        } else {
-            self.breaker.fail(Instant::now());
-        }
-    }
+    matches!(error.kind(), ErrorKind::Metadata | ErrorKind::Storage | ErrorKind::Unavailable)
 }
 
 impl MetadataBackend for Guard {
@@ -194,7 +147,7 @@ impl MetadataBackend for Guard {
     }
 
     fn footprint(&self, row: u64, blob: u64) -> u64 {
-        (self.known.footprint)(row, blob)
+        self.opened.get().map_or_else(|| (self.known.footprint)(row, blob), |rows| rows.footprint(row, blob))
     }
 
     fn state(&self, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
@@ -202,7 +155,8 @@ impl MetadataBackend for Guard {
     }
 
     fn epoch(&self) -> u64 {
-        self.opened.get().map_or(0, |rows| rows.epoch())
+        let own = self.breaker.outages();
+        self.opened.get().map_or(own, |rows| own.wrapping_add(rows.epoch()))
     }
 
     fn changes(&self, since: u64) -> Result<Changes> {
@@ -211,6 +165,10 @@ impl MetadataBackend for Guard {
 
     fn is_alone(&self) -> bool {
         self.opened.get().map_or(!self.known.traits.shared, |rows| rows.is_alone())
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.breaker.is_closed(Instant::now())
     }
 
     fn doubt_blobs(&self) {
@@ -240,10 +198,12 @@ impl MetadataBackend for Guard {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
+    use std::time::Duration;
 
     use super::*;
     use crate::config::backends::BackendOptions;
     use crate::index::{MemoryMetadata, conformance, get_metadata_backend};
+    use crate::util::breaker::{FAILURES, PAUSE};
 
     const KNOWN: Known = Known { traits: Traits::new("far").shared().waits(), footprint: |row, blob| row + blob };
 
@@ -270,29 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn after_three_failures_nobody_asks_for_a_while_and_then_one_does() {
-        let breaker = Breaker::default();
-        let now = Instant::now();
-        // An attempt that is dropped has failed.
-        (0..FAILURES).for_each(|_| assert!(breaker.enter(now).is_some()));
-        let later = Instant::now() + PAUSE;
-        assert!(breaker.enter(Instant::now()).is_none());
-        let probe = breaker.enter(later).unwrap();
-        assert!(breaker.enter(later).is_none(), "one is enough");
-        drop(probe);
-        assert!(breaker.enter(later).is_none(), "it was not answered");
-        let mut probe = breaker.enter(later + PAUSE).unwrap();
-        probe.answered = true;
-        drop(probe);
-        assert!(breaker.enter(now).is_some() && breaker.enter(now).is_some(), "all ask again");
-    }
-
-    #[test]
     fn a_cache_opens_without_its_server_and_asks_it_when_it_is_there() {
         let up = Arc::new(AtomicBool::new(false));
         let (guard, asked) = guarded(&up);
         let guard = guard.unwrap();
-        assert!((0..10).all(|_| guard.get(b"k").is_err()));
+        assert!((0..10).all(|_| guard.get(b"k").unwrap_err().is_unavailable()));
         assert_eq!(asked.load(Ordering::SeqCst), FAILURES, "the opening, and two calls");
         guard.flush().unwrap();
         up.store(true, Ordering::SeqCst);
@@ -301,7 +243,7 @@ mod tests {
             assert!(begin.elapsed() < PAUSE * 4);
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(guard.totals().unwrap().entries, 0);
+        assert_eq!((guard.totals().unwrap().entries, guard.epoch()), (0, 1), "changes may have been missed");
         guard.close().unwrap();
         assert!(guard.get(b"k").unwrap_err().is_closed());
     }

@@ -6,7 +6,6 @@ pub(crate) mod backend;
 mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
-#[cfg(feature = "postgresql")]
 mod guard;
 #[cfg(any(feature = "postgresql", feature = "sqlite"))]
 mod handle;
@@ -37,8 +36,7 @@ pub(crate) use record::{Payload, Record};
 #[cfg(test)]
 pub(crate) use tests::{Call, Records, Watched};
 
-#[cfg(feature = "postgresql")]
-use self::guard::Guard;
+use self::guard::{Guard, Known};
 #[cfg(feature = "json")]
 use self::json::JsonMetadata;
 #[cfg(feature = "postgresql")]
@@ -178,6 +176,38 @@ pub fn get_metadata_backend(name: &str, options: &BackendOptions) -> Result<Arc<
 
 /// [`get_metadata_backend`] in a directory whose lock the caller holds, for all but sled, which tells more when it is opened.
 pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn MetadataBackend>> {
+    open_if(name, options, |_| Ok(()))
+}
+
+/// [`open_in`], for rows that `accept` has no objection to. Those behind a network are asked when their server is reached.
+pub(crate) fn open_if(
+    name: &str,
+    options: &BackendOptions,
+    accept: impl Fn(&dyn MetadataBackend) -> Result<()> + Send + Sync + 'static,
+) -> Result<Arc<dyn MetadataBackend>> {
+    if let Some(known) = known_beforehand(name) {
+        let (name, options) = (name.to_owned(), options.clone());
+        let open = move || {
+            let rows = open_now(&name, &options)?;
+            accept(&*rows).map(|()| rows)
+        };
+        return Ok(Arc::new(Guard::open(known, Box::new(open))?));
+    }
+    let rows = open_now(name, options)?;
+    accept(&*rows)?;
+    Ok(if rows.traits().waits { Arc::new(Guard::over(rows)) } else { rows })
+}
+
+/// What is known of a backend whose server may be down when it is opened.
+fn known_beforehand(name: &str) -> Option<Known> {
+    match name {
+        #[cfg(feature = "postgresql")]
+        POSTGRESQL => Some(PostgresMetadata::KNOWN),
+        _ => None,
+    }
+}
+
+fn open_now(name: &str, options: &BackendOptions) -> Result<Arc<dyn MetadataBackend>> {
     match name {
         MEMORY => {
             options.only(&[])?;
@@ -189,13 +219,7 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Me
             Ok(Arc::new(JsonMetadata::open(options.dir()?)?))
         }
         #[cfg(feature = "postgresql")]
-        POSTGRESQL => {
-            let options = options.clone();
-            let open = Box::new(move || -> Result<Arc<dyn MetadataBackend>> {
-                Ok(Arc::new(PostgresMetadata::open(&options)?))
-            });
-            Ok(Arc::new(Guard::open(PostgresMetadata::KNOWN, open)?))
-        }
+        POSTGRESQL => Ok(Arc::new(PostgresMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
         SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]

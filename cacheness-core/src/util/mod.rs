@@ -1,7 +1,8 @@
-//! Tools that know nothing of caches. Here: counters and warnings; `digest`: checksums and unique names; `threads`: a pool
+//! Tools that know nothing of caches. Here: counters and warnings; `breaker`: who is not asked for a while; `digest`: checksums and unique names; `threads`: a pool
 //! for work that blocks, what a thread carries along, a second thread, panics of code that is not ours; `process`: forks, and
 //! the end of the process; `remote`: asynchronous clients for callers that block.
 
+pub(crate) mod breaker;
 pub(crate) mod digest;
 pub(crate) mod process;
 #[cfg(feature = "remote")]

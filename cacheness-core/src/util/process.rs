@@ -26,12 +26,6 @@ impl Origin {
     pub(crate) fn is_here(self) -> bool {
         self.0 == FORKS.load(Ordering::Relaxed)
     }
-
-    /// As it is in a child that was forked.
-    #[cfg(test)]
-    pub(crate) fn of_parent() -> Self {
-        Self(FORKS.load(Ordering::Relaxed).wrapping_sub(1))
-    }
 }
 
 /// The one place with `unsafe` in this crate: std has no hooks at a fork and at the end of a process.

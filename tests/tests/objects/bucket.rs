@@ -115,7 +115,7 @@ fn on_a_network_that_fails_each_call_ends_in_time_and_tells_why_and_works_again_
             let took = begun.elapsed();
             assert!(took < TIMEOUT + Duration::from_secs(seconds) + A_LITTLE, "{call}, {network:?}: {took:?}");
             let error = outcome.expect_err(&format!("{call}, {network:?}"));
-            assert!(error.is_storage() && error.to_string().contains(BUCKET), "{call}, {network:?}: {error}");
+            assert!(error.is_unavailable() && error.to_string().contains(BUCKET), "{call}, {network:?}: {error}");
         }
         proxy.becomes(Network::Works);
         assert!(blobs.read(&name, u64::MAX).unwrap().unwrap() == small, "{network:?}");
@@ -192,7 +192,7 @@ fn a_server_that_is_not_there_is_named_with_what_the_system_says() {
     let blobs = bucket(free_port());
     let begun = Instant::now();
     let error = blobs.read(&BlobName::unique(), 10).unwrap_err();
-    assert!(error.is_storage() && error.to_string().contains("refused"), "{error}");
+    assert!(error.is_unavailable() && error.to_string().contains("refused"), "{error}");
     assert!(begun.elapsed() < TIMEOUT + A_LITTLE);
 }
 

@@ -94,7 +94,7 @@ fn each_cloud_that_is_out_of_reach_is_named_with_its_place_and_without_a_secret(
             blobs.page(None, 1).unwrap_err(),
         ] {
             let told = format!("{error} {error:?} {blobs:?} {options:?}");
-            assert!(error.is_storage() && told.contains(&format!("in {place} \"{BUCKET}\" of {kind}")), "{told}");
+            assert!(error.is_unavailable() && told.contains(&format!("in {place} \"{BUCKET}\" of {kind}")), "{told}");
             assert!(!told.contains("TUFSS0VE"), "{told}");
         }
     }

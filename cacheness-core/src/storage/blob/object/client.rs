@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::mem::forget;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use object_store::client::{HttpError, HttpErrorKind};
@@ -15,9 +15,10 @@ use object_store::{Error as StoreError, ObjectStore};
 use super::connect::connect;
 use crate::config::objects::ObjectOptions;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::breaker::Breaker;
 use crate::util::remote::{Call, wait};
 
-const CALL: Call = Call::new(ErrorKind::Storage, "use the bucket of blobs");
+const CALL: Call = Call::new(ErrorKind::Unavailable, "use the bucket of blobs");
 /// The client gives up by itself at its deadline, with an error that says more; this much later nobody waits any more.
 const GRACE: Duration = Duration::from_millis(250);
 /// A call that sends or gets bytes has a second more for each of so many.
@@ -28,6 +29,7 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
 pub(super) struct Client {
     options: ObjectOptions,
     connected: ArcSwapOption<Connected>,
+    breaker: Breaker,
 }
 
 struct Connected {
@@ -45,7 +47,7 @@ impl Client {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the client refuses an option.
     pub(super) fn open(options: ObjectOptions) -> Result<Self> {
-        let client = Self { options, connected: ArcSwapOption::empty() };
+        let client = Self { options, connected: ArcSwapOption::empty(), breaker: Breaker::default() };
         client.store()?;
         Ok(client)
     }
@@ -53,7 +55,7 @@ impl Client {
     #[cfg(test)]
     pub(super) fn of_store(options: ObjectOptions, store: Arc<dyn ObjectStore>) -> Self {
         let connected = Arc::new(Connected { process: std::process::id(), store });
-        Self { options, connected: ArcSwapOption::new(Some(connected)) }
+        Self { options, connected: ArcSwapOption::new(Some(connected)), breaker: Breaker::default() }
     }
 
     /// As a forked child finds it.
@@ -85,7 +87,7 @@ impl Client {
     /// what `bytes` take.
     ///
     /// # Errors
-    /// [`Storage`](ErrorKind::Storage), which may pass; [`Config`](ErrorKind::Config), which will not by itself; those that
+    /// [`Unavailable`](ErrorKind::Unavailable), which may pass, and at once after some in a row; [`Config`](ErrorKind::Config), which will not by itself; those that
     /// `work` makes.
     pub(super) fn run<T, F>(&self, doing: &str, bytes: u64, work: impl FnOnce(Arc<dyn ObjectStore>) -> F) -> Result<T>
     where
@@ -93,12 +95,20 @@ impl Client {
         F: Future<Output = object_store::Result<T>> + Send + 'static,
     {
         let deadline = self.deadline(bytes);
+        let Some(mut attempt) = self.breaker.enter(Instant::now()) else {
+            return Err(CacheError::new(
+                ErrorKind::Unavailable,
+                format!("cannot {doing}: {} does not answer", self.place()),
+            ));
+        };
         let work = work(self.store()?);
         let within = wait(CALL, deadline + GRACE, async move {
             let outcome = tokio::time::timeout(deadline, work).await;
             Ok(outcome.unwrap_or_else(|_| Err(late(deadline))))
         })?;
-        within.map_err(|error| self.failed(doing, &error))
+        let outcome = within.map_err(|error| self.failed(doing, &error));
+        attempt.answered = !matches!(&outcome, Err(error) if error.is_unavailable());
+        outcome
     }
 
     /// Runs `work` in the runtime of clients, and does not wait for its end, which is bounded by the deadline.
@@ -123,10 +133,14 @@ impl Client {
         self.options.timeout.saturating_add(moving)
     }
 
+    fn place(&self) -> String {
+        let ObjectOptions { kind, bucket, .. } = &self.options;
+        format!("{} {bucket:?} of {}", kind.bucket(), kind.name())
+    }
+
     /// What went wrong, without what may be secret: of what the client says, the status, the code and the kind alone.
     pub(super) fn failed(&self, doing: &str, error: &StoreError) -> CacheError {
-        let ObjectOptions { kind, bucket, .. } = &self.options;
-        let place = format!("{} {bucket:?} of {}", kind.bucket(), kind.name());
+        let (kind, place) = (self.options.kind, self.place());
         let told = error.to_string();
         let code = code_in(&told).map_or(String::new(), |code| format!(" ({code})"));
         if is_bucket_missing(&told) {
@@ -144,7 +158,7 @@ impl Client {
             );
             return CacheError::new(ErrorKind::Config, message);
         }
-        CacheError::new(ErrorKind::Storage, format!("cannot {doing} in {place}: {}{code}", reason_of(error, &told)))
+        CacheError::new(ErrorKind::Unavailable, format!("cannot {doing} in {place}: {}{code}", reason_of(error, &told)))
     }
 }
 

@@ -64,7 +64,7 @@ impl ObjectBlobs {
         let client = Client::open(ObjectOptions::of(kind, options)?)?;
         let blobs = Self::of(client, options.owner());
         match blobs.claim() {
-            Err(error) if error.is_storage() => log::warn!("the bucket of blobs is not there now: {error}"),
+            Err(error) if error.is_unavailable() => log::warn!("the bucket of blobs is not there now: {error}"),
             claimed => claimed?,
         }
         Ok(blobs)

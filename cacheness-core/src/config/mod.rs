@@ -3,6 +3,7 @@
 pub(crate) mod backends;
 mod builders;
 pub(crate) mod codec;
+mod databases;
 mod duration;
 mod env;
 #[cfg(feature = "config-files")]
@@ -10,6 +11,8 @@ mod file;
 mod parts;
 #[cfg(feature = "postgresql")]
 pub(crate) mod postgresql;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 pub(crate) mod secret;
 mod spans;
 #[cfg(feature = "sqlite")]
@@ -50,6 +53,8 @@ pub(crate) const SQLITE: &str = "sqlite";
 pub(crate) const SQLITE_MEMORY: &str = "sqlite_memory";
 /// The index in a PostgreSQL database.
 pub(crate) const POSTGRESQL: &str = "postgresql";
+/// The index on a Redis server.
+pub(crate) const REDIS: &str = "redis";
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
 

@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use super::MAX_DEPTH;
 use super::backends::{self, OptionValue};
 use super::duration::LONGEST;
-use super::parts::{CONNECTION_URL, DATABASE_URL};
 use super::{BINCODE, CacheConfig, Codec, Compression, MESSAGEPACK, check_handler_name};
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -102,68 +101,6 @@ impl CacheConfig {
             let rule = "must be a number from 0.000001 to 3155760000000 (100,000 years); leave it out for as long as an \
                         entry lives";
             faults.unless(is_ttl(seconds), "metadata.memory_cache_ttl_seconds", seconds, rule);
-        }
-    }
-
-    fn check_database(&self, faults: &mut Faults) {
-        let metadata = &self.metadata;
-        let backend = metadata.backend.as_str();
-        if let Some(url) = &metadata.database_url {
-            let rule = "it is in metadata.options, too: leave one of them out";
-            faults.unless(!metadata.options.contains_key(DATABASE_URL), "metadata.database_url", url, rule);
-            if backend != super::SQLITE && backends::METADATA.is_built_in(backend) {
-                let rule = format!("the backend `{backend}` has no such database, leave it out or choose `sqlite`");
-                faults.add("metadata.database_url", url, &rule);
-            }
-        }
-        if let Some(url) = &metadata.connection_url {
-            let rule = "it is in metadata.options, too: leave one of them out";
-            faults.unless(!metadata.options.contains_key(CONNECTION_URL), "metadata.connection_url", url, rule);
-            if backend != super::POSTGRESQL && backends::METADATA.is_built_in(backend) {
-                let rule = format!("the backend `{backend}` reaches no server, leave it out or choose `postgresql`");
-                faults.add("metadata.connection_url", url, &rule);
-            }
-        }
-        match backend {
-            super::SQLITE => self.check_sqlite(faults),
-            super::POSTGRESQL => self.check_postgresql(faults),
-            _ => check_options(faults, &backends::METADATA, backend, "metadata.options", &metadata.options),
-        }
-    }
-
-    /// Without the feature there is no such backend, which is said elsewhere.
-    #[cfg(not(feature = "sqlite"))]
-    fn check_sqlite(&self, _: &mut Faults) {}
-
-    #[cfg(feature = "sqlite")]
-    fn check_sqlite(&self, faults: &mut Faults) {
-        let metadata = &self.metadata;
-        if let Some(url) = &metadata.database_url
-            && let Err(rule) = super::sqlite::path_in(url)
-        {
-            faults.add("metadata.database_url", url, &rule);
-        }
-        let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &metadata.options);
-        if let Err(error) = super::sqlite::SqliteOptions::of(&options) {
-            faults.0.push(error.to_string());
-        }
-    }
-
-    #[cfg(not(feature = "postgresql"))]
-    fn check_postgresql(&self, _: &mut Faults) {}
-
-    #[cfg(feature = "postgresql")]
-    fn check_postgresql(&self, faults: &mut Faults) {
-        let options = self.metadata.backend_options();
-        if !options.contains_key(CONNECTION_URL) {
-            let rule =
-                "the backend `postgresql` needs the address of a server: postgresql://user:password@host/database";
-            faults.add("metadata.connection_url", &self.metadata.connection_url, rule);
-            return;
-        }
-        let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &options);
-        if let Err(error) = super::postgresql::PostgresOptions::of(&options) {
-            faults.0.push(error.to_string());
         }
     }
 
@@ -266,10 +203,10 @@ fn is_ttl(seconds: f64) -> bool {
 }
 
 /// Indexes that outlive the process.
-const OUTLIVING: [&str; 4] = [super::SLED, super::JSON, super::SQLITE, super::POSTGRESQL];
+const OUTLIVING: [&str; 5] = [super::SLED, super::JSON, super::SQLITE, super::POSTGRESQL, super::REDIS];
 
 /// A built-in backend has no options.
-fn check_options(
+pub(super) fn check_options(
     faults: &mut Faults,
     names: &backends::Names,
     backend: &str,
@@ -319,6 +256,12 @@ impl Faults {
         if !holds {
             self.add(name, value, rule);
         }
+    }
+
+    /// What an error says, as a fault.
+    #[cfg(any(feature = "postgresql", feature = "redis", feature = "sqlite"))]
+    pub(super) fn add_error(&mut self, error: &CacheError) {
+        self.0.push(error.to_string());
     }
 
     /// All faults as one error, or none.

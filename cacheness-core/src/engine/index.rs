@@ -434,6 +434,11 @@ impl Index {
         self.ask(|backend| backend.totals())
     }
 
+    /// What entries take, as of the last change that this process made or later; see [`MetadataBackend::bytes`].
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        self.ask(|backend| backend.bytes())
+    }
+
     /// With how many bytes an entry counts in [`totals`](Self::totals).
     pub(crate) fn footprint(&self, record: &Record) -> u64 {
         let blob = record.facts().map_or(0, |facts| facts.blob_bytes);

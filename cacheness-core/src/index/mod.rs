@@ -6,7 +6,7 @@ pub(crate) mod backend;
 mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
-#[cfg(any(feature = "postgresql", feature = "sqlite"))]
+#[cfg(any(feature = "postgresql", feature = "redis", feature = "sqlite"))]
 mod handle;
 #[cfg(feature = "json")]
 mod json;
@@ -15,6 +15,8 @@ pub(crate) mod neighbours;
 #[cfg(feature = "postgresql")]
 mod postgres;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 pub(crate) mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -37,11 +39,13 @@ pub(crate) use tests::{Call, Records, Watched};
 use self::json::JsonMetadata;
 #[cfg(feature = "postgresql")]
 use self::postgres::PostgresMetadata;
+#[cfg(feature = "redis")]
+use self::redis::RedisMetadata;
 use self::sled::SledIndex;
 #[cfg(feature = "sqlite")]
 use self::sqlite::SqliteMetadata;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
-use crate::config::{JSON, MEMORY, POSTGRESQL, SLED, SQLITE, SQLITE_MEMORY};
+use crate::config::{JSON, MEMORY, POSTGRESQL, REDIS, SLED, SQLITE, SQLITE_MEMORY};
 use crate::entry::Names;
 use crate::error::Result;
 use crate::util::digest;
@@ -184,6 +188,8 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Me
         }
         #[cfg(feature = "postgresql")]
         POSTGRESQL => Ok(Arc::new(PostgresMetadata::open(options)?)),
+        #[cfg(feature = "redis")]
+        REDIS => Ok(Arc::new(RedisMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
         SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
@@ -216,6 +222,7 @@ pub fn list_metadata_backends() -> Vec<BackendInfo> {
         SLED => "an embedded database in the directory of the cache; the default",
         MEMORY => "rows in memory, which end with the process",
         POSTGRESQL => "a PostgreSQL database, which many machines share",
+        REDIS => "rows in the memory of a Redis server, which many machines share",
         SQLITE => "one SQLite database, which several processes share",
         SQLITE_MEMORY => "a SQLite database in memory, which ends with the process",
         _ => "one JSON file in the directory of the cache, for small caches",

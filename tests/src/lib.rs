@@ -20,6 +20,8 @@ pub mod power;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use cacheness::CacheConfig;
+
 /// The only right value of a key: from a few bytes to some hundred KiB, so that records and blob files both take part.
 pub fn value_of(n: u64) -> Vec<u8> {
     let len = match n % 10 {
@@ -52,6 +54,15 @@ pub fn probe(program: &str, dir: &Path, story: &[&str]) -> Command {
 /// If the program cannot be started.
 pub fn run(program: &str, dir: &Path, story: &[&str]) -> Output {
     probe(program, dir, story).output().expect("the probe starts")
+}
+
+/// A configuration with its rows in a namespace of their own on the PostgreSQL server of this program; none where that is not
+/// there, which [`skip`] is told.
+pub fn on_postgres(config: CacheConfig) -> Option<CacheConfig> {
+    let server = servers::postgres().map_err(|why| skip(&why)).ok()?;
+    let config = config.with_backend("postgresql").with_connection_url(server.url());
+    // A machine that is busy with other tests takes its time.
+    Some(config.with_metadata_option("namespace", server.namespace()).with_metadata_option("deadline_ms", 10_000))
 }
 
 /// Makes the library that decides what becomes of syncs (`fixtures/syncs.rs`), to be loaded by `LD_PRELOAD`.

@@ -38,7 +38,7 @@ cat >>data/postgresql.conf <<END
 listen_addresses = ''
 unix_socket_directories = '$1'
 fsync = off
-max_connections = 200
+max_connections = 500
 END
 "$2/pg_ctl" -D data -l log -w start >/dev/null 2>&1 || { cat log; exit 1; }
 echo ready

@@ -166,10 +166,10 @@ pub struct CacheBlobConfig {
     ///
     /// | index | values | |
     /// |---|---|---|
-    /// | `sled`, `sqlite`, `json` | `filesystem` | what a cache usually is |
+    /// | `sled`, `sqlite`, `postgresql`, `json` | `filesystem` | what a cache usually is |
     /// | `memory`, `sqlite_memory` | `memory` | nothing is written to disk |
     /// | `memory`, `sqlite_memory` | `filesystem` | each value is a file; opening reads the beginning of every file, and needs no database. What is not in the files is forgotten: when an entry was last used, and changes of it without a new value |
-    /// | `sled`, `sqlite`, `json` | `memory` | refused: the index would list values that are gone |
+    /// | `sled`, `sqlite`, `postgresql`, `json` | `memory` | refused: the index would list values that are gone |
     pub backend: Option<String>,
     /// Options of a registered backend, by their names. Default none; the built-in ones have none.
     pub options: BTreeMap<String, OptionValue>,

@@ -261,11 +261,13 @@ impl Store {
         let rows = Rows::open(&home, config, &signing)?;
         let traits = rows.backend().traits();
         let blobs = open_blobs(&home, config, &manifest, traits)?;
-        if hold.is_alone() && !neighbours::has_guests(&home) {
+        // Other machines may use the same rows, and hold no lock that is seen here: blobs that no row names may be theirs.
+        let alone = hold.is_alone() && !traits.waits;
+        if alone && !neighbours::has_guests(&home) {
             neighbours::clear_locks(&home);
         }
         let sled = rows.sled();
-        let index = rows.into_index((&home, hold.is_alone()), &*blobs, config, &signing)?;
+        let index = rows.into_index((&home, alone), &*blobs, config, &signing)?;
         let tenure = Arc::<Tenure>::default();
         tenure.begin(hold.of(traits, &home, config)?);
         if traits.shared {

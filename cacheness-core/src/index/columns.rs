@@ -14,6 +14,7 @@ use crate::value::Value;
 pub(super) struct Types(pub(super) i64);
 
 impl Types {
+    #[cfg(feature = "sqlite")]
     pub(super) const TEXT: Self = Self::of(ColumnType::Text);
     /// Values that are null in the table.
     pub(super) const UNPLACED: Self = Self(1 << 16);
@@ -28,6 +29,7 @@ impl Types {
         Self(self.0 | other.0)
     }
 
+    #[cfg(feature = "sqlite")]
     /// Those that a value is comparable with.
     pub(super) fn comparable_with(value: &Value) -> Self {
         match ColumnType::of(value) {
@@ -44,6 +46,7 @@ impl Types {
         self.0 & Self::UNPLACED.0 != 0
     }
 
+    #[cfg(feature = "sqlite")]
     /// Whether all values that are in the table are of these types.
     pub(super) fn are_within(self, others: Self) -> bool {
         self.0 & !others.and(Self::UNPLACED).and(Self::FOREIGN).0 == 0

@@ -17,6 +17,8 @@ mod postgres;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(all(test, any(feature = "postgresql", feature = "sqlite")))]
+mod select_tests;
 pub(crate) mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;

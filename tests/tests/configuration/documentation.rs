@@ -64,10 +64,11 @@ fn the_table_has_every_field_with_its_type_and_default() {
 }
 
 /// Variables that set a field, with a value that is not its default.
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("CACHENESS_DIR", "{dir}"),
     ("CACHENESS_MAX_SIZE_MB", "77"),
     ("CACHENESS_BACKEND", "memory"),
+    ("CACHENESS_CONNECTION_URL", "postgresql://me:secret@db.example.com/caches"),
     ("CACHENESS_COMPRESSION_CODEC", "gzip"),
     ("CACHENESS_COMPRESSION_LEVEL", "7"),
     ("CACHENESS_DEFAULT_TTL_SECONDS", "90s"),

@@ -53,6 +53,8 @@ fn experiments() -> Vec<Experiment> {
         experiment("metadata.backend", json!("memory"), observe::place),
         experiment("metadata.database_url", json!("{dir}/elsewhere.db"), observe::place_of_rows)
             .given("metadata.backend", json!("sqlite")),
+        experiment("metadata.connection_url", json!("server://elsewhere"), observe::address_that_a_backend_gets)
+            .given("metadata.backend", json!(observe::told_its_address())),
         experiment("metadata.second_process", json!("refuse"), observe::as_second_process),
         experiment("metadata.store_cache_key_params", json!(false), observe::key_params),
         experiment("metadata.verify_cache_integrity", json!(false), observe::a_damaged_value)

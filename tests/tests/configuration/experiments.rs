@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use cacheness::backend::{BackendOptions, MemoryMetadata, MetadataBackend, register_metadata_backend};
 use cacheness::{Cache, CacheConfig, PutOptions, Result, params};
 
 use super::files;
@@ -51,6 +52,24 @@ pub(super) fn place_of_rows(dir: &Path, config: &CacheConfig) -> String {
     cache.close().unwrap();
     let made = ["cache/index.sqlite3", "elsewhere.db"].map(|name| dir.join(name).exists());
     format!("{made:?}")
+}
+
+static ADDRESS: Mutex<Option<String>> = Mutex::new(None);
+
+/// The name of a backend that notes its address.
+pub(super) fn told_its_address() -> &'static str {
+    let open = |options: &BackendOptions| {
+        *ADDRESS.lock().unwrap() = options.text("connection_url")?.map(str::to_owned);
+        Ok(Arc::new(MemoryMetadata::new()) as Arc<dyn MetadataBackend>)
+    };
+    // It may be there from another experiment.
+    let _ = register_metadata_backend("told-its-address", open, "notes its address");
+    "told-its-address"
+}
+
+pub(super) fn address_that_a_backend_gets(_: &Path, config: &CacheConfig) -> String {
+    open(config).close().unwrap();
+    format!("{:?}", ADDRESS.lock().unwrap())
 }
 
 /// What becomes of a process that finds the directory in use.

@@ -13,6 +13,7 @@ mod functions;
 mod joined;
 mod kills;
 mod neighbours;
+mod postgres;
 mod sqlite;
 mod threads;
 

@@ -23,7 +23,7 @@ use crate::error::{ErrorKind, Result};
 use crate::index::backend::{Change, Row};
 use crate::index::columns::{Column, Columns, PLACE, Types, condition, free_name, quoted};
 use crate::index::handle::limit_of;
-use crate::query::{ColumnType, Filter, Schema};
+use crate::query::{ColumnSchema, ColumnType, Filter, Schema};
 use crate::util::remote::Call;
 use crate::util::threads::lock;
 use crate::value::Value;
@@ -33,8 +33,8 @@ const DEFINE: Call = Call::new(ErrorKind::Metadata, "make a table of custom meta
 
 /// PostgreSQL cuts longer names off.
 const LONGEST_NAME: usize = 63;
-/// PostgreSQL tables have up to 1600 columns.
-const MOST_COLUMNS: usize = 1500;
+/// All columns of a row must find place in one page of 8 KiB, where a long text takes 18 bytes.
+const MOST_COLUMNS: usize = 300;
 /// Names that a column cannot have.
 const TAKEN: [&str; 7] = ["entry_key", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 /// How often a question is asked again because others have changed the kind meanwhile.
@@ -52,15 +52,35 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 pub(super) struct Kinds(Mutex<HashMap<String, Arc<Table>>>);
 
-/// Columns that a kind is to have: their names, with the type that a new one gets, the types of their values, and whether it
-/// is to be indexed.
-type Wanted = Vec<(String, Option<ColumnType>, Types, bool)>;
+/// A column that a kind is to have.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    name: &'a str,
+    /// That a new one gets.
+    column_type: Option<ColumnType>,
+    /// One that it is to hold.
+    value: Option<&'a Value>,
+    indexed: bool,
+}
+
+/// The same without borrowing.
+type Kept = Vec<(String, Option<ColumnType>, Option<Value>, bool)>;
+
+impl Wanted<'_> {
+    /// The types of what it is to hold, in the column that is there.
+    fn types(&self, column: Option<&Column>) -> Types {
+        self.value.map_or(Types::default(), |value| types_of(value, column))
+    }
+}
 
 impl Table {
-    fn has(&self, (name, _, types, indexed): &(String, Option<ColumnType>, Types, bool)) -> bool {
-        self.columns.get(name).is_some_and(|column| {
-            column.types.and(*types) == column.types && (column.indexed || !indexed || column.name.is_none())
-        })
+    fn has(&self, wanted: &Wanted<'_>) -> bool {
+        let Some(column) = self.columns.get(wanted.name) else {
+            // A null alone says nothing of a type: the column is made by the first value.
+            return wanted.column_type.is_none() && wanted.types(None) == Types::default();
+        };
+        let holds = column.types.and(wanted.types(Some(column))) == column.types;
+        holds && (column.indexed || !wanted.indexed || column.name.is_none())
     }
 
     fn of_rows(kinds: &[Found], columns: &[Found]) -> Result<Option<Self>, Error> {
@@ -116,30 +136,36 @@ impl Kinds {
     /// Sees to it that there are tables and columns for all custom metadata in these changes.
     pub(super) fn prepare(&self, server: &Server, namespace: &str, changes: &[Change<'_>]) -> Result<()> {
         let rows = changes.iter().filter_map(|change| change.row).flat_map(|(_, facts)| &facts.custom);
-        let mut wanted: HashMap<&str, Wanted> = HashMap::new();
+        let mut wanted: HashMap<&str, Vec<Wanted<'_>>> = HashMap::new();
         for row in rows {
-            let (columns, table) = (wanted.entry(&row.kind).or_default(), self.known(&row.kind));
-            for (name, value) in &row.columns {
-                let column = table.as_ref().and_then(|table| table.columns.get(name));
-                columns.push((name.clone(), ColumnType::of(value), types_of(value, column), false));
-            }
+            let columns = row.columns.iter().map(|(name, value)| {
+                let column_type = ColumnType::of(value);
+                Wanted { name, column_type, value: Some(value), indexed: false }
+            });
+            wanted.entry(&row.kind).or_default().extend(columns);
         }
-        wanted.into_iter().try_for_each(|(kind, columns)| self.extend(server, namespace, kind, columns))
+        wanted.into_iter().try_for_each(|(kind, columns)| self.extend(server, namespace, kind, &columns))
     }
 
     /// Makes the table of a kind, columns that it lacks, and indexes that its type asks for.
     pub(super) fn define(&self, server: &Server, namespace: &str, schema: &Schema) -> Result<()> {
-        let column = |column: &crate::query::ColumnSchema| {
-            (column.name.to_owned(), Some(column.column_type), Types::default(), column.indexed)
+        let column = |column: &'static ColumnSchema| Wanted {
+            name: column.name,
+            column_type: Some(column.column_type),
+            value: None,
+            indexed: column.indexed,
         };
-        self.extend(server, namespace, schema.name, schema.columns.iter().map(column).collect())
+        let wanted: Vec<_> = schema.columns.iter().map(column).collect();
+        self.extend(server, namespace, schema.name, &wanted)
     }
 
-    fn extend(&self, server: &Server, namespace: &str, kind: &str, wanted: Wanted) -> Result<()> {
-        let has_all = |table: &Table| wanted.iter().all(|wanted| table.has(wanted));
-        if self.known(kind).is_some_and(|table| has_all(&table)) {
+    fn extend(&self, server: &Server, namespace: &str, kind: &str, wanted: &[Wanted<'_>]) -> Result<()> {
+        if self.known(kind).is_some_and(|table| wanted.iter().all(|wanted| table.has(wanted))) {
             return Ok(());
         }
+        let keep =
+            |wanted: &Wanted<'_>| (wanted.name.to_owned(), wanted.column_type, wanted.value.cloned(), wanted.indexed);
+        let wanted: Kept = wanted.iter().map(keep).collect();
         let (kind_text, namespace) = (kind.to_owned(), namespace.to_owned());
         let statements = Definition::of(server);
         let [kinds, columns] = look(server, kind);
@@ -346,14 +372,16 @@ impl Maker<'_> {
         Ok(self.client.batch_execute(&sql).await?)
     }
 
-    async fn extend(&mut self, wanted: &Wanted) -> Result<(), Refusal> {
-        for wanted in wanted {
-            let (name, column_type, types, indexed) = wanted;
-            match self.table.columns.get(name) {
-                None => self.add(name, *column_type, *types).await?,
-                Some(column) if column.types.and(*types) != column.types => self.widen(name, *types).await?,
-                Some(_) => {}
+    async fn extend(&mut self, wanted: &Kept) -> Result<(), Refusal> {
+        for (name, column_type, value, indexed) in wanted {
+            let wanted = Wanted { name, column_type: *column_type, value: value.as_ref(), indexed: *indexed };
+            if self.table.has(&wanted) {
+                continue;
             }
+            if !self.table.columns.contains_key(name) {
+                self.add(&wanted).await?;
+            }
+            self.widen(&wanted).await?;
             if *indexed {
                 self.index(name).await?;
             }
@@ -363,42 +391,40 @@ impl Maker<'_> {
         Ok(())
     }
 
-    async fn add(&mut self, name: &str, column_type: Option<ColumnType>, types: Types) -> Result<(), Refusal> {
+    async fn add(&mut self, wanted: &Wanted<'_>) -> Result<(), Refusal> {
         let has_room = self.table.columns.len() < MOST_COLUMNS;
-        let place = column_type.filter(|_| has_room);
-        let (mut column_name, mut types) = (None, types);
-        match place {
-            Some(place) => {
-                let columns = &self.table.columns;
-                let is = |taken: &str, name: &str| taken == name;
-                let is_taken = |name: &str| {
-                    let there = columns.values().filter_map(|column| column.name.as_deref());
-                    Ok::<_, Error>(TAKEN.into_iter().chain(there).any(|taken| is(taken, name)))
-                };
-                let free = free_name(name, LONGEST_NAME, is_taken)?;
-                let (table, sql_type) = (self.table_name(), sql_type(place));
-                let sql = format!("ALTER TABLE {table} ADD COLUMN {} {sql_type}", quoted(&free));
-                self.client.batch_execute(&sql).await?;
-                column_name = Some(free);
-            }
-            // A null alone says nothing of a type: the column is made by the first value.
-            None if types == Types::default() => return Ok(()),
-            None => types = types.and(Types::UNPLACED),
+        let place = wanted.column_type.filter(|_| has_room);
+        let mut column_name = None;
+        if let Some(place) = place {
+            let columns = &self.table.columns;
+            let is_taken = |name: &str| {
+                let there = columns.values().filter_map(|column| column.name.as_deref());
+                Ok::<_, Error>(TAKEN.into_iter().chain(there).any(|taken| taken == name))
+            };
+            let free = free_name(wanted.name, LONGEST_NAME, is_taken)?;
+            let (table, sql_type) = (self.table_name(), sql_type(place));
+            let sql = format!("ALTER TABLE {table} ADD COLUMN {} {sql_type}", quoted(&free));
+            self.client.batch_execute(&sql).await?;
+            column_name = Some(free);
         }
-        let insert = self.statement(&self.sql.column).bind(name.as_bytes().to_vec(), Type::BYTEA);
+        let types = if column_name.is_some() { Types::default() } else { Types::UNPLACED };
+        let insert = self.statement(&self.sql.column).bind(wanted.name.as_bytes().to_vec(), Type::BYTEA);
         let insert = insert.bind(column_name.clone(), Type::TEXT).bind(place.map(|place| place as i32), Type::INT4);
         insert.bind(types.0, Type::INT8).ask(self.client).await?;
         let column = Column { name: column_name, column_type: place, types, indexed: false };
-        self.table.columns.insert(name.to_owned(), column);
+        self.table.columns.insert(wanted.name.to_owned(), column);
         Ok(())
     }
 
-    async fn widen(&mut self, name: &str, types: Types) -> Result<(), Refusal> {
-        let Some(column) = self.table.columns.get_mut(name) else { return Ok(()) };
-        column.types = column.types.and(types);
-        let types = column.types.0;
-        let update = self.statement(&self.sql.types).bind(name.as_bytes().to_vec(), Type::BYTEA);
-        update.bind(types, Type::INT8).ask(self.client).await?;
+    async fn widen(&mut self, wanted: &Wanted<'_>) -> Result<(), Refusal> {
+        let Some(column) = self.table.columns.get_mut(wanted.name) else { return Ok(()) };
+        let types = column.types.and(wanted.types(Some(column)));
+        if types == column.types {
+            return Ok(());
+        }
+        column.types = types;
+        let update = self.statement(&self.sql.types).bind(wanted.name.as_bytes().to_vec(), Type::BYTEA);
+        update.bind(types.0, Type::INT8).ask(self.client).await?;
         Ok(())
     }
 

@@ -68,6 +68,9 @@ fn on_each(test: impl Fn(Cache)) {
     for backend in ["memory", "sled", "json", "sqlite", "sqlite_memory"] {
         test(Cache::new(CacheConfig::new(dir.path().join(backend)).with_backend(backend)).unwrap());
     }
+    if let Some(config) = cacheness_tests::on_postgres(CacheConfig::new(dir.path().join("postgresql"))) {
+        test(Cache::new(config).unwrap());
+    }
 }
 
 /// Caches of every sort that keep entries in this process, each with the same twenty.

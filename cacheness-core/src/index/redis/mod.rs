@@ -8,6 +8,8 @@
 //! If that is gone by which rows are found, all of them are: names of rows begin with a generation, each read asks for the
 //! generation that is there, and the next one begins without rows.
 
+#[cfg(test)]
+mod lost_tests;
 mod rows;
 mod server;
 #[cfg(test)]
@@ -30,7 +32,7 @@ use crate::util::Warnings;
 use crate::util::digest;
 use crate::util::remote::Call;
 use rows::{Answer, Walk, bytes_of, created_in, facts_of, footprint_of, sortable, used_in};
-use server::{Command, Refusal, SCRIPTS, Script, Server};
+use server::{Again, Command, Refusal, SCRIPTS, Script, Server};
 
 const READ: Call = Call::new(ErrorKind::Metadata, "read rows from Redis");
 const WRITE: Call = Call::new(ErrorKind::Metadata, "write rows to Redis");
@@ -102,7 +104,7 @@ impl RedisMetadata {
             Refusal::Server { code, .. } if code == "WRONGTYPE" => rows.of_another_program(),
             refusal => OPEN.failed(refusal),
         })?;
-        rows.generation.store(Arc::new(rows.checked(answer)?));
+        rows.generation.store(Arc::new(rows.checked(answer.0)?));
         Ok(rows)
     }
 
@@ -159,7 +161,9 @@ impl RedisMetadata {
         for _ in 0..MOST_GENERATIONS {
             let known = self.generation.load_full();
             let command = Command::script(script, &self.base).arg(known.as_bytes());
-            let mut answer = Answer::of(self.server.ask(call, with(command))?)?;
+            let (answer, is_second) = self.server.ask_telling(call, with(command))?;
+            let mut answer = Answer::of(answer)?;
+            answer.is_second = is_second;
             match answer.number()? {
                 DONE => return Ok(answer),
                 OTHER_GENERATION => self.follow(&known, "")?,
@@ -209,22 +213,40 @@ impl RedisMetadata {
             Expected::Absent => ("absent", &[]),
             Expected::Bytes(bytes) => ("bytes", bytes),
         };
+        let again = if is_guarded(change) { Again::Once } else { Again::Never };
         let writer = format!("{:016x}", self.writer.number());
         let used = self.uses.of(change.key).map(|at| sortable(Timestamp::from_micros(at)));
         let facts = change.row.map(|(row, facts)| facts_of(row, facts)).unwrap_or_default();
         let mut answer = self.run(WRITE, script, |command| {
             let command = command.arg(change.key).arg(expected.as_bytes()).arg(bytes).arg(writer.as_bytes());
             let command = command.arg(used.as_ref().map_or(&[][..], |used| used)).arg(&facts);
-            command.arg(change.row.map_or(&[][..], |(row, _)| row)).once()
+            command.arg(change.row.map_or(&[][..], |(row, _)| row)).again(again)
         })?;
         let (made, unsettled) = (answer.number()? == 1, answer.number()? == 1);
         self.lost.fetch_add(answer.number()?, Ordering::SeqCst);
         self.bytes.store(answer.number()?, Ordering::SeqCst);
+        if !made && answer.is_second {
+            return self.made_before(change, unsettled);
+        }
         if !made {
             return Ok(Applied { unsettled, ..Applied::NOT_MADE });
         }
         self.uses.take(change.key);
         Ok(Applied { unsettled, ..Applied::made(answer.bytes()?) })
+    }
+
+    /// What a guarded change did that was sent twice and not made the second time: if its row is there, it was made the first
+    /// time.
+    fn made_before(&self, change: &Change<'_>, unsettled: bool) -> Result<Applied> {
+        let there = self.get(change.key)?;
+        let previous = match change.expected {
+            Expected::Bytes(bytes) => Some(bytes.to_vec()),
+            _ => None,
+        };
+        match change.row {
+            Some((row, _)) if there.as_deref() == Some(row) => Ok(Applied { unsettled, ..Applied::made(previous) }),
+            _ => Err(WRITE.failed("the connection was lost, and whether the change was made is not known")),
+        }
     }
 
     /// Goes along an order until there are `limit` rows. `take` takes what a page has, and says how much that was.
@@ -264,6 +286,15 @@ impl RedisMetadata {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Whether a change that was made is not made once more.
+fn is_guarded(change: &Change<'_>) -> bool {
+    match change.expected {
+        Expected::Anything => false,
+        Expected::Absent => change.row.is_some(),
+        Expected::Bytes(bytes) => change.row.is_none_or(|(row, _)| row != bytes),
     }
 }
 
@@ -353,7 +384,7 @@ impl MetadataBackend for RedisMetadata {
             None => command.arg(b"none").arg(b""),
         };
         let command = with(with(command, swap.expected), swap.new);
-        bytes_of(self.server.ask(WRITE, command.once())?)
+        bytes_of(self.server.ask(WRITE, command.again(Again::Never))?)
     }
 
     fn epoch(&self) -> u64 {

@@ -98,18 +98,22 @@ impl Walk {
 }
 
 /// The parts of an answer, taken one after the other.
-pub(super) struct Answer(std::vec::IntoIter<Value>);
+pub(super) struct Answer {
+    parts: std::vec::IntoIter<Value>,
+    /// Whether it is that of a command that was sent twice.
+    pub(super) is_second: bool,
+}
 
 impl Answer {
     pub(super) fn of(value: Value) -> Result<Self> {
         match value {
-            Value::Array(parts) => Ok(Self(parts.into_iter())),
+            Value::Array(parts) => Ok(Self { parts: parts.into_iter(), is_second: false }),
             other => Err(odd(&other)),
         }
     }
 
     fn next(&mut self) -> Value {
-        self.0.next().unwrap_or(Value::Nil)
+        self.parts.next().unwrap_or(Value::Nil)
     }
 
     pub(super) fn number(&mut self) -> Result<u64> {
@@ -132,13 +136,13 @@ impl Answer {
     }
 
     pub(super) fn keys(self) -> Result<Vec<Vec<u8>>> {
-        self.0.map(|value| bytes_of(value).map(Option::unwrap_or_default)).collect()
+        self.parts.map(|value| bytes_of(value).map(Option::unwrap_or_default)).collect()
     }
 
     /// Rows of three parts each: key, bytes, last use.
     pub(super) fn rows(mut self) -> Result<Vec<Row>> {
-        let mut rows = Vec::with_capacity(self.0.len() / 3);
-        while let Some(key) = self.0.next() {
+        let mut rows = Vec::with_capacity(self.parts.len() / 3);
+        while let Some(key) = self.parts.next() {
             let key: Arc<[u8]> = bytes_of(key)?.unwrap_or_default().into();
             let bytes = self.bytes()?.unwrap_or_default();
             let used_at = self.bytes()?.and_then(|used| from_sortable(&used));

@@ -63,24 +63,31 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
     }
 });
 
+/// Whether a command is sent again when the connection is lost, after which nobody knows whether it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It does no harm twice, or does nothing the second time, and who asks can tell.
+    Once,
+    Never,
+}
+
 /// What a server is asked to do.
 pub(super) struct Command {
     command: Cmd,
     script: Option<&'static Script>,
-    /// Whether it does no harm to do it twice.
-    again: bool,
+    again: Again,
 }
 
 impl Command {
     pub(super) fn read(command: Cmd) -> Self {
-        Self { command, script: None, again: true }
+        Self { command, script: None, again: Again::Once }
     }
 
     /// A script on the names that begin with `base`.
     pub(super) fn script(script: &'static Script, base: &str) -> Self {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&script.hash).arg(1).arg(base);
-        Self { command, script: Some(script), again: true }
+        Self { command, script: Some(script), again: Again::Once }
     }
 
     pub(super) fn arg(mut self, arg: &[u8]) -> Self {
@@ -88,9 +95,8 @@ impl Command {
         self
     }
 
-    /// It is not to be done twice.
-    pub(super) fn once(self) -> Self {
-        Self { again: false, ..self }
+    pub(super) fn again(self, again: Again) -> Self {
+        Self { again, ..self }
     }
 }
 
@@ -117,17 +123,22 @@ impl Server {
         self.info.addr().to_string()
     }
 
-    /// The answer to a command. What may be done twice is sent again when a connection was lost, which happens while nobody
-    /// uses it; of anything else it is not known then whether it was done.
+    /// The answer to a command. One that [may be](Again) is sent again when the connection was lost, which happens while nobody
+    /// uses it.
     ///
     /// # Errors
     /// Of the kind of `call`; [`Closed`](ErrorKind::Closed).
     pub(super) fn ask(&self, call: Call, command: Command) -> Result<Value> {
+        Ok(self.ask_telling(call, command)?.0)
+    }
+
+    /// [`ask`](Self::ask), and whether the command was sent twice.
+    pub(super) fn ask_telling(&self, call: Call, command: Command) -> Result<(Value, bool)> {
         self.try_ask(call, command)?.map_err(|refusal| call.failed(refusal))
     }
 
-    /// [`ask`](Self::ask), whose inner error is what the connection or the server said.
-    pub(super) fn try_ask(&self, call: Call, command: Command) -> Result<Result<Value, Refusal>> {
+    /// [`ask_telling`](Self::ask_telling), whose inner error is what the connection or the server said.
+    pub(super) fn try_ask(&self, call: Call, command: Command) -> Result<Result<(Value, bool), Refusal>> {
         self.check_open()?;
         let (link, info, deadline) = (self.link(), Arc::clone(&self.info), self.deadline);
         // The deadline is kept inside, where it also ends the connection: whoever came later would wait behind this one.
@@ -229,12 +240,12 @@ impl Link {
         Self { process: std::process::id(), there: Mutex::new(None) }
     }
 
-    async fn ask(&self, info: &ConnectionInfo, command: &Command) -> Result<Value, Refusal> {
+    async fn ask(&self, info: &ConnectionInfo, command: &Command) -> Result<(Value, bool), Refusal> {
         let (mut is_lost_once, mut is_loaded) = (false, false);
         loop {
             let live = self.connect(info).await?;
             let error = match live.send(&command.command).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok((answer, is_lost_once)),
                 Err(error) => error,
             };
             match (error.kind(), command.script) {
@@ -250,7 +261,7 @@ impl Link {
                 (Failure::Server(_) | Failure::Extension, _) => {}
                 _ => {
                     self.leave(&live).await;
-                    if command.again && !is_lost_once {
+                    if command.again == Again::Once && !is_lost_once {
                         is_lost_once = true;
                         continue;
                     }

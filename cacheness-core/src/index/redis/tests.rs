@@ -12,10 +12,10 @@ use crate::index::{MemoryMetadata, Record, Records, get_metadata_backend};
 
 #[path = "../../../../tests/src/servers.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
-mod servers;
+pub(crate) mod servers;
 
 /// The server, if there is one.
-fn server() -> Option<&'static servers::Redis> {
+pub(super) fn server() -> Option<&'static servers::Redis> {
     servers::redis().map_err(|why| servers::skip(&why)).ok()
 }
 
@@ -24,13 +24,13 @@ fn options() -> Option<BackendOptions> {
     server().map(options_of)
 }
 
-fn options_of(server: &servers::Redis) -> BackendOptions {
+pub(super) fn options_of(server: &servers::Redis) -> BackendOptions {
     let options = BackendOptions::new().with("connection_url", server.url());
     // A machine that is busy with other tests takes its time.
     options.with("namespace", server.namespace()).with("deadline_ms", 10_000)
 }
 
-fn open(options: &BackendOptions) -> RedisMetadata {
+pub(super) fn open(options: &BackendOptions) -> RedisMetadata {
     RedisMetadata::open(options).unwrap()
 }
 

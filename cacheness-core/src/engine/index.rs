@@ -409,6 +409,11 @@ impl Index {
         self.backend.traits().columns
     }
 
+    /// Whether other machines may change rows, which know no lock of this one.
+    pub(crate) fn is_on_a_server(&self) -> bool {
+        self.backend.traits().waits
+    }
+
     /// Up to `limit` records of a kind that may meet a condition, in key order and behind `after`, and the key behind which it
     /// goes on, if it does; see [`MetadataBackend::select`].
     pub(crate) fn select(

@@ -1,5 +1,6 @@
 //! Shared parts of the tests.
 
+/// Servers that tests need, started by the tests themselves.
 pub mod servers;
 pub mod values;
 

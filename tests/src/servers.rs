@@ -1,5 +1,5 @@
-//! Servers that tests need, started by the tests themselves: one of a kind for each test program, in a directory of its own,
-//! ended with the program however that ends.
+// One of a kind for each test program, in a directory of its own, ended with the program however that ends. The unit tests
+// of the engine include this file.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -1,8 +1,9 @@
-//! Whether addresses and options of databases and servers make sense.
+//! Whether a configuration names the database of its index, and nothing that this has no use for.
 
+use super::CacheConfig;
+use super::backends;
 use super::parts::{CONNECTION_URL, DATABASE_URL};
 use super::validate::{Faults, check_options};
-use super::{CacheConfig, backends};
 
 impl CacheConfig {
     pub(super) fn check_database(&self, faults: &mut Faults) {

@@ -251,6 +251,12 @@ impl Faults {
         self.0.push(format!("{name} is {value:?}: {rule}"));
     }
 
+    /// Notes what an error says.
+    #[cfg(any(feature = "postgresql", feature = "sqlite"))]
+    pub(super) fn add_error(&mut self, error: &CacheError) {
+        self.0.push(error.to_string());
+    }
+
     /// Notes a fault unless `holds`.
     pub(super) fn unless(&mut self, holds: bool, name: &str, value: impl Debug, rule: &str) {
         if !holds {

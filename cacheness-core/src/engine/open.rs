@@ -97,7 +97,14 @@ impl Rows {
         let rules = Rules { limits: &config.limits, signing };
         match self {
             Self::Sled(sled, health) => agree_with_sled(&index, &sled, health, (home, blobs), rules),
-            Self::Other(rows) => agree_with_rows(&index, (&*rows, alone), blobs, rules),
+            Self::Other(rows) => match agree_with_rows(&index, (&*rows, alone), blobs, rules) {
+                // Its server does not answer yet: nothing is taken up or removed on its word in any case.
+                Err(error) if rows.traits().waits && error.is_metadata() => {
+                    log::debug!("rows are used as they are: {error}");
+                    Ok(())
+                }
+                agreed => agreed,
+            },
         }?;
         Ok(index)
     }
@@ -133,7 +140,7 @@ fn agree_with_rows(
     rules: Rules<'_>,
 ) -> Result<()> {
     let traits = rows.traits();
-    let users = if traits.shared { neighbours::users_before(rows, alone)? } else { Users::Unknown };
+    let users = if traits.shared && !traits.waits { neighbours::users_before(rows, alone)? } else { Users::Unknown };
     let health = match rows.state(FORMAT_STATE, None)? {
         None => Health::New,
         Some(format) if format == FORMAT && users == Users::AllLeft => Health::Clean,
@@ -270,7 +277,8 @@ impl Store {
         let index = rows.into_index((&home, alone), &*blobs, config, &signing)?;
         let tenure = Arc::<Tenure>::default();
         tenure.begin(hold.of(traits, &home, config)?);
-        if traits.shared {
+        // Who is there matters only where somebody may be alone.
+        if traits.shared && !traits.waits {
             neighbours::enter(index.backend())?;
             tenure.set_counted();
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::query::{ColumnType, Filter, Node, Test};
+#[cfg(feature = "sqlite")]
 use crate::value::Value;
 
 /// The types of values that a column holds, one bit each.

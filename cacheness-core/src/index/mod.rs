@@ -6,6 +6,8 @@ pub(crate) mod backend;
 mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+mod guard;
 #[cfg(any(feature = "postgresql", feature = "redis", feature = "sqlite"))]
 mod handle;
 #[cfg(feature = "json")]
@@ -37,6 +39,8 @@ pub(crate) use record::{Payload, Record};
 #[cfg(test)]
 pub(crate) use tests::{Call, Records, Watched};
 
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+use self::guard::Guard;
 #[cfg(feature = "json")]
 use self::json::JsonMetadata;
 #[cfg(feature = "postgresql")]
@@ -189,9 +193,20 @@ pub(crate) fn open_in(name: &str, options: &BackendOptions) -> Result<Arc<dyn Me
             Ok(Arc::new(JsonMetadata::open(options.dir()?)?))
         }
         #[cfg(feature = "postgresql")]
-        POSTGRESQL => Ok(Arc::new(PostgresMetadata::open(options)?)),
+        POSTGRESQL => {
+            let options = options.clone();
+            let open = Box::new(move || -> Result<Arc<dyn MetadataBackend>> {
+                Ok(Arc::new(PostgresMetadata::open(&options)?))
+            });
+            Ok(Arc::new(Guard::open(PostgresMetadata::KNOWN, open)?))
+        }
         #[cfg(feature = "redis")]
-        REDIS => Ok(Arc::new(RedisMetadata::open(options)?)),
+        REDIS => {
+            let options = options.clone();
+            let open =
+                Box::new(move || -> Result<Arc<dyn MetadataBackend>> { Ok(Arc::new(RedisMetadata::open(&options)?)) });
+            Ok(Arc::new(Guard::open(RedisMetadata::KNOWN, open)?))
+        }
         #[cfg(feature = "sqlite")]
         SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]

@@ -68,7 +68,7 @@ const VARIABLES: [(&str, &str); 9] = [
     ("CACHENESS_DIR", "{dir}"),
     ("CACHENESS_MAX_SIZE_MB", "77"),
     ("CACHENESS_BACKEND", "memory"),
-    ("CACHENESS_CONNECTION_URL", "postgresql://me:secret@db.example.com/caches"),
+    ("CACHENESS_CONNECTION_URL", "postgresql://me:secret@127.0.0.1:1/caches"),
     ("CACHENESS_COMPRESSION_CODEC", "gzip"),
     ("CACHENESS_COMPRESSION_LEVEL", "7"),
     ("CACHENESS_DEFAULT_TTL_SECONDS", "90s"),
@@ -87,6 +87,10 @@ fn each_variable_sets_the_fields_that_the_table_says_and_no_others() {
         // The level is one of a codec that has levels; the directory is set in any case.
         let given: &[_] = match variable {
             "CACHENESS_COMPRESSION_LEVEL" => &[("CACHENESS_COMPRESSION_CODEC", "zstd")],
+            // Of a server that nobody needs to reach.
+            "CACHENESS_CONNECTION_URL" => {
+                &[("CACHENESS_BACKEND", "postgresql"), ("CACHENESS_CONNECTION_URL", "postgresql://127.0.0.1:2/caches")]
+            }
             _ => &[],
         };
         let place = dir.path().join("cache");

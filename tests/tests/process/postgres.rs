@@ -1,6 +1,7 @@
 //! One PostgreSQL database, and several caches and processes.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use cacheness::{Cache, CacheConfig, CustomMetadata, Field, PutOptions};
 use cacheness_tests::{bodies, on_postgres, probe, scratch, servers};
@@ -90,4 +91,25 @@ fn processes_one_after_the_other_hit_what_the_first_one_stored() {
     };
     ran(20);
     ran(0);
+}
+
+#[test]
+fn without_its_server_functions_run_at_once_and_an_invalidation_is_an_error() {
+    let dir = scratch();
+    let url = "postgresql://me:hunter2@127.0.0.1:1/caches";
+    let mut process = probe(crate::PROBE, dir.path(), &["call", "500"]);
+    process.env("CACHENESS_BACKEND", "postgresql").env("CACHENESS_CONNECTION_URL", url);
+    let begin = Instant::now();
+    let output = process.output().unwrap();
+    let errors = cacheness_tests::errors_of(&output);
+    assert!(output.status.success() && !errors.contains("hunter2"), "{errors}");
+    assert_eq!(bodies(&output), 500);
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    let warnings = cacheness_tests::warnings(&output).len();
+    assert!((1..=3).contains(&warnings), "{errors}");
+
+    let config = CacheConfig::new(dir.path()).with_backend("postgresql").with_connection_url(url);
+    let cache = Cache::new(config).unwrap();
+    assert!(cache.invalidate("k").unwrap_err().is_metadata());
+    cache.close().unwrap();
 }

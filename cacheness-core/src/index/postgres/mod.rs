@@ -22,6 +22,7 @@ use tokio_postgres::{Error, Row as Found};
 
 use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use super::columns::quoted;
+use super::guard::Known;
 use super::handle::{Uses, Writer, behind, limit_of};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
@@ -73,6 +74,11 @@ impl fmt::Debug for PostgresMetadata {
 }
 
 impl PostgresMetadata {
+    pub(super) const KNOWN: Known = Known {
+        traits: Traits::new("postgresql").persistent().shared().waits().columns(),
+        footprint: rows::footprint_of,
+    };
+
     /// Opens the tables of a namespace in the database that the options name, or makes them.
     ///
     /// # Errors
@@ -162,7 +168,7 @@ fn rows_of(found: &[Found]) -> Result<Vec<Row>, Error> {
 
 impl MetadataBackend for PostgresMetadata {
     fn traits(&self) -> Traits {
-        Traits::new("postgresql").persistent().shared().waits().columns()
+        Self::KNOWN.traits
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {

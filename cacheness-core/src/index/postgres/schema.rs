@@ -1,10 +1,10 @@
 //! The tables of a schema, and how an opening finds or makes them.
 
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 
-use super::quoted;
-use super::server::{Refusal, Server, Statement};
+use super::server::Server;
+use super::{QUICK, quoted};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest;
 use crate::util::remote::Call;
@@ -92,7 +92,11 @@ pub(super) fn open(server: &Server, namespace: &str) -> Result<()> {
             .bind(quoted(namespace), Type::TEXT)
             .bind(format!("{}.cacheness", quoted(namespace)), Type::TEXT)
     };
-    let (before, behind, version) = (look(), look(), server.statement("SELECT version FROM @.cacheness"));
+    let version = || server.statement("SELECT version FROM @.cacheness");
+    if is_there(&server.ask_one(OPEN, QUICK, look())?, namespace)? {
+        return check_version(&server.ask_one(OPEN, QUICK, version())?, namespace);
+    }
+    let (look, version) = (look(), version());
     let tables = server.statement(TABLES).into_sql();
     let first = format!(
         "INSERT INTO @.cacheness VALUES ({VERSION}, 0); \
@@ -102,14 +106,11 @@ pub(super) fn open(server: &Server, namespace: &str) -> Result<()> {
     let first = server.statement(&first).into_sql();
     let namespace = namespace.to_owned();
     server.converse(OPEN, move |client| async move {
-        if is_there(&client, &before, &namespace).await? {
-            return check_version(&client, &version, &namespace).await;
-        }
         // Whoever comes second finds the tables.
         client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         lock_tables(&client, &namespace).await?;
-        if is_there(&client, &behind, &namespace).await? {
-            return check_version(&client, &version, &namespace).await;
+        if is_there(&look.ask(&client).await?, &namespace)? {
+            return Ok(check_version(&version.ask(&client).await?, &namespace)?);
         }
         let schema = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&namespace));
         for sql in [&schema, &tables, &first] {
@@ -135,31 +136,32 @@ pub(super) fn lock_number(of: &[u8]) -> i32 {
 }
 
 /// Whether the schema has tables of ours.
-async fn is_there(client: &Client, look: &Statement, namespace: &str) -> Result<bool, Refusal> {
-    let rows = look.ask(client).await?;
-    let Some(row) = rows.first() else { return Ok(false) };
-    let (version, encoding): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
-    let cannot = |why: String| Refusal::Other(CacheError::new(ErrorKind::Config, why));
+fn is_there(found: &[Row], namespace: &str) -> Result<bool> {
+    let Some(row) = found.first() else { return Ok(false) };
+    let facts = || -> Result<(i32, String, bool, bool), Error> {
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
+    };
+    let (version, encoding, ours, anything) = facts().map_err(|error| OPEN.failed(error))?;
     if version < OLDEST_SERVER {
-        return Err(cannot("the server is older than PostgreSQL 13, from which on it can be used".to_owned()));
+        let message = "the server is older than PostgreSQL 13, from which on it can be used";
+        return Err(CacheError::new(ErrorKind::Config, message));
     }
     if encoding != "UTF8" {
-        return Err(cannot(format!("the PostgreSQL database has the encoding {encoding}: choose one with UTF8")));
+        let message = format!("the PostgreSQL database has the encoding {encoding}: choose one with UTF8");
+        return Err(CacheError::new(ErrorKind::Config, message));
     }
-    let (ours, anything): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
     if anything && !ours {
         let message = format!(
             "the schema {namespace:?} of the PostgreSQL database has tables of another program: set \
              metadata.options.namespace to another name"
         );
-        return Err(CacheError::new(ErrorKind::Conflict, message).into());
+        return Err(CacheError::new(ErrorKind::Conflict, message));
     }
     Ok(ours)
 }
 
-async fn check_version(client: &Client, look: &Statement, namespace: &str) -> Result<(), Refusal> {
-    let rows = look.ask(client).await?;
-    let version = rows.first().map_or(Ok(0), |row| row.try_get::<_, i32>(0))?;
+fn check_version(found: &[Row], namespace: &str) -> Result<()> {
+    let version = found.first().map_or(Ok(0), |row| row.try_get::<_, i32>(0)).map_err(|error| OPEN.failed(error))?;
     if version == VERSION {
         return Ok(());
     }
@@ -168,5 +170,5 @@ async fn check_version(client: &Client, look: &Statement, namespace: &str) -> Re
         "the tables in the schema {namespace:?} of the PostgreSQL database have the layout {version} of {age} release, and \
          this one reads {VERSION}: use that release, or set metadata.options.namespace to another name"
     );
-    Err(CacheError::new(ErrorKind::Conflict, message).into())
+    Err(CacheError::new(ErrorKind::Conflict, message))
 }

@@ -353,8 +353,12 @@ fn failed(call: Call, error: &Error) -> CacheError {
         return call.failed(text);
     };
     let why = format!("{} (SQLSTATE {})", database.message(), database.code().code());
+    // What asking again does not mend: a role, a password, a right or a database that is not there.
+    let is_refused = ["28", "3D"].iter().any(|class| database.code().code().starts_with(class));
     match *database.code() {
         SqlState::DISK_FULL => call.of_kind(ErrorKind::Storage).failed(why),
+        SqlState::INSUFFICIENT_PRIVILEGE => call.of_kind(ErrorKind::Config).failed(why),
+        _ if is_refused => call.of_kind(ErrorKind::Config).failed(why),
         _ => call.failed(why),
     }
 }

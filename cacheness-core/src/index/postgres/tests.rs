@@ -8,9 +8,10 @@ use crate::index::backend::Expected;
 use crate::index::record::tests::record_of;
 use crate::index::{Record, Records};
 
-#[path = "../../../../tests/src/servers.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
-pub(crate) mod servers;
+pub(crate) mod servers {
+    include!("../../../../tests/src/servers.rs");
+}
 
 /// Options with a namespace of its own, if there is a server.
 pub(crate) fn options() -> Option<BackendOptions> {
@@ -260,7 +261,7 @@ fn a_server_that_is_not_there_or_refuses_is_an_error_without_the_password() {
     let Some(options) = options() else { return };
     let url = servers::postgres().unwrap().url().replace("cacheness@", "nobody:hunter2@");
     let error = PostgresMetadata::open(&options.with("connection_url", url)).unwrap_err();
-    assert!(error.is_metadata() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    assert!(error.is_config() && !format!("{error:?}").contains("hunter2"), "{error:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use redis::Value;
 
 use super::backend::{Applied, Change, Changes, Expected, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+use super::guard::Known;
 use super::handle::{Uses, Writer};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
@@ -77,6 +78,9 @@ impl fmt::Debug for RedisMetadata {
 }
 
 impl RedisMetadata {
+    pub(super) const KNOWN: Known =
+        Known { traits: Traits::new("redis").persistent().shared().waits(), footprint: footprint_of };
+
     /// Opens the rows of a namespace on the server that the options name.
     ///
     /// # Errors
@@ -300,7 +304,7 @@ fn is_guarded(change: &Change<'_>) -> bool {
 
 impl MetadataBackend for RedisMetadata {
     fn traits(&self) -> Traits {
-        Traits::new("redis").persistent().shared().waits()
+        Self::KNOWN.traits
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {

@@ -134,7 +134,11 @@ impl Server {
 
     /// [`ask`](Self::ask), and whether the command was sent twice.
     pub(super) fn ask_telling(&self, call: Call, command: Command) -> Result<(Value, bool)> {
-        self.try_ask(call, command)?.map_err(|refusal| call.failed(refusal))
+        self.try_ask(call, command)?.map_err(|refusal| match refusal {
+            // It is there, and answers everything else.
+            Refusal::Server { ref code, .. } if code == "OOM" => call.of_kind(ErrorKind::Limit).failed(refusal),
+            refusal => call.failed(refusal),
+        })
     }
 
     /// [`ask_telling`](Self::ask_telling), whose inner error is what the connection or the server said.

@@ -334,7 +334,7 @@ fn a_server_without_room_refuses_rows_and_lets_go_of_those_that_are_removed() {
     let put = |n: u64| rows.apply(&[Change { key: &key(n), expected: Expected::Anything, row: Some((&row, &facts)) }]);
     let full = (0..1000).find(|n| put(*n).is_err()).unwrap();
     let error = put(full).unwrap_err();
-    assert!(error.is_metadata() && error.to_string().contains("maxmemory"), "{error}");
+    assert!(error.is_limit() && error.to_string().contains("maxmemory"), "{error}");
     assert_eq!(rows.totals().unwrap().entries, full, "a put that failed changed nothing");
     for n in 0..full {
         let removed = rows.apply(&[Change { key: &key(n), expected: Expected::Anything, row: None }]).unwrap();

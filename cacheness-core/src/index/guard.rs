@@ -1,0 +1,318 @@
+//! A server that does not answer costs little: a metadata backend that waits for a network, opened when it can be, and asked
+//! no more for a while after it has failed several times.
+//!
+//! Calls fail at once meanwhile, which the engine answers as it answers every failure: the function runs. One call then tries
+//! whether the server is back, and the others go on without it until that one knows.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
+use crate::clock::Timestamp;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::query::{Filter, Schema};
+use crate::util::emit;
+use crate::util::threads::lock;
+
+/// So many failures in a row, and the server is left alone.
+const FAILURES: u32 = 3;
+/// For so long.
+const PAUSE: Duration = Duration::from_millis(1500);
+
+type Open = Box<dyn Fn() -> Result<Arc<dyn MetadataBackend>> + Send + Sync>;
+
+/// What is known of a backend before it is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) traits: Traits,
+    pub(super) footprint: fn(u64, u64) -> u64,
+}
+
+/// A backend behind a network.
+pub(super) struct Guard {
+    known: Known,
+    open: Open,
+    opened: OnceLock<Arc<dyn MetadataBackend>>,
+    breaker: Breaker,
+    closed: AtomicBool,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("opened", &self.opened.get()).finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// Opens a backend, now or when its server answers.
+    ///
+    /// # Errors
+    /// Those of `open` that do not go away by waiting.
+    pub(super) fn open(known: Known, open: Open) -> Result<Self> {
+        let guard =
+            Self { known, open, opened: OnceLock::new(), breaker: Breaker::default(), closed: AtomicBool::new(false) };
+        match guard.backend() {
+            Err(error) if is_outage(&error) => {
+                guard.breaker.fail(Instant::now());
+                emit(&format!("cacheness: {error}; it is tried again later"));
+            }
+            opened => drop(opened?),
+        }
+        Ok(guard)
+    }
+
+    fn backend(&self) -> Result<&Arc<dyn MetadataBackend>> {
+        match self.opened.get() {
+            Some(opened) => Ok(opened),
+            // Of two that open it at a time, one lets go again.
+            None => {
+                let opened = (self.open)()?;
+                Ok(self.opened.get_or_init(|| opened))
+            }
+        }
+    }
+
+    fn ask<R>(&self, call: impl FnOnce(&dyn MetadataBackend) -> Result<R>) -> Result<R> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(CacheError::new(ErrorKind::Closed, "the cache is closed"));
+        }
+        let mut attempt = self.breaker.enter(Instant::now()).ok_or_else(|| {
+            let message = format!("the server of the metadata backend `{}` does not answer", self.known.traits.name);
+            CacheError::new(ErrorKind::Metadata, message)
+        })?;
+        let result = self.backend().and_then(|backend| call(&**backend));
+        attempt.answered = !matches!(&result, Err(error) if is_outage(error));
+        result
+    }
+}
+
+/// Whether an error may be one of the server or of what lies between.
+fn is_outage(error: &CacheError) -> bool {
+    matches!(error.kind(), ErrorKind::Metadata | ErrorKind::Storage)
+}
+
+/// Whether a server is asked.
+#[derive(Debug, Default)]
+struct Breaker(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    /// Until then nobody asks; then one does.
+    open_until: Option<Instant>,
+    is_tried: bool,
+}
+
+/// One call that asks the server. It has failed unless it says that it was answered, also by a panic.
+struct Attempt<'a> {
+    breaker: &'a Breaker,
+    answered: bool,
+    is_probe: bool,
+}
+
+impl Breaker {
+    fn enter(&self, now: Instant) -> Option<Attempt<'_>> {
+        let mut state = lock(&self.0);
+        let is_probe = match state.open_until {
+            None => false,
+            Some(until) if now < until || state.is_tried => return None,
+            Some(_) => {
+                state.is_tried = true;
+                true
+            }
+        };
+        Some(Attempt { breaker: self, answered: false, is_probe })
+    }
+
+    fn fail(&self, now: Instant) {
+        let mut state = lock(&self.0);
+        state.failures = state.failures.saturating_add(1);
+        if state.failures >= FAILURES {
+            state.open_until = Some(now + PAUSE);
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.is_probe {
+            lock(&self.breaker.0).is_tried = false;
+        }
+        if self.answered {
+            *lock(&self.breaker.0) = State::default();
+        } else {
+            self.breaker.fail(Instant::now());
+        }
+    }
+}
+
+impl MetadataBackend for Guard {
+    fn traits(&self) -> Traits {
+        self.known.traits
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.ask(|rows| rows.get(key))
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.ask(|rows| rows.get_many(keys))
+    }
+
+    fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
+        self.ask(|rows| rows.apply(changes))
+    }
+
+    fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {
+        self.ask(|rows| rows.page(scan, limit))
+    }
+
+    fn keys(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Arc<[u8]>>> {
+        self.ask(|rows| rows.keys(after, limit))
+    }
+
+    fn select(&self, kind: &str, filter: &Filter, after: Option<&[u8]>, limit: usize) -> Result<Option<Vec<Row>>> {
+        self.ask(|rows| rows.select(kind, filter, after, limit))
+    }
+
+    fn define(&self, schema: &Schema) -> Result<()> {
+        self.ask(|rows| rows.define(schema))
+    }
+
+    fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
+        self.ask(|rows| rows.used(uses))
+    }
+
+    fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
+        self.ask(|rows| rows.last_used(key))
+    }
+
+    fn totals(&self) -> Result<Totals> {
+        self.ask(|rows| rows.totals())
+    }
+
+    fn bytes(&self) -> Result<u64> {
+        self.ask(|rows| rows.bytes())
+    }
+
+    fn footprint(&self, row: u64, blob: u64) -> u64 {
+        (self.known.footprint)(row, blob)
+    }
+
+    fn state(&self, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
+        self.ask(|rows| rows.state(name, swap))
+    }
+
+    fn epoch(&self) -> u64 {
+        self.opened.get().map_or(0, |rows| rows.epoch())
+    }
+
+    fn changes(&self, since: u64) -> Result<Changes> {
+        self.ask(|rows| rows.changes(since))
+    }
+
+    fn is_alone(&self) -> bool {
+        self.opened.get().map_or(!self.known.traits.shared, |rows| rows.is_alone())
+    }
+
+    fn doubt_blobs(&self) {
+        self.opened.get().iter().for_each(|rows| rows.doubt_blobs());
+    }
+
+    fn tidy(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
+        self.ask(|rows| rows.tidy(go_on))
+    }
+
+    fn flush(&self) -> Result<()> {
+        if self.opened.get().is_none() && !self.closed.load(Ordering::SeqCst) {
+            // Nothing was changed yet.
+            return Ok(());
+        }
+        self.ask(|rows| rows.flush())
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.opened.get().map_or(Ok(()), |rows| rows.close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::config::backends::BackendOptions;
+    use crate::index::{MemoryMetadata, conformance, get_metadata_backend};
+
+    const KNOWN: Known = Known { traits: Traits::new("far").shared().waits(), footprint: |row, blob| row + blob };
+
+    /// A server that is there when `up` says so, and how often it was asked for.
+    fn guarded(up: &Arc<AtomicBool>) -> (Result<Guard>, Arc<AtomicU32>) {
+        let (up, asked) = (Arc::clone(up), Arc::new(AtomicU32::new(0)));
+        let counted = Arc::clone(&asked);
+        let open: Open = Box::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            match up.load(Ordering::SeqCst) {
+                true => Ok(Arc::new(MemoryMetadata::new())),
+                false => Err(CacheError::new(ErrorKind::Metadata, "connection refused")),
+            }
+        });
+        (Guard::open(KNOWN, open), asked)
+    }
+
+    #[test]
+    fn a_guarded_backend_conforms() {
+        conformance::metadata_backend(|| {
+            let open: Open = Box::new(|| get_metadata_backend("memory", &BackendOptions::new()));
+            Ok(Arc::new(Guard::open(KNOWN, open)?))
+        });
+    }
+
+    #[test]
+    fn after_three_failures_nobody_asks_for_a_while_and_then_one_does() {
+        let breaker = Breaker::default();
+        let now = Instant::now();
+        // An attempt that is dropped has failed.
+        (0..FAILURES).for_each(|_| assert!(breaker.enter(now).is_some()));
+        let later = Instant::now() + PAUSE;
+        assert!(breaker.enter(Instant::now()).is_none());
+        let probe = breaker.enter(later).unwrap();
+        assert!(breaker.enter(later).is_none(), "one is enough");
+        drop(probe);
+        assert!(breaker.enter(later).is_none(), "it was not answered");
+        let mut probe = breaker.enter(later + PAUSE).unwrap();
+        probe.answered = true;
+        drop(probe);
+        assert!(breaker.enter(now).is_some() && breaker.enter(now).is_some(), "all ask again");
+    }
+
+    #[test]
+    fn a_cache_opens_without_its_server_and_asks_it_when_it_is_there() {
+        let up = Arc::new(AtomicBool::new(false));
+        let (guard, asked) = guarded(&up);
+        let guard = guard.unwrap();
+        assert!((0..10).all(|_| guard.get(b"k").is_err()));
+        assert_eq!(asked.load(Ordering::SeqCst), FAILURES, "the opening, and two calls");
+        guard.flush().unwrap();
+        up.store(true, Ordering::SeqCst);
+        let begin = Instant::now();
+        while guard.get(b"k").is_err() {
+            assert!(begin.elapsed() < PAUSE * 4);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(guard.totals().unwrap().entries, 0);
+        guard.close().unwrap();
+        assert!(guard.get(b"k").unwrap_err().is_closed());
+    }
+
+    #[test]
+    fn what_waiting_does_not_mend_is_an_error_at_once() {
+        let open: Open = Box::new(|| Err(CacheError::new(ErrorKind::Conflict, "of another program")));
+        assert!(Guard::open(KNOWN, open).unwrap_err().is_conflict());
+    }
+}

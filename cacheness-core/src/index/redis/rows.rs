@@ -10,7 +10,7 @@ use crate::index::backend::{Facts, Row, Scan};
 use crate::index::handle::behind;
 
 /// What a row takes beside its bytes: its key, which stands in six places, and these places.
-const ROW_OVERHEAD: u64 = 768;
+const ROW_OVERHEAD: u64 = 1024;
 /// What one entry may count with, so that sums of them are exact in a script.
 const LARGEST: u64 = 1 << 48;
 

@@ -392,7 +392,7 @@ impl MetadataBackend for RedisMetadata {
     }
 
     fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+        self.epoch.load(Ordering::SeqCst).saturating_add(self.server.reconnections())
     }
 
     fn changes(&self, since: u64) -> Result<Changes> {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::mem::forget;
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -105,15 +105,19 @@ pub(super) struct Server {
     info: Arc<ConnectionInfo>,
     deadline: Duration,
     link: ArcSwap<Link>,
+    /// How many connections were made.
+    connected: Arc<AtomicU64>,
     closed: AtomicBool,
 }
 
 impl Server {
     pub(super) fn new(options: &RedisOptions) -> Self {
+        let connected = Arc::default();
         Self {
             info: Arc::new(options.server.clone()),
             deadline: options.deadline,
-            link: ArcSwap::from_pointee(Link::new()),
+            link: ArcSwap::from_pointee(Link::new(&connected)),
+            connected,
             closed: AtomicBool::new(false),
         }
     }
@@ -155,6 +159,12 @@ impl Server {
         })
     }
 
+    /// How often a connection was lost and made again. The server may have been started anew meanwhile, and have lost changes
+    /// whose numbers it gives to others then.
+    pub(super) fn reconnections(&self) -> u64 {
+        self.connected.load(Ordering::SeqCst).saturating_sub(1)
+    }
+
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(CacheError::new(ErrorKind::Closed, "the cache is closed"));
@@ -165,7 +175,7 @@ impl Server {
     /// Lets go of the connection. Calls that come later fail.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let before = self.link.swap(Arc::new(Link::new()));
+        let before = self.link.swap(Arc::new(Link::new(&self.connected)));
         if before.process != std::process::id() {
             forget(before);
         }
@@ -179,7 +189,7 @@ impl Server {
             if there.process == std::process::id() {
                 return there;
             }
-            let new = Arc::new(Link::new());
+            let new = Arc::new(Link::new(&self.connected));
             let before = self.link.compare_and_swap(&there, Arc::clone(&new));
             if Arc::ptr_eq(&there, &before) {
                 forget(Guard::into_inner(before));
@@ -191,7 +201,7 @@ impl Server {
     /// Makes the connection that of another process, as it is in a forked child.
     #[cfg(test)]
     pub(super) fn pretend_to_be_forked(&self) {
-        let before = self.link.swap(Arc::new(Link { process: 0, there: Mutex::new(None) }));
+        let before = self.link.swap(Arc::new(Link { process: 0, ..Link::new(&self.connected) }));
         forget(before);
     }
 }
@@ -225,6 +235,7 @@ impl Display for Refusal {
 struct Link {
     process: u32,
     there: Mutex<Option<Arc<Live>>>,
+    connected: Arc<AtomicU64>,
 }
 
 /// A connection, and the task that carries its commands and answers.
@@ -240,8 +251,8 @@ impl Drop for Live {
 }
 
 impl Link {
-    fn new() -> Self {
-        Self { process: std::process::id(), there: Mutex::new(None) }
+    fn new(connected: &Arc<AtomicU64>) -> Self {
+        Self { process: std::process::id(), there: Mutex::new(None), connected: Arc::clone(connected) }
     }
 
     async fn ask(&self, info: &ConnectionInfo, command: &Command) -> Result<(Value, bool), Refusal> {
@@ -280,7 +291,11 @@ impl Link {
         match &*there {
             // One that has ended is seen here, before anything is sent.
             Some(live) if !live.driver.is_finished() => Ok(Arc::clone(live)),
-            _ => Ok(Arc::clone(there.insert(Arc::new(Live::connect(info).await?)))),
+            _ => {
+                let live = there.insert(Arc::new(Live::connect(info).await?));
+                self.connected.fetch_add(1, Ordering::SeqCst);
+                Ok(Arc::clone(live))
+            }
         }
     }
 

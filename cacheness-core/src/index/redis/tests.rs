@@ -286,11 +286,13 @@ fn a_handle_connects_again_when_its_connection_was_cut() {
     let Some(server) = servers::Redis::start(&[]).map_err(|why| servers::skip(&why)).ok() else { return };
     let rows = open(&options_of(&server));
     let (key, record) = put(&rows, "k");
+    let epoch = rows.epoch();
     for round in 0..20 {
         // As a server does with those who say nothing for long.
         server.tell("CLIENT KILL TYPE normal SKIPME yes").unwrap();
         assert_eq!(rows.record(&key).unwrap().as_ref(), Some(&record), "{round}");
     }
+    assert!(rows.epoch() >= epoch + 20, "the server may have lost changes meanwhile: memory forgets");
     server.tell("CLIENT KILL TYPE normal SKIPME yes").unwrap();
     thread::sleep(Duration::from_millis(200));
     put(&rows, "a change is sent on a connection that is there");

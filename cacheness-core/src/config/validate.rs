@@ -252,7 +252,7 @@ impl Faults {
     }
 
     /// Notes what an error says.
-    #[cfg(any(feature = "postgresql", feature = "sqlite"))]
+    #[cfg(any(feature = "postgresql", feature = "redis", feature = "sqlite"))]
     pub(super) fn add_error(&mut self, error: &CacheError) {
         self.0.push(error.to_string());
     }
@@ -262,12 +262,6 @@ impl Faults {
         if !holds {
             self.add(name, value, rule);
         }
-    }
-
-    /// What an error says, as a fault.
-    #[cfg(any(feature = "postgresql", feature = "redis", feature = "sqlite"))]
-    pub(super) fn add_error(&mut self, error: &CacheError) {
-        self.0.push(error.to_string());
     }
 
     /// All faults as one error, or none.

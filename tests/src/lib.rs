@@ -66,6 +66,13 @@ pub fn on_postgres(config: CacheConfig) -> Option<CacheConfig> {
     Some(config.with_metadata_option("namespace", server.namespace()).with_metadata_option("deadline_ms", 10_000))
 }
 
+/// As [`on_postgres`], on the Redis server of this program.
+pub fn on_redis(config: CacheConfig) -> Option<CacheConfig> {
+    let server = servers::redis().map_err(|why| skip(&why)).ok()?;
+    let config = config.with_backend("redis").with_connection_url(server.url());
+    Some(config.with_metadata_option("namespace", server.namespace()).with_metadata_option("deadline_ms", 10_000))
+}
+
 /// Makes the library that decides what becomes of syncs (`fixtures/syncs.rs`), to be loaded by `LD_PRELOAD`.
 ///
 /// # Errors

@@ -2,11 +2,14 @@
 // of the engine include this file.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Says that a test cannot be run here. Where `CACHENESS_REQUIRE_SERVICES` is set everything must be run, and it fails.
 ///
@@ -140,4 +143,107 @@ fn user_of(name: &str) -> Option<(u32, u32)> {
     let users = fs::read_to_string(Path::new("/etc/passwd")).ok()?;
     let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
     Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+}
+
+/// A Redis server of this program's own, on a free port of this machine.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    /// As that of [`Postgres`].
+    _running: ChildStdin,
+}
+
+/// A user of each Redis server, and the password.
+pub const REDIS_USER: (&str, &str) = ("marked", "marked-secret-4711");
+
+const REDIS: &str = r#"
+trap '' INT TERM HUP
+dir=$1
+mkdir -m 700 "$dir" && cd "$dir" || exit 1
+shift
+redis-server --bind 127.0.0.1 --save '' --appendonly no --dir "$dir" "$@" >log 2>&1 &
+server=$!
+read -r _
+kill -9 $server
+cd / && rm -rf "$dir"
+"#;
+
+/// The Redis server of this program, started when it is first asked for.
+///
+/// # Errors
+/// Why there is none.
+pub fn redis() -> Result<&'static Redis, String> {
+    static STARTED: OnceLock<Result<Redis, String>> = OnceLock::new();
+    STARTED.get_or_init(|| Redis::start(&[])).as_ref().map_err(Clone::clone)
+}
+
+impl Redis {
+    /// One with settings of its own, which ends when it is dropped.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn start(settings: &[&str]) -> Result<Self, String> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if !std::env::split_paths(&path).any(|dir| dir.join("redis-server").is_file()) {
+            return Err("Redis (redis-server) is not installed".to_owned());
+        }
+        // A port that is free now may be taken by another program a moment later.
+        let again = |_| Self::start_once(settings);
+        Self::start_once(settings)
+            .or_else(again)
+            .or_else(again)
+            .map_err(|error| format!("Redis does not start: {error}"))
+    }
+
+    fn start_once(settings: &[&str]) -> io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("cacheness-redis-{}-{number}", std::process::id()));
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let (user, password) = REDIS_USER;
+        let mut command = Command::new("sh");
+        command.args(["-c", REDIS, "sh"]).arg(&dir).args(["--port", &port.to_string()]);
+        command.args(["--user", user, "on", &format!(">{password}"), "~*", "&*", "+@all"]).args(settings);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let running = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let server = Self { port, _running: running };
+        let start = Instant::now();
+        // Another program's server on this port has another directory.
+        while !server.tell("CONFIG GET dir").is_ok_and(|answer| answer.contains(&*dir.to_string_lossy())) {
+            if start.elapsed() > Duration::from_secs(10) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(server)
+    }
+
+    /// The address of its first database.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A namespace that no other test has.
+    pub fn namespace(&self) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What it answers to a command of one line, up to the first few thousand bytes.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn tell(&self, command: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut answer = [0; 4096];
+        let len = stream.read(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..len]).into_owned())
+    }
 }

@@ -364,8 +364,8 @@ impl Evictor {
 /// every put some more, until it is down to 80 %. The entry `newest`, which was just put, stays also if it takes more than
 /// that.
 pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
-    let wanted = |has_begun| match engine.store().index().totals() {
-        Ok(totals) => policy::eviction(totals.bytes, evictor.max_bytes, has_begun),
+    let wanted = |has_begun| match engine.store().index().bytes() {
+        Ok(bytes) => policy::eviction(bytes, evictor.max_bytes, has_begun),
         Err(error) => {
             log::debug!("no room is made: {error}");
             None

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 
 use super::secret::redacted;
-use super::{AZURE, FILESYSTEM, GCS, JSON, MEMORY, POSTGRESQL, S3, SLED, SQLITE, SQLITE_MEMORY};
+use super::{AZURE, FILESYSTEM, GCS, JSON, MEMORY, POSTGRESQL, REDIS, S3, SLED, SQLITE, SQLITE_MEMORY};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// The names that `metadata.backend` may have.
@@ -21,6 +21,7 @@ pub(crate) static METADATA: Names = Names {
         BuiltIn::by_feature(SQLITE, "sqlite", cfg!(feature = "sqlite")),
         BuiltIn::by_feature(SQLITE_MEMORY, "sqlite", cfg!(feature = "sqlite")),
         BuiltIn::by_feature(POSTGRESQL, "postgresql", cfg!(feature = "postgresql")),
+        BuiltIn::by_feature(REDIS, "redis", cfg!(feature = "redis")),
     ],
     registered: RwLock::new(BTreeSet::new()),
 };

@@ -74,7 +74,7 @@ impl CacheConfig {
         self
     }
 
-    /// Sets the address of the server, for the backend `postgresql`: `postgresql://user:password@host:5432/database`.
+    /// Sets the address of the server, for the backends `postgresql` and `redis`: `redis://user:password@host:6379/0`.
     #[must_use]
     pub fn with_connection_url(mut self, url: impl Into<ConnectionUrl>) -> Self {
         self.metadata.connection_url = Some(url.into());

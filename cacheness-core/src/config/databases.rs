@@ -20,14 +20,18 @@ impl CacheConfig {
         if let Some(url) = &metadata.connection_url {
             let rule = "it is in metadata.options, too: leave one of them out";
             faults.unless(!metadata.options.contains_key(CONNECTION_URL), "metadata.connection_url", url, rule);
-            if backend != super::POSTGRESQL && backends::METADATA.is_built_in(backend) {
-                let rule = format!("the backend `{backend}` reaches no server, leave it out or choose `postgresql`");
+            let reaches_one = [super::POSTGRESQL, super::REDIS].contains(&backend);
+            if !reaches_one && backends::METADATA.is_built_in(backend) {
+                let rule = format!(
+                    "the backend `{backend}` reaches no server, leave it out or choose `postgresql` or `redis`"
+                );
                 faults.add("metadata.connection_url", url, &rule);
             }
         }
         match backend {
             super::SQLITE => self.check_sqlite(faults),
             super::POSTGRESQL => self.check_postgresql(faults),
+            super::REDIS => self.check_redis(faults),
             _ => check_options(faults, &backends::METADATA, backend, "metadata.options", &metadata.options),
         }
     }
@@ -64,6 +68,23 @@ impl CacheConfig {
         }
         let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &options);
         if let Err(error) = super::postgresql::PostgresOptions::of(&options) {
+            faults.add_error(&error);
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn check_redis(&self, _: &mut Faults) {}
+
+    #[cfg(feature = "redis")]
+    fn check_redis(&self, faults: &mut Faults) {
+        let options = self.metadata.backend_options();
+        if !options.contains_key(CONNECTION_URL) {
+            let rule = "the backend `redis` needs the address of a server: redis://user:password@host:6379/0";
+            faults.add("metadata.connection_url", &self.metadata.connection_url, rule);
+            return;
+        }
+        let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &options);
+        if let Err(error) = super::redis::RedisOptions::of(&options) {
             faults.add_error(&error);
         }
     }

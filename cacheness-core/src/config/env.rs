@@ -53,8 +53,8 @@ impl CacheConfig {
     /// | `CACHENESS_DIR` | `storage.cache_dir` | a directory |
     /// | `CACHENESS_MAX_SIZE_MB` | `storage.max_cache_size_mb` | a whole number, at least 1 |
     /// | `CACHENESS_DEFAULT_TTL_SECONDS` | `default_ttl_seconds` | seconds, or a length of time like `24h`, `1h30m` |
-    /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled`, `sqlite`, `postgresql`, `json`, `memory` or a registered one |
-    /// | `CACHENESS_CONNECTION_URL` | `metadata.connection_url` | `postgresql://user:password@host:5432/database` |
+    /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled`, `sqlite`, `postgresql`, `redis`, `json`, `memory` or a registered one |
+    /// | `CACHENESS_CONNECTION_URL` | `metadata.connection_url` | `postgresql://user:password@host:5432/database`, `redis://user:password@host:6379/0` |
     /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip`, `blosclz` |
     /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
     /// | `CACHENESS_VERIFY_PATHS` | `serialization.verify_paths` | `when_changed` or `always` |

@@ -13,6 +13,8 @@ pub(crate) mod objects;
 mod parts;
 #[cfg(feature = "postgresql")]
 pub(crate) mod postgresql;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 pub(crate) mod secret;
 mod spans;
 #[cfg(feature = "sqlite")]
@@ -53,6 +55,8 @@ pub(crate) const SQLITE: &str = "sqlite";
 pub(crate) const SQLITE_MEMORY: &str = "sqlite_memory";
 /// The index in a PostgreSQL database.
 pub(crate) const POSTGRESQL: &str = "postgresql";
+/// The index on a Redis server.
+pub(crate) const REDIS: &str = "redis";
 
 /// Values in a bucket of Amazon S3, or of a store that speaks its protocol.
 pub(crate) const S3: &str = "s3";

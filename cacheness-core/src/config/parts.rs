@@ -52,20 +52,20 @@ impl Default for CacheStorageConfig {
 pub struct CacheMetadataConfig {
     /// Name of the backend: `sled` (on disk, the default), `sqlite` (one database; feature `sqlite`), `json` (one file that
     /// people can read, for small caches; feature `json`), `postgresql` (a database that many machines share; feature
-    /// `postgresql`), `memory`, `sqlite_memory` (feature `sqlite`), or one that was
+    /// `postgresql`), `redis` (a server that keeps it in memory; feature `redis`), `memory`, `sqlite_memory` (feature `sqlite`), or one that was
     /// [registered](crate::register_metadata_backend). See [`CacheBlobConfig::backend`] for where the values are then.
     pub backend: String,
     /// The file of the database for `sqlite`: a path, or `sqlite:///` and a path, of which an absolute one begins with a `/` of
     /// its own. A registered backend gets it as its option `database_url`. Default none: `index.sqlite3` in the directory of
     /// the cache.
     pub database_url: Option<String>,
-    /// The address of the server for `postgresql`: `postgresql://user:password@host:5432/database`. A registered backend gets
-    /// it as its option `connection_url`. Default none.
+    /// The address of the server for `postgresql`, `postgresql://user:password@host:5432/database`, or for `redis`,
+    /// `redis://user:password@host:6379/0`. A registered backend gets it as its option `connection_url`. Default none.
     pub connection_url: Option<ConnectionUrl>,
     /// Options of a registered backend, by their names, or of `sqlite`: `busy_timeout_ms`, how long a call waits for another
     /// process that writes (default 5000), and `page_cache_mb` of each of its connections (default 8); or of `postgresql`:
     /// `namespace`, the schema that has its tables (default `cacheness`), and `deadline_ms`, how long a call may take (default
-    /// 250). Default none; the other built-in ones have none.
+    /// 250); or of `redis`: the same, where the namespace is what all names begin with. Default none; the other built-in ones have none.
     pub options: BTreeMap<String, OptionValue>,
     /// What a second process does that opens the directory of a cache with the backend `sled`, or one that processes share.
     /// Default [`SecondProcess::Join`].
@@ -167,11 +167,11 @@ pub struct CacheBlobConfig {
     ///
     /// | index | values | |
     /// |---|---|---|
-    /// | `sled`, `sqlite`, `postgresql`, `json` | `filesystem` | what a cache usually is |
+    /// | `sled`, `sqlite`, `postgresql`, `redis`, `json` | `filesystem` | what a cache usually is |
     /// | `memory`, `sqlite_memory` | `memory` | nothing is written to disk |
     /// | `memory`, `sqlite_memory` | `filesystem` | each value is a file; opening reads the beginning of every file, and needs no database. What is not in the files is forgotten: when an entry was last used, and changes of it without a new value |
-    /// | `sled`, `sqlite`, `postgresql`, `json` | `memory` | refused: the index would list values that are gone |
-    /// | `sled`, `sqlite`, `postgresql`, `json` | `s3`, `gcs`, `azure` | values in a bucket, under a prefix that this cache has for itself |
+    /// | `sled`, `sqlite`, `postgresql`, `redis`, `json` | `memory` | refused: the index would list values that are gone |
+    /// | `sled`, `sqlite`, `postgresql`, `redis`, `json` | `s3`, `gcs`, `azure` | values in a bucket, under a prefix that this cache has for itself |
     /// | `memory`, `sqlite_memory` | `s3`, `gcs`, `azure` | refused: each opening would read every blob of the bucket |
     pub backend: Option<String>,
     /// Options of a registered backend, by their names, or of a bucket; `filesystem` and `memory` have none. Default none.

@@ -221,7 +221,7 @@ fn is_ttl(seconds: f64) -> bool {
 }
 
 /// Indexes that outlive the process.
-const OUTLIVING: [&str; 4] = [super::SLED, super::JSON, super::SQLITE, super::POSTGRESQL];
+const OUTLIVING: [&str; 5] = [super::SLED, super::JSON, super::SQLITE, super::POSTGRESQL, super::REDIS];
 
 /// Backends that keep blobs in a bucket.
 const BUCKETS: [&str; 3] = [super::S3, super::GCS, super::AZURE];
@@ -273,7 +273,7 @@ impl Faults {
     }
 
     /// Notes what an error says.
-    #[cfg(any(feature = "postgresql", feature = "sqlite"))]
+    #[cfg(any(feature = "postgresql", feature = "redis", feature = "sqlite"))]
     pub(super) fn add_error(&mut self, error: &CacheError) {
         self.0.push(error.to_string());
     }

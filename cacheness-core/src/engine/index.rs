@@ -427,8 +427,18 @@ impl Index {
         Some((key, record))
     }
 
+    /// Whether other machines may change rows, which know no lock of this one.
+    pub(crate) fn is_on_a_server(&self) -> bool {
+        self.backend.traits().waits
+    }
+
     pub(crate) fn totals(&self) -> Result<Totals> {
         self.ask(|backend| backend.totals())
+    }
+
+    /// What entries take, as of the last change that this process made or later; see [`MetadataBackend::bytes`].
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        self.ask(|backend| backend.bytes())
     }
 
     /// With how many bytes an entry counts in [`totals`](Self::totals).

@@ -103,6 +103,16 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
     /// As [`get`](Self::get).
     fn totals(&self) -> Result<Totals>;
 
+    /// What rows and their blobs take, as [`Totals::bytes`] says it, as of the last change that this handle made or later.
+    /// Asked after each put, which may have to make room: a backend whose questions are round trips remembers what
+    /// [`apply`](Self::apply) found.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn bytes(&self) -> Result<u64> {
+        Ok(self.totals()?.bytes)
+    }
+
     /// With how many bytes a row of `row` bytes and a blob of `blob` bytes count in [`Totals::bytes`].
     fn footprint(&self, row: u64, blob: u64) -> u64 {
         row.saturating_add(blob)

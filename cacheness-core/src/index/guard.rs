@@ -146,6 +146,10 @@ impl MetadataBackend for Guard {
         self.ask(|rows| rows.totals())
     }
 
+    fn bytes(&self) -> Result<u64> {
+        self.ask(|rows| rows.bytes())
+    }
+
     fn footprint(&self, row: u64, blob: u64) -> u64 {
         self.opened.get().map_or_else(|| (self.known.footprint)(row, blob), |rows| rows.footprint(row, blob))
     }

@@ -88,6 +88,7 @@ impl Uses {
     }
 }
 
+#[cfg(any(feature = "postgresql", feature = "sqlite"))]
 pub(super) fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,7 @@ mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
 mod guard;
-#[cfg(any(feature = "postgresql", feature = "sqlite"))]
+#[cfg(any(feature = "postgresql", feature = "redis", feature = "sqlite"))]
 mod handle;
 #[cfg(feature = "json")]
 mod json;
@@ -16,6 +16,8 @@ pub(crate) mod neighbours;
 #[cfg(feature = "postgresql")]
 mod postgres;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(all(test, any(feature = "postgresql", feature = "sqlite")))]
 mod select_tests;
 pub(crate) mod sled;
@@ -41,11 +43,13 @@ use self::guard::{Guard, Known};
 use self::json::JsonMetadata;
 #[cfg(feature = "postgresql")]
 use self::postgres::PostgresMetadata;
+#[cfg(feature = "redis")]
+use self::redis::RedisMetadata;
 use self::sled::SledIndex;
 #[cfg(feature = "sqlite")]
 use self::sqlite::SqliteMetadata;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
-use crate::config::{JSON, MEMORY, POSTGRESQL, SLED, SQLITE, SQLITE_MEMORY};
+use crate::config::{JSON, MEMORY, POSTGRESQL, REDIS, SLED, SQLITE, SQLITE_MEMORY};
 use crate::entry::Names;
 use crate::error::Result;
 use crate::util::digest;
@@ -203,6 +207,8 @@ fn known_beforehand(name: &str) -> Option<Known> {
     match name {
         #[cfg(feature = "postgresql")]
         POSTGRESQL => Some(PostgresMetadata::KNOWN),
+        #[cfg(feature = "redis")]
+        REDIS => Some(RedisMetadata::KNOWN),
         _ => None,
     }
 }
@@ -220,6 +226,8 @@ fn open_now(name: &str, options: &BackendOptions) -> Result<Arc<dyn MetadataBack
         }
         #[cfg(feature = "postgresql")]
         POSTGRESQL => Ok(Arc::new(PostgresMetadata::open(options)?)),
+        #[cfg(feature = "redis")]
+        REDIS => Ok(Arc::new(RedisMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
         SQLITE => Ok(Arc::new(SqliteMetadata::open(options)?)),
         #[cfg(feature = "sqlite")]
@@ -252,6 +260,7 @@ pub fn list_metadata_backends() -> Vec<BackendInfo> {
         SLED => "an embedded database in the directory of the cache; the default",
         MEMORY => "rows in memory, which end with the process",
         POSTGRESQL => "a PostgreSQL database, which many machines share",
+        REDIS => "rows in the memory of a Redis server, which many machines share",
         SQLITE => "one SQLite database, which several processes share",
         SQLITE_MEMORY => "a SQLite database in memory, which ends with the process",
         _ => "one JSON file in the directory of the cache, for small caches",

@@ -6,7 +6,10 @@ pub(crate) mod breaker;
 pub(crate) mod digest;
 pub(crate) mod process;
 #[cfg(feature = "remote")]
-#[cfg_attr(not(feature = "postgresql"), allow(dead_code, reason = "for backends over a network"))]
+#[cfg_attr(
+    not(any(feature = "postgresql", feature = "redis")),
+    allow(dead_code, reason = "for backends over a network")
+)]
 pub(crate) mod remote;
 pub(crate) mod threads;
 

@@ -33,7 +33,7 @@ impl Call {
     }
 
     /// The same with failures of another kind.
-    #[cfg(feature = "postgresql")]
+    #[cfg(any(feature = "postgresql", feature = "redis"))]
     pub(crate) const fn of_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }

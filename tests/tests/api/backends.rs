@@ -61,7 +61,7 @@ fn an_unknown_backend_is_refused_with_the_names_of_those_that_are_there() {
     assert!(error.is_config() && error.to_string().contains("api-known"), "{error}");
     let infos = list_metadata_backends();
     let builtin: Vec<_> = infos.iter().filter(|info| info.builtin).map(|info| info.name.as_str()).collect();
-    assert_eq!(builtin, ["sled", "memory", "json", "sqlite", "sqlite_memory", "postgresql"]);
+    assert_eq!(builtin, ["sled", "memory", "json", "sqlite", "sqlite_memory", "postgresql", "redis"]);
     let mine = infos.iter().find(|info| info.name == "api-known").unwrap();
     assert_eq!((mine.builtin, mine.description.as_str()), (false, "for a test"));
 }

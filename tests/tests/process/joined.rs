@@ -30,19 +30,22 @@ fn backends() -> Vec<&'static str> {
         Ok(_) => backends.push("postgresql"),
         Err(why) => servers::skip(&why),
     }
+    match servers::redis() {
+        Ok(_) => backends.push("redis"),
+        Err(why) => servers::skip(&why),
+    }
     backends
 }
 
 /// One namespace of the server for each place. A machine that is busy with other tests takes its time.
 fn config_of(backend: &str) -> String {
-    match (backend, servers::postgres()) {
-        ("postgresql", Ok(server)) => format!(
-            "[metadata]\nconnection_url = '{}'\noptions = {{ namespace = '{}', deadline_ms = 10000 }}\n",
-            server.url(),
-            server.namespace()
-        ),
-        _ => String::new(),
+    let (url, namespace) = match backend {
+        "postgresql" => servers::postgres().map(|server| (server.url(), server.namespace())),
+        "redis" => servers::redis().map(|server| (server.url(), server.namespace())),
+        _ => return String::new(),
     }
+    .unwrap();
+    format!("[metadata]\nconnection_url = '{url}'\noptions = {{ namespace = '{namespace}', deadline_ms = 10000 }}\n")
 }
 
 impl Place {
@@ -549,7 +552,7 @@ fn is_right(backend: &str, mut log: Log) {
     // Where the machine has other things to do, an answer may come too late.
     assert!(log.errors.len() * 100 <= log.done, "{:#?}", &log.errors[..log.errors.len().min(5)]);
     // Each change waits for a server there.
-    let least = if backend == "postgresql" { 100 } else { 1000 };
+    let least = if ["postgresql", "redis"].contains(&backend) { 100 } else { 1000 };
     assert!(log.done > least, "{}", log.done);
 }
 

@@ -14,6 +14,7 @@ mod joined;
 mod kills;
 mod neighbours;
 mod postgres;
+mod redis;
 mod sqlite;
 mod threads;
 

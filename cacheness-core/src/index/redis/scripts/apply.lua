@@ -1,0 +1,102 @@
+-- Makes one change. Where the server has no room, the first command that needs some fails and nothing is changed; a removal
+-- needs none, and is let through. ARGV: 2 key; 3 what is expected, `any`, `absent` or `bytes`, and 4 those; 5 the writer, 16 digits; 6
+-- the last use that its handle knows of, or nothing; 7 the facts of the new row, or nothing; 8 its bytes.
+-- Returns whether it was made, whether others may remember a row that was there a moment ago, whether the
+-- server had evicted it, what all rows take now, and the row that it took out.
+local key, expected, writer, use, facts = ARGV[2], ARGV[3], ARGV[5], ARGV[6], ARGV[7]
+local REMEMBERED, FORGET_EVERY = 4096, 512
+-- By then a change is acknowledged, unless its process was stopped.
+local UNSETTLED_MICROS, MOST_LOOKED_AT, PIECE = 1000000, 1024, 128
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+-- Whether another handle has taken out a row of this key so lately that others may not have heard of it.
+local function is_unsettled(taken)
+    if now - taken > UNSETTLED_MICROS then
+        return 0
+    end
+    for first = 1, MOST_LOOKED_AT, PIECE do
+        local noted = redis.call('LRANGE', changes, -(first + PIECE - 1), -first)
+        for at = #noted, 1, -1 do
+            local note = noted[at]
+            if now - tonumber(string.sub(note, 18, 33)) > UNSETTLED_MICROS then
+                return 0
+            end
+            if string.sub(note, 17, 17) == '1' and string.sub(note, 1, 16) ~= writer and string.sub(note, 34) == key then
+                return 1
+            end
+        end
+        if #noted < PIECE then
+            return 0
+        end
+    end
+    -- To wait is right in any case.
+    return 1
+end
+
+local found = redis.call('MGET', base, row_name(key))
+if found[1] ~= generation then
+    return { OTHER_GENERATION }
+end
+local before, old = found[2], redis.call('HGET', facts_name, key)
+local told = redis.call('HMGET', totals, 'entries', 'places', 'bytes', 'taken', 'changes')
+if not told[1] or (before and not old) then
+    return { LOST }
+end
+local taken, unsettled = tonumber(told[4]), 0
+if not before then
+    unsettled = is_unsettled(taken)
+end
+local evicted = (old and not before) and 1 or 0
+if (expected == 'absent' and before) or (expected == 'bytes' and before ~= ARGV[4]) then
+    if before then
+        unsettled = is_unsettled(taken)
+    end
+    return { DONE, 0, unsettled, 0, told[3], false }
+end
+if facts == '' and not old then
+    return { DONE, 1, unsettled, 0, told[3], false }
+end
+
+local entries, places, bytes = tonumber(told[1]), tonumber(told[2]), tonumber(told[3])
+local gone, added = {}, {}
+if old then
+    gone = places_of(old, key)
+    entries, places, bytes = entries - 1, places - #gone, bytes - footprint_of(old)
+end
+if facts == '' then
+    redis.call('DEL', row_name(key))
+    redis.call('HDEL', facts_name, key)
+else
+    if before and created_of(old) == created_of(facts) then
+        -- The same value.
+        facts = with_use(facts, use ~= '' and use or used_of(old))
+    end
+    added = places_of(facts, key)
+    entries, places, bytes = entries + 1, places + #added, bytes + footprint_of(facts)
+    redis.call('SET', row_name(key), ARGV[8])
+    redis.call('HSET', facts_name, key, facts)
+end
+local stays = {}
+for _, member in ipairs(added) do
+    stays[member] = true
+end
+local leaves = {}
+for _, member in ipairs(gone) do
+    if not stays[member] then
+        leaves[#leaves + 1] = member
+    end
+end
+take_places(leaves)
+add_places(added)
+local number = tonumber(told[5]) + 1
+redis.call(
+    'HSET', totals, 'entries', integer(entries), 'places', integer(places), 'bytes', integer(bytes),
+    'taken', integer(before and now or taken), 'changes', integer(number)
+)
+redis.call('RPUSH', changes, writer .. (before and '1' or '0') .. string.format('%016.0f', now) .. key)
+if number % FORGET_EVERY == 0 then
+    redis.call('LTRIM', changes, -REMEMBERED, -1)
+end
+return { DONE, 1, unsettled, evicted, integer(bytes), before }

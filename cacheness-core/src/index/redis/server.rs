@@ -1,0 +1,369 @@
+//! The connection to one server: commands of all threads on one socket, reconnection, deadlines, scripts, and what becomes
+//! of it in a forked child.
+
+use std::fmt::Display;
+use std::mem::forget;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind as Failure, RedisError, ServerErrorKind,
+    Value,
+};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::config::redis::RedisOptions;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::remote::{self, Call};
+
+/// A script, and the name by which a server knows it.
+pub(super) struct Script {
+    text: String,
+    hash: String,
+}
+
+impl Script {
+    fn new(flags: &str, text: &str) -> Self {
+        let text = format!("#!lua {flags}\n{}\n{text}", include_str!("scripts/common.lua"));
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
+    }
+}
+
+/// The scripts, of Redis 7: those that remove are run by a server without room as well.
+pub(super) struct Scripts {
+    pub(super) begin: Script,
+    pub(super) put: Script,
+    pub(super) remove: Script,
+    pub(super) page: Script,
+    pub(super) used: Script,
+    pub(super) totals: Script,
+    pub(super) changes: Script,
+    pub(super) state: Script,
+}
+
+pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
+    let apply = include_str!("scripts/apply.lua");
+    Scripts {
+        begin: Script::new("flags=allow-oom", include_str!("scripts/begin.lua")),
+        put: Script::new("", apply),
+        remove: Script::new("flags=allow-oom", apply),
+        page: Script::new("flags=allow-oom", include_str!("scripts/page.lua")),
+        used: Script::new("flags=allow-oom", include_str!("scripts/used.lua")),
+        totals: Script::new("flags=no-writes", include_str!("scripts/totals.lua")),
+        changes: Script::new("flags=no-writes", include_str!("scripts/changes.lua")),
+        state: Script::new("flags=allow-oom", include_str!("scripts/state.lua")),
+    }
+});
+
+/// Whether a command is sent again when the connection is lost, after which nobody knows whether it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It does no harm twice, or does nothing the second time, and who asks can tell.
+    Once,
+    Never,
+}
+
+/// What a server is asked to do.
+pub(super) struct Command {
+    command: Cmd,
+    script: Option<&'static Script>,
+    again: Again,
+}
+
+impl Command {
+    pub(super) fn read(command: Cmd) -> Self {
+        Self { command, script: None, again: Again::Once }
+    }
+
+    /// A script on the names that begin with `base`.
+    pub(super) fn script(script: &'static Script, base: &str) -> Self {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&script.hash).arg(1).arg(base);
+        Self { command, script: Some(script), again: Again::Once }
+    }
+
+    pub(super) fn arg(mut self, arg: &[u8]) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub(super) fn again(self, again: Again) -> Self {
+        Self { again, ..self }
+    }
+}
+
+/// The connection to a server.
+pub(super) struct Server {
+    info: Arc<ConnectionInfo>,
+    deadline: Duration,
+    link: ArcSwap<Link>,
+    /// How many connections were made.
+    connected: Arc<AtomicU64>,
+    closed: AtomicBool,
+}
+
+impl Server {
+    pub(super) fn new(options: &RedisOptions) -> Self {
+        let connected = Arc::default();
+        Self {
+            info: Arc::new(options.server.clone()),
+            deadline: options.deadline,
+            link: ArcSwap::from_pointee(Link::new(&connected)),
+            connected,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Where it is, without user and password.
+    pub(super) fn address(&self) -> String {
+        self.info.addr().to_string()
+    }
+
+    /// The answer to a command. One that [may be](Again) is sent again when the connection was lost, which happens while nobody
+    /// uses it.
+    ///
+    /// # Errors
+    /// Of the kind of `call`; [`Closed`](ErrorKind::Closed).
+    pub(super) fn ask(&self, call: Call, command: Command) -> Result<Value> {
+        Ok(self.ask_telling(call, command)?.0)
+    }
+
+    /// [`ask`](Self::ask), and whether the command was sent twice.
+    pub(super) fn ask_telling(&self, call: Call, command: Command) -> Result<(Value, bool)> {
+        self.try_ask(call, command)?.map_err(|refusal| match refusal {
+            // It is there, and answers everything else.
+            Refusal::Server { ref code, .. } if code == "OOM" => call.of_kind(ErrorKind::Limit).failed(refusal),
+            refusal => call.failed(refusal),
+        })
+    }
+
+    /// [`ask_telling`](Self::ask_telling), whose inner error is what the connection or the server said.
+    pub(super) fn try_ask(&self, call: Call, command: Command) -> Result<Result<(Value, bool), Refusal>> {
+        self.check_open()?;
+        let (link, info, deadline) = (self.link(), Arc::clone(&self.info), self.deadline);
+        // The deadline is kept inside, where it also ends the connection: whoever came later would wait behind this one.
+        remote::wait(call, deadline + Duration::from_secs(1), async move {
+            if let Ok(answer) = timeout(deadline, link.ask(&info, &command)).await {
+                return Ok(answer);
+            }
+            link.cut().await;
+            Err(call.failed(format!("no answer from {} within {} ms", info.addr(), deadline.as_millis())))
+        })
+    }
+
+    /// How often a connection was lost and made again. The server may have been started anew meanwhile, and have lost changes
+    /// whose numbers it gives to others then.
+    pub(super) fn reconnections(&self) -> u64 {
+        self.connected.load(Ordering::SeqCst).saturating_sub(1)
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(CacheError::new(ErrorKind::Closed, "the cache is closed"));
+        }
+        Ok(())
+    }
+
+    /// Lets go of the connection. Calls that come later fail.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let before = self.link.swap(Arc::new(Link::new(&self.connected)));
+        if before.process != std::process::id() {
+            forget(before);
+        }
+    }
+
+    /// The one of this process; in a forked child a new one. What it has inherited stays as it is: to close it would end the
+    /// connection of its parent.
+    fn link(&self) -> Arc<Link> {
+        loop {
+            let there = self.link.load_full();
+            if there.process == std::process::id() {
+                return there;
+            }
+            let new = Arc::new(Link::new(&self.connected));
+            let before = self.link.compare_and_swap(&there, Arc::clone(&new));
+            if Arc::ptr_eq(&there, &before) {
+                forget(Guard::into_inner(before));
+                return new;
+            }
+        }
+    }
+
+    /// Makes the connection that of another process, as it is in a forked child.
+    #[cfg(test)]
+    pub(super) fn pretend_to_be_forked(&self) {
+        let before = self.link.swap(Arc::new(Link { process: 0, ..Link::new(&self.connected) }));
+        forget(before);
+    }
+}
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The connection could not be made, or was lost.
+    Lost(String),
+    /// What listens there does not speak as Redis does.
+    Stranger(String),
+    /// The server lets nobody in with this user and password.
+    Locked(String),
+    /// The server is older than the scripts.
+    Old,
+    /// The server answered with an error, of this code.
+    Server { code: String, text: String },
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lost(text) | Self::Stranger(text) | Self::Locked(text) => f.write_str(text),
+            Self::Old => f.write_str("the server is older than Redis 7, which it must be at least"),
+            Self::Server { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+/// A place for a connection, which is made when it is first used and again when it is lost.
+struct Link {
+    process: u32,
+    there: Mutex<Option<Arc<Live>>>,
+    connected: Arc<AtomicU64>,
+}
+
+/// A connection, and the task that carries its commands and answers.
+struct Live {
+    connection: MultiplexedConnection,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Link {
+    fn new(connected: &Arc<AtomicU64>) -> Self {
+        Self { process: std::process::id(), there: Mutex::new(None), connected: Arc::clone(connected) }
+    }
+
+    async fn ask(&self, info: &ConnectionInfo, command: &Command) -> Result<(Value, bool), Refusal> {
+        let (mut is_lost_once, mut is_loaded) = (false, false);
+        loop {
+            let live = self.connect(info).await?;
+            let error = match live.send(&command.command).await {
+                Ok(answer) => return Ok((answer, is_lost_once)),
+                Err(error) => error,
+            };
+            match (error.kind(), command.script) {
+                (Failure::Server(ServerErrorKind::NoScript), Some(script)) if !is_loaded => {
+                    is_loaded = true;
+                    live.load(script).await?;
+                    continue;
+                }
+                // The server has become a replica: its name may lead to another one by now.
+                (Failure::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown), _) => {
+                    self.leave(&live).await;
+                }
+                (Failure::Server(_) | Failure::Extension, _) => {}
+                _ => {
+                    self.leave(&live).await;
+                    if command.again == Again::Once && !is_lost_once {
+                        is_lost_once = true;
+                        continue;
+                    }
+                }
+            }
+            return Err(refusal(info, &error));
+        }
+    }
+
+    async fn connect(&self, info: &ConnectionInfo) -> Result<Arc<Live>, Refusal> {
+        let mut there = self.there.lock().await;
+        match &*there {
+            // One that has ended is seen here, before anything is sent.
+            Some(live) if !live.driver.is_finished() => Ok(Arc::clone(live)),
+            _ => {
+                let live = there.insert(Arc::new(Live::connect(info).await?));
+                self.connected.fetch_add(1, Ordering::SeqCst);
+                Ok(Arc::clone(live))
+            }
+        }
+    }
+
+    /// Uses a connection no longer.
+    async fn leave(&self, live: &Arc<Live>) {
+        let mut there = self.there.lock().await;
+        if there.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+            *there = None;
+        }
+    }
+
+    async fn cut(&self) {
+        *self.there.lock().await = None;
+    }
+}
+
+impl Live {
+    async fn connect(info: &ConnectionInfo) -> Result<Self, Refusal> {
+        let address = info.addr();
+        let ConnectionAddr::Tcp(host, port) = address else {
+            return Err(Refusal::Lost(format!("{address} is no address of TCP")));
+        };
+        let lost = |error: &dyn Display| Refusal::Lost(format!("no connection to {address}: {error}"));
+        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| lost(&error))?;
+        stream.set_nodelay(true).map_err(|error| lost(&error))?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let opened = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await;
+        let (connection, driver) = opened.map_err(|error| stranger_or(info, &error))?;
+        let live = Self { connection, driver: tokio::spawn(driver) };
+        live.send(&redis::cmd("PING")).await.map_err(|error| stranger_or(info, &error))?;
+        Ok(live)
+    }
+
+    async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        self.connection.clone().send_packed_command(command).await?.extract_error()
+    }
+
+    async fn load(&self, script: &Script) -> Result<(), Refusal> {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(&script.text);
+        match self.send(&command).await {
+            Ok(_) => Ok(()),
+            // `#!lua` is no Lua.
+            Err(error) if error.to_string().contains("compiling") => Err(Refusal::Old),
+            Err(error) => Err(Refusal::Server { code: code_of(&error), text: error.to_string() }),
+        }
+    }
+}
+
+fn code_of(error: &RedisError) -> String {
+    error.code().unwrap_or_default().to_owned()
+}
+
+fn refusal(info: &ConnectionInfo, error: &RedisError) -> Refusal {
+    let code = code_of(error);
+    let is_locked = ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&&*code);
+    match error.kind() {
+        Failure::AuthenticationFailed => Refusal::Locked(format!("{} refuses user or password", info.addr())),
+        _ if is_locked => Refusal::Locked(format!("{} says {error}", info.addr())),
+        Failure::Server(_) | Failure::Extension => Refusal::Server { code, text: error.to_string() },
+        _ => Refusal::Lost(format!("the connection to {} was lost: {error}", info.addr())),
+    }
+}
+
+/// What a connection ended with before the server has said anything.
+fn stranger_or(info: &ConnectionInfo, error: &RedisError) -> Refusal {
+    match refusal(info, error) {
+        Refusal::Lost(_) => Refusal::Stranger(format!("what listens at {} does not answer as Redis does", info.addr())),
+        refusal => refusal,
+    }
+}

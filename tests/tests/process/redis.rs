@@ -1,0 +1,134 @@
+//! One Redis server, and several caches and processes.
+
+use std::path::Path;
+
+use cacheness::{Cache, CacheConfig, CustomMetadata, Field, PutOptions};
+use cacheness_tests::{bodies, errors_of, on_redis, probe, scratch, servers};
+
+/// A cache in a directory with its rows in a namespace, if there is a server.
+fn config(dir: &Path, namespace: &str) -> Option<CacheConfig> {
+    on_redis(CacheConfig::new(dir)).map(|config| config.with_metadata_option("namespace", namespace))
+}
+
+fn namespace() -> String {
+    servers::redis().map_or_else(|_| "none".to_owned(), servers::Redis::namespace)
+}
+
+#[test]
+fn caches_in_two_directories_share_what_lies_in_the_rows() {
+    let (one, other, namespace) = (scratch(), scratch(), namespace());
+    let Some(here) = config(one.path(), &namespace) else { return };
+    let here = Cache::new(here).unwrap();
+    let there = Cache::new(config(other.path(), &namespace).unwrap()).unwrap();
+    here.put("k", &1u64).unwrap();
+    assert_eq!(there.get::<u64>("k").unwrap(), Some(1));
+    there.put("k", &2u64).unwrap();
+    assert_eq!(here.get::<u64>("k").unwrap(), Some(2), "also from memory");
+    assert!(here.invalidate("k").unwrap());
+    assert_eq!(there.get::<u64>("k").unwrap(), None);
+    here.put_with("k", &3u64, PutOptions::new().tag("t")).unwrap();
+    assert_eq!(there.get::<u64>("k").unwrap(), Some(3));
+    assert_eq!(there.invalidate_tag("t").unwrap(), 1);
+    assert_eq!(here.get::<u64>("k").unwrap(), None);
+    assert_eq!(here.get_stats().unwrap().backend, "redis");
+}
+
+#[test]
+fn an_emptied_server_is_an_empty_cache_also_for_values_in_memory() {
+    let Ok(server) = servers::Redis::start(&[]).map_err(|why| servers::skip(&why)) else { return };
+    let dir = scratch();
+    let config = CacheConfig::new(dir.path()).with_backend("redis").with_connection_url(server.url());
+    let cache = Cache::new(config.with_metadata_option("deadline_ms", 10_000)).unwrap();
+    cache.put("k", &1u64).unwrap();
+    assert_eq!(cache.get::<u64>("k").unwrap(), Some(1));
+    server.tell("FLUSHALL").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    assert_eq!(cache.get::<u64>("k").unwrap(), None);
+    cache.put("k", &2u64).unwrap();
+    assert_eq!(cache.get::<u64>("k").unwrap(), Some(2));
+}
+
+#[test]
+fn a_put_and_a_get_are_a_round_trip_each() {
+    let Ok(server) = servers::Redis::start(&[]).map_err(|why| servers::skip(&why)) else { return };
+    let dir = scratch();
+    let config = CacheConfig::new(dir.path()).with_backend("redis").with_connection_url(server.url());
+    let config = config.with_memory_cache(false).with_flush_interval(std::time::Duration::from_secs(60));
+    let cache = Cache::new(config.with_metadata_option("deadline_ms", 10_000)).unwrap();
+    // So that the scripts are known.
+    cache.put("first", &1u64).unwrap();
+    cache.put("second", &1u64).unwrap();
+    let count = |prefix: &str| -> u64 {
+        let answer = server.tell("INFO commandstats").unwrap();
+        let calls = answer.lines().filter(|line| line.starts_with(prefix)).filter_map(|line| {
+            line.split_once("calls=").and_then(|(_, rest)| rest.split(',').next()).and_then(|calls| calls.parse().ok())
+        });
+        calls.sum::<u64>()
+    };
+    let (scripts, reads) = (count("cmdstat_evalsha:"), count("cmdstat_mget:"));
+    for n in 0..10u64 {
+        cache.put(n, &n).unwrap();
+    }
+    // Each script reads once by the same command.
+    assert_eq!((count("cmdstat_evalsha:") - scripts, count("cmdstat_mget:") - reads), (10, 10));
+    for n in 0..10u64 {
+        assert_eq!(cache.get::<u64>(n).unwrap(), Some(n));
+    }
+    assert_eq!((count("cmdstat_evalsha:") - scripts, count("cmdstat_mget:") - reads), (10, 20));
+}
+
+#[derive(Debug, PartialEq, CustomMetadata)]
+#[metadata(name = "runs")]
+struct Run {
+    name: String,
+    #[metadata(index)]
+    accuracy: f64,
+}
+
+#[derive(Debug, PartialEq, CustomMetadata)]
+#[metadata(name = "named")]
+struct Named {
+    #[metadata(unique)]
+    name: String,
+}
+
+#[test]
+fn custom_metadata_is_queried_and_a_unique_column_is_refused_with_the_reason() {
+    let (one, other, namespace) = (scratch(), scratch(), namespace());
+    let Some(here) = config(one.path(), &namespace) else { return };
+    let here = Cache::new(here).unwrap();
+    let there = Cache::new(config(other.path(), &namespace).unwrap()).unwrap();
+    for (n, accuracy) in [0.5, 0.75, 0.9].into_iter().enumerate() {
+        let run = Run { name: n.to_string(), accuracy };
+        here.put_with(n, &accuracy, PutOptions::new().custom(&run)).unwrap();
+    }
+    let good = there.query::<Run>().filter(Field::custom("runs", "accuracy").ge(0.75)).count().unwrap();
+    assert_eq!(good, 2);
+    let named = Named { name: "a".to_owned() };
+    let error = here.put_with("named", &1, PutOptions::new().custom(&named)).unwrap_err();
+    assert!(error.is_invalid_argument(), "{error}");
+    let message = error.to_string();
+    assert!(
+        ["\"name\"", "\"named\"", "`redis`", "`postgresql`"].iter().all(|part| message.contains(part)),
+        "{message}"
+    );
+    assert_eq!(here.get::<i32>("named").unwrap(), None);
+}
+
+#[test]
+fn processes_one_after_the_other_hit_what_the_first_one_stored() {
+    let (dir, settings) = (scratch(), scratch());
+    let Ok(server) = servers::redis().map_err(|why| servers::skip(&why)) else { return };
+    let file = settings.path().join("settings.toml");
+    let text = format!("[metadata.options]\nnamespace = '{}'\ndeadline_ms = 10000\n", namespace());
+    std::fs::write(&file, text).unwrap();
+    let ran = |expected| {
+        let mut process = probe(crate::PROBE, dir.path(), &["call", "20"]);
+        process.env("CACHENESS_CONFIG", &file).env("CACHENESS_BACKEND", "redis");
+        let output = process.env("CACHENESS_CONNECTION_URL", server.url()).output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(bodies(&output), expected, "{}", errors_of(&output));
+    };
+    ran(20);
+    ran(0);
+}

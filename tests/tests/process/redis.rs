@@ -61,7 +61,9 @@ fn a_put_and_a_get_are_a_round_trip_each() {
     let count = |prefix: &str| -> u64 {
         let answer = server.tell("INFO commandstats").unwrap();
         let calls = answer.lines().filter(|line| line.starts_with(prefix)).filter_map(|line| {
-            line.split_once("calls=").and_then(|(_, rest)| rest.split(',').next()).and_then(|calls| calls.parse().ok())
+            line.split_once("calls=")
+                .and_then(|(_, rest)| rest.split(',').next())
+                .and_then(|calls| calls.parse::<u64>().ok())
         });
         calls.sum::<u64>()
     };

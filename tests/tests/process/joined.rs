@@ -182,7 +182,7 @@ fn where_the_owner_is_killed_meanwhile_each_body_still_runs_twice_at_most() {
 
 #[test]
 fn a_forked_child_of_an_owner_or_a_guest_is_one_more_process_on_the_directory() {
-    for backend in BACKENDS {
+    for backend in backends() {
         for is_guest in [false, true] {
             let place = Place::of(backend);
             let mut owner = is_guest.then(|| place.servant());

@@ -65,6 +65,7 @@ pub(super) struct Column {
     /// Its name in the table; none if the table has no place for it.
     pub(super) name: Option<String>,
     /// Of the values that it may hold, where the database asks for it.
+    #[cfg_attr(not(feature = "postgresql"), allow(dead_code, reason = "the columns of SQLite have no types"))]
     pub(super) column_type: Option<ColumnType>,
     pub(super) types: Types,
     pub(super) indexed: bool,

@@ -481,15 +481,6 @@ mod tests {
         metadata_backend(|| get_metadata_backend("sqlite", &BackendOptions::new().with_dir(dir.path())));
     }
 
-    #[cfg(feature = "postgresql")]
-    #[test]
-    fn postgresql_conforms() {
-        use crate::index::postgres::tests::options;
-        if let Some(options) = options() {
-            metadata_backend(|| get_metadata_backend("postgresql", &options));
-        }
-    }
-
     #[cfg(feature = "sqlite")]
     #[test]
     fn sqlite_in_memory_conforms() {

@@ -93,7 +93,8 @@ fn each_variable_sets_the_fields_that_the_table_says_and_no_others() {
             }
             _ => &[],
         };
-        let place = dir.path().join("cache");
+        // A directory is opened with one backend.
+        let place = dir.path().join(if variable == "CACHENESS_CONNECTION_URL" { "of a server" } else { "cache" });
         let before = leaves(&configured(&place, given));
         let (place, value) = match variable {
             "CACHENESS_DIR" => (dir.path().join("other"), dir.path().join("other").to_str().unwrap().to_owned()),

@@ -12,7 +12,7 @@ mod schema;
 mod select_tests;
 mod server;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -16,8 +16,9 @@ use crate::clock::Timestamp;
 use crate::index::backend::{Applied, Change, Expected, Facts};
 use crate::index::handle::Uses;
 
-/// So many changes, of so many bytes, are one transaction at most.
-const BATCH: usize = 256;
+/// So many changes, of so many bytes, are one transaction at most. Each takes a lock, of which a server has room for 64 for
+/// each of its connections.
+const BATCH: usize = 64;
 const BATCH_BYTES: usize = 8 << 20;
 /// What a row takes beside its bytes: its key, which stands in four trees, and its places in the others.
 const ROW_OVERHEAD: u64 = 256;

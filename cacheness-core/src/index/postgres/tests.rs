@@ -6,15 +6,15 @@ use super::*;
 use crate::entry::IndexKey;
 use crate::index::backend::Expected;
 use crate::index::record::tests::record_of;
-use crate::index::{Record, Records};
+use crate::index::{Record, Records, conformance, get_metadata_backend};
 
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
-pub(crate) mod servers {
+pub(super) mod servers {
     include!("../../../../tests/src/servers.rs");
 }
 
 /// Options with a namespace of its own, if there is a server.
-pub(crate) fn options() -> Option<BackendOptions> {
+pub(super) fn options() -> Option<BackendOptions> {
     match servers::postgres() {
         Ok(server) => {
             let options = BackendOptions::new().with("connection_url", server.url());
@@ -45,6 +45,12 @@ fn put(rows: &PostgresMetadata, key: &str) -> (IndexKey, Record) {
 
 fn told(changes: &Changes) -> Option<Vec<&[u8]>> {
     changes.keys.as_ref().map(|keys| keys.iter().map(Vec::as_slice).collect())
+}
+
+#[test]
+fn postgresql_conforms() {
+    let Some(options) = options() else { return };
+    conformance::metadata_backend(|| get_metadata_backend("postgresql", &options));
 }
 
 #[test]

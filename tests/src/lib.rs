@@ -73,6 +73,16 @@ pub fn on_redis(config: CacheConfig) -> Option<CacheConfig> {
     Some(config.with_metadata_option("namespace", server.namespace()).with_metadata_option("deadline_ms", 10_000))
 }
 
+/// Makes an empty directory the one that another is, as far as a cache can tell: what two machines see of one that they share.
+///
+/// # Panics
+/// If the other one is no directory of a cache.
+pub fn seen_from_elsewhere(directory: &Path) -> tempfile::TempDir {
+    let elsewhere = scratch();
+    std::fs::copy(directory.join("cacheness.toml"), elsewhere.path().join("cacheness.toml")).expect("a cache is there");
+    elsewhere
+}
+
 /// Makes the library that decides what becomes of syncs (`fixtures/syncs.rs`), to be loaded by `LD_PRELOAD`.
 ///
 /// # Errors

@@ -9,7 +9,10 @@ use once_cell::sync::Lazy;
 
 use super::BlobStore;
 use super::engine::Engine;
-use crate::config::{CacheConfig, Codec, Durability, Limits, SecondProcess, SecurityConfig, StoredCodec};
+use crate::config::backends::OptionValue;
+use crate::config::{
+    CacheConfig, Codec, ConnectionUrl, Durability, Limits, SecondProcess, SecurityConfig, StoredCodec,
+};
 use crate::engine::index::Index;
 use crate::engine::manifest::Kind;
 use crate::engine::{Home, Store};
@@ -60,10 +63,41 @@ impl BlobStoreBuilder {
         self
     }
 
-    /// The backend by its name: `sled` (index on disk, values in files, the default) or `memory` (nothing is written to
-    /// disk).
+    /// The backend of the index by its name: `sled` (the default), `memory` (nothing is written to disk) or another one of
+    /// [`list_metadata_backends`](crate::list_metadata_backends).
     pub fn backend(mut self, name: impl Into<String>) -> Self {
         self.config = self.config.with_backend(name);
+        self
+    }
+
+    /// The file of the database, for the backend `sqlite`: a path, or `sqlite:///` and a path.
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.config = self.config.with_database_url(url);
+        self
+    }
+
+    /// The address of the server, for the backends `postgresql` and `redis`.
+    pub fn connection_url(mut self, url: impl Into<ConnectionUrl>) -> Self {
+        self.config = self.config.with_connection_url(url);
+        self
+    }
+
+    /// An option of the backend of the index.
+    pub fn metadata_option(mut self, name: impl Into<String>, value: impl Into<OptionValue>) -> Self {
+        self.config = self.config.with_metadata_option(name, value);
+        self
+    }
+
+    /// The backend of values by its name, which is one of [`list_blob_backends`](crate::list_blob_backends): files in the
+    /// directory by default.
+    pub fn blob_backend(mut self, name: impl Into<String>) -> Self {
+        self.config = self.config.with_blob_backend(name);
+        self
+    }
+
+    /// An option of the backend of values.
+    pub fn blob_option(mut self, name: impl Into<String>, value: impl Into<OptionValue>) -> Self {
+        self.config = self.config.with_blob_option(name, value);
         self
     }
 
@@ -117,7 +151,8 @@ impl BlobStoreBuilder {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level or a limit is 0;
+    /// [`Config`](crate::ErrorKind::Config) if the backend is not known, the codec has no such level or a limit is 0, or a
+    /// content-addressable store is to have its index on a server;
     /// [`Conflict`](crate::ErrorKind::Conflict) if the directory is a cache's or of another release;
     /// [`Locked`](crate::ErrorKind::Locked) if this process has the store open already, or another one has it for itself;
     /// [`Storage`](crate::ErrorKind::Storage) if the directory cannot be made or written, is owned by another user, may
@@ -140,9 +175,20 @@ impl BlobStoreBuilder {
         }
         let mut references = References::default();
         let store = Store::open_if(home, &self.config, |index| {
-            references = References::of(index)?;
+            // Nobody shares blobs where other machines may be.
+            if !index.is_on_a_server() {
+                references = References::of(index)?;
+            }
             Ok(references.are_none())
         })?;
+        if self.content_addressable && store.index().is_on_a_server() {
+            let message = format!(
+                "a content-addressable store cannot have its index on `{}`: other machines would not know how many entries \
+                 share a blob; choose another backend",
+                self.config.metadata.backend
+            );
+            return Err(CacheError::new(ErrorKind::Config, message));
+        }
         Ok(Engine::new(store, references, self.content_addressable))
     }
 

@@ -8,17 +8,34 @@ use cacheness::blob::Repair;
 use cacheness::cache::{Expired, migrate_cache};
 use cacheness::config::{SecurityConfig, SigningKey};
 use cacheness::{BlobOptions, BlobStore, Cache, CacheConfig, CustomMetadata, PutOptions};
-use cacheness_tests::{noise, scratch};
+use cacheness_tests::servers::skip;
+use cacheness_tests::{noise, on_postgres, on_redis, scratch, servers};
+
+/// Those whose entries are gone with the process.
+const IN_MEMORY: [&str; 2] = ["memory", "sqlite_memory"];
+
+/// Those whose entries are there after the end of the process.
+fn persistent() -> Vec<&'static str> {
+    let servers = [("postgresql", servers::postgres().err()), ("redis", servers::redis().err())];
+    let there = servers.into_iter().filter_map(|(name, missing)| match missing {
+        None => Some(name),
+        Some(why) => {
+            skip(&why);
+            None
+        }
+    });
+    ["sled", "json", "sqlite"].into_iter().chain(there).collect()
+}
 
 /// All that are built in.
-const BACKENDS: [&str; 5] = ["sled", "json", "sqlite", "memory", "sqlite_memory"];
-/// Those whose entries are there after the end of the process.
-const PERSISTENT: [&str; 3] = ["sled", "json", "sqlite"];
+fn backends() -> Vec<&'static str> {
+    persistent().into_iter().chain(IN_MEMORY).collect()
+}
 
 #[derive(Clone, Debug, PartialEq, CustomMetadata)]
 #[metadata(name = "readings")]
 struct Reading {
-    #[metadata(unique)]
+    #[metadata(index)]
     id: u64,
     #[metadata(index)]
     place: String,
@@ -29,8 +46,17 @@ fn reading(n: u64) -> Reading {
 }
 
 fn config(dir: &Path, backend: &str, signed: bool) -> CacheConfig {
-    let config = CacheConfig::new(dir).with_backend(backend);
+    let config = on(backend, CacheConfig::new(dir));
     if signed { config.with_signing_key(SigningKey::from_bytes([7; 32])) } else { config }
+}
+
+/// A cache on a backend, in a namespace of its own where a server has the rows.
+fn on(backend: &str, config: CacheConfig) -> CacheConfig {
+    match backend {
+        "postgresql" => on_postgres(config).unwrap(),
+        "redis" => on_redis(config).unwrap(),
+        other => config.with_backend(other),
+    }
 }
 
 /// Entries of every kind: small and large, with and without custom metadata, tagged, with a time to live.
@@ -59,7 +85,8 @@ fn check(cache: &Cache, how: &str) {
 
 #[test]
 fn entries_keep_all_that_is_said_of_them_on_their_way_between_every_two_backends() {
-    for (from, to) in BACKENDS.into_iter().flat_map(|from| BACKENDS.map(|to| (from, to))) {
+    let pairs = backends().into_iter().flat_map(|from| backends().into_iter().map(move |to| (from, to)));
+    for (from, to) in pairs {
         let how = format!("from {from} to {to}");
         let dir = scratch();
         // Signed on one side: each cache signs what it takes over with the key of its own.
@@ -72,7 +99,7 @@ fn entries_keep_all_that_is_said_of_them_on_their_way_between_every_two_backends
         check(&old, &how);
         check(&new, &how);
         new.close().unwrap();
-        if PERSISTENT.contains(&to) {
+        if !IN_MEMORY.contains(&to) {
             check(&Cache::new(new_config).unwrap(), &format!("{how}, opened again"));
         }
     }
@@ -80,15 +107,15 @@ fn entries_keep_all_that_is_said_of_them_on_their_way_between_every_two_backends
 
 #[test]
 fn an_archive_of_one_backend_is_read_by_every_other() {
-    for from in BACKENDS {
+    for from in backends() {
         let dir = scratch();
         // What never leaves the process is not signed.
-        let signed = PERSISTENT.contains(&from);
+        let signed = !IN_MEMORY.contains(&from);
         let old = Cache::new(config(&dir.path().join("old"), from, signed)).unwrap();
         fill(&old);
         let mut archive = Vec::new();
         assert_eq!(old.export(&mut archive).unwrap().copied, 7, "{from}");
-        for to in BACKENDS {
+        for to in backends() {
             let new = Cache::new(config(&dir.path().join(format!("{to}-new")), to, signed)).unwrap();
             assert_eq!(new.import(&archive[..]).unwrap().copied, 7, "from {from} to {to}");
             check(&new, &format!("by archive from {from} to {to}"));
@@ -98,9 +125,10 @@ fn an_archive_of_one_backend_is_read_by_every_other() {
 
 #[test]
 fn what_one_key_signed_is_a_miss_with_another_on_every_backend_and_a_hit_again_with_the_first() {
-    for backend in PERSISTENT {
+    for backend in persistent() {
         let dir = scratch();
-        let open = |key| Cache::new(CacheConfig::new(dir.path()).with_backend(backend).with_signing_key(key)).unwrap();
+        let config = on(backend, CacheConfig::new(dir.path()));
+        let open = |key| Cache::new(config.clone().with_signing_key(key)).unwrap();
         let (ours, theirs) = (SigningKey::from_bytes([7; 32]), SigningKey::from_bytes([8; 32]));
         let cache = open(ours.clone());
         fill(&cache);
@@ -127,14 +155,21 @@ fn blob_files(dir: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_blob_store_on_every_backend_is_signed_and_finds_what_is_damaged() {
-    for backend in PERSISTENT {
+    for backend in persistent() {
         for signed in [false, true] {
             let how = format!("{backend}, signed: {signed}");
             let dir = scratch();
             let mut security = SecurityConfig::default();
             security.signing = signed;
             security.signing_key = signed.then(|| SigningKey::from_bytes([7; 32]));
-            let builder = BlobStore::builder().dir(dir.path()).backend(backend).security(security);
+            let config = on(backend, CacheConfig::new(dir.path())).metadata;
+            let mut builder = BlobStore::builder().dir(dir.path()).backend(backend).security(security);
+            for (name, value) in config.options {
+                builder = builder.metadata_option(name, value);
+            }
+            if let Some(url) = config.connection_url {
+                builder = builder.connection_url(url);
+            }
             let store = builder.clone().open().unwrap();
             for n in 0..4u64 {
                 store.put_with(BlobOptions::key(n.to_string()).metadata("n", n), &noise(n, 30_000)).unwrap();
@@ -156,5 +191,16 @@ fn a_blob_store_on_every_backend_is_signed_and_finds_what_is_damaged() {
             let whole = (0..4u64).filter(|n| store.get(&n.to_string()).unwrap() == Some(noise(*n, 30_000))).count();
             assert_eq!((whole, store.len().unwrap()), (3, 3), "{how}");
         }
+    }
+}
+
+#[test]
+fn a_content_addressable_store_on_a_server_is_refused_with_the_reason() {
+    for backend in persistent().into_iter().filter(|backend| ["postgresql", "redis"].contains(backend)) {
+        let dir = scratch();
+        let config = on(backend, CacheConfig::new(dir.path())).metadata;
+        let builder = BlobStore::builder().dir(dir.path()).backend(backend).content_addressable(true);
+        let error = builder.connection_url(config.connection_url.unwrap()).open().unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("how many entries share a blob"), "{error}");
     }
 }

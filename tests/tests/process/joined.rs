@@ -23,9 +23,12 @@ struct Place {
     config: PathBuf,
 }
 
+/// Those whose rows lie on this machine.
+const LOCAL: [&str; 2] = ["sled", "sqlite"];
+
 /// Those that several processes can use.
 fn backends() -> Vec<&'static str> {
-    let mut backends = vec!["sled", "sqlite"];
+    let mut backends = LOCAL.to_vec();
     match servers::postgres() {
         Ok(_) => backends.push("postgresql"),
         Err(why) => servers::skip(&why),
@@ -37,15 +40,17 @@ fn backends() -> Vec<&'static str> {
     backends
 }
 
-/// One namespace of the server for each place. A machine that is busy with other tests takes its time.
-fn config_of(backend: &str) -> String {
+/// One namespace of the server for each place. A machine that is busy with other tests takes its time. Without values in
+/// memory, of which others hear a second later, unless `memory` says so.
+fn config_of(backend: &str, memory: bool) -> String {
     let (url, namespace) = match backend {
         "postgresql" => servers::postgres().map(|server| (server.url(), server.namespace())),
         "redis" => servers::redis().map(|server| (server.url(), server.namespace())),
         _ => return String::new(),
     }
     .unwrap();
-    format!("[metadata]\nconnection_url = '{url}'\noptions = {{ namespace = '{namespace}', deadline_ms = 10000 }}\n")
+    let options = format!("{{ namespace = '{namespace}', deadline_ms = 10000 }}");
+    format!("[metadata]\nconnection_url = '{url}'\noptions = {options}\nenable_memory_cache = {memory}\n")
 }
 
 impl Place {
@@ -54,10 +59,14 @@ impl Place {
     }
 
     fn of(backend: &'static str) -> Self {
+        Self::with(backend, false)
+    }
+
+    fn with(backend: &'static str, memory: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (cache, bodies) = (dir.path().join("cache"), dir.path().join("bodies"));
         let config = dir.path().join("config.toml");
-        fs::write(&config, config_of(backend)).unwrap();
+        fs::write(&config, config_of(backend, memory)).unwrap();
         Self { _dir: dir, cache, bodies, backend, config }
     }
 
@@ -221,8 +230,24 @@ fn what_one_process_puts_changes_and_removes_the_others_see() {
 }
 
 #[test]
+fn a_value_in_memory_where_a_server_has_the_rows_is_gone_a_second_after_another_process_has_invalidated_it() {
+    for backend in backends().into_iter().filter(|backend| !LOCAL.contains(backend)) {
+        let place = Place::with(backend, true);
+        let (mut one, mut other) = (place.servant(), place.servant());
+        one.does("call 3");
+        assert_eq!(one.does("memory 3"), "1", "{backend}");
+        other.does("call 3");
+        assert_eq!(other.does("clear"), "Ok(1)", "{backend}");
+        thread::sleep(Duration::from_millis(1100));
+        let before = place.runs()["3"];
+        assert_eq!(one.does("memory 3"), "0", "{backend}");
+        assert_eq!(place.runs()["3"], before + 1, "{backend}");
+    }
+}
+
+#[test]
 fn a_value_in_the_memory_of_a_guest_is_used_there_and_gone_once_another_process_has_invalidated_it() {
-    for backend in backends() {
+    for backend in LOCAL {
         let place = Place::of(backend);
         let (mut owner, mut guest, mut other) = (place.servant(), place.servant(), place.servant());
         guest.does("call 3");

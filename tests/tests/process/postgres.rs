@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cacheness::{Cache, CacheConfig, CustomMetadata, Field, PutOptions};
-use cacheness_tests::{bodies, on_postgres, probe, scratch, servers};
+use cacheness_tests::{bodies, on_postgres, probe, scratch, seen_from_elsewhere, servers};
 
 /// A cache in a directory with its rows in a namespace, if there is a server.
 fn config(dir: &Path, namespace: &str) -> Option<CacheConfig> {
@@ -39,18 +39,30 @@ fn files_that_no_row_names_stay_since_they_may_be_those_of_another_machine() {
 }
 
 #[test]
-fn caches_in_two_directories_share_what_lies_in_the_rows() {
-    let (one, other, namespace) = (scratch(), scratch(), namespace());
+fn caches_that_see_one_directory_share_what_lies_in_the_rows() {
+    let (one, namespace) = (scratch(), namespace());
     let Some(here) = config(one.path(), &namespace) else { return };
-    let here = Cache::new(here).unwrap();
-    let there = Cache::new(config(other.path(), &namespace).unwrap()).unwrap();
+    let here = Cache::new(here.with_memory_cache(false)).unwrap();
+    let other = seen_from_elsewhere(one.path());
+    let there = Cache::new(config(other.path(), &namespace).unwrap().with_memory_cache(false)).unwrap();
     here.put("k", &1u64).unwrap();
     assert_eq!(there.get::<u64>("k").unwrap(), Some(1));
     there.put("k", &2u64).unwrap();
-    assert_eq!(here.get::<u64>("k").unwrap(), Some(2), "also from memory");
+    assert_eq!(here.get::<u64>("k").unwrap(), Some(2));
     assert!(here.invalidate("k").unwrap());
     assert_eq!(there.get::<u64>("k").unwrap(), None);
     assert_eq!(here.get_stats().unwrap().backend, "postgresql");
+}
+
+#[test]
+fn rows_are_refused_to_another_directory_which_has_not_their_files() {
+    let (one, other, namespace) = (scratch(), scratch(), namespace());
+    let Some(here) = config(one.path(), &namespace) else { return };
+    let here = Cache::new(here).unwrap();
+    here.put("k", &large(1)).unwrap();
+    let error = Cache::new(config(other.path(), &namespace).unwrap()).unwrap_err();
+    assert!(error.is_conflict() && error.to_string().contains("belong to another cache directory"), "{error}");
+    assert_eq!(here.get("k").unwrap(), Some(large(1)));
 }
 
 #[derive(Debug, PartialEq, CustomMetadata)]
@@ -63,9 +75,10 @@ struct Run {
 
 #[test]
 fn custom_metadata_is_queried_by_what_another_process_may_have_written() {
-    let (one, other, namespace) = (scratch(), scratch(), namespace());
+    let (one, namespace) = (scratch(), namespace());
     let Some(here) = config(one.path(), &namespace) else { return };
     let here = Cache::new(here).unwrap();
+    let other = seen_from_elsewhere(one.path());
     let there = Cache::new(config(other.path(), &namespace).unwrap()).unwrap();
     for (n, accuracy) in [0.5, 0.75, 0.9].into_iter().enumerate() {
         let run = Run { name: n.to_string(), accuracy };
@@ -110,6 +123,6 @@ fn without_its_server_functions_run_at_once_and_an_invalidation_is_an_error() {
 
     let config = CacheConfig::new(dir.path()).with_backend("postgresql").with_connection_url(url);
     let cache = Cache::new(config).unwrap();
-    assert!(cache.invalidate("k").unwrap_err().is_metadata());
+    assert!(cache.invalidate("k").unwrap_err().is_unavailable());
     cache.close().unwrap();
 }

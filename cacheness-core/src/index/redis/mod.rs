@@ -351,7 +351,7 @@ impl MetadataBackend for RedisMetadata {
 
     fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
         let mut command = redis::cmd("HGET");
-        command.arg(format!("{}:{}:facts", self.base, self.generation.load())).arg(key);
+        command.arg(format!("{}:{}:facts", self.base, self.generation.load())).arg([b"r", key].concat());
         let facts = bytes_of(self.server.ask(READ, Command::read(command))?)?;
         // Of a row that is not there nothing is known.
         Ok(facts.and_then(|facts| self.uses.of(key).map(Timestamp::from_micros).or_else(|| used_in(&facts))))

@@ -17,7 +17,6 @@ use redis::{
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use crate::config::redis::RedisOptions;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -148,15 +147,8 @@ impl Server {
     /// [`ask_telling`](Self::ask_telling), whose inner error is what the connection or the server said.
     pub(super) fn try_ask(&self, call: Call, command: Command) -> Result<Result<(Value, bool), Refusal>> {
         self.check_open()?;
-        let (link, info, deadline) = (self.link(), Arc::clone(&self.info), self.deadline);
-        // The deadline is kept inside, where it also ends the connection: whoever came later would wait behind this one.
-        remote::wait(call, deadline + Duration::from_secs(1), async move {
-            if let Ok(answer) = timeout(deadline, link.ask(&info, &command)).await {
-                return Ok(answer);
-            }
-            link.cut().await;
-            Err(call.failed(format!("no answer from {} within {} ms", info.addr(), deadline.as_millis())))
-        })
+        let (link, info) = (self.link(), Arc::clone(&self.info));
+        remote::wait(call, self.deadline, async move { Ok(link.ask(&info, &command).await) })
     }
 
     /// How often a connection was lost and made again. The server may have been started anew meanwhile, and have lost changes
@@ -259,7 +251,10 @@ impl Link {
         let (mut is_lost_once, mut is_loaded) = (false, false);
         loop {
             let live = self.connect(info).await?;
-            let error = match live.send(&command.command).await {
+            let watched = Watched(&live);
+            let outcome = live.send(&command.command).await;
+            forget(watched);
+            let error = match outcome {
                 Ok(answer) => return Ok((answer, is_lost_once)),
                 Err(error) => error,
             };
@@ -306,10 +301,6 @@ impl Link {
             *there = None;
         }
     }
-
-    async fn cut(&self) {
-        *self.there.lock().await = None;
-    }
 }
 
 impl Live {
@@ -342,6 +333,15 @@ impl Live {
             Err(error) if error.to_string().contains("compiling") => Err(Refusal::Old),
             Err(error) => Err(Refusal::Server { code: code_of(&error), text: error.to_string() }),
         }
+    }
+}
+
+/// Cuts a connection whose answer is given up: those behind it would wait for it, too.
+struct Watched<'a>(&'a Live);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.driver.abort();
     }
 }
 

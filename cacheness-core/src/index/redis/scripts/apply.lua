@@ -8,19 +8,25 @@ local REMEMBERED, FORGET_EVERY = 4096, 512
 -- By then a change is acknowledged, unless its process was stopped.
 local UNSETTLED_MICROS, MOST_LOOKED_AT, PIECE = 1000000, 1024, 128
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now
+local function the_time()
+    if not now then
+        local time = redis.call('TIME')
+        now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+    end
+    return now
+end
 
 -- Whether another handle has taken out a row of this key so lately that others may not have heard of it.
 local function is_unsettled(taken)
-    if now - taken > UNSETTLED_MICROS then
+    if taken == 0 or the_time() - taken > UNSETTLED_MICROS then
         return 0
     end
     for first = 1, MOST_LOOKED_AT, PIECE do
         local noted = redis.call('LRANGE', changes, -(first + PIECE - 1), -first)
         for at = #noted, 1, -1 do
             local note = noted[at]
-            if now - tonumber(string.sub(note, 18, 33)) > UNSETTLED_MICROS then
+            if string.sub(note, 17, 17) == '1' and now - tonumber(string.sub(note, 18, 33)) > UNSETTLED_MICROS then
                 return 0
             end
             if string.sub(note, 17, 17) == '1' and string.sub(note, 1, 16) ~= writer and string.sub(note, 34) == key then
@@ -39,27 +45,25 @@ local found = redis.call('MGET', base, row_name(key))
 if found[1] ~= generation then
     return { OTHER_GENERATION }
 end
-local before, old = found[2], redis.call('HGET', facts_name, key)
-local told = redis.call('HMGET', totals, 'entries', 'places', 'bytes', 'taken', 'changes')
+local before = found[2]
+local told = redis.call('HMGET', facts_name, TOTALS, 'r' .. key)
+local old = told[2]
 if not told[1] or (before and not old) then
     return { LOST }
 end
-local taken, unsettled = tonumber(told[4]), 0
-if not before then
-    unsettled = is_unsettled(taken)
-end
+local entries, places, bytes, taken, number = totals_in(told[1])
+local unsettled = before and 0 or is_unsettled(taken)
 local evicted = (old and not before) and 1 or 0
 if (expected == 'absent' and before) or (expected == 'bytes' and before ~= ARGV[4]) then
     if before then
         unsettled = is_unsettled(taken)
     end
-    return { DONE, 0, unsettled, 0, told[3], false }
+    return { DONE, 0, unsettled, 0, integer(bytes), false }
 end
 if facts == '' and not old then
-    return { DONE, 1, unsettled, 0, told[3], false }
+    return { DONE, 1, unsettled, 0, integer(bytes), false }
 end
 
-local entries, places, bytes = tonumber(told[1]), tonumber(told[2]), tonumber(told[3])
 local gone, added = {}, {}
 if old then
     gone = places_of(old, key)
@@ -67,7 +71,7 @@ if old then
 end
 if facts == '' then
     redis.call('DEL', row_name(key))
-    redis.call('HDEL', facts_name, key)
+    redis.call('HDEL', facts_name, 'r' .. key)
 else
     if before and created_of(old) == created_of(facts) then
         -- The same value.
@@ -76,7 +80,6 @@ else
     added = places_of(facts, key)
     entries, places, bytes = entries + 1, places + #added, bytes + footprint_of(facts)
     redis.call('SET', row_name(key), ARGV[8])
-    redis.call('HSET', facts_name, key, facts)
 end
 local stays = {}
 for _, member in ipairs(added) do
@@ -90,12 +93,17 @@ for _, member in ipairs(gone) do
 end
 take_places(leaves)
 add_places(added)
-local number = tonumber(told[5]) + 1
-redis.call(
-    'HSET', totals, 'entries', integer(entries), 'places', integer(places), 'bytes', integer(bytes),
-    'taken', integer(before and now or taken), 'changes', integer(number)
-)
-redis.call('RPUSH', changes, writer .. (before and '1' or '0') .. string.format('%016.0f', now) .. key)
+number = number + 1
+if before then
+    taken = the_time()
+end
+local all = totals_of(entries, places, bytes, taken, number)
+if facts == '' then
+    redis.call('HSET', facts_name, TOTALS, all)
+else
+    redis.call('HSET', facts_name, TOTALS, all, 'r' .. key, facts)
+end
+redis.call('RPUSH', changes, writer .. (before and '1' or '0') .. string.format('%016.0f', now or 0) .. key)
 if number % FORGET_EVERY == 0 then
     redis.call('LTRIM', changes, -REMEMBERED, -1)
 end

@@ -5,8 +5,8 @@ if there and there ~= generation then
     return there
 end
 if there then
-    redis.call('DEL', facts_name, orders, totals, changes)
+    redis.call('DEL', facts_name, orders, changes)
 end
 redis.call('SET', base, ARGV[2])
-redis.call('HSET', base .. ':' .. ARGV[2] .. ':totals', 'entries', 0, 'places', 0, 'bytes', 0, 'taken', 0, 'changes', ARGV[3])
+redis.call('HSET', base .. ':' .. ARGV[2] .. ':facts', TOTALS, totals_of(0, 0, 0, 0, tonumber(ARGV[3])))
 return ARGV[2]

@@ -3,11 +3,13 @@
 if not is_this_generation() then
     return { OTHER_GENERATION }
 end
-local last = redis.call('HGET', totals, 'changes')
-if not last then
+local told = redis.call('HGET', facts_name, TOTALS)
+if not told then
     return { LOST }
 end
-local missed = tonumber(last) - tonumber(ARGV[2])
+local _, _, _, _, number = totals_in(told)
+local last = integer(number)
+local missed = number - tonumber(ARGV[2])
 if missed == 0 then
     return { DONE, last, 1, {} }
 end

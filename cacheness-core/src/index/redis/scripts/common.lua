@@ -1,13 +1,12 @@
 -- What all scripts share. KEYS[1] is the name of the generation, from which all other names are made: they have its hash
 -- tag. ARGV[1] is the generation that the caller knows; in another one nothing of it is true any more.
 --
--- Of a row there is its string, its facts in a hash, and its places in one sorted set, whose members all have the score 0
+-- Of a row there is its string, its facts in a hash, in a field of `r` and the key, and its places in one sorted set, whose members all have the score 0
 -- and stand in the order of their bytes: `k` and the key; `c`, `u` and `e` with a time and the key; `g` with a group and
--- the key. Whatever the server has evicted of that shows in the numbers that `totals` has.
+-- the key. Whatever the server has evicted of that shows in the totals, which are a field of the hash as well.
 local base, generation = KEYS[1], ARGV[1]
 local own = base .. ':' .. generation
-local facts_name, orders, totals, changes =
-    own .. ':facts', own .. ':orders', own .. ':totals', own .. ':changes'
+local facts_name, orders, changes = own .. ':facts', own .. ':orders', own .. ':changes'
 
 local OTHER_GENERATION, DONE, LOST = 0, 1, 2
 -- Of facts: 16 digits of a footprint and whether it expires; creation, expiry and last use as 8 bytes that sort; groups,
@@ -72,6 +71,18 @@ local function places_of(facts, key)
     return places
 end
 
+-- Rows, places in the orders, what rows take, when one was taken out last, and the number of the last change.
+local TOTALS = 't'
+
+local function totals_in(text)
+    local entries, places, bytes, taken, number = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+    return tonumber(entries), tonumber(places), tonumber(bytes), tonumber(taken), tonumber(number)
+end
+
+local function totals_of(entries, places, bytes, taken, number)
+    return string.format('%.0f %.0f %.0f %.0f %.0f', entries, places, bytes, taken, number)
+end
+
 -- How many arguments a command gets at most, by the size of the stack of Lua.
 local AT_ONCE = 1000
 
@@ -96,14 +107,19 @@ end
 local function forget(facts, key)
     local places = places_of(facts, key)
     take_places(places)
-    redis.call('HDEL', facts_name, key)
-    redis.call('HINCRBY', totals, 'entries', -1)
-    redis.call('HINCRBY', totals, 'places', -#places)
-    redis.call('HINCRBY', totals, 'bytes', integer(-footprint_of(facts)))
+    redis.call('HDEL', facts_name, 'r' .. key)
+    local entries, all_places, bytes, taken, number = totals_in(redis.call('HGET', facts_name, TOTALS))
+    entries, all_places, bytes = entries - 1, all_places - #places, bytes - footprint_of(facts)
+    redis.call('HSET', facts_name, TOTALS, totals_of(entries, all_places, bytes, taken, number))
 end
 
--- Whether all is there by which rows are found.
-local function is_whole()
-    local told = redis.call('HMGET', totals, 'entries', 'places')
-    return tonumber(told[1]) == redis.call('HLEN', facts_name) and tonumber(told[2]) == redis.call('ZCARD', orders)
+-- The totals, if all is there by which rows are found.
+local function totals_if_whole()
+    local told = redis.call('HGET', facts_name, TOTALS)
+    if not told then
+        return false
+    end
+    local entries, places = totals_in(told)
+    local is_whole = entries + 1 == redis.call('HLEN', facts_name) and places == redis.call('ZCARD', orders)
+    return is_whole and told
 end

@@ -8,7 +8,7 @@ local MOST_FORGOTTEN = 1000
 if not is_this_generation() then
     return { OTHER_GENERATION }
 end
-if not is_whole() then
+if not totals_if_whole() then
     return { LOST }
 end
 local from, to = ARGV[2], ARGV[3]
@@ -25,7 +25,7 @@ while found < wanted and evicted < MOST_FORGOTTEN do
     end
     for _, member in ipairs(members) do
         local key = string.sub(member, prefix + 1)
-        local facts = redis.call('HGET', facts_name, key)
+        local facts = redis.call('HGET', facts_name, 'r' .. key)
         if not facts then
             return { LOST }
         end

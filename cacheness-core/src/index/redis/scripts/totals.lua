@@ -2,10 +2,11 @@
 if not is_this_generation() then
     return { OTHER_GENERATION }
 end
-if not is_whole() then
+local told = totals_if_whole()
+if not told then
     return { LOST }
 end
-local told = redis.call('HMGET', totals, 'entries', 'bytes')
+local entries, _, bytes = totals_in(told)
 local first = redis.call('ZRANGEBYLEX', orders, '[c', '(d', 'LIMIT', 0, 1)
 local last = redis.call('ZREVRANGEBYLEX', orders, '(d', '[c', 'LIMIT', 0, 1)
-return { DONE, told[1], told[2], first[1] or false, last[1] or false }
+return { DONE, integer(entries), integer(bytes), first[1] or false, last[1] or false }

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::entry::{Entry, IndexKey};
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
-use crate::query::{Admitted, ColumnType, Rank, Span};
+use crate::index::backend::Traits;
+use crate::query::{Admitted, ColumnType, Rank, Schema, Span};
 use crate::util::threads::lock;
 
 /// Keys share so many turns.
@@ -23,6 +24,21 @@ const PAGE: usize = 256;
 
 /// The next records of a kind behind a key.
 type Page<'a> = dyn Fn(Option<&IndexKey>, usize) -> Result<Vec<(IndexKey, Record)>> + 'a;
+
+/// Values of unique columns are reserved under a lock that all processes of one machine know. Where others have the rows, too,
+/// and the backend does not look at columns itself, two could store the same value.
+pub(super) fn check_unique(backend: Traits, schema: &Schema) -> Result<()> {
+    let Some(column) = schema.columns.iter().find(|column| column.unique) else { return Ok(()) };
+    if backend.columns || !backend.waits {
+        return Ok(());
+    }
+    let message = format!(
+        "column {:?} of custom metadata {:?} is unique, which the metadata backend `{}` cannot promise to all machines that \
+         use it: leave `unique` out, or choose `postgresql`",
+        column.name, schema.name, backend.name
+    );
+    Err(CacheError::new(ErrorKind::InvalidArgument, message))
+}
 
 #[derive(Debug)]
 pub(super) struct Columns {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::columns::Columns;
+use super::columns::{Columns, check_unique};
 use super::memory::{self, Tier};
 use super::neighbours::{Acknowledge, Acknowledging, Lease, acknowledge};
 use crate::clock::Timestamp;
@@ -409,11 +409,6 @@ impl Index {
         self.backend.traits().columns
     }
 
-    /// Whether other machines may change rows, which know no lock of this one.
-    pub(crate) fn is_on_a_server(&self) -> bool {
-        self.backend.traits().waits
-    }
-
     /// Up to `limit` records of a kind that may meet a condition, in key order and behind `after`, and the key behind which it
     /// goes on, if it does; see [`MetadataBackend::select`].
     pub(crate) fn select(
@@ -431,7 +426,11 @@ impl Index {
     }
 
     /// Says what a kind of custom metadata looks like; see [`MetadataBackend::define`].
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if a column is unique and the backend cannot keep it so.
     pub(crate) fn define(&self, schema: &Schema) -> Result<()> {
+        check_unique(self.backend.traits(), schema)?;
         if self.keeps_columns() { self.ask(|backend| backend.define(schema)) } else { Ok(()) }
     }
 

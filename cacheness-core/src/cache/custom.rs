@@ -97,33 +97,13 @@ impl Engine {
     /// A type of custom metadata is used from now on.
     ///
     /// # Errors
-    /// Those of a backend that keeps columns and cannot make them; [`InvalidArgument`](ErrorKind::InvalidArgument) if a column is
-    /// unique and the backend cannot keep it so.
+    /// Those of [`Index::define`](crate::engine::index::Index::define).
     pub(super) fn register(&self, schema: &'static Schema) -> Result<()> {
         if !self.custom().knows(schema) {
-            self.check_unique(schema)?;
             self.store().index().define(schema)?;
             self.custom().kinds.register(schema);
         }
         Ok(())
-    }
-
-    /// Values of unique columns are reserved under a lock that all processes of one machine know. Where others have the rows,
-    /// too, and the backend does not look itself, two could be stored.
-    fn check_unique(&self, schema: &Schema) -> Result<()> {
-        let index = self.store().index();
-        let Some(column) = schema.columns.iter().find(|column| column.unique) else { return Ok(()) };
-        if index.keeps_columns() || !index.is_on_a_server() {
-            return Ok(());
-        }
-        let message = format!(
-            "column {:?} of custom metadata {:?} is unique, which the metadata backend `{}` cannot promise to all machines that \
-             use it: leave `unique` out, or choose `postgresql`",
-            column.name,
-            schema.name,
-            index.name()
-        );
-        Err(CacheError::new(ErrorKind::InvalidArgument, message))
     }
 
     /// That there is a kind of this name, and a column that a field names without knowing its type.

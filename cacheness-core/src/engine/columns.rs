@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::index::{Index, Records};
 use crate::entry::{Entry, IndexKey};
-use crate::error::Result;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::index::backend::Traits;
 use crate::index::{Group, Record};
 use crate::query::{Admitted, ColumnType, Filter, Rank, Schema, Span};
 use crate::util::threads::lock;
@@ -24,6 +25,21 @@ const PAGE: usize = 256;
 
 /// The next records of a kind behind a key.
 type Page<'a> = dyn Fn(Option<&IndexKey>, usize) -> Result<Vec<(IndexKey, Record)>> + 'a;
+
+/// Values of unique columns are reserved under a lock that all processes of one machine know. Where others have the rows, too,
+/// and the backend does not look at columns itself, two could store the same value.
+pub(super) fn check_unique(backend: Traits, schema: &Schema) -> Result<()> {
+    let Some(column) = schema.columns.iter().find(|column| column.unique) else { return Ok(()) };
+    if backend.columns || !backend.waits {
+        return Ok(());
+    }
+    let message = format!(
+        "column {:?} of custom metadata {:?} is unique, which the metadata backend `{}` cannot promise to all machines that \
+         use it: leave `unique` out, or choose `postgresql`",
+        column.name, schema.name, backend.name
+    );
+    Err(CacheError::new(ErrorKind::InvalidArgument, message))
+}
 
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -333,7 +349,11 @@ impl Index {
     }
 
     /// Says what a kind of custom metadata looks like; see [`MetadataBackend::define`].
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if a column is unique and the backend cannot keep it so.
     pub(crate) fn define(&self, schema: &Schema) -> Result<()> {
+        check_unique(self.backend().traits(), schema)?;
         if self.keeps_columns() { self.ask(|backend| backend.define(schema)) } else { Ok(()) }
     }
 }

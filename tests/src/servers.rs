@@ -57,9 +57,15 @@ pub fn postgres() -> Result<&'static Postgres, String> {
 }
 
 impl Postgres {
-    fn start() -> Result<Self, String> {
+    /// One of its own, which ends when it is dropped.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn start() -> Result<Self, String> {
         let programs = programs_of_postgres().ok_or("PostgreSQL (initdb, pg_ctl, postgres) is not installed")?;
-        let dir = std::env::temp_dir().join(format!("cacheness-postgres-{}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("cacheness-postgres-{}-{number}", std::process::id()));
         let mut command = as_another_user(Command::new("sh"))?;
         command.args(["-c", POSTGRES, "sh"]).arg(&dir).arg(&programs);
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();

@@ -118,6 +118,12 @@ fn on_a_network_that_fails_each_call_ends_in_time_and_tells_why_and_works_again_
             assert!(error.is_unavailable() && error.to_string().contains(BUCKET), "{call}, {network:?}: {error}");
         }
         proxy.becomes(Network::Works);
+        // It is not asked again at once.
+        let begun = Instant::now();
+        while blobs.read(&name, u64::MAX).is_err() {
+            assert!(begun.elapsed() < 10 * TIMEOUT, "{network:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         assert!(blobs.read(&name, u64::MAX).unwrap().unwrap() == small, "{network:?}");
         assert!(blobs.read(&long, u64::MAX).unwrap().unwrap() == large, "{network:?}");
     }

@@ -107,6 +107,12 @@ fn a_cache_opens_and_computes_while_the_bucket_is_out_of_reach_and_stores_afterw
         assert_eq!(computed(&cache, 3), 3 * LARGE as u64);
         assert!(begun.elapsed() < 4 * TIMEOUT, "{:?}", begun.elapsed());
         proxy.becomes(Network::Works);
+        // It is not asked again at once.
+        let begun = Instant::now();
+        while cache.get::<Vec<u8>>("kept").unwrap().is_none() {
+            assert!(begun.elapsed() < 10 * TIMEOUT);
+            std::thread::sleep(Duration::from_millis(20));
+        }
         assert!(cache.get::<Vec<u8>>("kept").unwrap().unwrap() == noise(4, LARGE));
         cache.put("new", &noise(5, LARGE)).unwrap();
         assert!(cache.get::<Vec<u8>>("new").unwrap().unwrap() == noise(5, LARGE));

@@ -13,6 +13,7 @@ mod functions;
 mod joined;
 mod kills;
 mod neighbours;
+mod outage;
 mod postgres;
 mod redis;
 mod sqlite;

@@ -10,9 +10,10 @@ use crate::index::conformance::metadata_backend;
 use crate::index::record::tests::record_of;
 use crate::index::{MemoryMetadata, Record, Records, get_metadata_backend};
 
-#[path = "../../../../tests/src/servers.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
-pub(crate) mod servers;
+pub(super) mod servers {
+    include!("../../../../tests/src/servers.rs");
+}
 
 /// The server, if there is one.
 pub(super) fn server() -> Option<&'static servers::Redis> {

@@ -97,7 +97,8 @@ impl Cache {
         codec: ValueCodec<'_, T>,
     ) -> Result<Option<T>> {
         let (engine, index_key) = (self.engine()?, IndexKey::of(key));
-        match engine.find_stale(&index_key, codec)? {
+        match engine.stale_async(&index_key).await? {
+            Some(found) if !codec.is_of(&found.core)? => Ok(None),
             Some(found) if Engine::is_at_hand(&found) => engine.value_of(key, &index_key, found, codec, None),
             Some(found) => load_on_pool(engine, index_key, found, codec).await,
             None => Ok(None),

@@ -200,6 +200,17 @@ impl Engine {
         blocking(move || engine.fresh(&key, reader_ttl)).await
     }
 
+    /// The record of a key, fresh or not; asked on the blocking pool where the index may take its time.
+    pub(super) async fn stale_async(self: &Arc<Self>, key: &IndexKey) -> Result<Option<Found>> {
+        let find =
+            |engine: &Self, key: &IndexKey| engine.store.find(key).inspect_err(|error| engine.count_error(error));
+        if !self.store.index().waits() {
+            return find(self, key);
+        }
+        let (engine, key) = (Arc::clone(self), key.clone());
+        blocking(move || find(&engine, &key)).await
+    }
+
     /// Makes memory [current](crate::engine::index::Index::is_memory_current) before it is asked on a thread that polls.
     pub(super) async fn renew_memory(self: &Arc<Self>) {
         if self.store.memory().is_some() && self.store.index().would_ask() && self.store.index().waits() {

@@ -207,7 +207,8 @@ impl AsyncCache {
     /// # Errors
     /// As [`Cache::len`].
     pub async fn len(&self) -> Result<u64> {
-        self.0.len()
+        let cache = self.0.clone();
+        blocking(move || cache.len()).await
     }
 
     /// As [`Cache::is_empty`].
@@ -215,7 +216,7 @@ impl AsyncCache {
     /// # Errors
     /// As [`Cache::is_empty`].
     pub async fn is_empty(&self) -> Result<bool> {
-        self.0.is_empty()
+        Ok(self.len().await? == 0)
     }
 
     /// As [`Cache::get_stats`].

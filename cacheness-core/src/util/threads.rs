@@ -1,4 +1,4 @@
-//! Other threads and what this one carries along to them, panics of code that is not ours, and the end of the process.
+//! Other threads and what this one carries along to them, and panics of code that is not ours.
 //!
 //! Blocking work of async callers runs on threads of our own, since those of the runtime that polls may all be waiting for
 //! this very work. It is never refused and never waits for a thread that cannot come: if no thread is idle and none can be

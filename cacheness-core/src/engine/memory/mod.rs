@@ -1,4 +1,4 @@
-//! Live values in memory, in front of an index that one process owns.
+//! Live values in memory, in front of an index.
 //!
 //! A hit here takes no lock that all threads share, allocates nothing and reads nothing but the clock. Three things make it
 //! correct: values are found by the identity of their key, never by its hash alone (`shards`); until when and as which type a

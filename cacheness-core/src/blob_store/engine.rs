@@ -123,8 +123,8 @@ impl Engine {
     /// How an entry's blob is written. Where there is a value to lose, the new one is on the disk before a record can name
     /// it: another thread may flush the index at any time.
     pub(super) fn durability_of(&self, entry: &Entry) -> Durability {
-        // Another process flushes the record, and knows nothing of the blob.
-        if self.store.index.is_of_another_process() {
+        // Another process may flush the record, and knows nothing of the blob.
+        if self.store.index.may_have_neighbours() {
             return Durability::Immediate;
         }
         match self.store.index.get(&entry.key) {

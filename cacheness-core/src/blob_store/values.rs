@@ -320,6 +320,7 @@ impl BlobWriter {
         if let Some(error) = failed {
             return Err(error);
         }
+        engine.check_open()?;
         if let Some(content) = content.map(|content| content.finish()) {
             entry.set_content(content)?;
         }

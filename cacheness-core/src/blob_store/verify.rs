@@ -267,6 +267,10 @@ impl Engine {
         if recover::may_be_believed_later(&*store.blobs, name, store.rules()) {
             return Ok(());
         }
+        // Another process has put it since, perhaps, and has ended.
+        if recover::is_named(&store.index, &*store.blobs, name, store.rules())? {
+            return Ok(());
+        }
         // Nobody shares it while it goes; a name that is not referred to by now is never given again.
         let references = self.references();
         if references.refers_to(name) { Ok(()) } else { self.store().blobs.remove(name).map(drop) }

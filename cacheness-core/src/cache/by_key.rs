@@ -72,8 +72,8 @@ impl Cache {
         attempt: Attempt,
     ) -> Result<Option<T>> {
         let engine = self.engine()?;
-        engine.renew_memory().await;
-        if let Some(value) = engine.value_in_memory(key.identity(), reader_ttl, &codec, attempt) {
+        let current = engine.is_memory_current_async().await;
+        if let Some(value) = engine.value_in_memory_if(current, key.identity(), reader_ttl, &codec, attempt) {
             return Ok(Some(value));
         }
         let value = engine.excused(engine.read_async(key, reader_ttl, codec).await, None)?;
@@ -219,8 +219,21 @@ impl Engine {
         codec: &ValueCodec<'_, T>,
         attempt: Attempt,
     ) -> Option<T> {
-        let (memory, ops) = (self.store().memory()?, codec.memory_ops()?);
+        self.store().memory()?;
         let current = self.store().index().is_memory_current();
+        self.value_in_memory_if(current, identity, reader_ttl, codec, attempt)
+    }
+
+    #[inline]
+    fn value_in_memory_if<T: 'static>(
+        &self,
+        current: bool,
+        identity: &[u8],
+        reader_ttl: Option<Duration>,
+        codec: &ValueCodec<'_, T>,
+        attempt: Attempt,
+    ) -> Option<T> {
+        let (memory, ops) = (self.store().memory()?, codec.memory_ops()?);
         let value = if current { memory.get(identity, ops, reader_ttl, self.clock()) } else { None };
         if value.is_none() && attempt == Attempt::First {
             memory.missed();

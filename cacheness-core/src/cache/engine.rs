@@ -211,12 +211,17 @@ impl Engine {
         blocking(move || find(&engine, &key)).await
     }
 
-    /// Makes memory [current](crate::engine::index::Index::is_memory_current) before it is asked on a thread that polls.
-    pub(super) async fn renew_memory(self: &Arc<Self>) {
-        if self.store.memory().is_some() && self.store.index().would_ask() && self.store.index().waits() {
-            let engine = Arc::clone(self);
-            blocking(move || engine.store.index().is_memory_current()).await;
+    /// Whether memory is [current](crate::engine::index::Index::is_memory_current), asked on the blocking pool where that may
+    /// take its time.
+    pub(super) async fn is_memory_current_async(self: &Arc<Self>) -> bool {
+        if self.store.memory().is_none() || !self.store.index().would_ask() {
+            return true;
         }
+        if !self.store.index().waits() {
+            return self.store.index().is_memory_current();
+        }
+        let engine = Arc::clone(self);
+        blocking(move || engine.store.index().is_memory_current()).await
     }
 
     pub(super) fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {

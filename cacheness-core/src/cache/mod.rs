@@ -153,7 +153,11 @@ impl Cache {
         let config = config.sharing(engine.config());
         let cache = Self::over(engine, config);
         if cache.0.config.storage.cleanup_on_init {
-            cache.cleanup_expired()?;
+            match cache.cleanup_expired() {
+                // What has expired is a miss in any case.
+                Err(error) if error.is_unavailable() => log::debug!("what has expired stays for now: {error}"),
+                cleaned => drop(cleaned?),
+            }
         }
         Ok(cache)
     }
@@ -268,6 +272,8 @@ impl Cache {
     pub fn close(&self) -> Result<()> {
         match self.0.closed.swap(true, Ordering::SeqCst) {
             true => Ok(()),
+            // It is the parent's to close.
+            false if self.is_inherited() => Ok(()),
             false => {
                 // Others may keep the cache open: what came through this handle is safe from a kill all the same.
                 let settled = self.0.engine.store().settle();
@@ -470,5 +476,7 @@ fn close_all() {
 
 /// Whether this process has a cache open that it opened itself.
 fn has_open() -> bool {
-    OPEN.lock().values().any(|slot| matches!(slot, Slot::Open { origin, .. } if origin.is_here()))
+    // Somebody is opening or closing one, or was when this process was forked.
+    let Ok(slots) = OPEN.slots.try_lock() else { return true };
+    slots.values().any(|slot| matches!(slot, Slot::Open { origin, .. } if origin.is_here()))
 }

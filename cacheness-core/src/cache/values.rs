@@ -166,7 +166,7 @@ impl Cache {
     /// [`Serialization`](crate::ErrorKind::Serialization) if the value does not serialise or would not read back;
     /// [`Limit`](crate::ErrorKind::Limit) if key or value are over a limit, or the value alone over the size of the cache;
     /// [`Storage`](crate::ErrorKind::Storage), [`Metadata`](crate::ErrorKind::Metadata),
-    /// [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key. What was stored under the key before is then
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Closed`](crate::ErrorKind::Closed); what [`ToKey`] says of the key. What was stored under the key before is then
     /// still there.
     pub fn put<T: Storable>(&self, key: impl ToKey, value: &T) -> Result<Key> {
         self.put_with(key, value, PutOptions::new())
@@ -181,13 +181,8 @@ impl Cache {
     /// [`Limit`](crate::ErrorKind::Limit) if the options take more than `limits.max_header_bytes`.
     pub fn put_with<T: Storable>(&self, key: impl ToKey, value: &T, options: PutOptions) -> Result<Key> {
         let key = self.key(key)?;
-        self.dropped_in_outage(self.put_by_key(&key, value, options, ValueCodec::stored()), ())?;
+        self.put_by_key(&key, value, options, ValueCodec::stored())?;
         Ok(key)
-    }
-
-    /// The outcome of a put, which is dropped and counted while a server does not answer.
-    pub(super) fn dropped_in_outage<R>(&self, stored: Result<R>, nothing: R) -> Result<R> {
-        self.engine()?.excused(stored, nothing)
     }
 
     /// The value under a key. `None` if there is none, if it expired, if it is damaged, or if it was stored as another
@@ -411,7 +406,7 @@ impl Cache {
         let data_type = std::any::type_name::<T>();
         let mut keys = Vec::with_capacity(items.len());
         for (key, encoded) in items {
-            self.dropped_in_outage(self.put_encoded_by_key(&key, data_type, encoded, options.clone()), None)?;
+            self.put_encoded_by_key(&key, data_type, encoded, options.clone())?;
             keys.push(key);
         }
         Ok(keys)

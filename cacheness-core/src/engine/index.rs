@@ -100,12 +100,12 @@ impl Index {
 
     /// Whether another process has the rows, and flushes them.
     pub(crate) fn is_of_another_process(&self) -> bool {
-        self.lease.is_some() && !self.is_counted() && !self.backend.is_alone()
+        self.lease.is_some() && !self.is_counted() && !self.is_on_a_server() && !self.backend.is_alone()
     }
 
     /// Whether a question may take its time, on the other side of a network or of a socket.
     pub(crate) fn waits(&self) -> bool {
-        self.lease.is_some() && (self.backend.traits().waits || self.is_of_another_process())
+        self.lease.is_some() && (self.is_on_a_server() || self.is_of_another_process())
     }
 
     pub(super) fn is_reachable(&self) -> bool {

@@ -113,13 +113,21 @@ pub(super) enum Users {
     Unknown,
 }
 
-/// Looks who was there before this process; `alone` if nobody is there now, and counting begins anew.
+/// Looks who was there before this process, which is `alone` if nobody is there now.
 ///
 /// # Errors
 /// Those of the backend.
 pub(super) fn users_before(rows: &dyn MetadataBackend, alone: bool) -> Result<Users> {
-    let before = change_users(rows, |users| if alone { 0 } else { users })?;
+    let before = users_in(rows.state(USERS, None)?.as_deref());
     Ok(if before == 0 && alone { Users::AllLeft } else { Users::Unknown })
+}
+
+/// Begins to count anew: nobody else is there, and what they have left is brought together with the blobs.
+///
+/// # Errors
+/// Those of the backend.
+pub(super) fn begin_to_count(rows: &dyn MetadataBackend) -> Result<()> {
+    change_users(rows, |_| 0).map(drop)
 }
 
 /// Counts this process in, which shares the directory from now on.
@@ -229,6 +237,11 @@ impl Tenure {
     pub(super) fn release(&self) {
         self.lock.release();
     }
+
+    /// In a forked child: what it has inherited of the index keeps its files locked, and is never used.
+    pub(super) fn give_up_inherited(&self) {
+        self.sled.get().iter().for_each(|sled| sled.give_up());
+    }
 }
 
 /// What guests have done by this process.
@@ -267,7 +280,15 @@ impl Owner for Host {
     }
 
     fn changed(&self) {
-        self.flusher.iter().for_each(|flusher| flusher.wake());
+        match &self.flusher {
+            Some(flusher) => flusher.wake(),
+            // What is put here is flushed by each put.
+            None => {
+                if let Err(error) = self.index.flush() {
+                    log::debug!("what a guest has changed is not on the disk yet: {error}");
+                }
+            }
+        }
     }
 }
 

@@ -133,6 +133,15 @@ pub(crate) fn may_be_believed_later(blobs: &dyn BlobBackend, name: &BlobName, ru
     entry_of(blobs, name, rules).is_err_and(|error| stays(&error, rules))
 }
 
+/// Whether the record of the key in its header names a blob.
+///
+/// # Errors
+/// Those of index and blobs.
+pub(crate) fn is_named(index: &Index, blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<bool> {
+    let Some((entry, _)) = entry_of(blobs, name, rules)? else { return Ok(false) };
+    Ok(index.get(&entry.key)?.is_some_and(|record| record.blob().as_ref() == Some(name)))
+}
+
 /// Whether what is not believed for this reason stays.
 fn stays(error: &CacheError, rules: Rules<'_>) -> bool {
     Distrust::behind(error).is_some_and(|why| rules.signing.keeps(why))

@@ -95,16 +95,23 @@ impl Rows {
 /// What must be true of rows of other backends than sled before they are used, be that when the store is opened or when their
 /// server is reached.
 struct Binding {
-    /// The directory in which their blobs lie, if the rows themselves lie elsewhere.
-    directory: Option<String>,
+    /// Where the blobs lie that they name: in the directory of this id, or in a place that several directories share.
+    blobs: Option<String>,
     root: PathBuf,
 }
 
 impl Binding {
     fn of(home: &Home, config: &CacheConfig, manifest: &str) -> Self {
-        let in_files = config.blob_backend() == FILESYSTEM;
-        let directory = manifest::id_in(manifest).filter(|_| in_files).map(str::to_owned);
-        Self { directory, root: home.root().to_path_buf() }
+        let blobs = match config.blob_backend() {
+            FILESYSTEM => manifest::id_in(manifest).map(str::to_owned),
+            MEMORY => None,
+            name => {
+                let option = |of: &str| config.blob.options.get(of).map(ToString::to_string).unwrap_or_default();
+                let place = ["bucket", "container", "prefix"].map(option).join(" ");
+                Some(format!("{} in {name}: {place}", home.kind().domain()))
+            }
+        };
+        Self { blobs, root: home.root().to_path_buf() }
     }
 
     /// # Errors
@@ -116,14 +123,14 @@ impl Binding {
             rows.state(FORMAT_STATE, Some(Swap { expected: None, new: Some(FORMAT) }))?;
         }
         let lie_elsewhere = traits.shared && index::found_in(root).is_none();
-        let Some(id) = self.directory.as_deref().filter(|_| lie_elsewhere) else { return Ok(()) };
+        let Some(id) = self.blobs.as_deref().filter(|_| lie_elsewhere) else { return Ok(()) };
         let bound = rows.state(DIRECTORY_STATE, Some(Swap { expected: None, new: Some(id.as_bytes()) }))?;
         if bound.as_deref() == Some(id.as_bytes()) {
             return Ok(());
         }
         let message = format!(
-            "the rows of the metadata backend `{}` belong to another cache directory, in which their blobs lie: open that one, \
-             or name a database or a namespace of its own for {}",
+            "the rows of the metadata backend `{}` belong to another cache directory or bucket, in which their blobs lie: name \
+             that one, or a database or a namespace of its own for {}",
             traits.name,
             root.display()
         );
@@ -194,16 +201,20 @@ fn agree_with_rows(
     rules: Rules<'_>,
 ) -> Result<()> {
     let traits = rows.traits();
+    // That nobody else has the directory says nothing of other machines.
+    let alone = alone && !(traits.shared && blobs.is_remote());
     let users = if traits.shared { neighbours::users_before(rows, alone)? } else { Users::Unknown };
     let health = match format_of(rows)? {
         None => Health::New,
         Some(()) if users == Users::AllLeft => Health::Clean,
         Some(()) => Health::Unclean,
     };
-    // That nobody else has the directory says nothing of other machines.
-    if alone && !(traits.shared && blobs.is_remote()) {
+    if alone {
         let reconciled = recover::reconcile(index, (blobs, Unnamed::LeftOver), health, None, rules);
         let reconciled = unless_out_of_reach(blobs, reconciled)?;
+        if traits.shared {
+            neighbours::begin_to_count(rows)?;
+        }
         if reconciled == Reconciled::WithoutDistrusted {
             // With their key at hand they will be taken up.
             return if traits.persistent { Ok(()) } else { recover::note_distrusted(index, blobs, rules) };
@@ -230,11 +241,14 @@ pub(super) fn owner_of_blobs(
     }
     let known = match rows.state(BLOBS_STATE, None) {
         Ok(None) => rows.state(BLOBS_STATE, Some(Swap { expected: None, new: Some(unique_name().as_bytes()) })),
-        // It is not known now whose they are, and nothing is removed by looking for left-overs.
-        Err(error) if error.is_unavailable() => return Ok(None),
         known => known,
     };
-    Ok(known?.map(|owner| String::from_utf8_lossy(&owner).into_owned()))
+    let known = match known {
+        // It is not known now whose they are, and nothing is removed by looking for left-overs.
+        Err(error) if error.is_unavailable() => return Ok(None),
+        known => known?,
+    };
+    Ok(known.map(|owner| String::from_utf8_lossy(&owner).into_owned()))
 }
 
 /// The index over the rows of a backend, with values in memory if there are to be any.

@@ -216,7 +216,8 @@ impl Traits {
         Self { shared: true, ..self }
     }
 
-    /// Its calls wait for a network.
+    /// Its calls wait for a network. Where its server does not answer they fail with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable): after some such failures nobody asks for a while.
     #[must_use]
     pub const fn waits(self) -> Self {
         Self { waits: true, ..self }

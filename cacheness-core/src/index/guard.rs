@@ -49,7 +49,7 @@ impl Guard {
         let guard =
             Self { known, open, opened: OnceLock::new(), breaker: Breaker::default(), closed: AtomicBool::new(false) };
         match guard.backend() {
-            Err(error) if is_outage(&error) => {
+            Err(error) if error.is_unavailable() => {
                 guard.breaker.fail(Instant::now());
                 emit(&format!("cacheness: {error}; it is tried again later"));
             }
@@ -76,29 +76,30 @@ impl Guard {
         }
     }
 
+    /// Has the backend note or do something of which it may tell nobody: that says nothing of the server, and is not tried
+    /// while that is not asked.
+    fn aside<R>(&self, call: impl FnOnce(&dyn MetadataBackend) -> Result<R>) -> Result<R> {
+        match self.opened.get() {
+            _ if self.closed.load(Ordering::SeqCst) => Err(CacheError::new(ErrorKind::Closed, "the cache is closed")),
+            Some(rows) if self.breaker.is_closed() => call(&**rows),
+            _ => Err(self.unavailable()),
+        }
+    }
+
+    fn unavailable(&self) -> CacheError {
+        let message = format!("the server of the metadata backend `{}` does not answer", self.known.traits.name);
+        CacheError::new(ErrorKind::Unavailable, message)
+    }
+
     fn ask<R>(&self, call: impl FnOnce(&dyn MetadataBackend) -> Result<R>) -> Result<R> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(CacheError::new(ErrorKind::Closed, "the cache is closed"));
         }
-        let mut attempt = self.breaker.enter(Instant::now()).ok_or_else(|| {
-            let message = format!("the server of the metadata backend `{}` does not answer", self.known.traits.name);
-            CacheError::new(ErrorKind::Unavailable, message)
-        })?;
-        match self.backend().and_then(|backend| call(&**backend)) {
-            Err(error) if is_outage(&error) => {
-                Err(CacheError::caused_by(ErrorKind::Unavailable, error.to_string(), error.clone()))
-            }
-            answer => {
-                attempt.answered = true;
-                answer
-            }
-        }
+        let mut attempt = self.breaker.enter(Instant::now()).ok_or_else(|| self.unavailable())?;
+        let answer = self.backend().and_then(|backend| call(&**backend));
+        attempt.answered = !matches!(&answer, Err(error) if error.is_unavailable());
+        answer
     }
-}
-
-/// Whether an error may be one of the server or of what lies between.
-fn is_outage(error: &CacheError) -> bool {
-    matches!(error.kind(), ErrorKind::Metadata | ErrorKind::Storage | ErrorKind::Unavailable)
 }
 
 impl MetadataBackend for Guard {
@@ -135,7 +136,7 @@ impl MetadataBackend for Guard {
     }
 
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
-        self.ask(|rows| rows.used(uses))
+        self.aside(|rows| rows.used(uses))
     }
 
     fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
@@ -147,7 +148,7 @@ impl MetadataBackend for Guard {
     }
 
     fn bytes(&self) -> Result<u64> {
-        self.ask(|rows| rows.bytes())
+        self.aside(|rows| rows.bytes())
     }
 
     fn footprint(&self, row: u64, blob: u64) -> u64 {
@@ -172,7 +173,7 @@ impl MetadataBackend for Guard {
     }
 
     fn is_reachable(&self) -> bool {
-        self.breaker.is_closed(Instant::now())
+        self.breaker.may_ask(Instant::now())
     }
 
     fn doubt_blobs(&self) {
@@ -180,7 +181,7 @@ impl MetadataBackend for Guard {
     }
 
     fn tidy(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
-        self.ask(|rows| rows.tidy(go_on))
+        self.aside(|rows| rows.tidy(go_on))
     }
 
     fn flush(&self) -> Result<()> {
@@ -188,7 +189,7 @@ impl MetadataBackend for Guard {
             // Nothing was changed yet.
             return Ok(());
         }
-        self.ask(|rows| rows.flush())
+        self.aside(|rows| rows.flush())
     }
 
     fn close(&self) -> Result<()> {
@@ -219,7 +220,7 @@ mod tests {
             counted.fetch_add(1, Ordering::SeqCst);
             match up.load(Ordering::SeqCst) {
                 true => Ok(Arc::new(MemoryMetadata::new())),
-                false => Err(CacheError::new(ErrorKind::Metadata, "connection refused")),
+                false => Err(CacheError::new(ErrorKind::Unavailable, "connection refused")),
             }
         });
         (Guard::open(KNOWN, open), asked)

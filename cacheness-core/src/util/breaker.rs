@@ -39,8 +39,13 @@ impl Breaker {
         self.outages.load(Ordering::SeqCst)
     }
 
-    /// Whether calls ask now.
-    pub(crate) fn is_closed(&self, now: Instant) -> bool {
+    /// Whether the server answers, as far as is known.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).open_until.is_none()
+    }
+
+    /// Whether a call would ask now.
+    pub(crate) fn may_ask(&self, now: Instant) -> bool {
         let state = lock(&self.state);
         state.open_until.is_none_or(|until| now >= until && !state.is_tried)
     }

@@ -10,6 +10,14 @@ use std::time::Duration;
 /// How often this process and those before it were forked, each in its own memory.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// How many children this process has forked, but for those that ran another program at once.
+static CHILDREN: AtomicU32 = AtomicU32::new(0);
+
+/// Whether there may be children that have copies of what this process has open.
+pub(crate) fn has_forked() -> bool {
+    CHILDREN.load(Ordering::Relaxed) > 0
+}
+
 /// The process in which something was made. A forked child has a copy of it, without the threads that belong to it, and with
 /// files that are still its parent's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +44,22 @@ fn register() {
         // SAFETY: `at_exit` is a plain function that lives as long as the program and never unwinds. If the table of
         // `atexit` is full it refuses, and caches are then closed when they are dropped.
         unsafe { libc::atexit(at_exit) };
-        // SAFETY: so is `forked`, which adds to a number and does nothing else, as it must in a child of several threads.
+        // SAFETY: so are these, which add to a number and do nothing else, as they must in a child of several threads.
         #[cfg(unix)]
         unsafe {
-            libc::pthread_atfork(None, None, Some(forked))
+            libc::pthread_atfork(None, Some(has_child), Some(is_child))
         };
     });
 }
 
 #[cfg(unix)]
-extern "C" fn forked() {
+extern "C" fn has_child() {
+    CHILDREN.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(unix)]
+extern "C" fn is_child() {
+    CHILDREN.store(0, Ordering::Relaxed);
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 

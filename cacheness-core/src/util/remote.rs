@@ -50,7 +50,7 @@ impl Call {
 /// outlive it.
 ///
 /// # Errors
-/// Those of `work`; of the kind of `call` if the deadline passes, if `work` panics, if the thread cannot be started, and if
+/// Those of `work`; [`Unavailable`](ErrorKind::Unavailable) if the deadline passes; of the kind of `call` if `work` panics, if the thread cannot be started, and if
 /// this is that very thread, which must not wait for itself.
 pub(crate) fn wait<T: Send + 'static>(
     call: Call,
@@ -70,7 +70,8 @@ pub(crate) fn wait<T: Send + 'static>(
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => {
             task.abort();
-            Err(call.failed(format!("no answer within {} ms", deadline.as_millis())))
+            Err(Call { kind: ErrorKind::Unavailable, ..call }
+                .failed(format!("no answer within {} ms", deadline.as_millis())))
         }
         Err(RecvTimeoutError::Disconnected) => Err(call.failed("the client panicked")),
     }
@@ -203,7 +204,7 @@ mod tests {
             std::future::pending::<Result<()>>().await
         })
         .unwrap_err();
-        assert!(error.is_metadata());
+        assert!(error.is_unavailable());
         assert_eq!(error.to_string(), "cannot ask the server: no answer within 30 ms");
         while !gone.load(Ordering::SeqCst) {
             assert!(begin.elapsed() < LONG, "it was never dropped");

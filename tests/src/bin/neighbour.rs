@@ -39,6 +39,7 @@ fn main() {
         }
         Some("never-stored") => println!("{}", never_stored(7)),
         Some("fork") => forked(),
+        Some("fork-and-end") => forked_and_alone(arguments.get(1).map(String::as_str)),
         Some("obey") => obey(),
         Some("put-always") => put_always(),
         Some("random") => random(number(1), number(2)),
@@ -66,6 +67,28 @@ fn forked() {
             assert_eq!(cache.get::<u8>("childs").expect("it is open"), Some(1));
             cache.put("parents", &1u8).expect("the child has harmed nothing");
             assert_eq!(cache.get::<u8>("parents").expect("it is open"), Some(1));
+        }
+    }
+}
+
+/// Forks, with a cache open, and ends: the child goes on where it was, as the one that has the directory.
+fn forked_and_alone(how: Option<&str>) {
+    let cache = default_cache().expect("the directory is ours");
+    assert_eq!(slow(1).len(), 4);
+    cache.flush().expect("there is room");
+    match fork::fork().expect("there is room for a process") {
+        Fork::Parent(_) if how == Some("killed") => std::process::abort(),
+        Fork::Parent(_) => {}
+        Fork::Child => {
+            let parent = std::os::unix::process::parent_id();
+            while std::os::unix::process::parent_id() == parent {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            cache.close().expect("it is the parent's, and nothing is done to it");
+            assert_eq!(slow(1).len(), 4, "found");
+            let own = default_cache().expect("the directory is ours");
+            own.put("childs", &1u8).expect("there is room");
+            println!("{}", own.get_stats().expect("it is open").backend);
         }
     }
 }

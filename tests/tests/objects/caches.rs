@@ -99,7 +99,7 @@ fn a_cache_opens_and_computes_while_the_bucket_is_out_of_reach_and_stores_afterw
         proxy.becomes(network);
         let cache = Cache::new(config(dir.path(), proxy.port)).unwrap();
         assert_eq!(cache.get::<Vec<u8>>("kept").unwrap(), None, "a miss");
-        cache.put("new", &noise(5, LARGE)).unwrap();
+        assert!(cache.put("new", &noise(5, LARGE)).unwrap_err().is_unavailable());
         assert!(cache.get_stats().unwrap().outages >= 2, "both are counted");
         cache.put("small", &7u8).unwrap();
         assert_eq!(cache.get("small").unwrap(), Some(7u8), "it lies in the index");

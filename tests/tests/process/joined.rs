@@ -206,6 +206,18 @@ fn a_forked_child_of_an_owner_or_a_guest_is_one_more_process_on_the_directory() 
 }
 
 #[test]
+fn a_forked_child_goes_on_when_its_parent_has_ended_or_was_killed() {
+    for (backend, how) in LOCAL.into_iter().flat_map(|backend| ["ended", "killed"].map(|how| (backend, how))) {
+        let place = Place::of(backend);
+        // Until the child has ended, too: it writes to the same place.
+        let output = place.start(&["fork-and-end", how]).wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), backend, "{how}: {}", errors_of(&output));
+        assert_eq!(place.runs(), HashMap::from([("1".to_owned(), 1)]), "{backend}, {how}");
+        assert_eq!(place.servant().does("get-byte childs"), "Ok(Some(1))", "{backend}, {how}");
+    }
+}
+
+#[test]
 fn what_one_process_puts_changes_and_removes_the_others_see() {
     for backend in backends() {
         let place = Place::of(backend);

@@ -90,8 +90,7 @@ impl AsyncCache {
             let encoded = detached(encoded?).await;
             let put = move || {
                 let key = pending.resolve()?;
-                let stored = cache.put_encoded_by_key(&key, std::any::type_name::<T>(), encoded, options);
-                cache.dropped_in_outage(stored, None)?;
+                cache.put_encoded_by_key(&key, std::any::type_name::<T>(), encoded, options)?;
                 Ok(key)
             };
             blocking(put).await

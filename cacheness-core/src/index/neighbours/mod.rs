@@ -425,7 +425,8 @@ impl MetadataBackend for Joined {
     }
 
     fn is_alone(&self) -> bool {
-        matches!(self.role(), Role::Owner(_))
+        // While another owner is looked for nobody waits for that.
+        self.role.try_read().is_ok_and(|role| matches!(*role, Role::Owner(_)))
     }
 
     fn close(&self) -> Result<()> {

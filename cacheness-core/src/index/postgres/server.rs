@@ -350,12 +350,17 @@ fn failed(call: Call, error: &Error) -> CacheError {
             }
             source = cause.source();
         }
-        return call.failed(text);
+        return call.of_kind(ErrorKind::Unavailable).failed(text);
     };
     let why = format!("{} (SQLSTATE {})", database.message(), database.code().code());
     // What asking again does not mend: a role, a password, a right or a database that is not there.
     let is_refused = ["28", "3D"].iter().any(|class| database.code().code().starts_with(class));
+    // What goes away: a connection that is cut or not had, a server that starts, ends, or is the wrong one of several by now,
+    // a statement that took too long.
+    let is_outage =
+        ["08", "57P", "53300", "57014", "25006"].iter().any(|class| database.code().code().starts_with(class));
     match *database.code() {
+        _ if is_outage => call.of_kind(ErrorKind::Unavailable).failed(why),
         SqlState::DISK_FULL => call.of_kind(ErrorKind::Storage).failed(why),
         SqlState::INSUFFICIENT_PRIVILEGE => call.of_kind(ErrorKind::Config).failed(why),
         _ if is_refused => call.of_kind(ErrorKind::Config).failed(why),

@@ -262,7 +262,7 @@ fn an_answer_that_takes_too_long_is_an_error_and_the_next_call_has_another_conne
 fn a_server_that_is_not_there_or_refuses_is_an_error_without_the_password() {
     let url = "postgresql://me:hunter2@127.0.0.1:1/db";
     let error = PostgresMetadata::open(&BackendOptions::new().with("connection_url", url)).unwrap_err();
-    assert!(error.is_metadata() && error.to_string().contains("cannot open the tables in PostgreSQL"), "{error}");
+    assert!(error.is_unavailable() && error.to_string().contains("cannot open the tables in PostgreSQL"), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     let Some(options) = options() else { return };
     let url = servers::postgres().unwrap().url().replace("cacheness@", "nobody:hunter2@");

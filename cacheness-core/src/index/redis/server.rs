@@ -140,6 +140,7 @@ impl Server {
         self.try_ask(call, command)?.map_err(|refusal| match refusal {
             // It is there, and answers everything else.
             Refusal::Server { ref code, .. } if code == "OOM" => call.of_kind(ErrorKind::Limit).failed(refusal),
+            refusal if refusal.is_outage() => call.of_kind(ErrorKind::Unavailable).failed(refusal),
             refusal => call.failed(refusal),
         })
     }
@@ -211,6 +212,20 @@ pub(super) enum Refusal {
     Old,
     /// The server answered with an error, of this code.
     Server { code: String, text: String },
+}
+
+impl Refusal {
+    /// Whether it goes away by itself.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Server { code, text } => {
+                ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"].contains(&code.as_str())
+                    || text.contains("max number of clients")
+            }
+            Self::Stranger(_) | Self::Locked(_) | Self::Old => false,
+        }
+    }
 }
 
 impl Display for Refusal {

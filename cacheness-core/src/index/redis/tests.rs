@@ -260,7 +260,7 @@ fn a_server_that_is_none_of_ours_or_refuses_is_an_error_that_names_the_field_and
     };
     let at = |port: u16| format!("redis://marked:{SECRET}@127.0.0.1:{port}/0");
     let error = refused(at(1));
-    assert!(error.is_metadata() && error.to_string().contains("127.0.0.1:1"), "{error}");
+    assert!(error.is_unavailable() && error.to_string().contains("127.0.0.1:1"), "{error}");
     for answer in [&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..], b""] {
         let error = refused(at(stranger(answer)));
         let why = "options.connection_url: what listens at";
@@ -320,7 +320,7 @@ fn an_answer_that_takes_too_long_is_an_error_and_the_next_call_has_another_conne
     let begin = Instant::now();
     let slow = rows.get(key.as_bytes()).unwrap_err();
     assert!(begin.elapsed() < Duration::from_millis(1200), "{:?}", begin.elapsed());
-    assert!(slow.is_metadata() && slow.to_string().ends_with("within 300 ms"), "{slow}");
+    assert!(slow.is_unavailable() && slow.to_string().ends_with("within 300 ms"), "{slow}");
     while rows.get(key.as_bytes()).is_err() {
         assert!(begin.elapsed() < Duration::from_secs(10), "it works again");
     }

@@ -25,12 +25,13 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Record, remove, shown};
 use crate::storage::vfs::RealVfs;
 use crate::storage::vfs::root::{HeldLock, lock_root, locked};
-use crate::util::emit;
+use crate::util::{emit, process};
 
 /// How long the threads of a closed database may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long another process may keep an opening waiting.
+const PATIENCE_WITH_CHILDREN: Duration = Duration::from_secs(1);
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(100);
 
 /// Memory for pages of an index that is opened without a cache.
@@ -260,6 +261,12 @@ impl SledIndex {
         due
     }
 
+    /// In a forked child, which has a copy of it: its files stay locked as long as the child lives, so that whoever opens the
+    /// index here has to have others.
+    pub(crate) fn give_up(&self) {
+        disk::give_up(&index_dir(&self.options.root));
+    }
+
     /// Writes everything, lets go of the files and leaves the mark of a clean close.
     pub(super) fn shut(&self) -> Result<()> {
         let _alone = self.rewriting.end();
@@ -326,7 +333,9 @@ impl SledIndex {
 /// Waits until the last thread of a closed sled has let go of its file: until then the file may still change, and the
 /// lock on it is not free.
 fn wait_until_released(index: &Path) {
-    is_released_within(index, PATIENCE);
+    // A child has copies of the files, and does not let them go.
+    let patience = if process::has_forked() { PATIENCE_WITH_CHILDREN } else { PATIENCE };
+    is_released_within(index, patience);
 }
 
 /// Whether nobody has the file of a sled open, after some time at most.

@@ -57,7 +57,7 @@ pub(super) fn apply(
     take_use: impl FnOnce() -> Option<i64>,
 ) -> rusqlite::Result<Applied> {
     let unsettled = match writer {
-        Some(writer) if writer.has_neighbours => is_unsettled(connection, change.key, writer.number)?,
+        Some(writer) if writer.has_neighbours => is_unsettled(connection, change.key)?,
         _ => false,
     };
     make(connection, change, writer, take_use).map(|applied| Applied { unsettled, ..applied })
@@ -112,18 +112,18 @@ fn note_change(connection: &Connection, key: &[u8], writer: i64) -> rusqlite::Re
     Ok(())
 }
 
-/// Whether another handle has changed the row so lately that its change may not be acknowledged yet.
-fn is_unsettled(connection: &Connection, key: &[u8], writer: i64) -> rusqlite::Result<bool> {
-    let mut last = connection.prepare_cached("SELECT writer, at, key FROM changes ORDER BY number DESC")?;
+/// Whether the row was changed so lately that the change may not be acknowledged yet.
+fn is_unsettled(connection: &Connection, key: &[u8]) -> rusqlite::Result<bool> {
+    let mut last = connection.prepare_cached("SELECT at, key FROM changes ORDER BY number DESC")?;
     let (mut rows, now) = (last.query([])?, monotonic_micros());
     for _ in 0..MOST_LOOKED_AT {
         let Some(row) = rows.next()? else { return Ok(false) };
         // One of a time to come is from before the system was started anew.
-        let at: i64 = row.get(1)?;
+        let at: i64 = row.get(0)?;
         if !(now - UNSETTLED_MICROS..=now).contains(&at) {
             return Ok(false);
         }
-        if row.get::<_, i64>(0)? != writer && row.get_ref(2)?.as_blob()? == key {
+        if row.get_ref(1)?.as_blob()? == key {
             return Ok(true);
         }
     }

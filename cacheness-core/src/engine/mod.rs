@@ -200,7 +200,6 @@ impl Store {
     pub(crate) fn abandon(&self) {
         self.tenure.release();
         self.as_guest.release();
-        self.tenure.give_up_inherited();
     }
 
     /// Whether what was put is safe with another process, which brings it to the disk in its own time.

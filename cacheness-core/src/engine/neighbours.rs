@@ -237,11 +237,6 @@ impl Tenure {
     pub(super) fn release(&self) {
         self.lock.release();
     }
-
-    /// In a forked child: what it has inherited of the index keeps its files locked, and is never used.
-    pub(super) fn give_up_inherited(&self) {
-        self.sled.get().iter().for_each(|sled| sled.give_up());
-    }
 }
 
 /// What guests have done by this process.

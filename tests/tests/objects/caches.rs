@@ -241,7 +241,7 @@ fn no_secret_is_logged_or_shown() {
     cache.put("large", &noise(11, LARGE)).unwrap();
     cache.get::<Vec<u8>>("large").unwrap().unwrap();
     proxy.becomes(Network::Refuses);
-    let error = cache.get::<Vec<u8>>("large").unwrap_err();
+    let error = cache.put("large", &noise(12, LARGE)).unwrap_err();
     let options =
         config.blob.options.iter().fold(BackendOptions::new(), |all, (name, value)| all.with(name, value.clone()));
     let blobs = bucket(server.port);

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cacheness::{Cache, CacheConfig, cached};
-use cacheness_tests::{on_postgres, scratch, servers};
+use cacheness_tests::{scratch, servers};
 
 const DEADLINE: Duration = Duration::from_millis(250);
 /// What a call may take beyond the deadlines of its questions, on a machine that is busy with other tests.
@@ -25,8 +25,17 @@ fn squares(cache: &Cache, n: u64) -> Vec<u64> {
 
 /// Works beside an outage, which `outage` brings about and ends; says what the longest call took.
 fn work_through(cache: &Cache, outage: impl FnOnce()) -> Duration {
+    /// Lets the workers end, also after a panic.
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
+        let ends = Ends(&ended);
         let workers = [1, 2, 3].map(|worker| {
             let ended = &ended;
             scope.spawn(move || {
@@ -46,7 +55,7 @@ fn work_through(cache: &Cache, outage: impl FnOnce()) -> Duration {
             })
         });
         outage();
-        ended.store(true, Ordering::Relaxed);
+        drop(ends);
         workers.map(|worker| worker.join().unwrap()).into_iter().max().unwrap()
     })
 }
@@ -89,20 +98,4 @@ fn while_a_server_does_not_answer_every_call_does_and_hits_come_back_with_it() {
     assert_eq!(cache.get::<u64>("kept").unwrap(), Some(1), "what could not be invalidated is there");
     let stats = cache.get_stats().unwrap();
     assert!(stats.outages > 0 && stats.errors == 0, "{stats:?}");
-}
-
-#[test]
-fn a_server_that_is_started_anew_in_the_middle_of_work_is_used_again_by_itself() {
-    let Ok(server) = servers::Postgres::start().map_err(|why| servers::skip(&why)) else { return };
-    let dir = scratch();
-    let Some(config) = on_postgres(CacheConfig::new(dir.path())) else { return };
-    let config = config.with_connection_url(server.url()).with_metadata_option("deadline_ms", 2000);
-    let cache = Cache::new(config.with_memory_cache(false)).unwrap();
-    (0..KEYS).for_each(|n| drop(squares(&cache, n)));
-    work_through(&cache, || {
-        thread::sleep(Duration::from_millis(300));
-        server.restart().unwrap();
-        thread::sleep(Duration::from_millis(300));
-    });
-    println!("a hit again after {:?}", until_it_hits(&cache));
 }

@@ -74,7 +74,7 @@ fn a_guarded_change_whose_answer_was_lost_is_told_as_what_it_was_and_another_one
     assert_eq!(direct.get(b"12345678").unwrap().as_deref(), Some(&b"2"[..]));
     cut();
     let made = rows.apply(&[change(Expected::Absent, Some(b"3"))]);
-    assert!(made.unwrap_err().is_unavailable(), "another row is there, which may have taken the place of this one");
+    assert!(made.unwrap_err().is_metadata(), "another row is there, which may have taken the place of this one");
     cut();
     assert!(rows.apply(&[change(Expected::Anything, Some(b"4"))]).unwrap_err().is_unavailable());
     assert_eq!(direct.get(b"12345678").unwrap().as_deref(), Some(&b"4"[..]), "it was made once");

@@ -106,6 +106,7 @@ impl RedisMetadata {
                 options.refused("connection_url", &refusal.to_string())
             }
             Refusal::Server { code, .. } if code == "WRONGTYPE" => rows.of_another_program(),
+            refusal if refusal.is_outage() => OPEN.of_kind(ErrorKind::Unavailable).failed(refusal),
             refusal => OPEN.failed(refusal),
         })?;
         rows.generation.store(Arc::new(rows.checked(answer.0)?));

@@ -22,7 +22,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use sled::Tree;
@@ -39,6 +39,7 @@ use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::Signing;
 use crate::storage::vfs::root::HeldLock;
+use crate::util::process::Origin;
 use crate::util::threads::caught;
 
 pub(crate) use open::Health;
@@ -292,4 +293,16 @@ fn is_of_the_system(error: &io::Error) -> bool {
 
 fn damaged(doing: &str, cause: impl Into<Box<dyn Error + Send + Sync>>) -> CacheError {
     CacheError::caused_by(ErrorKind::Integrity, format!("cannot {doing}: the index is damaged"), cause)
+}
+
+/// sled has one pool of threads for all databases of a process. A forked child has its parent's, without the threads, and would
+/// wait for them for ever.
+fn check_not_forked() -> Result<()> {
+    static FIRST: OnceLock<Origin> = OnceLock::new();
+    if FIRST.get_or_init(Origin::here).is_here() {
+        return Ok(());
+    }
+    let message = "this process was forked from one that had an index of `sled` open, and cannot have one itself: start another \
+                   program, or choose the metadata backend `sqlite`";
+    Err(CacheError::new(ErrorKind::Locked, message))
 }

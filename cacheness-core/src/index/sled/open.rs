@@ -20,7 +20,7 @@ use super::salvage::{Known, Proof};
 use super::saved;
 use super::saved::{States, Uses};
 use super::shielded;
-use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, salvage, unusable};
+use super::{Contents, SledIndex, SledOptions, Slot, TURNS, Trees, check_not_forked, salvage, unusable};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Record, remove, shown};
 use crate::storage::vfs::RealVfs;
@@ -60,6 +60,7 @@ impl SledIndex {
     /// Damage is not an error.
     pub(crate) fn open(options: SledOptions) -> Result<(Self, Health)> {
         check_threads()?;
+        check_not_forked()?;
         tell_what_sled_logs();
         let root = options.root.clone();
         let index = index_dir(&root);
@@ -259,12 +260,6 @@ impl SledIndex {
             *last = Some(Instant::now());
         }
         due
-    }
-
-    /// In a forked child, which has a copy of it: its files stay locked as long as the child lives, so that whoever opens the
-    /// index here has to have others.
-    pub(crate) fn give_up(&self) {
-        disk::give_up(&index_dir(&self.options.root));
     }
 
     /// Writes everything, lets go of the files and leaves the mark of a clean close.

@@ -166,10 +166,10 @@ fn what_a_client_says_of_a_failure_is_told_without_what_it_repeats() {
         (generic("status code: 400 Bad Request: <Code>ExpiredToken</Code>MARKED"), ErrorKind::Config, "(ExpiredToken)"),
         (
             generic("status code: 503 Slow: <Code>SlowDown</Code>?sig=MARKED"),
-            ErrorKind::Storage,
+            ErrorKind::Unavailable,
             "status 503 (SlowDown)",
         ),
-        (generic("https://host/?sig=MARKED went wrong"), ErrorKind::Storage, "the call failed"),
+        (generic("https://host/?sig=MARKED went wrong"), ErrorKind::Unavailable, "the call failed"),
     ];
     for (error, kind, expected) in cases {
         let error = client.failed("write a blob", &error);

@@ -12,9 +12,12 @@ use std::time::Instant;
 use cacheness::{cached, default_cache};
 use cacheness_examples::{Airport, data, distance_km, read_csv};
 
+/// Two airports and the distance between them in kilometres.
+type Pair = (Airport, Airport, f64);
+
 /// The nearest neighbour of each airport: some hundred kilobytes, which lie in the bucket.
 #[cached(ttl = 86400)]
-fn neighbours(csv: &Path) -> Result<Vec<(Airport, Airport, f64)>, Box<dyn Error>> {
+fn neighbours(csv: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
     let airports: Vec<Airport> = read_csv(csv)?;
     let nearest = |from: &Airport| {
         let others = airports.iter().filter(|to| to.iata != from.iata).map(|to| (to, distance_km(from, to)));

@@ -76,11 +76,12 @@ fn forked_and_alone(how: Option<&str>) {
     let cache = default_cache().expect("the directory is ours");
     assert_eq!(slow(1).len(), 4);
     cache.flush().expect("there is room");
+    // Asked for before: it may have ended when the child begins.
+    let parent = std::process::id();
     match fork::fork().expect("there is room for a process") {
         Fork::Parent(_) if how == Some("killed") => std::process::abort(),
         Fork::Parent(_) => {}
         Fork::Child => {
-            let parent = std::os::unix::process::parent_id();
             while std::os::unix::process::parent_id() == parent {
                 std::thread::sleep(Duration::from_millis(5));
             }

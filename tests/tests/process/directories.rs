@@ -92,7 +92,7 @@ fn a_directory_whose_lock_file_was_removed_stays_that_of_the_process_which_has_i
     let bound = Duration::from_secs(3);
     for (program, open) in [
         (PROBE, (|dir: &Path| Cache::new(alone(dir)).map(drop)) as fn(&Path) -> cacheness::Result<()>),
-        (BLOBS, |dir| BlobStore::open(dir).map(drop)),
+        (BLOBS, |dir| alone_with_blobs(dir).map(drop)),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let holder = Holder::by(program, dir.path());
@@ -127,6 +127,11 @@ fn of_processes_that_open_a_new_directory_at_once_one_has_it_and_all_answer() {
     Cache::open(&place).unwrap();
 }
 
+/// Opens a store that does not share its directory with other processes.
+fn alone_with_blobs(dir: &Path) -> cacheness::Result<BlobStore> {
+    BlobStore::builder().dir(dir).content_addressable(true).open()
+}
+
 #[test]
 fn a_stream_that_another_process_is_writing_outlives_an_attempt_to_open_its_directory() {
     let dir = tempfile::tempdir().unwrap();
@@ -137,9 +142,10 @@ fn a_stream_that_another_process_is_writing_outlives_an_attempt_to_open_its_dire
         .unwrap();
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(said.next().unwrap().unwrap(), "half");
-    assert!(BlobStore::open(dir.path()).unwrap_err().is_locked());
+    assert!(alone_with_blobs(dir.path()).unwrap_err().is_locked());
     fs::remove_file(dir.path().join("lock")).unwrap();
-    assert!(BlobStore::open(dir.path()).unwrap_err().is_locked());
+    assert!(alone_with_blobs(dir.path()).unwrap_err().is_locked());
+    drop(BlobStore::open(dir.path()).expect("one that is content with others joins"));
     child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
     assert_eq!(said.next().unwrap().unwrap(), "whole");
     assert!(child.wait().unwrap().success());

@@ -87,6 +87,22 @@ fn threads_that_open_and_drop_one_directory_never_meet_its_lock() {
     assert_eq!(Cache::open(dir.path()).unwrap().get_stats().unwrap().entries, 80);
 }
 
+#[test]
+fn an_index_whose_file_a_child_still_has_for_a_moment_is_opened_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    Cache::open(dir.path()).unwrap().put("one", &1u8).unwrap();
+    // As between the fork and the program that the child is to run.
+    let file = std::fs::File::open(dir.path().join("index/db")).unwrap();
+    file.try_lock().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            drop(file);
+        });
+        assert_eq!(Cache::open(dir.path()).unwrap().get::<u8>("one").unwrap(), Some(1));
+    });
+}
+
 /// What a reader with its own time to live finds, from the store and from memory alike.
 fn narrowed(cache: &Cache, key: &Key, ttl: Option<Duration>) -> Option<u8> {
     let stored = cache.get_by_key::<u8>(key, ttl, ValueCodec::stored(), Attempt::First).unwrap();

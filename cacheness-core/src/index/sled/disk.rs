@@ -6,17 +6,19 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::{fs, io};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{remove, shown, sync_dir};
 use crate::storage::vfs::largest_file;
 use crate::storage::vfs::publish::STAGING;
 use crate::util::digest::unique_name;
+use crate::util::process;
 use crate::util::threads::lock;
 
 /// The files of an open database.
@@ -297,6 +299,75 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     sync_dir(to)
+}
+
+// Who has the file of a sled open, and with it the lock on it.
+
+/// How long the threads of a closed database may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long another process may keep a closing or an opening waiting: a child that is about to run another program has copies of
+/// the files until then.
+const PATIENCE_WITH_OTHERS: Duration = Duration::from_secs(1);
+
+/// Waits until the last thread of a closed sled has let go of its file: until then the file may still change, and the
+/// lock on it is not free.
+pub(super) fn wait_until_released(index: &Path) {
+    // A child has copies of the files, and does not let them go.
+    let patience = if process::has_forked() { PATIENCE_WITH_OTHERS } else { PATIENCE };
+    is_released_within(index, patience);
+}
+
+/// Whether nobody has the file of a sled open, after a time in which no child needs it any more.
+pub(super) fn is_released_soon(index: &Path) -> bool {
+    is_released_within(index, PATIENCE_WITH_OTHERS)
+}
+
+/// Whether nobody has the file of a sled open, after some time at most.
+fn is_released_within(index: &Path, patience: Duration) -> bool {
+    // Opening a pipe would wait, and nobody holds the lock of what is no file.
+    if !is_file(&index.join("db")) {
+        return true;
+    }
+    let start = Instant::now();
+    while is_held(index) {
+        if start.elapsed() >= patience {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Whether somebody has the file of a sled open.
+fn is_held(index: &Path) -> bool {
+    let Ok(file) = File::open(index.join("db")) else { return false };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => true,
+        // Not by closing it alone: a child that is being forked has a copy, and with it the lock.
+        locked => {
+            if locked.is_ok() {
+                let _ = file.unlock();
+            }
+            false
+        }
+    }
+}
+
+/// Opens a sled, again and again while a child that is about to run another program has a copy of its file.
+pub(super) fn open_released(config: &sled::Config, index: &Path) -> sled::Result<sled::Db> {
+    let start = Instant::now();
+    loop {
+        match config.open() {
+            Err(error) if is_of_lock(&error) && start.elapsed() < PATIENCE_WITH_OTHERS => wait_until_released(index),
+            opened => return opened,
+        }
+    }
+}
+
+/// sled tells it by its text alone.
+fn is_of_lock(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
 // How far the files of the index may grow where the size of files is limited (`ulimit -f`).

@@ -1,15 +1,13 @@
 //! Opening, rebuilding in place, and closing.
 
-use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::disk::Room;
 use super::disk::{self, Disk};
-use super::disk::{clear_places, index_dir, is_file, is_of_files, lacks_log, storage};
+use super::disk::{clear_places, index_dir, is_of_files, lacks_log, storage};
 use super::marker::Marker;
 use super::orders::{Counts, Sums};
 use super::orders::{Gathering, Orders, Placed, Tables};
@@ -25,14 +23,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::{Record, remove, shown};
 use crate::storage::vfs::RealVfs;
 use crate::storage::vfs::root::{HeldLock, lock_root, locked};
-use crate::util::{emit, process};
-
-/// How long the threads of a closed database may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long another process may keep an opening waiting.
-const PATIENCE_WITH_CHILDREN: Duration = Duration::from_secs(1);
-const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(100);
+use crate::util::emit;
 
 /// Memory for pages of an index that is opened without a cache.
 const ALONE_PAGES: u64 = 64 << 20;
@@ -67,7 +58,7 @@ impl SledIndex {
         let in_use = |error| storage(&root, "cannot take the index into use", error);
         disk::take_back(&root, &index).map_err(in_use)?;
         // Before anything is touched: somebody uses it who has lost the lock of the directory.
-        if !is_released_within(&index, PATIENCE_WITH_OTHERS) {
+        if !disk::is_released_soon(&index) {
             return Err(locked(&shown(&root), std::io::ErrorKind::WouldBlock.into()));
         }
         let room = Room::of_process(&index)?;
@@ -325,30 +316,6 @@ impl SledIndex {
     }
 }
 
-/// Waits until the last thread of a closed sled has let go of its file: until then the file may still change, and the
-/// lock on it is not free.
-fn wait_until_released(index: &Path) {
-    // A child has copies of the files, and does not let them go.
-    let patience = if process::has_forked() { PATIENCE_WITH_CHILDREN } else { PATIENCE };
-    is_released_within(index, patience);
-}
-
-/// Whether nobody has the file of a sled open, after some time at most.
-fn is_released_within(index: &Path, patience: Duration) -> bool {
-    // Opening a pipe would wait, and nobody holds the lock of what is no file.
-    if !is_file(&index.join("db")) {
-        return true;
-    }
-    let start = Instant::now();
-    while let Ok(Err(TryLockError::WouldBlock)) = File::open(index.join("db")).map(|file| file.try_lock()) {
-        if start.elapsed() >= patience {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    true
-}
-
 fn damaged(contents: Contents) -> (Contents, Health) {
     (contents, Health::Damaged)
 }
@@ -424,10 +391,10 @@ impl Trees {
     pub(super) fn open_at(index: &Path, options: &SledOptions) -> Result<Self> {
         let prepared = disk::take_back(&options.root, index).and_then(|()| disk::settle(index));
         prepared.map_err(|error| storage(index, "cannot open the index", error))?;
-        wait_until_released(index);
+        disk::wait_until_released(index);
         let config = sled::Config::new().path(index).cache_capacity(options.page_cache_bytes).flush_every_ms(None);
         shielded("open the index", || {
-            let db = config.open()?;
+            let db = disk::open_released(&config, index)?;
             let (disk, signing) = (Disk::of(index)?, Arc::clone(&options.signing));
             Ok(Self { entries: db.open_tree("entries")?, db, disk, signing })
         })
@@ -448,7 +415,7 @@ impl Trees {
         if disk::is_given_up(index) {
             return disk::wait_until_still(index).map_err(|error| storage(index, "cannot close the index", error));
         }
-        wait_until_released(index);
+        disk::wait_until_released(index);
         Ok(())
     }
 

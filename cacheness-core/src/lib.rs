@@ -37,7 +37,7 @@ pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, ConnectionUrl,
     Durability, HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig,
-    UnsignedEntries, VerifyPaths,
+    SingleFlight, UnsignedEntries, VerifyPaths,
 };
 pub use engine::memory::MemoryStats;
 pub use entry::{CompressionInfo, Entry};

@@ -7,7 +7,7 @@ use syn::{Attribute, Expr, ExprLit, Lit, Safety, Signature, Type};
 
 use crate::errors::Errors;
 use crate::mentions::{captures, mentions};
-use crate::parse::{Flavor, Function, Options, ShareErrors, bare, nearest};
+use crate::parse::{Flavor, Function, Options, ShareErrors, SingleFlight, bare, nearest};
 use crate::shape::{Argument, Kind, Shape};
 
 /// Reports what of the options and the function cannot work.
@@ -217,7 +217,7 @@ fn together(flavor: Flavor, options: &Options, function: &Function, shape: &Shap
         errors
             .on(stale, "`stale_on_error` answers in place of an `Err`, and `cache_err` stores it: remove one of them");
     }
-    if options.single_flight.as_ref().is_some_and(|on| !on.value)
+    if options.single_flight.as_ref().is_some_and(SingleFlight::is_off)
         && let Some(ShareErrors::Switch(share)) = options.share_errors.as_ref()
         && share.value
     {

@@ -38,6 +38,7 @@ use crate::parse::Flavor;
 /// | `stale_on_error` | an expired result is returned when the function returns `Err`; see below |
 /// | `ignore_errors = false` | errors of the cache are returned; the function returns a `Result` whose error is `From<CacheError>` |
 /// | `single_flight = false` | concurrent calls with one key all run the body |
+/// | `single_flight = "global"` | of the concurrent calls with one key on all machines, one runs the body, where the index is on a server |
 /// | `share_errors`, `false`, a function | what those get who waited for a call that failed; see below |
 /// | `memory = false` | results do not stay in memory: each call reads them from the cache. Results that are not `Clone + Send + Sync` never stay |
 /// | `handler = expr` | this `Handler` writes and reads results, whatever is registered; they need not be serde's then, and do not stay in memory |

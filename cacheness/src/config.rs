@@ -13,5 +13,5 @@ pub use crate::CacheConfig;
 pub use cacheness_core::{
     CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, ConnectionUrl, Durability,
     HandlerConfig, InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig,
-    SigningKey, UnsignedEntries, VerifyPaths,
+    SigningKey, SingleFlight, UnsignedEntries, VerifyPaths,
 };

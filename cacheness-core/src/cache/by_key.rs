@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::codec::ValueCodec;
 use super::engine::Engine;
-use super::neighbours::Turn;
+use super::neighbours::{Flight, Turn};
 use super::{Cache, PutOptions};
 use crate::codec::handler::{Back, Encoded, Proven, Shareable};
 use crate::engine::Found;
@@ -149,7 +149,7 @@ impl Cache {
     }
 
     /// [`put_by_key`](Self::put_by_key) for a value that is encoded already, and does not stay in memory. `None` if the cache
-    /// stores nothing.
+    /// stores nothing, or has another value since the fence.
     pub(super) fn put_encoded_by_key(
         &self,
         key: &Key,
@@ -164,8 +164,9 @@ impl Cache {
         options.kinds()?.try_for_each(|schema| engine.register(schema))?;
         let ttl = options.ttl.or_else(|| self.0.config.default_ttl());
         let params = self.noted_params(key, std::mem::take(&mut options.params));
+        let fence = options.fence.take();
         let details = options.into_details(data_type, params);
-        engine.put(IndexKey::of(key), details, &encoded, ttl).map(Some)
+        engine.put(IndexKey::of(key), details, &encoded, (ttl, fence.as_ref()))
     }
 
     /// [`put_by_key`](Self::put_by_key) that writes on the blocking pool, and gives the value back. One that threads can share is
@@ -393,14 +394,16 @@ impl Cache {
         match self.in_flight().join(&key, None) {
             Joined::Alone | Joined::Completed(Outcome::Panicked) => self.make(&key, options, make, None).0,
             Joined::Leader(leader) => {
-                let (value, outcome) = leader.run(|| match self.turn(&key, None, || self.try_again(&key)) {
-                    Turn::Take(value) => (Ok(value), Outcome::Stored),
-                    Turn::Compute(computing) => {
-                        let (value, outcome) = self.make(&key, options, make, Some(&leader));
-                        computing.end(&outcome);
-                        (value, outcome)
-                    }
-                });
+                let (value, outcome) =
+                    leader.run(|| match self.turn(&key, Flight::OfCache, None, || self.try_again(&key)) {
+                        Turn::Take(value) => (Ok(value), Outcome::Stored),
+                        Turn::Compute(computing) => {
+                            let options = PutOptions { fence: computing.fence(), ..options };
+                            let (value, outcome) = self.make(&key, options, make, Some(&leader));
+                            computing.end(&outcome);
+                            (value, outcome)
+                        }
+                    });
                 leader.complete(outcome);
                 value
             }

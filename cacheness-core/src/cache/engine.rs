@@ -10,7 +10,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::codec::handler::{self, Encoded, Handlers, Proven, Raw};
 use crate::config::{self, CacheConfig};
 use crate::engine::flight::InFlight;
-use crate::engine::{Found, Store};
+use crate::engine::{Fence, Found, Store};
 use crate::entry::policy::{self, Verdict};
 use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -298,23 +298,27 @@ impl Engine {
         Ok(entry)
     }
 
-    /// Stores an encoded value, then makes room if the cache has grown over its limit.
+    /// Stores an encoded value, unless there is another one since the fence, then makes room if the cache has grown over its
+    /// limit.
     pub(super) fn put(
         &self,
         key: IndexKey,
         details: Details,
         encoded: &Encoded<'_>,
-        ttl: Option<Duration>,
-    ) -> Result<Core> {
+        (ttl, fence): (Option<Duration>, Option<&Fence>),
+    ) -> Result<Option<Core>> {
         self.check_ttl(ttl)?;
         let _reserved = self.reserve_unique(&key, &details, None)?;
         let core = self.core_of(encoded, ttl);
         let details = Details { handler: handler_of(encoded), ..details };
         let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
-        self.store.put(entry, &encoded.bytes, self.evictor.max_bytes()).inspect_err(|error| self.count_error(error))?;
+        let put = self.store.put(entry, &encoded.bytes, self.evictor.max_bytes(), fence);
+        if !put.inspect_err(|error| self.count_error(error))? {
+            return Ok(None);
+        }
         self.counters.put();
         self.make_room(&key);
-        Ok(core)
+        Ok(Some(core))
     }
 
     /// Zero and overflowing TTLs are rejected.

@@ -26,7 +26,7 @@ pub use asynchronous::{AsyncCache, AsyncEntries, AsyncQuery};
 pub(crate) use by_key::Attempt;
 pub(crate) use codec::ValueCodec;
 pub use entries::{Entries, Expired, Stats};
-pub(crate) use neighbours::Turn;
+pub(crate) use neighbours::{Flight, Turn};
 pub use query::{Found, Query};
 pub use transfer::{Transfer, migrate_cache, migrate_cache_with};
 pub use values::PutOptions;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Cache;
 use super::engine::Engine;
 use super::entries::hash_of;
+use crate::engine::{Lease, Watch};
 use crate::entry::policy::{self, Eviction};
 use crate::entry::{Entry, IndexKey};
 use crate::error::Result;
@@ -14,6 +15,7 @@ use crate::index::{Group, Record};
 use crate::key::ToKey;
 use crate::query::Filter;
 use crate::util::emit;
+use crate::util::threads::lock;
 
 /// Removing entries.
 impl Cache {
@@ -339,11 +341,13 @@ pub(super) struct Evictor {
     busy: Mutex<()>,
     /// Set when the limit was passed, until the cache is down to 80 % of it.
     making_room: AtomicBool,
+    /// What was seen of the lease under which one process evicts, of all that use the same rows.
+    lease: Mutex<Watch>,
 }
 
 impl Evictor {
     pub(super) fn new(max_bytes: u64) -> Self {
-        Self { max_bytes, busy: Mutex::new(()), making_room: AtomicBool::new(false) }
+        Self { max_bytes, busy: Mutex::new(()), making_room: AtomicBool::new(false), lease: Mutex::default() }
     }
 
     pub(super) fn max_bytes(&self) -> u64 {
@@ -375,12 +379,13 @@ pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
     let mut too_much = wanted(has_begun()).is_some();
     while too_much {
         let Some(turn) = evictor.turn() else { return };
+        let Some(lease) = lease(engine, evictor) else { return };
         // Asked again: who had the turn before may have made the room.
         let Some(eviction) = wanted(has_begun()) else { return };
         let freed = free(engine, eviction, evictor.max_bytes, newest);
         // Asked now: the next put would find one entry too many and go on for ever.
         evictor.making_room.store(wanted(true).is_some(), Ordering::Relaxed);
-        drop(turn);
+        drop((turn, lease));
         match freed {
             Err(error) => return engine.report("make room in the cache", &error),
             Ok(0) => return,
@@ -388,6 +393,16 @@ pub(super) fn make_room(engine: &Engine, evictor: &Evictor, newest: &IndexKey) {
             Ok(_) => too_much = wanted(false).is_some(),
         }
     }
+}
+
+/// The right to make room, of all processes that use rows on a server: two of them at once would remove twice as much. `None`
+/// while another one has it.
+fn lease(engine: &Engine, evictor: &Evictor) -> Option<Option<Lease>> {
+    if !engine.store().has_leases() {
+        return Some(None);
+    }
+    let taken = engine.store().lease("evictor", &mut lock(&evictor.lease));
+    taken.inspect_err(|error| log::debug!("no room is made: {error}")).ok().flatten().map(Some)
 }
 
 /// Returns how many bytes it freed.

@@ -8,6 +8,7 @@ use super::custom::Reserved;
 use super::engine::Engine;
 use super::{Attempt, Cache};
 use crate::codec::handler::{Encoded, Shareable, Storable};
+use crate::engine::Fence;
 use crate::entry::{Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
@@ -54,6 +55,8 @@ pub struct PutOptions {
     pub(crate) params: Vec<(String, Value)>,
     /// Rows of custom metadata, each with what its type says of it.
     pub(crate) custom: Vec<(&'static Schema, Metadata)>,
+    /// What the value is to take the place of, if not of whatever is there.
+    pub(crate) fence: Option<Fence>,
 }
 
 impl PutOptions {

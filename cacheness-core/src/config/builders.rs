@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::backends::OptionValue;
-use super::{CacheConfig, ConnectionUrl, Durability, InvalidEntries, MemoryPolicy, SecondProcess, UnsignedEntries};
+use super::{
+    CacheConfig, ConnectionUrl, Durability, InvalidEntries, MemoryPolicy, SecondProcess, SingleFlight, UnsignedEntries,
+};
 use crate::config::{Codec, Limits, VerifyPaths};
 use crate::security::SigningKey;
 
@@ -296,6 +298,13 @@ impl CacheConfig {
         self
     }
 
+    /// Sets which processes run the same body once at a time.
+    #[must_use]
+    pub fn with_single_flight(mut self, which: SingleFlight) -> Self {
+        self.single_flight = which;
+        self
+    }
+
     /// Sets how long a call waits at least for another one that runs the same body, in whole milliseconds.
     #[must_use]
     pub fn with_single_flight_wait(mut self, wait: Duration) -> Self {
@@ -366,6 +375,7 @@ mod tests {
             .with_handler_priority(["messagepack"])
             .with_disabled_handlers(["csv"])
             .with_durability(Durability::Immediate)
+            .with_single_flight(SingleFlight::Global)
             .with_single_flight_wait(Duration::from_millis(13))
             .with_limits(limits);
         let expected = CacheConfig {
@@ -420,6 +430,7 @@ mod tests {
             },
             durability: Durability::Immediate,
             limits,
+            single_flight: SingleFlight::Global,
             single_flight_wait_ms: 13,
             default_ttl_seconds: Some(1.5),
         };

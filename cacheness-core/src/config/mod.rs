@@ -33,8 +33,8 @@ pub(crate) use duration::LONGEST;
 pub(crate) use parts::{BINCODE, MAX_DEPTH, MESSAGEPACK, MemoryBounds, check_handler_name, is_built_in};
 pub use parts::{
     CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, HandlerConfig,
-    InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, UnsignedEntries,
-    VerifyPaths,
+    InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, SingleFlight,
+    UnsignedEntries, VerifyPaths,
 };
 pub use secret::ConnectionUrl;
 pub(crate) use validate::values_are_gone;
@@ -104,6 +104,8 @@ pub struct CacheConfig {
     pub durability: Durability,
     /// The largest keys, values and headers accepted.
     pub limits: Limits,
+    /// Which processes run the same body once at a time. Default [`SingleFlight::Local`].
+    pub single_flight: SingleFlight,
     /// How long a call waits at least for another one that runs the same body before it runs the body itself, in
     /// milliseconds from 1 to 86400000. Default 3000.
     ///
@@ -130,6 +132,7 @@ impl Default for CacheConfig {
             security: SecurityConfig::default(),
             durability: Durability::default(),
             limits: Limits::default(),
+            single_flight: SingleFlight::default(),
             single_flight_wait_ms: 3000,
             default_ttl_seconds: None,
         }
@@ -395,6 +398,7 @@ impl CacheConfig {
             durability,
             limits: Limits { max_key_bytes: _, max_value_bytes, max_header_bytes },
             default_ttl_seconds: _,
+            single_flight,
             single_flight_wait_ms,
         } = self;
         let numbers = self.number_compression();
@@ -426,6 +430,7 @@ impl CacheConfig {
             ("durability", format!("{durability:?}")),
             ("limits.max_value_bytes", format!("{max_value_bytes}")),
             ("limits.max_header_bytes", format!("{max_header_bytes}")),
+            ("single_flight", format!("{single_flight:?}")),
             ("single_flight_wait_ms", format!("{single_flight_wait_ms}")),
         ]
     }

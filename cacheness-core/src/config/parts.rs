@@ -156,6 +156,19 @@ pub enum SecondProcess {
     Refuse,
 }
 
+/// Which processes run the body of a cached function once where several call it at the same time with the same arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SingleFlight {
+    /// Those that see the same directory.
+    #[default]
+    Local,
+    /// All that use the same rows, on whatever machine: where the index is on a server, a call that computes holds a lease
+    /// there, and those on other machines wait for it. With an index on this machine as `Local`.
+    Global,
+}
+
 /// Where values lie that are not inside the index.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

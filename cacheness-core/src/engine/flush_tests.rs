@@ -55,7 +55,7 @@ fn flusher_of(store: &Store, interval: Duration) -> Flusher {
 }
 
 fn put(store: &Store, key: &str, len: usize) {
-    store.put(sample::entry(key), vec![7; len], u64::MAX).unwrap();
+    store.put(sample::entry(key), vec![7; len], u64::MAX, None).unwrap();
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_commit_of_which_nobody_knows_whether_it_succeeded_keeps_its_blob_until_that
         let (store, armed) = with_one_failing_commit(&vfs, written);
         put(&store, "k", 3000);
         armed.store(true, Ordering::SeqCst);
-        assert!(store.put(sample::entry("k"), vec![7; 4000], u64::MAX).is_err());
+        assert!(store.put(sample::entry("k"), vec![7; 4000], u64::MAX, None).is_err());
         let key = sample::entry("k").key;
         let mut found = store.find(&key).unwrap().unwrap();
         let value = store.load(&key, &mut found, |_| None).unwrap();
@@ -137,7 +137,7 @@ fn a_put_that_a_closed_index_refuses_leaves_no_blob() {
     });
     let config = CacheConfig::in_memory().with_inline_bytes(0);
     let store = Store::of_parts(Arc::new(index), Arc::new(files(&vfs)), &config);
-    assert!(store.put(sample::entry("k"), vec![7; 3000], u64::MAX).unwrap_err().is_closed());
+    assert!(store.put(sample::entry("k"), vec![7; 3000], u64::MAX, None).unwrap_err().is_closed());
     assert!(names(&files(&vfs)).is_empty());
 }
 

@@ -75,6 +75,10 @@ impl Index {
         &*self.backend
     }
 
+    pub(super) fn shared_backend(&self) -> Arc<dyn MetadataBackend> {
+        Arc::clone(&self.backend)
+    }
+
     pub(super) fn guests(&self) -> &Arc<Guests> {
         &self.guests
     }

@@ -16,6 +16,7 @@ mod golden_tests;
 mod home;
 pub(crate) mod index;
 pub(crate) mod keys;
+mod lease;
 pub(crate) mod manifest;
 pub(crate) mod memory;
 mod neighbours;
@@ -26,6 +27,7 @@ pub(crate) mod opened;
 pub(crate) mod read;
 pub(crate) mod recover;
 mod rows;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -38,15 +40,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use index::Index;
+use lease::Leases;
 use neighbours::Tenure;
+use sweep::Sweep;
 use write::Retired;
 
 pub(crate) use home::{Home, prepare};
+pub(crate) use lease::{Fence, Lease, Watch};
 pub(crate) use neighbours::{KeyLock, UniqueTurn};
 pub(crate) use read::Found;
 
 use crate::config::{Compression, Durability, Limits};
 use crate::engine::memory::Tier;
+use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format::Rules;
 use crate::security::Signing;
@@ -69,6 +75,9 @@ pub(crate) struct Store {
     tenure: Arc<Tenure>,
     /// Held by a process that found another one with the index.
     as_guest: HeldLock,
+    /// Where rows are on a server.
+    leases: Option<Leases>,
+    sweep: Option<Arc<Sweep>>,
 }
 
 /// What of the configuration decides how values are written.
@@ -166,6 +175,7 @@ impl Store {
     /// [`Closed`](ErrorKind::Closed).
     pub(crate) fn close(&self) -> Result<()> {
         self.flusher.iter().for_each(|flusher| flusher.stop());
+        self.leases.iter().for_each(Leases::settle);
         self.tenure.end_service();
         // The index writes what it knows beside it: not into the directory of others.
         let closed = self.restore_home().and_then(|()| {
@@ -215,6 +225,24 @@ impl Store {
     /// The right to compute the value of this name, of all processes on the directory; `None` while another one has it.
     pub(crate) fn key_lock(&self, name: &str) -> Option<KeyLock> {
         KeyLock::try_take(self.home.as_ref()?, name)
+    }
+
+    /// Whether there are leases: where rows are on a server.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.leases.is_some()
+    }
+
+    /// Takes a lease of this name, of all processes that use the rows; `None` while another one has it.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub(crate) fn lease(&self, name: &str, watch: &mut Watch) -> Result<Option<Lease>> {
+        self.leases.as_ref().map_or(Ok(None), |leases| leases.try_take(name, watch))
+    }
+
+    /// The row that a value which is computed from now on may take the place of.
+    pub(crate) fn fence(&self, key: &IndexKey) -> Option<Fence> {
+        self.index.get(key).ok().map(Fence)
     }
 }
 

@@ -160,6 +160,7 @@ fn a_flipped_bit_in_the_version_of_a_blob_is_damage_and_nothing_newer() -> Resul
         entry::Entry { key: key.clone(), ..sample::entry("k") },
         (0..9000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>(),
         u64::MAX,
+        None,
     )?;
     let mut found = store.find(&key)?.unwrap();
     let name = found.record.blob().unwrap();

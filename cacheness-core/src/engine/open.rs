@@ -6,9 +6,11 @@ use std::thread;
 
 use super::home::{Home, write_tags};
 use super::index::Index;
+use super::lease::Leases;
 use super::manifest::{self, Kind};
 use super::neighbours::{self, Tenure};
 use super::rows::{Rows, agree_with_sled, index_over, owner_of_blobs};
+use super::sweep::Sweep;
 use super::write::Retired;
 use super::{Flusher, Pace, Settings, Store, keys};
 use crate::config::backends::{self, BackendOptions};
@@ -241,7 +243,23 @@ impl Store {
         };
         tenure.set_host(&home, &index, flusher.as_ref());
         let as_guest = HeldLock::default();
-        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, tenure, as_guest })
+        let leases = index.is_on_a_server().then(|| Leases::of(index.shared_backend()));
+        // What a blob store keeps has nobody to make it anew: there, nothing goes but by name.
+        let sweep =
+            (leases.is_some() && damage_is_absence).then(|| Sweep::new(settings.limits, Arc::clone(&settings.signing)));
+        Ok(Self {
+            home: Some(home),
+            manifest,
+            index,
+            blobs,
+            settings,
+            flusher,
+            retired,
+            tenure,
+            as_guest,
+            leases,
+            sweep,
+        })
     }
 
     /// A store that lives and dies with the process.
@@ -271,6 +289,8 @@ impl Store {
             retired: Arc::default(),
             tenure: Arc::default(),
             as_guest: HeldLock::default(),
+            leases: None,
+            sweep: None,
         }
     }
 }

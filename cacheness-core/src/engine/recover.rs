@@ -128,6 +128,11 @@ fn left_over(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> UseO
     }
 }
 
+/// Whether a blob that no record names is nobody's, where all records are known.
+pub(super) fn is_left_over(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> bool {
+    matches!(left_over(blobs, name, rules), UseOf::None)
+}
+
 /// Whether a blob stays, though it is not believed, because it may be with another key or by a newer release.
 pub(crate) fn may_be_believed_later(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> bool {
     entry_of(blobs, name, rules).is_err_and(|error| stays(&error, rules))
@@ -148,7 +153,7 @@ fn stays(error: &CacheError, rules: Rules<'_>) -> bool {
 }
 
 /// Leaves those that no record names; says whether there are records of a newer release, which may name any.
-fn forget_referenced(index: &Index, names: &mut HashSet<BlobName>) -> Result<bool> {
+pub(super) fn forget_referenced(index: &Index, names: &mut HashSet<BlobName>) -> Result<bool> {
     let (mut after, mut has_newer): (Option<IndexKey>, _) = (None, false);
     loop {
         let page = index.scan(after.as_ref(), PAGE)?;

@@ -27,7 +27,7 @@ fn key_of(key: &str) -> IndexKey {
 }
 
 fn put(store: &Store, key: &str, value: &[u8]) {
-    store.put(sample::entry(key), value, u64::MAX).unwrap();
+    store.put(sample::entry(key), value, u64::MAX, None).unwrap();
 }
 
 fn get(store: &Store, key: &str) -> Option<Vec<u8>> {

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::Store;
 use super::index::Index;
+use super::lease::Fence;
 use super::opened::Opened;
 use crate::codec::{Parts, compress, handler};
 use crate::config::{Durability, StoredCodec};
@@ -36,15 +37,28 @@ enum Outcome {
 }
 
 impl Store {
-    /// Stores the encoded value `raw` under the entry's key. Sizes, codec and checksum of the entry are filled in here.
+    /// Stores the encoded value `raw` under the entry's key, unless another one has come since the fence; says whether it did.
+    /// Sizes, codec and checksum of the entry are filled in here.
     ///
     /// # Errors
     /// [`Limit`](ErrorKind::Limit), also if it would take more than `largest` bytes; [`Storage`](ErrorKind::Storage) or [`Metadata`](ErrorKind::Metadata); what was
     /// stored under the key before is then still there.
-    pub(crate) fn put<'r>(&self, mut entry: Entry, raw: impl Into<Parts<'r>>, largest: u64) -> Result<()> {
+    pub(crate) fn put<'r>(
+        &self,
+        mut entry: Entry,
+        raw: impl Into<Parts<'r>>,
+        largest: u64,
+        fence: Option<&Fence>,
+    ) -> Result<bool> {
         let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        self.write(&entry, &stored, Commit::Put, &self.settings.signing).map(drop)
+        let commit = match fence {
+            None => Commit::Put,
+            Some(Fence(None)) => Commit::New,
+            Some(Fence(Some(record))) => Commit::Over(record),
+        };
+        let outcome = self.write(&entry, &stored, commit, &self.settings.signing)?;
+        Ok(matches!(outcome, Outcome::Done(_)))
     }
 
     /// [`put`](Self::put) in the place of the expected record, if that is still there; says whether it was.
@@ -226,6 +240,7 @@ impl Store {
             Durability::Immediate => self.flush()?,
             Durability::Interval => self.flusher.iter().for_each(|flusher| flusher.wake()),
         }
+        self.sweep.iter().for_each(|sweep| sweep.begin_if_due(&self.index, &self.blobs));
         Ok(())
     }
 

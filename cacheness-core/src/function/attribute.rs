@@ -26,7 +26,18 @@ pub struct Site {
     pub(super) ttl: Option<Duration>,
     pub(super) prefix: Option<&'static str>,
     pub(super) version: Option<&'static str>,
-    pub(super) single_flight: bool,
+    pub(super) flight: SiteFlight,
+}
+
+/// Who waits for whom, of the concurrent callers with one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SiteFlight {
+    /// Nobody.
+    None,
+    /// Those that the cache is configured for.
+    OfCache,
+    /// All on all machines.
+    Global,
 }
 
 /// What distinguishes a function without a receiver from others of its path.
@@ -41,7 +52,7 @@ pub(super) struct WithoutSelf {
 impl Site {
     /// An attribute without options.
     pub const fn at(attribute: AttributeId) -> Self {
-        Self { attribute, without_self: None, ttl: None, prefix: None, version: None, single_flight: true }
+        Self { attribute, without_self: None, ttl: None, prefix: None, version: None, flight: SiteFlight::OfCache }
     }
 
     /// The function has no receiver: it may be nested in another, in one of several blocks.
@@ -66,7 +77,12 @@ impl Site {
 
     /// Every concurrent caller runs the body.
     pub const fn crowded(self) -> Self {
-        Self { single_flight: false, ..self }
+        Self { flight: SiteFlight::None, ..self }
+    }
+
+    /// One of the concurrent callers on all machines runs the body.
+    pub const fn global_flight(self) -> Self {
+        Self { flight: SiteFlight::Global, ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::attribute::{CallMetadata, Lifetime, Site};
+use super::attribute::{CallMetadata, Lifetime, Site, SiteFlight};
 use super::default::IsolationHint;
 use super::default::default_cache;
 use super::default::{Current, current_as, report_without_cache};
@@ -12,7 +12,8 @@ use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
 use super::{Mode, current_mode, within};
 use crate::cache::Cache;
-use crate::cache::{Attempt, PutOptions, Turn, ValueCodec};
+use crate::cache::{Attempt, Flight, PutOptions, Turn, ValueCodec};
+use crate::engine::Fence;
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::{CacheError, Result};
 use crate::key::{Key, KeyWriter};
@@ -279,10 +280,10 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
                 // All that may call this function again happens inside the leader, also conditions, `Serialize` and `Clone`.
                 let look = || self.get::<R, S>(Attempt::Again);
                 let usual = Some(&self.options.function.usual);
-                let (result, outcome) = leader.run(|| match self.cache.turn(&self.key, usual, look) {
+                let (result, outcome) = leader.run(|| match self.cache.turn(&self.key, self.flight(), usual, look) {
                     Turn::Take(result) => (result, Outcome::Stored),
                     Turn::Compute(computing) => {
-                        let (result, outcome) = self.compute(plan, body, Some(&leader));
+                        let (result, outcome) = self.compute(plan, body, Some((&leader, computing.fence())));
                         computing.end(&outcome);
                         let outcome = shared(outcome, &result, shares, &leader, || self.key.check_sources().is_ok());
                         (result, outcome)
@@ -299,8 +300,13 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
         }
     }
 
+    /// Which processes the flight of this call spans.
+    pub(super) fn flight(&self) -> Flight {
+        if self.options.site.flight == SiteFlight::Global { Flight::Global } else { Flight::OfCache }
+    }
+
     fn join(&self) -> Joined<Key> {
-        if self.options.site.single_flight {
+        if self.options.site.flight != SiteFlight::None {
             self.cache.in_flight().join(&self.key, Some(&self.options.function.usual))
         } else {
             Joined::Alone
@@ -357,8 +363,9 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
         &self,
         plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> R,
-        leader: Option<&Leader<Key>>,
+        lead: Option<(&Leader<Key>, Option<Fence>)>,
     ) -> (R, Outcome) {
+        let (leader, fence) = lead.unzip();
         let result = self.only_run(body);
         let on_error = plan.on_error;
         let value = match next::<R, S, C, F>(result, plan) {
@@ -370,6 +377,7 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
         if !self.cache.is_current(&self.key, WRITING) || leader.is_some_and(Leader::is_completed) {
             return (S::rebuild(value), Outcome::NotStored(None));
         }
+        let options = PutOptions { fence: fence.flatten(), ..options };
         match self.cache.put_by_key(&self.key, &value, options, self.codec) {
             Ok(()) => (S::rebuild(value), Outcome::Stored),
             Err(error) => (self.not_stored::<R, S>(value, &error, on_error), Outcome::NotStored(None)),

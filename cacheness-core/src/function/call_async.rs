@@ -3,6 +3,7 @@
 //! The body is a closure that makes the user's future: only a miss makes it, in a box of its own, as the rest
 //! of the way a miss goes is in another. So the future of a cached function is small, and only as `Send` as its body.
 
+use super::attribute::SiteFlight;
 use super::call::{CacheRef, Call, KEYING, Next, OPENING, READING, ResolvedCall, WRITING, next, shared, taken};
 use super::default::IsolationHint;
 use super::default::default_cache;
@@ -11,7 +12,8 @@ use super::returns::{CallPlan, Failing, ResultPolicy};
 use super::sharing::Shares;
 use super::{Mode, current_mode, within_async};
 use crate::cache::Cache;
-use crate::cache::{Attempt, Turn, ValueCodec};
+use crate::cache::{Attempt, PutOptions, Turn, ValueCodec};
+use crate::engine::Fence;
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::error::Result;
 use crate::key::{Key, PendingKey};
@@ -104,11 +106,12 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
                     .run_async(async {
                         let look = || self.get_again_async::<R, S>();
                         let usual = Some(&self.options.function.usual);
-                        let computing = match self.cache.turn_async(&self.key, usual, look).await {
+                        let computing = match self.cache.turn_async(&self.key, self.flight(), usual, look).await {
                             Turn::Take(result) => return (result, Outcome::Stored),
                             Turn::Compute(computing) => computing,
                         };
-                        let (result, outcome) = self.compute_async(plan, body, Some(&leader)).await;
+                        let (result, outcome) =
+                            self.compute_async(plan, body, Some((&leader, computing.fence()))).await;
                         computing.end(&outcome);
                         // Files are not looked at here: that blocks, and the result must not be held across an await.
                         let outcome = shared(outcome, &result, shares, &leader, || !self.key.has_sources());
@@ -140,7 +143,7 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
     }
 
     async fn join_async(&self) -> Joined<Key> {
-        if self.mode == Mode::Usual && self.options.site.single_flight {
+        if self.mode == Mode::Usual && self.options.site.flight != SiteFlight::None {
             self.cache.in_flight().join_async(self.key.clone(), Some(&self.options.function.usual)).await
         } else {
             Joined::Alone
@@ -201,8 +204,9 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
         &self,
         plan: CallPlan<'c, R, S, C, F>,
         body: impl FnOnce() -> B,
-        leader: Option<&Leader<Key>>,
+        lead: Option<(&Leader<Key>, Option<Fence>)>,
     ) -> (R, Outcome) {
+        let (leader, fence) = lead.unzip();
         let result = self.only_run_async(body).await;
         let (on_error, shares) = (plan.on_error, plan.shares);
         let next = match next::<R, S, C, F>(result, plan) {
@@ -218,6 +222,7 @@ impl<'c, T: 'static> ResolvedCall<'c, T> {
         }
         // The result itself is gone before the next await: an error that is not `Send` must not make the future so.
         let Some(options) = self.put_options() else { return (S::rebuild(value), Outcome::NotStored(None)) };
+        let options = PutOptions { fence: fence.flatten(), ..options };
         let (value, stored) = Box::pin(self.cache.put_by_key_async(&self.key, value, options, self.codec)).await;
         match stored {
             Ok(()) => (S::rebuild(value), Outcome::Stored),

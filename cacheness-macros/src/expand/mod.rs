@@ -18,7 +18,7 @@ use crate::check;
 use crate::errors::Errors;
 use crate::fallback;
 use crate::mentions::{captures, mentions};
-use crate::parse::{Flavor, Function, Options, ShareErrors, Ttl, Version, bare};
+use crate::parse::{Flavor, Function, Options, ShareErrors, SingleFlight, Ttl, Version, bare};
 use crate::private::private;
 use crate::shape::{Argument, BoxedBody, Kind, Shape};
 
@@ -238,8 +238,10 @@ impl Expansion<'_> {
             };
             settings.extend(quote_spanned!(self.site=> .version(#text)));
         }
-        if options.single_flight.as_ref().is_some_and(|on| !on.value) {
-            settings.extend(quote_spanned!(self.site=> .crowded()));
+        match &options.single_flight {
+            Some(SingleFlight::Global) => settings.extend(quote_spanned!(self.site=> .global_flight())),
+            Some(flight) if flight.is_off() => settings.extend(quote_spanned!(self.site=> .crowded())),
+            _ => {}
         }
         settings
     }

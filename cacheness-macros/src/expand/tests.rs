@@ -95,6 +95,7 @@ fn a_mistake_is_one_error_that_says_what_to_write() {
         ("skip(call), SharedCache, prefix = \"p\"", "option of another crate"),
         ("skip(call), Capacity: 3, prefix = \"p\"", "max_cache_size_mb"),
         ("skip(call), flight", "did you mean `single_flight`?"),
+        ("skip(call), single_flight = \"everywhere\"", "`single_flight` is `true`, `false` or `\"global\"`"),
     ] {
         let expanded = expansion(options, item);
         assert_eq!(expanded.matches("compile_error").count(), 1, "{options}: {expanded}");
@@ -176,6 +177,17 @@ fn every_pair_of_options_means_the_same_in_both_orders() {
         }
     }
     assert_eq!(refused, [("include_defaults", "key"), ("cache_err", "stale_on_error")], "the rest works together");
+}
+
+#[test]
+fn a_flight_is_that_of_the_cache_of_nobody_or_of_all_machines() {
+    let of = |options: &str| {
+        let expanded = expansion(options, "fn f(n: u64) -> u64 { n }");
+        ["crowded", "global_flight"].map(|setting| expanded.contains(setting))
+    };
+    assert_eq!(["", "single_flight", "single_flight = true"].map(of), [[false, false]; 3]);
+    assert_eq!(of("single_flight = false"), [true, false]);
+    assert_eq!(of("single_flight = \"global\""), [false, true]);
 }
 
 #[test]

@@ -15,4 +15,4 @@ pub(crate) use literal::{bare, text};
 pub(crate) use options::option_names;
 pub(crate) use options::{Flavor, Options};
 pub(crate) use suggest::nearest;
-pub(crate) use values::{CallName, ShareErrors, Ttl, Version};
+pub(crate) use values::{CallName, ShareErrors, SingleFlight, Ttl, Version};

@@ -9,8 +9,9 @@ use syn::{Error, Expr, Ident, LitBool, Path, Result, Token, parenthesized, token
 use super::foreign;
 use super::suggest::nearest;
 use super::values::{
-    CallName, ShareErrors, Ttl, Version, expressions, flag, list, names, pairs, path, read_cache, read_call,
-    read_condition, read_prefix, read_share_errors, read_ttl, read_version, switch, value,
+    CallName, ShareErrors, SingleFlight, Ttl, Version, expressions, flag, list, names, pairs, path, read_cache,
+    read_call, read_condition, read_prefix, read_share_errors, read_single_flight, read_ttl, read_version, switch,
+    value,
 };
 use crate::errors::Errors;
 
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     pub(crate) cache_none: bool,
     pub(crate) cache_err: bool,
     pub(crate) ignore_errors: Option<LitBool>,
-    pub(crate) single_flight: Option<LitBool>,
+    pub(crate) single_flight: Option<SingleFlight>,
     pub(crate) share_errors: Option<ShareErrors>,
     pub(crate) memory: Option<LitBool>,
     pub(crate) handler: Option<Expr>,
@@ -95,7 +96,7 @@ const OPTIONS: &[Spec] = options! {
     "cache_none" as "cache_none = true" => cache_none = |name, given| switch(name, given)?.value,
     "cache_err" as "cache_err = true" => cache_err = |name, given| switch(name, given)?.value,
     "ignore_errors" as "ignore_errors = false" => ignore_errors = |name, given| Some(switch(name, given)?),
-    "single_flight" as "single_flight = false" => single_flight = |name, given| Some(switch(name, given)?),
+    "single_flight" as "single_flight = false` or `single_flight = \"global\"" => single_flight = |name, given| Some(read_single_flight(name, given)?),
     "share_errors" as "share_errors`, `share_errors = false` or `share_errors = |error| .." => share_errors = |name, given| Some(read_share_errors(name, given)?),
     "stale_on_error" as "stale_on_error = true" => stale_on_error = |name, given| Some(switch(name, given)?),
     "memory" as "memory = false" => memory = |name, given| Some(switch(name, given)?),

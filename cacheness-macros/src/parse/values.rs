@@ -5,7 +5,7 @@ use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, Ident, Lit, LitBool, Path, Result, Token};
+use syn::{Error, Expr, ExprLit, Ident, Lit, LitBool, Path, Result, Token};
 
 use super::literal::{self, bare};
 use super::options::{Given, written_wrong};
@@ -25,6 +25,20 @@ pub(crate) enum ShareErrors {
     Switch(LitBool),
     /// A copy of the error by this function.
     By(Box<Expr>),
+}
+
+/// Which concurrent calls run the body once.
+pub(crate) enum SingleFlight {
+    /// Those that the cache is configured for, or none.
+    Switch(LitBool),
+    /// Those on all machines.
+    Global,
+}
+
+impl SingleFlight {
+    pub(crate) fn is_off(&self) -> bool {
+        matches!(self, Self::Switch(on) if !on.value)
+    }
 }
 
 pub(crate) enum Version {
@@ -62,6 +76,17 @@ pub(super) fn switch(name: &Ident, given: Given) -> Result<LitBool> {
             _ => Err(Error::new_spanned(expr, format!("`{name}` is `true` or `false`"))),
         },
         Given::List(_) => Err(written_wrong(name)),
+    }
+}
+
+/// A switch, or the name of all machines.
+pub(super) fn read_single_flight(name: &Ident, given: Given) -> Result<SingleFlight> {
+    match given {
+        Given::Value(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) => match text.value().as_str() {
+            "global" => Ok(SingleFlight::Global),
+            _ => Err(Error::new_spanned(text, format!("`{name}` is `true`, `false` or `\"global\"`"))),
+        },
+        given => switch(name, given).map(SingleFlight::Switch),
     }
 }
 

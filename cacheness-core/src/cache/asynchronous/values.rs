@@ -2,7 +2,7 @@
 
 use super::{AsyncCache, resolve};
 use crate::cache::by_key::{STORING, taken};
-use crate::cache::{Attempt, Cache, PutOptions, Turn, ValueCodec};
+use crate::cache::{Attempt, Cache, Flight, PutOptions, Turn, ValueCodec};
 use crate::codec::handler::{Encoded, Handler, Shareable, Storable};
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::entry::{Entry, IndexKey};
@@ -290,9 +290,10 @@ async fn missed<T: Shareable, E, F: Future<Output = Result<T, E>>>(
         Joined::Alone | Joined::Completed(Outcome::Panicked) => store(cache, key, options, make, None).await.0,
         Joined::Leader(leader) => {
             let leading = async {
-                match cache.turn_async(key, None, || try_again(cache, key)).await {
+                match cache.turn_async(key, Flight::OfCache, None, || try_again(cache, key)).await {
                     Turn::Take(value) => (Ok(value), Outcome::Stored),
                     Turn::Compute(computing) => {
+                        let options = PutOptions { fence: computing.fence(), ..options };
                         let (value, outcome) = store(cache, key, options, make, Some(&leader)).await;
                         computing.end(&outcome);
                         (value, outcome)

@@ -1,5 +1,7 @@
 //! Shared parts of the tests.
 
+#[cfg(unix)]
+pub mod neighbours;
 /// Servers that tests need, started by the tests themselves.
 pub mod servers;
 pub mod values;

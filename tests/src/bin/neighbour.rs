@@ -21,6 +21,13 @@ fn slow(n: u64) -> Vec<u64> {
     vec![n; 3 + n as usize]
 }
 
+#[cached]
+fn long(n: u64) -> u32 {
+    note(n);
+    std::thread::sleep(Duration::from_secs(1));
+    std::process::id()
+}
+
 #[cached(condition = |result: &u64| *result == 0)]
 fn never_stored(n: u64) -> u64 {
     note(n);
@@ -37,6 +44,8 @@ fn main() {
             (0..number(1)).for_each(|n| assert_eq!(slow(n), vec![n; 3 + n as usize], "a wrong result"));
             println!("{}", begun.elapsed().as_millis());
         }
+        // What it returns differs from run to run, as no cached function should.
+        Some("call-long") => println!("{}", long(7)),
         Some("never-stored") => println!("{}", never_stored(7)),
         Some("fork") => forked(),
         Some("fork-and-end") => forked_and_alone(arguments.get(1).map(String::as_str)),

@@ -3,5 +3,7 @@
 mod bucket;
 mod caches;
 mod clouds;
+#[cfg(unix)]
+mod many;
 mod proxy;
 mod server;

@@ -2,26 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::io::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cacheness::Cache;
-use cacheness_tests::{errors_of, probe, servers};
+use cacheness_tests::neighbours::{Log, Place, ended, is_right, random_work, seconds, took};
+use cacheness_tests::{errors_of, servers};
 
 use crate::NEIGHBOUR;
-
-/// A directory for a cache, and a file beside it in which each run of a body is noted.
-struct Place {
-    _dir: tempfile::TempDir,
-    cache: PathBuf,
-    bodies: PathBuf,
-    backend: &'static str,
-    /// Says all that the environment has no variables for.
-    config: PathBuf,
-}
 
 /// Those whose rows lie on this machine.
 const LOCAL: [&str; 2] = ["sled", "sqlite"];
@@ -46,124 +35,27 @@ fn config_of(backend: &str, memory: bool) -> String {
     let (url, namespace) = match backend {
         "postgresql" => servers::postgres().map(|server| (server.url(), server.namespace())),
         "redis" => servers::redis().map(|server| (server.url(), server.namespace())),
-        _ => return String::new(),
+        _ => return format!("[metadata]\nbackend = '{backend}'\n"),
     }
     .unwrap();
     let options = format!("{{ namespace = '{namespace}', deadline_ms = 10000 }}");
-    format!("[metadata]\nconnection_url = '{url}'\noptions = {options}\nenable_memory_cache = {memory}\n")
+    let rows = format!("[metadata]\nbackend = '{backend}'\nconnection_url = '{url}'\noptions = {options}\n");
+    format!("{rows}enable_memory_cache = {memory}\n")
 }
 
-impl Place {
-    fn new() -> Self {
-        Self::of("sled")
-    }
-
-    fn of(backend: &'static str) -> Self {
-        Self::with(backend, false)
-    }
-
-    fn with(backend: &'static str, memory: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (cache, bodies) = (dir.path().join("cache"), dir.path().join("bodies"));
-        let config = dir.path().join("config.toml");
-        fs::write(&config, config_of(backend, memory)).unwrap();
-        Self { _dir: dir, cache, bodies, backend, config }
-    }
-
-    fn command(&self, story: &[&str]) -> Command {
-        let mut command = probe(NEIGHBOUR, &self.cache, story);
-        command
-            .env("BODIES", &self.bodies)
-            .env("CACHENESS_CONFIG", &self.config)
-            .env("CACHENESS_BACKEND", self.backend)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn start(&self, story: &[&str]) -> Child {
-        self.command(story).spawn().unwrap()
-    }
-
-    /// How often each body has run.
-    fn runs(&self) -> HashMap<String, usize> {
-        let mut runs = HashMap::new();
-        for line in fs::read_to_string(&self.bodies).unwrap_or_default().lines() {
-            *runs.entry(line.to_owned()).or_default() += 1;
-        }
-        runs
-    }
-
-    fn servant(&self) -> Servant {
-        Servant::of(self.command(&["obey"]))
-    }
+fn place(backend: &str) -> Place {
+    place_with(backend, false)
 }
 
-/// A process that does what it is told.
-struct Servant {
-    child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Servant {
-    fn of(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let (orders, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut this = Self { child, orders, answers };
-        assert_eq!(this.answer(), "open");
-        this
-    }
-
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn order(&mut self, order: &str) {
-        writeln!(self.orders, "{order}").unwrap();
-    }
-
-    fn does(&mut self, order: &str) -> String {
-        self.order(order);
-        self.answer()
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Servant {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The time that a process says its calls took.
-fn took(output: &Output) -> u64 {
-    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
-}
-
-fn ended(child: Child) -> Output {
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", errors_of(&output));
-    output
+fn place_with(backend: &str, memory: bool) -> Place {
+    Place::new(NEIGHBOUR, &config_of(backend, memory))
 }
 
 #[test]
 fn a_hundred_processes_at_once_run_each_body_twice_at_most_and_none_warns() {
     for backend in backends() {
-        let alone = took(&ended(Place::of(backend).start(&["call", "20"])));
-        let place = Place::of(backend);
+        let alone = took(&ended(place(backend).start(&["call", "20"])));
+        let place = place(backend);
         let children: Vec<_> = (0..100).map(|_| place.start(&["call", "20"])).collect();
         let longest = children.into_iter().map(|child| took(&ended(child))).max().unwrap();
         let runs = place.runs();
@@ -176,7 +68,7 @@ fn a_hundred_processes_at_once_run_each_body_twice_at_most_and_none_warns() {
 #[test]
 fn where_the_owner_is_killed_meanwhile_each_body_still_runs_twice_at_most() {
     for backend in backends() {
-        let place = Place::of(backend);
+        let place = place(backend);
         let mut owner = place.start(&["call", "20"]);
         thread::sleep(Duration::from_millis(100));
         let children: Vec<_> = (0..40).map(|_| place.start(&["call", "20"])).collect();
@@ -193,7 +85,7 @@ fn where_the_owner_is_killed_meanwhile_each_body_still_runs_twice_at_most() {
 fn a_forked_child_of_an_owner_or_a_guest_is_one_more_process_on_the_directory() {
     for backend in backends() {
         for is_guest in [false, true] {
-            let place = Place::of(backend);
+            let place = place(backend);
             let mut owner = is_guest.then(|| place.servant());
             ended(place.start(&["fork"]));
             assert_eq!(place.runs(), HashMap::from([("1".to_owned(), 1)]), "{backend}");
@@ -208,7 +100,7 @@ fn a_forked_child_of_an_owner_or_a_guest_is_one_more_process_on_the_directory() 
 #[test]
 fn a_forked_child_goes_on_when_its_parent_has_ended_or_was_killed_on_sled_in_memory() {
     for (backend, how) in LOCAL.into_iter().flat_map(|backend| ["ended", "killed"].map(|how| (backend, how))) {
-        let place = Place::of(backend);
+        let place = place(backend);
         // Until the child has ended, too: it writes to the same place.
         let output = place.start(&["fork-and-end", how]).wait_with_output().unwrap();
         let (goes_on, runs) = if backend == "sled" { ("memory", 2) } else { (backend, 1) };
@@ -222,7 +114,7 @@ fn a_forked_child_goes_on_when_its_parent_has_ended_or_was_killed_on_sled_in_mem
 #[test]
 fn what_one_process_puts_changes_and_removes_the_others_see() {
     for backend in backends() {
-        let place = Place::of(backend);
+        let place = place(backend);
         let (mut first, mut second, mut third) = (place.servant(), place.servant(), place.servant());
         assert_eq!(second.does("put one 1"), "Ok(())");
         assert_eq!(second.does("put-large two 7"), "Ok(())");
@@ -246,7 +138,7 @@ fn what_one_process_puts_changes_and_removes_the_others_see() {
 #[test]
 fn a_value_in_memory_where_a_server_has_the_rows_is_gone_a_second_after_another_process_has_invalidated_it() {
     for backend in backends().into_iter().filter(|backend| !LOCAL.contains(backend)) {
-        let place = Place::with(backend, true);
+        let place = place_with(backend, true);
         let (mut one, mut other) = (place.servant(), place.servant());
         one.does("call 3");
         assert_eq!(one.does("memory 3"), "1", "{backend}");
@@ -262,7 +154,7 @@ fn a_value_in_memory_where_a_server_has_the_rows_is_gone_a_second_after_another_
 #[test]
 fn a_value_in_the_memory_of_a_guest_is_used_there_and_gone_once_another_process_has_invalidated_it() {
     for backend in LOCAL {
-        let place = Place::of(backend);
+        let place = place(backend);
         let (mut owner, mut guest, mut other) = (place.servant(), place.servant(), place.servant());
         guest.does("call 3");
         assert_eq!(guest.does("memory 3"), "1", "it comes from memory");
@@ -279,7 +171,7 @@ fn a_value_in_the_memory_of_a_guest_is_used_there_and_gone_once_another_process_
 #[test]
 fn when_the_owner_ends_or_is_killed_a_guest_goes_on_with_all_that_was_acknowledged() {
     for end in ["close", "kill"] {
-        let place = Place::new();
+        let place = place("sled");
         let (mut owner, mut second, mut third) = (place.servant(), place.servant(), place.servant());
         for n in 0..50 {
             assert_eq!(second.does(&format!("put key{n} {n}")), "Ok(())");
@@ -309,7 +201,7 @@ fn when_the_owner_ends_or_is_killed_a_guest_goes_on_with_all_that_was_acknowledg
 
 #[test]
 fn a_stopped_owner_costs_a_wait_and_then_neither_errors_nor_more_waits() {
-    let place = Place::new();
+    let place = place("sled");
     let (mut owner, mut guest) = (place.servant(), place.servant());
     assert_eq!(guest.does("call 1"), "4");
     owner.signal("-STOP");
@@ -327,7 +219,7 @@ fn a_stopped_owner_costs_a_wait_and_then_neither_errors_nor_more_waits() {
 #[test]
 fn processes_whose_results_are_not_stored_run_side_by_side_after_the_first() {
     for backend in backends() {
-        let place = Place::of(backend);
+        let place = place(backend);
         let _owner = place.servant();
         let begun = Instant::now();
         let children: Vec<_> = (0..8).map(|_| place.start(&["never-stored"])).collect();
@@ -344,7 +236,7 @@ fn processes_whose_results_are_not_stored_run_side_by_side_after_the_first() {
 #[test]
 fn who_is_killed_while_it_computes_keeps_nobody_waiting() {
     for backend in backends() {
-        let place = Place::of(backend);
+        let place = place(backend);
         let _owner = place.servant();
         let mut computing = place.servant();
         computing.order("call 5");
@@ -360,7 +252,7 @@ fn who_is_killed_while_it_computes_keeps_nobody_waiting() {
 
 #[test]
 fn a_socket_of_something_else_costs_memory_and_one_warning() {
-    let place = Place::new();
+    let place = place("sled");
     let _owner = place.servant();
     let socket = place.cache.join("socket");
     fs::remove_file(&socket).unwrap();
@@ -378,7 +270,7 @@ fn a_socket_of_something_else_costs_memory_and_one_warning() {
 
 #[test]
 fn what_is_left_of_a_directory_of_many_processes_is_that_of_one() {
-    let place = Place::new();
+    let place = place("sled");
     let (mut owner, mut guest) = (place.servant(), place.servant());
     guest.does("put one 1");
     guest.does("call 1");
@@ -390,219 +282,20 @@ fn what_is_left_of_a_directory_of_many_processes_is_that_of_one() {
     assert_eq!(cache.get::<u64>("one").unwrap(), Some(1));
 }
 
-/// What a process did: when it began and ended, by one clock.
-#[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "shown where a read is wrong")]
-struct Write {
-    /// `None` for an invalidation.
-    stamp: Option<u64>,
-    begun: u64,
-    /// `None` if it was never acknowledged.
-    ended: Option<u64>,
-    /// Whose it was, and whether there was something to change.
-    by: u64,
-    changed: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "shown where it is wrong")]
-struct Read {
-    key: u64,
-    value: Option<u64>,
-    begun: u64,
-    ended: u64,
-    by: u64,
-}
-
-/// Everything that processes said they did, and what must follow of it.
-#[derive(Default)]
-struct Log {
-    writes: HashMap<u64, Vec<Write>>,
-    reads: Vec<Read>,
-    errors: Vec<String>,
-    done: usize,
-}
-
-impl Log {
-    fn read(&mut self, by: u64, output: &str) {
-        let mut open: HashMap<(String, u64), Write> = HashMap::new();
-        for line in output.lines() {
-            let words: Vec<_> = line.split(' ').collect();
-            let number = |at: usize| words.get(at).and_then(|word: &&str| word.parse::<u64>().ok());
-            match words[..] {
-                // Cut off by a kill.
-                ["begin", "put", ..] if words.len() == 5 => {
-                    let (Some(key), stamp, Some(begun)) = (number(2), number(3), number(4)) else { continue };
-                    open.insert(("put".into(), key), Write { stamp, begun, ended: None, by, changed: true });
-                }
-                ["begin", what, ..] if words.len() == 4 => {
-                    let (Some(key), Some(begun)) = (number(2), number(3)) else { continue };
-                    open.insert((what.into(), key), Write { stamp: None, begun, ended: None, by, changed: true });
-                }
-                ["get" | "always", _, value, _, _] if value != "none" && number(2).is_none() => {
-                    self.errors.push(line.into())
-                }
-                ["get" | "always", ..] if words.len() == 5 => {
-                    let (Some(key), Some(begun), Some(ended)) = (number(1), number(3), number(4)) else { continue };
-                    self.reads.push(Read { key, value: number(2), begun, ended, by });
-                    self.done += 1;
-                }
-                [what @ ("put" | "update"), _, _, outcome, _, _] => {
-                    let key = number(1).unwrap();
-                    let Some(write) = open.remove(&("put".to_owned(), key)) else { continue };
-                    match outcome {
-                        "true" => self.note(key, Write { ended: number(5), ..write }),
-                        // Nothing was there to be updated.
-                        "false" => assert_eq!(what, "update"),
-                        _ => {
-                            self.errors.push(line.into());
-                            self.note(key, write);
-                        }
-                    }
-                }
-                [what @ ("invalidate" | "clear"), _, outcome, _, _] => {
-                    let key = number(1).unwrap();
-                    let Some(write) = open.remove(&(what.to_owned(), key)) else { continue };
-                    let failed = outcome.starts_with("error");
-                    let write = Write { ended: number(4).filter(|_| !failed), changed: outcome == "true", ..write };
-                    if failed {
-                        self.errors.push(line.into());
-                    }
-                    let keys = if what == "clear" { 0..12 } else { key..key + 1 };
-                    keys.for_each(|key| self.note(key, write));
-                }
-                _ if line.contains("error:") => self.errors.push(line.into()),
-                _ => self.done += 1,
-            }
-        }
-        for ((what, key), write) in open {
-            let keys = if what == "clear" { 0..12 } else { key..key + 1 };
-            keys.for_each(|key| self.note(key, write));
-        }
-    }
-
-    fn note(&mut self, key: u64, write: Write) {
-        self.done += 1;
-        self.writes.entry(key).or_default().push(write);
-    }
-
-    /// Reads that no order of what was said explains.
-    fn wrong(&mut self) -> Vec<String> {
-        self.writes.values_mut().for_each(|writes| writes.sort_by_key(|write| write.begun));
-        let histories: HashMap<_, _> = self.writes.iter().map(|(key, writes)| (*key, History::of(writes))).collect();
-        let none = History::of(&[]);
-        let fault = |read: &Read| histories.get(&read.key).unwrap_or(&none).fault(read);
-        self.reads.iter().filter_map(fault).collect()
-    }
-}
-
-/// The writes of a key in the order in which they began.
-struct History<'l> {
-    writes: &'l [Write],
-    by_stamp: HashMap<u64, &'l Write>,
-    /// Of all writes from a place on, the one that was acknowledged first.
-    first_ended: Vec<Option<&'l Write>>,
-}
-
-impl<'l> History<'l> {
-    fn of(writes: &'l [Write]) -> Self {
-        let by_stamp = writes.iter().filter_map(|write| Some((write.stamp?, write))).collect();
-        let mut first_ended = vec![None; writes.len() + 1];
-        for (at, write) in writes.iter().enumerate().rev() {
-            let others = [Some(write).filter(|write| write.ended.is_some()), first_ended[at + 1]];
-            first_ended[at] = others.into_iter().flatten().min_by_key(|write| write.ended);
-        }
-        Self { writes, by_stamp, first_ended }
-    }
-
-    fn fault(&self, read: &Read) -> Option<String> {
-        match read.value {
-            Some(stamp) => {
-                let Some(write) = self.by_stamp.get(&stamp) else {
-                    return Some(format!("what was never put: {read:?}"));
-                };
-                // Surely after it was acknowledged, and acknowledged itself before the read began.
-                let from = write.ended?;
-                let later = self.first_ended[self.writes.partition_point(|later| later.begun <= from)];
-                let over = later.filter(|later| later.ended.is_some_and(|at| at < read.begun));
-                over.map(|later| format!("{write:?} after {later:?}: {read:?}"))
-            }
-            None => {
-                let begun = self.writes.partition_point(|write| write.begun < read.begun);
-                let puts = self.writes[..begun].iter().rev();
-                let mut puts = puts.filter(|put| put.stamp.is_some() && put.ended.is_some_and(|at| at < read.begun));
-                let put = puts.next()?;
-                // Nothing says that it was invalidated since, or at the same time.
-                let may_be_gone = |write: &Write| {
-                    write.stamp.is_none() && write.begun < read.ended && write.ended.is_none_or(|at| at > put.begun)
-                };
-                let kept = !self.writes.iter().any(may_be_gone);
-                kept.then(|| format!("a miss after {put:?}: {read:?}"))
-            }
-        }
-    }
-}
-
-/// Random work by several processes, of which one is killed each second and started again.
-fn random_work(backend: &'static str, processes: usize, seconds: u64) -> Log {
-    let place = Place::of(backend);
-    let mut log = Log::default();
-    let put_always = |dir: &Path| {
-        // By the story itself, so that the type is the same.
-        let output = place.command(&["put-always"]).env("CACHENESS_DIR", dir).output().unwrap();
-        assert!(output.status.success(), "{}", errors_of(&output));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    log.read(u64::MAX, &put_always(&place.cache));
-    let start = |seed: u64| {
-        let file = fs::File::create(place.cache.with_extension(format!("{seed}.log"))).unwrap();
-        place.command(&["random", &seed.to_string(), "3600"]).stdout(file).stderr(Stdio::inherit()).spawn().unwrap()
-    };
-    let mut seed = processes as u64;
-    let mut running: Vec<_> = (0..processes as u64).map(start).collect();
-    for second in 0..seconds {
-        thread::sleep(Duration::from_secs(1));
-        let mut killed = running.remove(second as usize * 7 % processes);
-        assert!(killed.try_wait().unwrap().is_none(), "none ends by itself");
-        killed.kill().unwrap();
-        killed.wait().unwrap();
-        running.push(start(seed));
-        seed += 1;
-    }
-    for mut child in running {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    for seed in 0..seed {
-        log.read(seed, &fs::read_to_string(place.cache.with_extension(format!("{seed}.log"))).unwrap());
-    }
-    log
-}
-
-/// `CACHENESS_RANDOM_SECONDS` lets it work for longer than the few seconds of every day.
-fn seconds() -> u64 {
-    std::env::var("CACHENESS_RANDOM_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
-}
-
-fn is_right(backend: &str, mut log: Log) {
-    let wrong = log.wrong();
-    println!("{} done, {} reads, {} errors", log.done, log.reads.len(), log.errors.len());
-    assert!(wrong.is_empty(), "{} of {}: {:#?}", wrong.len(), log.reads.len(), &wrong[..wrong.len().min(5)]);
-    // Where the machine has other things to do, an answer may come too late.
-    assert!(log.errors.len() * 100 <= log.done, "{:#?}", &log.errors[..log.errors.len().min(5)]);
+/// How much is done at least.
+fn least(backend: &str) -> usize {
     // Each change waits for a server there.
-    let least = if ["postgresql", "redis"].contains(&backend) { 100 } else { 1000 };
-    assert!(log.done > least, "{}", log.done);
+    if ["postgresql", "redis"].contains(&backend) { 100 } else { 1000 }
 }
 
 #[test]
 fn two_processes_at_random_work_of_which_one_is_killed_each_second_read_nothing_wrong() {
-    backends().into_iter().for_each(|backend| is_right(backend, random_work(backend, 2, seconds())));
+    backends().into_iter().for_each(|backend| is_right(least(backend), random_work(&place(backend), 2, seconds())));
 }
 
 #[test]
 fn eight_processes_at_random_work_of_which_one_is_killed_each_second_read_nothing_wrong() {
-    backends().into_iter().for_each(|backend| is_right(backend, random_work(backend, 8, seconds())));
+    backends().into_iter().for_each(|backend| is_right(least(backend), random_work(&place(backend), 8, seconds())));
 }
 
 #[test]

@@ -15,8 +15,7 @@ use crate::engine::memory::{CloneOps, InsertToken, Tier};
 use crate::entry::{Core, IndexKey};
 use crate::error::{CacheError, Result};
 use crate::key::{Key, ToKey};
-use crate::util::threads::blocking;
-use crate::util::threads::contained;
+use crate::util::threads::{blocking, contained};
 
 /// Which attempt of a call to read a value this is, which decides what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +212,7 @@ async fn load_on_pool<T: 'static>(
 impl Engine {
     /// The value in memory, if there is one that is fresh.
     #[inline]
-    fn value_in_memory<T: 'static>(
+    pub(super) fn value_in_memory<T: 'static>(
         &self,
         identity: &[u8],
         reader_ttl: Option<Duration>,
@@ -246,7 +245,7 @@ impl Engine {
     }
 
     /// Permission to insert into memory what is read from now on.
-    fn insert_token<T>(&self, key: &Key, codec: &ValueCodec<'_, T>) -> Option<InsertToken> {
+    pub(super) fn insert_token<T>(&self, key: &Key, codec: &ValueCodec<'_, T>) -> Option<InsertToken> {
         self.store().memory().filter(|_| codec.may_be_in_memory())?.insert_token(key)
     }
 
@@ -292,15 +291,11 @@ impl Engine {
         token: Option<InsertToken>,
     ) -> Result<Option<T>> {
         let raw = self.load::<T>(index_key, &mut found)?;
-        let value = self.decode(raw, &found, codec);
-        if let (Some(value), Some(token), Some(ops)) = (&value, token, codec.memory_ops()) {
-            self.keep(key, value, &found.core, (token, ops));
-        }
-        Ok(value)
+        Ok(self.kept_value(key, raw, &found, codec, token))
     }
 
     /// Keeps a value in memory. One whose `Clone` panics is not kept: the caller has it already.
-    fn keep<T>(&self, key: &Key, value: &T, core: &Core, (token, ops): (InsertToken, CloneOps<T>)) {
+    pub(super) fn keep<T>(&self, key: &Key, value: &T, core: &Core, (token, ops): (InsertToken, CloneOps<T>)) {
         let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
         if let Some(clone) = ops.clone_value(value) {
             self.keep_owned(memory, key, clone, core, (token, ops));

@@ -226,7 +226,11 @@ impl Engine {
 
     pub(super) fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
         let found = self.store.find(key).inspect_err(|error| self.count_error(error))?;
-        Ok(found.filter(|found| self.judge(&found.core, reader_ttl) == Verdict::Fresh))
+        Ok(found.filter(|found| self.is_fresh_now(found, reader_ttl)))
+    }
+
+    pub(super) fn is_fresh_now(&self, found: &Found, reader_ttl: Option<Duration>) -> bool {
+        self.judge(&found.core, reader_ttl) == Verdict::Fresh
     }
 
     fn judge(&self, core: &Core, reader_ttl: Option<Duration>) -> Verdict {

@@ -7,13 +7,15 @@ use super::codec::ValueCodec;
 use super::custom::Reserved;
 use super::engine::Engine;
 use super::{Attempt, Cache};
-use crate::codec::handler::{Encoded, Shareable, Storable};
-use crate::engine::Fence;
+use crate::codec::handler::{Encoded, Raw, Shareable, Storable};
+use crate::engine::memory::InsertToken;
+use crate::engine::{Fence, Found};
 use crate::entry::{Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
 use crate::key::{Key, ToKey};
 use crate::query::{CustomMetadata, Schema};
+use crate::util::threads::each_by;
 use crate::value::{Metadata, Value};
 
 /// What a put says about its entry, beside the value.
@@ -369,7 +371,11 @@ impl Cache {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<(Key, Option<T>)>> {
-        let keys = self.all_keys(keys)?;
+        let (engine, keys) = (self.engine()?, self.all_keys(keys)?);
+        if engine.store().waits() {
+            let values = engine.get_together(&keys)?;
+            return Ok(keys.into_iter().zip(values).collect());
+        }
         keys.into_iter()
             .map(|key| self.get_by_key(&key, None, ValueCodec::in_memory(), Attempt::First).map(|value| (key, value)))
             .collect()
@@ -429,5 +435,52 @@ impl Cache {
 
     fn all_keys<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Key>> {
         keys.into_iter().map(|key| self.key(key)).collect()
+    }
+}
+
+/// So many blobs of one batch are read at a time.
+const AT_ONCE: usize = 8;
+
+impl Engine {
+    /// The values of several keys: one question for all rows, then their blobs, several at a time.
+    fn get_together<T: Shareable>(&self, keys: &[Key]) -> Result<Vec<Option<T>>> {
+        let codec = ValueCodec::in_memory();
+        let in_memory = |key: &Key| self.value_in_memory(key.identity(), None, &codec, Attempt::First);
+        let mut values: Vec<Option<T>> = keys.iter().map(in_memory).collect();
+        let missing: Vec<_> = (0..keys.len()).filter(|at| values[*at].is_none()).collect();
+        let tokens: Vec<_> = missing.iter().map(|at| self.insert_token(&keys[*at], &codec)).collect();
+        let wanted: Vec<_> = missing.iter().map(|at| IndexKey::of(&keys[*at])).collect();
+        let rows = self.store().find_many(&wanted).inspect_err(|error| self.count_error(error));
+        let rows = self.excused(rows, wanted.iter().map(|_| None).collect())?;
+        let usable = |found: &Found| Ok(self.is_fresh_now(found, None) && codec.is_of(&found.core)?);
+        let load = |_: &mut (), (key, found): (&IndexKey, Option<Found>)| {
+            let Some(mut found) = found else { return Ok(None) };
+            let usable: Result<bool> = usable(&found);
+            let raw = if usable? { self.excused(self.load::<T>(key, &mut found), None)? } else { None };
+            Ok(Some((raw, found)))
+        };
+        let loaded = each_by(wanted.iter().zip(rows), AT_ONCE, || (), load)?;
+        for ((at, token), loaded) in missing.into_iter().zip(tokens).zip(loaded) {
+            let value = loaded.and_then(|(raw, found)| self.kept_value(&keys[at], raw, &found, codec, token));
+            self.count(Attempt::First, value.is_some());
+            values[at] = value;
+        }
+        Ok(values)
+    }
+
+    /// The value of what was loaded, which stays in memory.
+    pub(super) fn kept_value<T: 'static>(
+        &self,
+        key: &Key,
+        raw: Option<Raw>,
+        found: &Found,
+        codec: ValueCodec<'_, T>,
+        token: Option<InsertToken>,
+    ) -> Option<T> {
+        let value = self.decode(raw, found, codec);
+        if let (Some(value), Some(token), Some(ops)) = (&value, token, codec.memory_ops()) {
+            self.keep(key, value, &found.core, (token, ops));
+        }
+        value
     }
 }

@@ -227,6 +227,11 @@ impl Store {
         KeyLock::try_take(self.home.as_ref()?, name)
     }
 
+    /// Whether rows or blobs are on the other side of a network or of a socket.
+    pub(crate) fn waits(&self) -> bool {
+        self.index.waits() || self.blobs.is_remote()
+    }
+
     /// Whether there are leases: where rows are on a server.
     pub(crate) fn has_leases(&self) -> bool {
         self.leases.is_some()

@@ -200,18 +200,25 @@ pub(crate) fn is_worth_two(bytes: usize) -> bool {
 
 /// Runs `work` here, and on a second thread at the same time if `both` and if there is one to be had.
 pub(crate) fn by_two(both: bool, work: impl Fn() + Sync) {
+    by_several(1 + usize::from(both), work);
+}
+
+/// Runs `work` here, and on so many threads less one at the same time, as far as they are to be had.
+fn by_several(threads: usize, work: impl Fn() + Sync) {
     thread::scope(|scope| {
-        let second = both.then(|| thread::Builder::new().name("cacheness-bulk".into()).spawn_scoped(scope, &work));
+        let start = |_| thread::Builder::new().name("cacheness-bulk".into()).spawn_scoped(scope, &work).ok();
+        let others: Vec<_> = (1..threads).map_while(start).collect();
         work();
-        if let Some(Ok(second)) = second
-            && let Err(panic) = second.join()
-        {
-            resume_unwind(panic);
+        for other in others {
+            if let Err(panic) = other.join() {
+                resume_unwind(panic);
+            }
         }
     });
 }
 
-/// Does `work` on every item, with a state for each thread that works, and returns the results in order.
+/// Does `work` on every item, here and on a second thread if `both`, with a state for each thread, and returns the results in
+/// order.
 ///
 /// # Errors
 /// That of the item that failed, the first one that was found; the rest is left undone.
@@ -221,10 +228,24 @@ pub(crate) fn each<I: Send, S, R: Send>(
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, I) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
+    each_by(items, 1 + usize::from(both), state, work)
+}
+
+/// [`each`] on so many threads: for work that waits, of which there can be more than processors.
+///
+/// # Errors
+/// As [`each`].
+pub(crate) fn each_by<I: Send, S, R: Send>(
+    items: impl IntoIterator<Item = I, IntoIter: ExactSizeIterator + Send>,
+    threads: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, I) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     let items = items.into_iter();
+    let threads = threads.min(items.len());
     let done = Mutex::new((Vec::with_capacity(items.len()), None));
     let items = Mutex::new(items.enumerate());
-    by_two(both, || {
+    by_several(threads, || {
         let mut state = state();
         loop {
             // A statement of its own, at whose end the lock is released: not so in the head of a loop.

@@ -7,7 +7,7 @@ use cacheness::backend::{BackendOptions, BlobName};
 use cacheness::cache::Expired;
 use cacheness::config::Durability;
 use cacheness::{Cache, CacheConfig, Field, PutOptions, cached};
-use cacheness_tests::{noise, scratch};
+use cacheness_tests::{noise, scratch, servers};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::proxy::{Network, Proxy};
@@ -47,6 +47,34 @@ fn values_are_in_the_bucket_and_a_put_and_a_get_are_one_request_each() {
     assert!(cache.invalidate("large").unwrap());
     until_blobs(&server, 0);
     assert_eq!(cache.get::<Vec<u8>>("large").unwrap(), None);
+}
+
+#[test]
+fn a_batch_asks_for_all_rows_at_once_and_for_several_values_at_a_time() {
+    let Some(server) = Server::start() else { return };
+    let Ok(rows) = servers::Redis::start(&[]).map_err(|why| servers::skip(&why)) else { return };
+    let (proxy, dir) = (Proxy::before(server.port), scratch());
+    let config = config(dir.path(), proxy.port).with_backend("redis").with_connection_url(rows.url());
+    let cache = Cache::new(config.with_metadata_option("deadline_ms", 10_000)).unwrap();
+    let value = |n: u64| if n.is_multiple_of(4) { noise(n, LARGE) } else { noise(n, 100) };
+    (0..100u64).for_each(|n| drop(cache.put(n, &value(n)).unwrap()));
+    let questions = || {
+        let told = rows.tell("INFO commandstats").unwrap();
+        let calls = told.lines().find_map(|line| line.strip_prefix("cmdstat_mget:calls="));
+        calls.map_or(0, |rest| rest.split(',').next().unwrap().parse::<u64>().unwrap())
+    };
+    proxy.becomes(Network::Slow(Duration::from_millis(100)));
+    proxy.forget();
+    let before = questions();
+    let found = cache.get_batch::<Vec<u8>, _>(0..101u64).unwrap();
+    assert_eq!((questions() - before, proxy.requests().len()), (1, 25));
+    assert!(proxy.most_at_once() > 2, "{}", proxy.most_at_once());
+    for (n, (_, found)) in (0..100u64).zip(&found) {
+        assert!(found.as_ref() == Some(&value(n)), "{n}");
+    }
+    assert!(found[100].1.is_none());
+    let stats = cache.get_stats().unwrap();
+    assert_eq!((stats.hits, stats.misses), (100, 1));
 }
 
 #[test]

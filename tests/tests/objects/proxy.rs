@@ -31,6 +31,8 @@ struct State {
     upstream: u16,
     network: Mutex<Network>,
     requests: Mutex<Vec<String>>,
+    /// Questions without an answer: now, and at most.
+    waiting: Mutex<[usize; 2]>,
     ended: AtomicBool,
 }
 
@@ -39,7 +41,8 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (network, requests) = (Mutex::new(Network::Works), Mutex::default());
-        let state = Arc::new(State { upstream, network, requests, ended: AtomicBool::new(false) });
+        let state =
+            Arc::new(State { upstream, network, requests, waiting: Mutex::default(), ended: AtomicBool::new(false) });
         let serving = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -66,6 +69,11 @@ impl Proxy {
     pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
+
+    /// How many questions waited for an answer at the same time, at most.
+    pub fn most_at_once(&self) -> usize {
+        self.state.waiting.lock().unwrap()[1]
+    }
 }
 
 impl Drop for Proxy {
@@ -90,16 +98,28 @@ impl State {
         }
         let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream)) else { return };
         let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-        let asking = Arc::clone(&self);
-        let asked = thread::spawn(move || asking.pass_questions(from_client, to_server, network));
-        pass_answers(server, client, network);
+        let (asking, open) = (Arc::clone(&self), Arc::new(AtomicBool::new(false)));
+        let opened = Arc::clone(&open);
+        let asked = thread::spawn(move || asking.pass_questions(from_client, to_server, network, &opened));
+        pass_answers(server, client, network, || self.is_answered(&open));
+        self.is_answered(&open);
         let _ = asked.join();
     }
 
-    fn pass_questions(&self, mut client: TcpStream, mut server: TcpStream, network: Network) {
+    fn is_answered(&self, open: &AtomicBool) {
+        if open.swap(false, Ordering::SeqCst) {
+            self.waiting.lock().unwrap()[0] -= 1;
+        }
+    }
+
+    fn pass_questions(&self, mut client: TcpStream, mut server: TcpStream, network: Network, open: &AtomicBool) {
         let mut buf = [0; 64 << 10];
         while let Ok(read @ 1..) = client.read(&mut buf) {
-            self.note(&buf[..read]);
+            if self.note(&buf[..read]) && !open.swap(true, Ordering::SeqCst) {
+                let [now, most] = &mut *self.waiting.lock().unwrap();
+                *now += 1;
+                *most = (*most).max(*now);
+            }
             if network != Network::BlackHole && server.write_all(&buf[..read]).is_err() {
                 break;
             }
@@ -108,16 +128,16 @@ impl State {
     }
 
     /// A question begins a piece of what is sent: none is sent before the answer to the last one.
-    fn note(&self, bytes: &[u8]) {
+    fn note(&self, bytes: &[u8]) -> bool {
         let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let line = String::from_utf8_lossy(&line[..line.len().min(1000)]).into_owned();
-        if let Some((question, _)) = line.split_once(" HTTP/1.1") {
-            self.requests.lock().unwrap().push(question.to_owned());
-        }
+        let Some((question, _)) = line.split_once(" HTTP/1.1") else { return false };
+        self.requests.lock().unwrap().push(question.to_owned());
+        true
     }
 }
 
-fn pass_answers(mut server: TcpStream, mut client: TcpStream, network: Network) {
+fn pass_answers(mut server: TcpStream, mut client: TcpStream, network: Network, answered: impl Fn()) {
     let mut left = match network {
         Network::Cut(bytes) | Network::CutOnce(bytes) => bytes,
         _ => usize::MAX,
@@ -131,6 +151,7 @@ fn pass_answers(mut server: TcpStream, mut client: TcpStream, network: Network) 
             thread::sleep(by);
         }
         first = false;
+        answered();
         let now = read.min(left);
         left -= now;
         if client.write_all(&buf[..now]).is_err() || left == 0 {

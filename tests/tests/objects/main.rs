@@ -3,6 +3,7 @@
 mod bucket;
 mod caches;
 mod clouds;
+mod combinations;
 #[cfg(unix)]
 mod many;
 mod proxy;

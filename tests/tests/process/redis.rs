@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cacheness::{Cache, CacheConfig, CustomMetadata, Field, PutOptions};
-use cacheness_tests::{bodies, errors_of, on_redis, probe, scratch, seen_from_elsewhere, servers};
+use cacheness_tests::{bodies, errors_of, noise, on_redis, probe, scratch, seen_from_elsewhere, servers};
 
 /// A cache in a directory with its rows in a namespace, if there is a server.
 fn config(dir: &Path, namespace: &str) -> Option<CacheConfig> {
@@ -78,6 +78,27 @@ fn a_put_and_a_get_are_a_round_trip_each() {
         assert_eq!(cache.get::<u64>(n).unwrap(), Some(n));
     }
     assert_eq!((count("cmdstat_evalsha:") - scripts, count("cmdstat_mget:") - reads), (10, 20));
+}
+
+#[test]
+fn one_process_at_a_time_makes_room_and_another_one_where_that_is_gone() {
+    let Ok(server) = servers::Redis::start(&[]).map_err(|why| servers::skip(&why)) else { return };
+    let dir = scratch();
+    let config = CacheConfig::new(dir.path()).with_backend("redis").with_connection_url(server.url());
+    let config = config.with_metadata_option("deadline_ms", 10_000).with_metadata_option("namespace", "t");
+    let cache = Cache::new(config.with_memory_cache(false).with_max_size_mb(1)).unwrap();
+    server.tell("HSET cacheness:{t}:state lease.evictor another-process").unwrap();
+    let put = |n: u64| drop(cache.put(n, &noise(n, 100_000)).unwrap());
+    (0..20).for_each(put);
+    let evictions = || cache.get_stats().unwrap().evictions;
+    assert_eq!((cache.len().unwrap(), evictions()), (20, 0), "the other one makes room");
+    let begun = std::time::Instant::now();
+    while evictions() == 0 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        put(20);
+    }
+    assert!(cache.len().unwrap() < 12, "then this one does");
 }
 
 #[derive(Debug, PartialEq, CustomMetadata)]

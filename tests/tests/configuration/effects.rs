@@ -100,6 +100,7 @@ fn experiments() -> Vec<Experiment> {
         experiment("limits.max_key_bytes", json!(10), observe::a_long_key),
         experiment("limits.max_value_bytes", json!(10), observe::a_long_value),
         experiment("limits.max_header_bytes", json!(10), observe::a_long_description),
+        experiment("single_flight", json!("global"), observe::leases_while_a_body_runs),
         experiment("single_flight_wait_ms", json!(1), observe::runs_of_a_body_that_waits_for_its_waiter)
             .given("single_flight_wait_ms", json!(60_000)),
         experiment("default_ttl_seconds", json!(60), observe::time_to_live),

@@ -314,6 +314,20 @@ pub(super) fn what_writes(_: &Path, config: &CacheConfig) -> String {
     entry.handler_used().to_owned()
 }
 
+/// Whether others on a server can tell that a body runs.
+pub(super) fn leases_while_a_body_runs(_: &Path, config: &CacheConfig) -> String {
+    let Ok(server) = cacheness_tests::servers::redis() else { return UNKNOWN.to_owned() };
+    let namespace = server.namespace();
+    let config = config.clone().with_backend("redis").with_connection_url(server.url());
+    let config = config.with_metadata_option("deadline_ms", 10_000);
+    let cache = open(&config.with_metadata_option("namespace", namespace.as_str()));
+    let leases = || {
+        let told = server.tell(&format!("HKEYS cacheness:{{{namespace}}}:state")).unwrap();
+        told.matches("lease.flight").count()
+    };
+    format!("{} leases", cache.get_or_insert_with("key", leases).unwrap())
+}
+
 /// The body waits, though not for ever, for another call that waits for it.
 pub(super) fn runs_of_a_body_that_waits_for_its_waiter(_: &Path, config: &CacheConfig) -> String {
     let (cache, runs) = (open(config), AtomicUsize::new(0));

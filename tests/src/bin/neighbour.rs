@@ -44,6 +44,7 @@ fn main() {
             (0..number(1)).for_each(|n| assert_eq!(slow(n), vec![n; 3 + n as usize], "a wrong result"));
             println!("{}", begun.elapsed().as_millis());
         }
+        Some("logger") => logged(),
         // What it returns differs from run to run, as no cached function should.
         Some("call-long") => println!("{}", long(7)),
         Some("never-stored") => println!("{}", never_stored(7)),
@@ -101,6 +102,34 @@ fn forked_and_alone(how: Option<&str>) {
             println!("{}", own.get_stats().expect("it is open").backend);
         }
     }
+}
+
+/// Asks the cache of everything that is logged, also by the threads that carry its questions.
+fn logged() {
+    struct Asks;
+    impl log::Log for Asks {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            thread_local!(static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+            if !INSIDE.replace(true) {
+                if let Ok(cache) = default_cache() {
+                    let _found = cache.get::<u64>(record.target());
+                    let _stored = cache.put(record.target(), &1u64);
+                }
+                INSIDE.set(false);
+            }
+        }
+        fn flush(&self) {}
+    }
+    static ASKS: Asks = Asks;
+    default_cache().expect("the directory is ours");
+    log::set_logger(&ASKS).expect("there is none");
+    log::set_max_level(log::LevelFilter::Trace);
+    (0..3).for_each(|n| assert_eq!(slow(n).len(), 3 + n as usize));
+    default_cache().expect("it is open").close().expect("it ends");
+    println!("done");
 }
 
 /// Does what each line says, and answers with one line.

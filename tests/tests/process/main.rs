@@ -16,6 +16,7 @@ mod neighbours;
 mod outage;
 mod postgres;
 mod redis;
+mod runtimes;
 mod sqlite;
 mod threads;
 

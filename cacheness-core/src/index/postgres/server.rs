@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
@@ -22,6 +21,7 @@ use tokio_postgres::{Client, Config, Error, NoTls, Row};
 
 use crate::config::postgresql::PostgresOptions;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::process::PerProcess;
 use crate::util::remote::{self, Call};
 
 /// A call that reads or writes many rows may take so many times as long as others.
@@ -103,8 +103,8 @@ pub(super) struct Server {
     /// The schema as it stands in statements.
     schema: String,
     deadline: Duration,
-    fast: ArcSwap<Link>,
-    slow: ArcSwap<Link>,
+    fast: PerProcess<Link>,
+    slow: PerProcess<Link>,
     closed: AtomicBool,
 }
 
@@ -114,8 +114,8 @@ impl Server {
             config: Arc::new(options.server),
             schema: super::quoted(&options.namespace),
             deadline: options.deadline,
-            fast: ArcSwap::from_pointee(Link::new()),
-            slow: ArcSwap::from_pointee(Link::new()),
+            fast: PerProcess::new(),
+            slow: PerProcess::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -141,7 +141,7 @@ impl Server {
             Lane::Fast => (&self.fast, self.deadline),
             Lane::Slow => (&self.slow, self.deadline * SLOW),
         };
-        let (link, config) = (Link::of_this_process(slot), Arc::clone(&self.config));
+        let (link, config) = (slot.get(|| Ok::<_, CacheError>(Arc::default()))?, Arc::clone(&self.config));
         let begin = around.begin(deadline);
         let reads = matches!(around, Around::Nothing | Around::Snapshot);
         remote::wait(call, deadline, async move {
@@ -199,12 +199,8 @@ impl Server {
     /// Lets go of all connections. Calls that come later fail.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        for slot in [&self.fast, &self.slow] {
-            let before = slot.swap(Arc::new(Link::new()));
-            if before.process != std::process::id() {
-                forget(before);
-            }
-        }
+        self.fast.clear();
+        self.slow.clear();
     }
 
     /// The process id of the server's end of a connection.
@@ -218,9 +214,7 @@ impl Server {
     /// Makes the connections those of another process, as they are in a forked child.
     #[cfg(test)]
     pub(super) fn pretend_to_be_forked(&self) {
-        let inherited = Link { process: 0, there: Mutex::new(None) };
-        let before = self.fast.swap(Arc::new(inherited));
-        forget(before);
+        self.fast.pretend_to_be_forked();
     }
 }
 
@@ -275,8 +269,8 @@ async fn all<T>(mut steps: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) ->
 }
 
 /// A place for a connection, which is made when it is first used and again when it is lost.
+#[derive(Default)]
 struct Link {
-    process: u32,
     there: Mutex<Option<Arc<Live>>>,
 }
 
@@ -287,27 +281,6 @@ struct Live {
 }
 
 impl Link {
-    fn new() -> Self {
-        Self { process: std::process::id(), there: Mutex::new(None) }
-    }
-
-    /// The one in a slot; in a forked child a new one. What it has inherited stays as it is: to close it would end the
-    /// connection of its parent.
-    fn of_this_process(slot: &ArcSwap<Self>) -> Arc<Self> {
-        loop {
-            let there = slot.load_full();
-            if there.process == std::process::id() {
-                return there;
-            }
-            let new = Arc::new(Self::new());
-            let before = slot.compare_and_swap(&there, Arc::clone(&new));
-            if Arc::ptr_eq(&there, &before) {
-                forget(Guard::into_inner(before));
-                return new;
-            }
-        }
-    }
-
     async fn connect(&self, config: &Config) -> Result<Arc<Live>, Error> {
         let mut there = self.there.lock().await;
         match &*there {

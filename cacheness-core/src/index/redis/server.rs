@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind as Failure, RedisError, ServerErrorKind,
@@ -20,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::redis::RedisOptions;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::process::PerProcess;
 use crate::util::remote::{self, Call};
 
 /// A script, and the name by which a server knows it.
@@ -103,7 +103,7 @@ impl Command {
 pub(super) struct Server {
     info: Arc<ConnectionInfo>,
     deadline: Duration,
-    link: ArcSwap<Link>,
+    link: PerProcess<Link>,
     /// How many connections were made.
     connected: Arc<AtomicU64>,
     closed: AtomicBool,
@@ -111,12 +111,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(options: &RedisOptions) -> Self {
-        let connected = Arc::default();
         Self {
             info: Arc::new(options.server.clone()),
             deadline: options.deadline,
-            link: ArcSwap::from_pointee(Link::new(&connected)),
-            connected,
+            link: PerProcess::new(),
+            connected: Arc::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -148,7 +147,8 @@ impl Server {
     /// [`ask_telling`](Self::ask_telling), whose inner error is what the connection or the server said.
     pub(super) fn try_ask(&self, call: Call, command: Command) -> Result<Result<(Value, bool), Refusal>> {
         self.check_open()?;
-        let (link, info) = (self.link(), Arc::clone(&self.info));
+        let link = self.link.get(|| Ok::<_, CacheError>(Arc::new(Link::new(&self.connected))))?;
+        let info = Arc::clone(&self.info);
         remote::wait(call, self.deadline, async move { Ok(link.ask(&info, &command).await) })
     }
 
@@ -168,34 +168,13 @@ impl Server {
     /// Lets go of the connection. Calls that come later fail.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let before = self.link.swap(Arc::new(Link::new(&self.connected)));
-        if before.process != std::process::id() {
-            forget(before);
-        }
-    }
-
-    /// The one of this process; in a forked child a new one. What it has inherited stays as it is: to close it would end the
-    /// connection of its parent.
-    fn link(&self) -> Arc<Link> {
-        loop {
-            let there = self.link.load_full();
-            if there.process == std::process::id() {
-                return there;
-            }
-            let new = Arc::new(Link::new(&self.connected));
-            let before = self.link.compare_and_swap(&there, Arc::clone(&new));
-            if Arc::ptr_eq(&there, &before) {
-                forget(Guard::into_inner(before));
-                return new;
-            }
-        }
+        self.link.clear();
     }
 
     /// Makes the connection that of another process, as it is in a forked child.
     #[cfg(test)]
     pub(super) fn pretend_to_be_forked(&self) {
-        let before = self.link.swap(Arc::new(Link { process: 0, ..Link::new(&self.connected) }));
-        forget(before);
+        self.link.pretend_to_be_forked();
     }
 }
 
@@ -240,7 +219,6 @@ impl Display for Refusal {
 
 /// A place for a connection, which is made when it is first used and again when it is lost.
 struct Link {
-    process: u32,
     there: Mutex<Option<Arc<Live>>>,
     connected: Arc<AtomicU64>,
 }
@@ -259,7 +237,7 @@ impl Drop for Live {
 
 impl Link {
     fn new(connected: &Arc<AtomicU64>) -> Self {
-        Self { process: std::process::id(), there: Mutex::new(None), connected: Arc::clone(connected) }
+        Self { there: Mutex::new(None), connected: Arc::clone(connected) }
     }
 
     async fn ask(&self, info: &ConnectionInfo, command: &Command) -> Result<(Value, bool), Refusal> {

@@ -59,7 +59,9 @@ pub(crate) fn wait<T: Send + 'static>(
     if IS_NET.get() {
         return Err(call.failed("this thread carries the answers of the server and cannot wait for one"));
     }
-    let net = NET.get(|| Net::start().map(Arc::new)).map_err(|error| call.failed(format!("the thread for it cannot be started: {error}")))?;
+    let net = NET
+        .get(|| Net::start().map(Arc::new))
+        .map_err(|error| call.failed(format!("the thread for it cannot be started: {error}")))?;
     let (done, outcome) = sync_channel(1);
     let task = net.handle.spawn(async move {
         // Nobody listens any more over the deadline.

@@ -13,6 +13,8 @@ mod select_tests;
 mod server;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "postgresql-tls")]
+mod tls;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +29,7 @@ use super::handle::{Uses, Writer, behind, limit_of};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
 use crate::config::postgresql::PostgresOptions;
+use crate::config::servers::TLS_CA_FILE;
 use crate::error::{ErrorKind, Result};
 use crate::query::{Filter, Schema};
 use crate::util::remote::Call;
@@ -86,9 +89,9 @@ impl PostgresMetadata {
     /// [`Conflict`](ErrorKind::Conflict) if the schema belongs to another program or another release;
     /// [`Metadata`](ErrorKind::Metadata) if the server cannot be reached.
     pub(crate) fn open(options: &BackendOptions) -> Result<Self> {
-        let options = PostgresOptions::of(options)?;
-        let namespace = options.namespace.clone();
-        let server = Server::new(options);
+        let settings = PostgresOptions::of(options)?;
+        let namespace = settings.namespace.clone();
+        let server = Server::new(settings).map_err(|rule| options.refused(TLS_CA_FILE, &rule))?;
         schema::open(&server, &namespace)?;
         Ok(Self {
             server,

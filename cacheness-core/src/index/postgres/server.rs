@@ -13,12 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Error, NoTls, Row};
+use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row, Socket};
 
+#[cfg(feature = "postgresql-tls")]
+use super::tls::MakeTls;
 use crate::config::postgresql::PostgresOptions;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::process::PerProcess;
@@ -97,9 +100,16 @@ pub(super) enum Lane {
     Slow,
 }
 
+/// Where a connection leads.
+struct Target {
+    config: Config,
+    #[cfg(feature = "postgresql-tls")]
+    tls: Option<MakeTls>,
+}
+
 /// The connections to a server.
 pub(super) struct Server {
-    config: Arc<Config>,
+    target: Arc<Target>,
     /// The schema as it stands in statements.
     schema: String,
     deadline: Duration,
@@ -109,15 +119,25 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(options: PostgresOptions) -> Self {
-        Self {
-            config: Arc::new(options.server),
+    /// # Errors
+    /// What is wrong with the file of authorities, as half a sentence.
+    pub(super) fn new(options: PostgresOptions) -> Result<Self, String> {
+        let target = Target {
+            config: options.server,
+            #[cfg(feature = "postgresql-tls")]
+            tls: match options.tls {
+                Some(trust) => Some(MakeTls::new(trust.ca_file.as_deref())?),
+                None => None,
+            },
+        };
+        Ok(Self {
+            target: Arc::new(target),
             schema: super::quoted(&options.namespace),
             deadline: options.deadline,
             fast: PerProcess::new(),
             slow: PerProcess::new(),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// A statement on the tables of the schema, each of which stands there as `@.name`.
@@ -141,13 +161,13 @@ impl Server {
             Lane::Fast => (&self.fast, self.deadline),
             Lane::Slow => (&self.slow, self.deadline * SLOW),
         };
-        let (link, config) = (slot.get(|| Ok::<_, CacheError>(Arc::default()))?, Arc::clone(&self.config));
+        let (link, target) = (slot.get(|| Ok::<_, CacheError>(Arc::default()))?, Arc::clone(&self.target));
         let begin = around.begin(deadline);
         let reads = matches!(around, Around::Nothing | Around::Snapshot);
         remote::wait(call, deadline, async move {
             let mut is_first = true;
             loop {
-                let live = link.connect(&config).await.map_err(|error| failed(call, &error))?;
+                let live = link.connect(&target).await.map_err(|error| failed(call, &error))?;
                 let outcome = {
                     let watched = Watched(&live);
                     let outcome = run(&live.client, begin.as_deref(), &statements).await;
@@ -178,9 +198,9 @@ impl Server {
         work: impl FnOnce(Client) -> W + Send + 'static,
     ) -> Result<T> {
         self.check_open()?;
-        let config = Arc::clone(&self.config);
+        let target = Arc::clone(&self.target);
         remote::wait(call, PATIENCE, async move {
-            let live = Live::connect(&config).await.map_err(|error| failed(call, &error))?;
+            let live = Live::connect(&target).await.map_err(|error| failed(call, &error))?;
             work(live.client).await.map_err(|refusal| match refusal {
                 Refusal::Database(error) => failed(call, &error),
                 Refusal::Other(error) => error,
@@ -281,25 +301,35 @@ struct Live {
 }
 
 impl Link {
-    async fn connect(&self, config: &Config) -> Result<Arc<Live>, Error> {
+    async fn connect(&self, target: &Target) -> Result<Arc<Live>, Error> {
         let mut there = self.there.lock().await;
         match &*there {
             Some(live) if !live.client.is_closed() => Ok(Arc::clone(live)),
-            _ => Ok(Arc::clone(there.insert(Arc::new(Live::connect(config).await?)))),
+            _ => Ok(Arc::clone(there.insert(Arc::new(Live::connect(target).await?)))),
         }
     }
 }
 
 impl Live {
-    async fn connect(config: &Config) -> Result<Self, Error> {
-        let (client, connection) = config.connect(NoTls).await?;
+    async fn connect(target: &Target) -> Result<Self, Error> {
+        #[cfg(feature = "postgresql-tls")]
+        if let Some(tls) = &target.tls {
+            return Ok(Self::carried(target.config.connect(tls.clone()).await?));
+        }
+        Ok(Self::carried(target.config.connect(NoTls).await?))
+    }
+
+    fn carried<T>((client, connection): (Client, Connection<Socket, T>)) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let task = tokio::spawn(async move {
             // Whoever waits for an answer is told, too.
             if let Err(error) = connection.await {
                 log::debug!("a connection to PostgreSQL ended: {error}");
             }
         });
-        Ok(Self { client, task })
+        Self { client, task }
     }
 }
 
@@ -313,6 +343,10 @@ impl Drop for Watched<'_> {
 }
 
 fn failed(call: Call, error: &Error) -> CacheError {
+    #[cfg(feature = "postgresql-tls")]
+    if let Some((why, may_pass)) = super::tls::refusal(error) {
+        return call.of_kind(if may_pass { ErrorKind::Unavailable } else { ErrorKind::Config }).failed(why);
+    }
     let Some(database) = error.as_db_error() else {
         let mut text = error.to_string();
         let mut source = error.source();

@@ -13,6 +13,7 @@ use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind as Failure, RedisError, ServerErrorKind,
     Value,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -21,6 +22,8 @@ use crate::config::redis::RedisOptions;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::process::PerProcess;
 use crate::util::remote::{self, Call};
+#[cfg(feature = "redis-tls")]
+use crate::util::tls::stream::Tls;
 
 /// A script, and the name by which a server knows it.
 pub(super) struct Script {
@@ -99,10 +102,18 @@ impl Command {
     }
 }
 
+/// Where a connection leads.
+struct Target {
+    info: ConnectionInfo,
+    #[cfg(feature = "redis-tls")]
+    tls: Option<Tls>,
+    /// How long a call may take.
+    deadline: Duration,
+}
+
 /// The connection to a server.
 pub(super) struct Server {
-    info: Arc<ConnectionInfo>,
-    deadline: Duration,
+    target: Arc<Target>,
     link: PerProcess<Link>,
     /// How many connections were made.
     connected: Arc<AtomicU64>,
@@ -110,19 +121,29 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(options: &RedisOptions) -> Self {
-        Self {
-            info: Arc::new(options.server.clone()),
+    /// # Errors
+    /// What is wrong with the file of authorities, as half a sentence.
+    pub(super) fn new(options: &RedisOptions) -> Result<Self, String> {
+        let target = Target {
+            info: options.server.clone(),
+            #[cfg(feature = "redis-tls")]
+            tls: match &options.tls {
+                Some(trust) => Some(Tls::new(trust.ca_file.as_deref(), None)?),
+                None => None,
+            },
             deadline: options.deadline,
+        };
+        Ok(Self {
+            target: Arc::new(target),
             link: PerProcess::new(),
             connected: Arc::default(),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Where it is, without user and password.
     pub(super) fn address(&self) -> String {
-        self.info.addr().to_string()
+        self.target.info.addr().to_string()
     }
 
     /// The answer to a command. One that [may be](Again) is sent again when the connection was lost, which happens while nobody
@@ -140,6 +161,7 @@ impl Server {
             // It is there, and answers everything else.
             Refusal::Server { ref code, .. } if code == "OOM" => call.of_kind(ErrorKind::Limit).failed(refusal),
             refusal if refusal.is_outage() => call.of_kind(ErrorKind::Unavailable).failed(refusal),
+            Refusal::Untrusted(_) => call.of_kind(ErrorKind::Config).failed(refusal),
             refusal => call.failed(refusal),
         })
     }
@@ -148,8 +170,8 @@ impl Server {
     pub(super) fn try_ask(&self, call: Call, command: Command) -> Result<Result<(Value, bool), Refusal>> {
         self.check_open()?;
         let link = self.link.get(|| Ok::<_, CacheError>(Arc::new(Link::new(&self.connected))))?;
-        let info = Arc::clone(&self.info);
-        remote::wait(call, self.deadline, async move { Ok(link.ask(&info, &command).await) })
+        let target = Arc::clone(&self.target);
+        remote::wait(call, target.deadline, async move { Ok(link.ask(&target, &command).await) })
     }
 
     /// How often a connection was lost and made again. The server may have been started anew meanwhile, and have lost changes
@@ -185,6 +207,9 @@ pub(super) enum Refusal {
     Lost(String),
     /// What listens there does not speak as Redis does.
     Stranger(String),
+    /// The server does not prove who it is.
+    #[cfg_attr(not(feature = "redis-tls"), allow(dead_code, reason = "for TLS"))]
+    Untrusted(String),
     /// The server lets nobody in with this user and password.
     Locked(String),
     /// The server is older than the scripts.
@@ -202,7 +227,7 @@ impl Refusal {
                 ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"].contains(&code.as_str())
                     || text.contains("max number of clients")
             }
-            Self::Stranger(_) | Self::Locked(_) | Self::Old => false,
+            Self::Stranger(_) | Self::Untrusted(_) | Self::Locked(_) | Self::Old => false,
         }
     }
 }
@@ -210,7 +235,7 @@ impl Refusal {
 impl Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Lost(text) | Self::Stranger(text) | Self::Locked(text) => f.write_str(text),
+            Self::Lost(text) | Self::Stranger(text) | Self::Untrusted(text) | Self::Locked(text) => f.write_str(text),
             Self::Old => f.write_str("the server is older than Redis 7, which it must be at least"),
             Self::Server { text, .. } => f.write_str(text),
         }
@@ -240,10 +265,10 @@ impl Link {
         Self { there: Mutex::new(None), connected: Arc::clone(connected) }
     }
 
-    async fn ask(&self, info: &ConnectionInfo, command: &Command) -> Result<(Value, bool), Refusal> {
+    async fn ask(&self, target: &Target, command: &Command) -> Result<(Value, bool), Refusal> {
         let (mut is_lost_once, mut is_loaded) = (false, false);
         loop {
-            let live = self.connect(info).await?;
+            let live = self.connect(target).await?;
             let watched = Watched(&live);
             let outcome = live.send(&command.command).await;
             forget(watched);
@@ -270,17 +295,17 @@ impl Link {
                     }
                 }
             }
-            return Err(refusal(info, &error));
+            return Err(refusal(&target.info, &error));
         }
     }
 
-    async fn connect(&self, info: &ConnectionInfo) -> Result<Arc<Live>, Refusal> {
+    async fn connect(&self, target: &Target) -> Result<Arc<Live>, Refusal> {
         let mut there = self.there.lock().await;
         match &*there {
             // One that has ended is seen here, before anything is sent.
             Some(live) if !live.driver.is_finished() => Ok(Arc::clone(live)),
             _ => {
-                let live = there.insert(Arc::new(Live::connect(info).await?));
+                let live = there.insert(Arc::new(Live::connect(target).await?));
                 self.connected.fetch_add(1, Ordering::SeqCst);
                 Ok(Arc::clone(live))
             }
@@ -297,14 +322,26 @@ impl Link {
 }
 
 impl Live {
-    async fn connect(info: &ConnectionInfo) -> Result<Self, Refusal> {
-        let address = info.addr();
+    async fn connect(target: &Target) -> Result<Self, Refusal> {
+        let address = target.info.addr();
         let ConnectionAddr::Tcp(host, port) = address else {
             return Err(Refusal::Lost(format!("{address} is no address of TCP")));
         };
         let lost = |error: &dyn Display| Refusal::Lost(format!("no connection to {address}: {error}"));
         let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| lost(&error))?;
         stream.set_nodelay(true).map_err(|error| lost(&error))?;
+        #[cfg(feature = "redis-tls")]
+        if let Some(tls) = &target.tls {
+            return Self::over(target, encrypted(tls, target, host, stream).await?).await;
+        }
+        Self::over(target, stream).await
+    }
+
+    async fn over<S>(target: &Target, stream: S) -> Result<Self, Refusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let info = &target.info;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let opened = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await;
         let (connection, driver) = opened.map_err(|error| stranger_or(info, &error))?;
@@ -327,6 +364,26 @@ impl Live {
             Err(error) => Err(Refusal::Server { code: code_of(&error), text: error.to_string() }),
         }
     }
+}
+
+#[cfg(feature = "redis-tls")]
+async fn encrypted(
+    tls: &Tls,
+    target: &Target,
+    host: &str,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Refusal> {
+    let address = target.info.addr();
+    // A server without TLS waits for the end of what it takes for a command.
+    let connected = tokio::time::timeout(target.deadline * 3 / 4, tls.connect(host, stream)).await;
+    let connected = connected.map_err(|_| {
+        let hint = "if it has no TLS, write redis:// in connection_url";
+        Refusal::Lost(format!("{address} does not answer as TLS begins; {hint}"))
+    })?;
+    connected.map_err(|refused| match refused.may_pass() {
+        true => Refusal::Lost(format!("no connection to {address}: {refused}")),
+        false => Refusal::Untrusted(format!("no connection to {address}: {refused}")),
+    })
 }
 
 /// Cuts a connection whose answer is given up: those behind it would wait for it, too.
@@ -356,7 +413,10 @@ fn refusal(info: &ConnectionInfo, error: &RedisError) -> Refusal {
 /// What a connection ended with before the server has said anything.
 fn stranger_or(info: &ConnectionInfo, error: &RedisError) -> Refusal {
     match refusal(info, error) {
-        Refusal::Lost(_) => Refusal::Stranger(format!("what listens at {} does not answer as Redis does", info.addr())),
+        Refusal::Lost(_) => {
+            let hint = "if it has TLS, write rediss://";
+            Refusal::Stranger(format!("what listens at {} does not answer as Redis does; {hint}", info.addr()))
+        }
         refusal => refusal,
     }
 }

@@ -95,6 +95,13 @@ impl<T: ?Sized> PerProcess<T> {
     }
 }
 
+#[cfg(feature = "remote")]
+impl<T: ?Sized> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// The one place with `unsafe` in this crate: std has no hooks at a fork and at the end of a process.
 #[allow(unsafe_code, reason = "std has no such hooks")]
 fn register() {

@@ -3,5 +3,4 @@
 mod bucket;
 mod caches;
 mod clouds;
-mod proxy;
 mod server;

@@ -115,7 +115,8 @@ pub(super) struct Server {
     deadline: Duration,
     fast: PerProcess<Link>,
     slow: PerProcess<Link>,
-    closed: AtomicBool,
+    /// Also if the tables are gone, which is another server in the place of this one.
+    closed: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -136,7 +137,7 @@ impl Server {
             deadline: options.deadline,
             fast: PerProcess::new(),
             slow: PerProcess::new(),
-            closed: AtomicBool::new(false),
+            closed: Arc::default(),
         })
     }
 
@@ -148,8 +149,8 @@ impl Server {
     /// The rows of each statement, by one round trip.
     ///
     /// # Errors
-    /// Of the kind of `call`; [`Closed`](ErrorKind::Closed). Nothing is tried again but what only reads: of a change it is not
-    /// known then whether it was made.
+    /// Of the kind of `call`; [`Closed`](ErrorKind::Closed), also after the tables were found to be gone. Nothing is tried again
+    /// but what only reads: of a change it is not known then whether it was made.
     pub(super) fn ask(
         &self,
         call: Call,
@@ -163,6 +164,7 @@ impl Server {
         };
         let (link, target) = (slot.get(|| Ok::<_, CacheError>(Arc::default()))?, Arc::clone(&self.target));
         let begin = around.begin(deadline);
+        let closed = Arc::clone(&self.closed);
         let reads = matches!(around, Around::Nothing | Around::Snapshot);
         remote::wait(call, deadline, async move {
             let mut is_first = true;
@@ -177,7 +179,12 @@ impl Server {
                 match outcome {
                     // Lost while nobody used it, perhaps: the server was started anew.
                     Err(_) if reads && is_first && live.client.is_closed() => is_first = false,
-                    outcome => return outcome.map_err(|error| failed(call, &error)),
+                    outcome => {
+                        return outcome.map_err(|error| {
+                            closed.fetch_or(are_tables_gone(&error), Ordering::SeqCst);
+                            failed(call, &error)
+                        });
+                    }
                 }
             }
         })
@@ -342,6 +349,10 @@ impl Drop for Watched<'_> {
     }
 }
 
+fn are_tables_gone(error: &Error) -> bool {
+    error.code().is_some_and(|code| [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code))
+}
+
 fn failed(call: Call, error: &Error) -> CacheError {
     #[cfg(feature = "postgresql-tls")]
     if let Some((why, may_pass)) = super::tls::refusal(error) {
@@ -367,7 +378,8 @@ fn failed(call: Call, error: &Error) -> CacheError {
     let is_outage =
         ["08", "57P", "53300", "57014", "25006"].iter().any(|class| database.code().code().starts_with(class));
     match *database.code() {
-        _ if is_outage => call.of_kind(ErrorKind::Unavailable).failed(why),
+        // The next call makes them.
+        _ if is_outage || are_tables_gone(error) => call.of_kind(ErrorKind::Unavailable).failed(why),
         SqlState::DISK_FULL => call.of_kind(ErrorKind::Storage).failed(why),
         SqlState::INSUFFICIENT_PRIVILEGE => call.of_kind(ErrorKind::Config).failed(why),
         _ if is_refused => call.of_kind(ErrorKind::Config).failed(why),

@@ -26,6 +26,7 @@ printf 'subjectAltName=DNS:localhost\nbasicConstraints=critical,CA:FALSE\n' >nam
 by='-CA authority.pem -CAkey authority.key -CAcreateserial -extfile names'
 openssl x509 -req -in server.csr $by -days 2 -out server.pem || failed "$1"
 openssl x509 -req -in server.csr $by -days -1 -out expired.pem || failed "$1"
+openssl x509 -req -in server.csr -signkey server.key -extfile names -days 2 -out own.pem || failed "$1"
 chmod 644 *
 made "$1"
 "#;
@@ -71,12 +72,17 @@ impl Certificates {
         self.dir.join("server.pem")
     }
 
+    /// One that no authority has signed.
+    pub fn own(&self) -> PathBuf {
+        self.dir.join("own.pem")
+    }
+
     /// One that was valid until yesterday.
     pub fn expired(&self) -> PathBuf {
         self.dir.join("expired.pem")
     }
 
-    /// The key of both.
+    /// The key of all of them.
     pub fn key(&self) -> PathBuf {
         self.dir.join("server.key")
     }

@@ -37,6 +37,8 @@ pub(super) struct Guard {
     /// Changes with each backend that closed itself.
     reopened: AtomicU64,
     breaker: Breaker,
+    /// Why the last call that had no answer had none.
+    unanswered: ArcSwapOption<CacheError>,
     closed: AtomicBool,
 }
 
@@ -57,6 +59,7 @@ impl Guard {
             Err(error) if error.is_unavailable() => {
                 guard.breaker.fail(Instant::now());
                 emit(&format!("cacheness: {error}; it is tried again later"));
+                guard.unanswered.store(Some(Arc::new(error)));
             }
             opened => drop(opened?),
         }
@@ -73,7 +76,7 @@ impl Guard {
     fn of(known: Known, open: Open, opened: Option<Arc<dyn MetadataBackend>>) -> Self {
         let opened = ArcSwapOption::new(opened.map(Arc::new));
         let (reopened, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { known, open, opened, reopened, breaker: Breaker::default(), closed }
+        Self { known, open, opened, reopened, breaker: Breaker::default(), unanswered: ArcSwapOption::empty(), closed }
     }
 
     fn opened(&self) -> Option<Arc<dyn MetadataBackend>> {
@@ -114,7 +117,8 @@ impl Guard {
     }
 
     fn unavailable(&self) -> CacheError {
-        let message = format!("the server of the metadata backend `{}` does not answer", self.known.traits.name);
+        let why = self.unanswered.load().as_ref().map_or(String::new(), |error| format!(" ({error})"));
+        let message = format!("the server of the metadata backend `{}` does not answer{why}", self.known.traits.name);
         CacheError::new(ErrorKind::Unavailable, message)
     }
 
@@ -130,7 +134,10 @@ impl Guard {
             }
             answer => answer,
         });
-        attempt.answered = !matches!(&answer, Err(error) if error.is_unavailable());
+        match &answer {
+            Err(error) if error.is_unavailable() => self.unanswered.store(Some(Arc::new(error.clone()))),
+            _ => attempt.answered = true,
+        }
         answer
     }
 }
@@ -273,6 +280,8 @@ mod tests {
         let (guard, asked) = guarded(&up);
         let guard = guard.unwrap();
         assert!((0..10).all(|_| guard.get(b"k").unwrap_err().is_unavailable()));
+        let told = guard.get(b"k").unwrap_err().to_string();
+        assert_eq!(told, "the server of the metadata backend `far` does not answer (connection refused)");
         assert_eq!(asked.load(Ordering::SeqCst), FAILURES, "the opening, and two calls");
         guard.flush().unwrap();
         up.store(true, Ordering::SeqCst);

@@ -121,6 +121,15 @@ fn a_certificate_that_has_expired_is_refused() {
 }
 
 #[test]
+fn a_certificate_of_the_servers_own_making_is_believed_by_name_alone() {
+    let Some(files) = files() else { return };
+    let Some(server) = postgres_with(files, &files.own()) else { return };
+    let url = format!("postgresql://cacheness@localhost:{}/postgres?sslmode=require", server.port());
+    opened("postgresql", &url, Some(&files.own())).unwrap();
+    refused("postgresql", &url, Some(&files.authority()), "not known here: name a PEM file");
+}
+
+#[test]
 fn a_redis_server_without_tls_is_an_outage_that_says_what_to_write() {
     let Ok(server) = servers::redis().map_err(|why| skip(&why)) else { return };
     let dir = scratch();

@@ -67,6 +67,8 @@ pub(crate) struct PostgresMetadata {
     unflushed: AtomicBool,
     /// Changes since older ones were forgotten.
     changes: AtomicU64,
+    /// What all rows took after the last change of this handle; `u64::MAX` before the first one.
+    bytes: AtomicU64,
 }
 
 impl fmt::Debug for PostgresMetadata {
@@ -101,6 +103,7 @@ impl PostgresMetadata {
             kinds: Kinds::default(),
             unflushed: AtomicBool::new(false),
             changes: AtomicU64::new(0),
+            bytes: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -151,6 +154,9 @@ impl PostgresMetadata {
         let lane = if changes.len() > 1 { Lane::Slow } else { Lane::Fast };
         let found = self.server.ask(WRITE, (lane, Around::Write), statements).inspect_err(|_| self.kinds.forget())?;
         let applied = Plan::applied(&tellers, count, &found).map_err(|error| WRITE.failed(error))?;
+        if let Some(bytes) = Plan::bytes(&found).map_err(|error| WRITE.failed(error))? {
+            self.bytes.store(bytes, Ordering::SeqCst);
+        }
         for (change, applied) in changes.iter().zip(&applied) {
             if applied.made {
                 self.uses.take(change.key);
@@ -287,6 +293,13 @@ impl MetadataBackend for PostgresMetadata {
         };
         let totals = found.first().map(told).transpose();
         totals.map(Option::unwrap_or_default).map_err(|error: Error| COUNT.failed(error))
+    }
+
+    fn bytes(&self) -> Result<u64> {
+        match self.bytes.load(Ordering::SeqCst) {
+            u64::MAX => Ok(self.totals()?.bytes),
+            bytes => Ok(bytes),
+        }
     }
 
     fn footprint(&self, row: u64, blob: u64) -> u64 {

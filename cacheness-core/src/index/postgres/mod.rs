@@ -5,6 +5,7 @@
 //! know what they must not believe any longer.
 
 mod custom;
+mod one;
 mod place;
 mod rows;
 mod schema;
@@ -146,15 +147,13 @@ impl PostgresMetadata {
     }
 
     fn apply_batch(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
-        self.kinds.prepare(&self.server, &self.namespace, changes)?;
-        let plan = Plan::of(&self.server, changes, self.writer.number(), &self.uses, &self.kinds);
-        let (statements, tellers, count) = plan.into_parts();
         self.unflushed.store(true, Ordering::SeqCst);
         self.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
-        let lane = if changes.len() > 1 { Lane::Slow } else { Lane::Fast };
-        let found = self.server.ask(WRITE, (lane, Around::Write), statements).inspect_err(|_| self.kinds.forget())?;
-        let applied = Plan::applied(&tellers, count, &found).map_err(|error| WRITE.failed(error))?;
-        if let Some(bytes) = Plan::bytes(&found).map_err(|error| WRITE.failed(error))? {
+        let (applied, bytes) = match one::only(changes) {
+            Some(change) => self.apply_one(change).map(|(applied, bytes)| (vec![applied], bytes))?,
+            None => self.apply_many(changes)?,
+        };
+        if let Some(bytes) = bytes {
             self.bytes.store(bytes, Ordering::SeqCst);
         }
         for (change, applied) in changes.iter().zip(&applied) {
@@ -163,6 +162,22 @@ impl PostgresMetadata {
             }
         }
         Ok(applied)
+    }
+
+    fn apply_one(&self, change: &Change<'_>) -> Result<(Applied, Option<u64>)> {
+        let statements = one::statements(&self.server, change, self.writer.number(), &self.uses);
+        let found = self.server.ask(WRITE, (Lane::Fast, one::around(change)), statements)?;
+        one::applied(&found).map_err(|error| WRITE.failed(error))
+    }
+
+    fn apply_many(&self, changes: &[Change<'_>]) -> Result<(Vec<Applied>, Option<u64>)> {
+        self.kinds.prepare(&self.server, &self.namespace, changes)?;
+        let plan = Plan::of(&self.server, changes, self.writer.number(), &self.uses, &self.kinds);
+        let (statements, tellers, count) = plan.into_parts();
+        let lane = if changes.len() > 1 { Lane::Slow } else { Lane::Fast };
+        let found = self.server.ask(WRITE, (lane, Around::Write), statements).inspect_err(|_| self.kinds.forget())?;
+        let told = Plan::applied(&tellers, count, &found).and_then(|applied| Ok((applied, Plan::bytes(&found)?)));
+        told.map_err(|error| WRITE.failed(error))
     }
 }
 

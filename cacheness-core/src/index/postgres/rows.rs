@@ -23,7 +23,7 @@ const BATCH_BYTES: usize = 8 << 20;
 /// What a row takes beside its bytes: its key, which stands in four trees, and its places in the others.
 const ROW_OVERHEAD: u64 = 256;
 /// What one entry may count with, so that sums of them fit.
-const LARGEST: u64 = 1 << 48;
+pub(super) const LARGEST: u64 = 1 << 48;
 
 pub(super) fn footprint_of(row: u64, blob: u64) -> u64 {
     row.saturating_add(ROW_OVERHEAD).saturating_add(blob)
@@ -217,7 +217,7 @@ pub(super) fn shard_of(writer: i64) -> i32 {
     writer.rem_euclid(SHARDS) as i32
 }
 
-fn footprint(row: &[u8], facts: &Facts) -> i64 {
+pub(super) fn footprint(row: &[u8], facts: &Facts) -> i64 {
     footprint_of(row.len() as u64, facts.blob_bytes).min(LARGEST).cast_signed()
 }
 

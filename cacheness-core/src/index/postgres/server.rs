@@ -20,6 +20,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row, Socket};
 
+use super::schema::LOCKS;
 #[cfg(feature = "postgresql-tls")]
 use super::tls::MakeTls;
 use crate::config::postgresql::PostgresOptions;
@@ -77,6 +78,8 @@ pub(super) enum Around {
     Snapshot,
     /// Committed, and on the disk of the server a moment later.
     Write,
+    /// The same, with the lock of this number.
+    WriteOne(i32),
     /// Committed, and on the disk of the server with all that was committed before.
     Durable,
 }
@@ -86,10 +89,16 @@ impl Around {
         let begin = match self {
             Self::Nothing => return None,
             Self::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Self::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off",
+            Self::Write | Self::WriteOne(_) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off"
+            }
             Self::Durable => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on",
         };
-        Some(format!("{begin}; SET LOCAL statement_timeout = {}", timeout.as_millis()))
+        let begin = format!("{begin}; SET LOCAL statement_timeout = {}", timeout.as_millis());
+        Some(match self {
+            Self::WriteOne(number) => format!("{begin}; SELECT pg_advisory_xact_lock({LOCKS}, {number})"),
+            _ => begin,
+        })
     }
 }
 

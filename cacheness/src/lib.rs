@@ -42,6 +42,7 @@
 //! | `sqlite` | | the metadata backends `sqlite` and `sqlite_memory`: one database (needs a C compiler) |
 //! | `postgresql` | no | the metadata backend `postgresql`: rows in a database that many machines share |
 //! | `redis` | no | the metadata backend `redis`: rows in the memory of a Redis server that many machines share |
+//! | `postgresql-tls`, `redis-tls` | no | connections to these servers by TLS: `sslmode=require` and `rediss://` (need a C compiler) |
 //! | `s3`, `gcs`, `azure` | no | the blob backends of these names: values in a bucket (need a C compiler) |
 //! | `archive` | no | [`Cache::export`](Cache#method.export) and [`Cache::import`](Cache#method.import); needs a C compiler |
 //! | `zstd` | no | the codec [`Codec::Zstd`](config::Codec::Zstd), denser than `lz4`; needs a C compiler |

@@ -1,7 +1,11 @@
 //! Shared parts of the tests.
 
+/// An authority of the tests, and certificates.
+pub mod certificates;
 #[cfg(unix)]
 pub mod neighbours;
+/// A network that fails.
+pub mod proxy;
 /// Servers that tests need, started by the tests themselves.
 pub mod servers;
 pub mod values;

@@ -20,10 +20,11 @@ pub fn skip(why: &str) {
     println!("SKIPPED: {why}");
 }
 
-/// A PostgreSQL server of this program's own, which listens on a socket in its directory.
+/// A PostgreSQL server of this program's own, which listens on a socket in its directory, and on a free port of this machine.
 #[derive(Debug)]
 pub struct Postgres {
     dir: PathBuf,
+    port: u16,
     programs: PathBuf,
     /// When it is closed, which the end of this program does, the server ends and its directory is removed.
     _running: ChildStdin,
@@ -35,11 +36,14 @@ trap '' INT TERM HUP
 mkdir -m 700 "$1" && cd "$1" || exit 1
 "$2/initdb" -D data -A trust -U cacheness -E UTF8 --locale=C --no-sync >log 2>&1 || { cat log; exit 1; }
 cat >>data/postgresql.conf <<END
-listen_addresses = ''
+listen_addresses = '127.0.0.1'
+port = $3
 unix_socket_directories = '$1'
 fsync = off
 max_connections = 500
 END
+[ -z "$4" ] || { cp "$4" server.key && chmod 600 server.key; }
+for setting in "$@"; do case $setting in *' = '*) echo "$setting" >>data/postgresql.conf;; esac; done
 "$2/pg_ctl" -D data -l log -w start >/dev/null 2>&1 || { cat log; exit 1; }
 echo ready
 read -r _
@@ -62,12 +66,28 @@ impl Postgres {
     /// # Errors
     /// Why there is none.
     pub fn start() -> Result<Self, String> {
+        Self::start_with(&[], None)
+    }
+
+    /// One with these lines of `postgresql.conf`, and with this file as `server.key` beside its data.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn start_with(settings: &[&str], key: Option<&Path>) -> Result<Self, String> {
+        // A port that is free now may be taken by another program a moment later.
+        let once = |_| Self::start_once(settings, key);
+        once(String::new()).or_else(once).or_else(once)
+    }
+
+    fn start_once(settings: &[&str], key: Option<&Path>) -> Result<Self, String> {
         let programs = programs_of_postgres().ok_or("PostgreSQL (initdb, pg_ctl, postgres) is not installed")?;
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("cacheness-postgres-{}-{number}", std::process::id()));
+        let port = free_port().map_err(|error| format!("there is no free port: {error}"))?;
         let mut command = as_another_user(Command::new("sh"))?;
-        command.args(["-c", POSTGRES, "sh"]).arg(&dir).arg(&programs);
+        command.args(["-c", POSTGRES, "sh"]).arg(&dir).arg(&programs).arg(port.to_string());
+        command.arg(key.unwrap_or(Path::new(""))).args(settings);
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut child = started.map_err(|error| format!("PostgreSQL cannot be started: {error}"))?;
         let (Some(running), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -79,18 +99,23 @@ impl Postgres {
             let _ = output.read_to_string(&mut line);
             return Err(format!("PostgreSQL does not start: {line}"));
         }
-        Ok(Self { dir, programs, _running: running })
+        Ok(Self { dir, port, programs, _running: running })
     }
 
     /// The address of the database that every test has.
     pub fn url(&self) -> String {
         let dir = self.dir.to_string_lossy().replace('%', "%25").replace('/', "%2F");
-        format!("postgresql://cacheness@{dir}/postgres")
+        format!("postgresql://cacheness@{dir}:{}/postgres", self.port)
+    }
+
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The socket on which it listens.
     pub fn socket(&self) -> PathBuf {
-        self.dir.join(".s.PGSQL.5432")
+        self.dir.join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// A namespace that no other test has.
@@ -112,6 +137,14 @@ impl Postgres {
             done => Err(format!("PostgreSQL is not started again: {done:?}")),
         }
     }
+}
+
+/// A port of this machine that nobody listens on now.
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Where the programs are: in the path, or where Debian puts them.
@@ -205,7 +238,7 @@ impl Redis {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("cacheness-redis-{}-{number}", std::process::id()));
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let (user, password) = REDIS_USER;
         let mut command = Command::new("sh");
         command.args(["-c", REDIS, "sh"]).arg(&dir).args(["--port", &port.to_string()]);

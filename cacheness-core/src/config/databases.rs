@@ -59,17 +59,7 @@ impl CacheConfig {
 
     #[cfg(feature = "postgresql")]
     fn check_postgresql(&self, faults: &mut Faults) {
-        let options = self.metadata.backend_options();
-        if !options.contains_key(CONNECTION_URL) {
-            let rule =
-                "the backend `postgresql` needs the address of a server: postgresql://user:password@host/database";
-            faults.add("metadata.connection_url", &self.metadata.connection_url, rule);
-            return;
-        }
-        let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &options);
-        if let Err(error) = super::postgresql::PostgresOptions::of(&options) {
-            faults.add_error(&error);
-        }
+        self.check_server(faults, "postgresql://user:password@host/database", super::postgresql::PostgresOptions::of);
     }
 
     #[cfg(not(feature = "redis"))]
@@ -77,14 +67,24 @@ impl CacheConfig {
 
     #[cfg(feature = "redis")]
     fn check_redis(&self, faults: &mut Faults) {
+        self.check_server(faults, "redis://user:password@host:6379/0", super::redis::RedisOptions::of);
+    }
+
+    #[cfg(any(feature = "postgresql", feature = "redis"))]
+    fn check_server<T>(
+        &self,
+        faults: &mut Faults,
+        form: &str,
+        of: impl Fn(&backends::BackendOptions) -> crate::error::Result<T>,
+    ) {
         let options = self.metadata.backend_options();
         if !options.contains_key(CONNECTION_URL) {
-            let rule = "the backend `redis` needs the address of a server: redis://user:password@host:6379/0";
-            faults.add("metadata.connection_url", &self.metadata.connection_url, rule);
+            let rule = format!("the backend `{}` needs the address of a server: {form}", self.metadata.backend);
+            faults.add("metadata.connection_url", &self.metadata.connection_url, &rule);
             return;
         }
         let options = backends::BackendOptions::of(&backends::METADATA, "".as_ref(), &options);
-        if let Err(error) = super::redis::RedisOptions::of(&options) {
+        if let Err(error) = of(&options) {
             faults.add_error(&error);
         }
     }

@@ -16,6 +16,8 @@ pub(crate) mod postgresql;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub(crate) mod secret;
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+pub(crate) mod servers;
 mod spans;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

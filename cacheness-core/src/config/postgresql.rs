@@ -1,70 +1,60 @@
 //! The options of the metadata backend `postgresql`.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{ChannelBinding, Host, SslMode};
 
 use super::backends::BackendOptions;
-use super::parts::CONNECTION_URL;
+use super::servers::{LONGEST_NAME, Rules, ServerOptions, Tls};
 use crate::error::Result;
 
-const OPTIONS: [&str; 3] = [CONNECTION_URL, NAMESPACE, DEADLINE_MS];
-const NAMESPACE: &str = "namespace";
-const DEADLINE_MS: &str = "deadline_ms";
+const RULES: Rules<Config> = Rules {
+    server: server_of,
+    namespace: check_namespace,
+    tls_feature: ("postgresql-tls", cfg!(feature = "postgresql-tls")),
+    tls_word: "sslmode=require",
+};
 
-const DEADLINE_MS_RANGE: RangeInclusive<i64> = 10..=600_000;
-/// PostgreSQL cuts longer names off.
-const LONGEST_NAME: usize = 63;
-
-/// How a database is reached.
-#[derive(Clone)]
-pub(crate) struct PostgresOptions {
-    pub(crate) server: Config,
-    /// The schema that has the tables, so that several caches share one database.
-    pub(crate) namespace: String,
-    /// How long a call may take.
-    pub(crate) deadline: Duration,
-}
+/// How a database is reached. The namespace is the schema that has the tables.
+pub(crate) type PostgresOptions = ServerOptions<Config>;
 
 impl PostgresOptions {
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) if an option is unknown or makes no sense, or there is no address.
     pub(crate) fn of(options: &BackendOptions) -> Result<Self> {
-        options.only(&OPTIONS)?;
-        let url = options.required_text(CONNECTION_URL)?;
-        let server = server_of(url).map_err(|rule| options.refused(CONNECTION_URL, &rule))?;
-        let namespace = options.text(NAMESPACE)?.unwrap_or("cacheness");
-        check_namespace(namespace).map_err(|rule| options.refused(NAMESPACE, &format!("{namespace:?} {rule}")))?;
-        let deadline = match options.integer(DEADLINE_MS)? {
-            Some(value) if !DEADLINE_MS_RANGE.contains(&value) => {
-                let (least, most) = DEADLINE_MS_RANGE.into_inner();
-                return Err(options.refused(DEADLINE_MS, &format!("{value} is not from {least} to {most}")));
-            }
-            value => value.unwrap_or(250),
-        };
-        let deadline = Duration::from_millis(deadline.unsigned_abs());
-        Ok(Self { server, namespace: namespace.to_owned(), deadline })
+        Self::by(options, &RULES)
     }
 }
 
 /// What a URL names. The error is half a sentence, without any part of the URL, which may be a password.
-pub(super) fn server_of(url: &str) -> Result<Config, String> {
+fn server_of(url: &str) -> Result<(Config, Tls), String> {
     let form = "postgresql://user:password@host:5432/database";
-    let mut server: Config =
-        url.parse().map_err(|_| format!("it is no address of a PostgreSQL server: write {form}"))?;
+    let mut server: Config = url.parse().map_err(|_| match url.contains("sslmode=verify") {
+        true => "write sslmode=require: certificates and host names are always verified".to_owned(),
+        false => format!("it is no address of a PostgreSQL server: write {form}"),
+    })?;
     if server.get_hosts().is_empty() {
         return Err(format!("it names no host: write {form}"));
     }
-    match server.get_ssl_mode() {
-        SslMode::Disable | SslMode::Prefer => {}
-        _ => return Err("it asks for TLS (sslmode), which this release does not have: use a tunnel".to_owned()),
+    if server.get_channel_binding() == ChannelBinding::Require {
+        return Err("it asks for channel_binding, which there is not: sslmode=require verifies certificates".to_owned());
+    }
+    // As everywhere, sockets of this machine have none.
+    if server.get_hosts().iter().all(is_socket) {
+        server.ssl_mode(SslMode::Disable);
     }
     if server.get_application_name().is_none() {
         server.application_name("cacheness");
     }
-    Ok(server)
+    let tls = match server.get_ssl_mode() {
+        SslMode::Disable => Tls::No,
+        SslMode::Prefer => Tls::Preferred,
+        _ => Tls::Required,
+    };
+    Ok((server, tls))
+}
+
+fn is_socket(host: &Host) -> bool {
+    !matches!(host, Host::Tcp(_))
 }
 
 /// Whether a schema may have this name. The error is half a sentence.
@@ -82,7 +72,10 @@ fn check_namespace(name: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::parts::CONNECTION_URL;
 
     const URL: &str = "postgresql://me:hunter2@localhost/db";
 
@@ -107,16 +100,47 @@ mod tests {
             (vec![(CONNECTION_URL, "mysql://me:hunter2@h".into())], "options.connection_url: it is no address"),
             (vec![(CONNECTION_URL, "postgresql:///db".into())], "options.connection_url: it names no host"),
             (
-                vec![(CONNECTION_URL, format!("{URL}?sslmode=require").into())],
-                "options.connection_url: it asks for TLS",
+                vec![(CONNECTION_URL, format!("{URL}?sslmode=verify-full").into())],
+                "options.connection_url: write sslmode=require",
             ),
-            (vec![url(), (NAMESPACE, "pg_mine".into())], "options.namespace: \"pg_mine\" belongs to"),
-            (vec![url(), (NAMESPACE, "My".into())], "options.namespace: \"My\" is not"),
-            (vec![url(), (DEADLINE_MS, 1.into())], "options.deadline_ms: 1 is not from 10 to 600000"),
+            (
+                vec![(CONNECTION_URL, format!("{URL}?channel_binding=require").into())],
+                "options.connection_url: it asks for channel_binding",
+            ),
+            (vec![url(), ("namespace", "pg_mine".into())], "options.namespace: \"pg_mine\" belongs to"),
+            (vec![url(), ("namespace", "My".into())], "options.namespace: \"My\" is not"),
+            (vec![url(), ("deadline_ms", 1.into())], "options.deadline_ms: 1 is not from 10 to 600000"),
             (vec![url(), ("schema", "x".into())], "options.schema: there is no such option"),
         ] {
             let message = of(&options).err().unwrap().to_string();
             assert!(message.starts_with(error) && !message.contains("hunter2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn tls_is_for_who_asks_for_it_and_for_nobody_on_this_machine() {
+        let tls = |url: &str| server_of(url).unwrap().1;
+        assert_eq!(tls(URL), Tls::Preferred);
+        assert_eq!(tls(&format!("{URL}?sslmode=require")), Tls::Required);
+        assert_eq!(tls(&format!("{URL}?sslmode=disable")), Tls::No);
+        assert_eq!(tls("host=/run/postgresql sslmode=require"), Tls::No);
+        let required = (CONNECTION_URL, format!("{URL}?sslmode=require").into());
+        let file = || ("tls_ca_file", "ca.pem".into());
+        if cfg!(feature = "postgresql-tls") {
+            let tls = of(&[required, file()]).unwrap().tls.unwrap();
+            assert_eq!(tls.ca_file.as_deref(), Some("ca.pem".as_ref()));
+            let error = of(&[(CONNECTION_URL, URL.into()), file()]).err().unwrap().to_string();
+            assert!(error.starts_with("options.tls_ca_file: connection_url does not ask for TLS"), "{error}");
+        } else {
+            for (options, field) in
+                [(vec![required], "connection_url"), (vec![(CONNECTION_URL, URL.into()), file()], "tls_ca_file")]
+            {
+                let error = of(&options).err().unwrap().to_string();
+                assert!(
+                    error.starts_with(&format!("options.{field}: ")) && error.contains("`postgresql-tls`"),
+                    "{error}"
+                );
+            }
         }
     }
 }

@@ -3,11 +3,15 @@
 //!
 //! Calls fail at once meanwhile, by an error of the kind `Unavailable`, in the place of which the engine has a miss. One call then
 //! tries whether the server is back, and the others go on without it until that one knows.
+//!
+//! A backend that finds another server in the place of its own closes itself, and is opened anew by the next call.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
 
 use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use crate::clock::Timestamp;
@@ -29,14 +33,18 @@ pub(super) struct Known {
 pub(super) struct Guard {
     known: Known,
     open: Open,
-    opened: OnceLock<Arc<dyn MetadataBackend>>,
+    opened: ArcSwapOption<Arc<dyn MetadataBackend>>,
+    /// Changes with each backend that closed itself.
+    reopened: AtomicU64,
     breaker: Breaker,
+    /// Why the last call that had no answer had none.
+    unanswered: ArcSwapOption<CacheError>,
     closed: AtomicBool,
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("opened", &self.opened.get()).finish_non_exhaustive()
+        f.debug_struct("Guard").field("opened", &self.opened.load()).finish_non_exhaustive()
     }
 }
 
@@ -46,12 +54,12 @@ impl Guard {
     /// # Errors
     /// Those of `open` that do not go away by waiting.
     pub(super) fn open(known: Known, open: Open) -> Result<Self> {
-        let guard =
-            Self { known, open, opened: OnceLock::new(), breaker: Breaker::default(), closed: AtomicBool::new(false) };
+        let guard = Self::of(known, open, None);
         match guard.backend() {
             Err(error) if error.is_unavailable() => {
                 guard.breaker.fail(Instant::now());
                 emit(&format!("cacheness: {error}; it is tried again later"));
+                guard.unanswered.store(Some(Arc::new(error)));
             }
             opened => drop(opened?),
         }
@@ -62,42 +70,74 @@ impl Guard {
     pub(super) fn over(rows: Arc<dyn MetadataBackend>) -> Self {
         let known = Known { traits: rows.traits(), footprint: u64::saturating_add };
         let open: Open = Box::new(|| Err(CacheError::new(ErrorKind::Closed, "the cache is closed")));
-        Self { known, open, opened: OnceLock::from(rows), breaker: Breaker::default(), closed: AtomicBool::new(false) }
+        Self::of(known, open, Some(rows))
     }
 
-    fn backend(&self) -> Result<&Arc<dyn MetadataBackend>> {
-        match self.opened.get() {
-            Some(opened) => Ok(opened),
-            // Of two that open it at a time, one lets go again.
-            None => {
-                let opened = (self.open)()?;
-                Ok(self.opened.get_or_init(|| opened))
-            }
+    fn of(known: Known, open: Open, opened: Option<Arc<dyn MetadataBackend>>) -> Self {
+        let opened = ArcSwapOption::new(opened.map(Arc::new));
+        let (reopened, closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { known, open, opened, reopened, breaker: Breaker::default(), unanswered: ArcSwapOption::empty(), closed }
+    }
+
+    fn opened(&self) -> Option<Arc<dyn MetadataBackend>> {
+        self.opened.load().as_deref().map(Arc::clone)
+    }
+
+    fn backend(&self) -> Result<Arc<dyn MetadataBackend>> {
+        if let Some(opened) = self.opened() {
+            return Ok(opened);
+        }
+        // Of two that open it at a time, one lets go again.
+        let opened = Arc::new((self.open)()?);
+        let before = self.opened.compare_and_swap(&None::<Arc<_>>, Some(Arc::clone(&opened)));
+        Ok(Arc::clone(before.as_deref().unwrap_or(&opened)))
+    }
+
+    /// Lets go of a backend that has closed itself, because its server is another one by now.
+    fn leave(&self, closed: &Arc<dyn MetadataBackend>) {
+        let there = self.opened.load();
+        if there.as_deref().is_some_and(|there| Arc::ptr_eq(there, closed)) {
+            // Others have missed what happened to its rows.
+            self.reopened.fetch_add(closed.epoch().wrapping_add(1), Ordering::SeqCst);
+            self.opened.compare_and_swap(&*there, None);
         }
     }
 
     /// Has the backend note or do something of which it may tell nobody: that says nothing of the server, and is not tried
     /// while that is not asked.
     fn aside<R>(&self, call: impl FnOnce(&dyn MetadataBackend) -> Result<R>) -> Result<R> {
-        match self.opened.get() {
+        match self.opened() {
             _ if self.closed.load(Ordering::SeqCst) => Err(CacheError::new(ErrorKind::Closed, "the cache is closed")),
-            Some(rows) if self.breaker.is_closed() => call(&**rows),
+            Some(rows) if self.breaker.is_closed() => match call(&*rows) {
+                Err(error) if error.is_closed() => Err(self.unavailable()),
+                done => done,
+            },
             _ => Err(self.unavailable()),
         }
     }
 
     fn unavailable(&self) -> CacheError {
-        let message = format!("the server of the metadata backend `{}` does not answer", self.known.traits.name);
+        let why = self.unanswered.load().as_ref().map_or(String::new(), |error| format!(" ({error})"));
+        let message = format!("the server of the metadata backend `{}` does not answer{why}", self.known.traits.name);
         CacheError::new(ErrorKind::Unavailable, message)
     }
 
-    fn ask<R>(&self, call: impl FnOnce(&dyn MetadataBackend) -> Result<R>) -> Result<R> {
+    fn ask<R>(&self, call: impl Fn(&dyn MetadataBackend) -> Result<R>) -> Result<R> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(CacheError::new(ErrorKind::Closed, "the cache is closed"));
         }
         let mut attempt = self.breaker.enter(Instant::now()).ok_or_else(|| self.unavailable())?;
-        let answer = self.backend().and_then(|backend| call(&**backend));
-        attempt.answered = !matches!(&answer, Err(error) if error.is_unavailable());
+        let answer = self.backend().and_then(|rows| match call(&*rows) {
+            Err(error) if error.is_closed() && !self.closed.load(Ordering::SeqCst) => {
+                self.leave(&rows);
+                self.backend().and_then(|rows| call(&*rows))
+            }
+            answer => answer,
+        });
+        match &answer {
+            Err(error) if error.is_unavailable() => self.unanswered.store(Some(Arc::new(error.clone()))),
+            _ => attempt.answered = true,
+        }
         answer
     }
 }
@@ -152,7 +192,7 @@ impl MetadataBackend for Guard {
     }
 
     fn footprint(&self, row: u64, blob: u64) -> u64 {
-        self.opened.get().map_or_else(|| (self.known.footprint)(row, blob), |rows| rows.footprint(row, blob))
+        self.opened().map_or_else(|| (self.known.footprint)(row, blob), |rows| rows.footprint(row, blob))
     }
 
     fn state(&self, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
@@ -160,8 +200,8 @@ impl MetadataBackend for Guard {
     }
 
     fn epoch(&self) -> u64 {
-        let own = self.breaker.outages();
-        self.opened.get().map_or(own, |rows| own.wrapping_add(rows.epoch()))
+        let own = self.breaker.outages().wrapping_add(self.reopened.load(Ordering::SeqCst));
+        self.opened().map_or(own, |rows| own.wrapping_add(rows.epoch()))
     }
 
     fn changes(&self, since: u64) -> Result<Changes> {
@@ -169,7 +209,7 @@ impl MetadataBackend for Guard {
     }
 
     fn is_alone(&self) -> bool {
-        self.opened.get().map_or(!self.known.traits.shared, |rows| rows.is_alone())
+        self.opened().map_or(!self.known.traits.shared, |rows| rows.is_alone())
     }
 
     fn is_reachable(&self) -> bool {
@@ -177,7 +217,7 @@ impl MetadataBackend for Guard {
     }
 
     fn doubt_blobs(&self) {
-        self.opened.get().iter().for_each(|rows| rows.doubt_blobs());
+        self.opened().iter().for_each(|rows| rows.doubt_blobs());
     }
 
     fn tidy(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
@@ -185,7 +225,7 @@ impl MetadataBackend for Guard {
     }
 
     fn flush(&self) -> Result<()> {
-        if self.opened.get().is_none() && !self.closed.load(Ordering::SeqCst) {
+        if self.opened.load().is_none() && !self.closed.load(Ordering::SeqCst) {
             // Nothing was changed yet.
             return Ok(());
         }
@@ -196,7 +236,7 @@ impl MetadataBackend for Guard {
         if self.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        self.opened.get().map_or(Ok(()), |rows| rows.close())
+        self.opened().map_or(Ok(()), |rows| rows.close())
     }
 }
 
@@ -240,6 +280,8 @@ mod tests {
         let (guard, asked) = guarded(&up);
         let guard = guard.unwrap();
         assert!((0..10).all(|_| guard.get(b"k").unwrap_err().is_unavailable()));
+        let told = guard.get(b"k").unwrap_err().to_string();
+        assert_eq!(told, "the server of the metadata backend `far` does not answer (connection refused)");
         assert_eq!(asked.load(Ordering::SeqCst), FAILURES, "the opening, and two calls");
         guard.flush().unwrap();
         up.store(true, Ordering::SeqCst);
@@ -251,6 +293,20 @@ mod tests {
         assert_eq!((guard.totals().unwrap().entries, guard.epoch()), (0, 1), "changes may have been missed");
         guard.close().unwrap();
         assert!(guard.get(b"k").unwrap_err().is_closed());
+    }
+
+    #[test]
+    fn a_backend_that_has_closed_itself_is_opened_anew_and_what_others_remember_is_forgotten() {
+        let (guard, asked) = guarded(&Arc::new(AtomicBool::new(true)));
+        let guard = guard.unwrap();
+        let epoch = guard.epoch();
+        guard.backend().unwrap().close().unwrap();
+        guard.get(b"k").unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_ne!(guard.epoch(), epoch);
+        guard.close().unwrap();
+        assert!(guard.get(b"k").unwrap_err().is_closed());
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 
     #[test]

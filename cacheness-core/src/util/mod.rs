@@ -1,6 +1,7 @@
 //! Tools that know nothing of caches. Here: counters and warnings; `breaker`: who is not asked for a while; `digest`: checksums and unique names; `threads`: a pool
 //! for work that blocks, what a thread carries along, a second thread, panics of code that is not ours; `process`: forks, and
-//! the end of the process; `remote`: asynchronous clients for callers that block.
+//! the end of the process; `remote`: asynchronous clients for callers that block;
+//! `tls`: how servers prove who they are.
 
 pub(crate) mod breaker;
 pub(crate) mod digest;
@@ -12,6 +13,8 @@ pub(crate) mod process;
 )]
 pub(crate) mod remote;
 pub(crate) mod threads;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 
 use std::cell::Cell;
 use std::collections::HashMap;

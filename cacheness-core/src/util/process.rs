@@ -1,11 +1,18 @@
 //! The process as the system sees it: which of those it was forked from it is not, and its normal end.
 
+#[cfg(feature = "remote")]
+use std::mem::forget;
 use std::panic::catch_unwind;
+#[cfg(feature = "remote")]
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+#[cfg(feature = "remote")]
+use arc_swap::{ArcSwapOption, Guard};
 
 /// How often this process and those before it were forked, each in its own memory.
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -33,6 +40,65 @@ impl Origin {
     #[inline]
     pub(crate) fn is_here(self) -> bool {
         self.0 == FORKS.load(Ordering::Relaxed)
+    }
+}
+
+/// What each process makes for itself when it is first asked for, such as a connection.
+///
+/// What a forked child has inherited is left as it is, and not dropped: that could end a connection of the parent. There is no
+/// mutex, which a thread that was not forked along might hold.
+#[cfg(feature = "remote")]
+pub(crate) struct PerProcess<T: ?Sized>(ArcSwapOption<(Origin, Arc<T>)>);
+
+#[cfg(feature = "remote")]
+impl<T: ?Sized> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self(ArcSwapOption::const_empty())
+    }
+
+    /// What was made in this process, or is made now. Of two threads that do so at a time, both get the same.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn get<E>(&self, mut make: impl FnMut() -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
+        loop {
+            let there = self.0.load();
+            if let Some(made) = &*there
+                && made.0.is_here()
+            {
+                return Ok(Arc::clone(&made.1));
+            }
+            let new = make()?;
+            let before = self.0.compare_and_swap(&*there, Some(Arc::new((Origin::here(), Arc::clone(&new)))));
+            if there.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr) {
+                forget(Guard::into_inner(before));
+                return Ok(new);
+            }
+        }
+    }
+
+    /// Drops what was made in this process.
+    pub(crate) fn clear(&self) {
+        if let Some(made) = self.0.swap(None)
+            && !made.0.is_here()
+        {
+            forget(made);
+        }
+    }
+
+    /// As a forked child finds it. What is there stays, for those who have it.
+    #[cfg(test)]
+    pub(crate) fn pretend_to_be_forked(&self) {
+        if let Some(made) = self.0.load_full() {
+            forget(self.0.swap(Some(Arc::new((Origin(u32::MAX), Arc::clone(&made.1))))));
+        }
+    }
+}
+
+#[cfg(feature = "remote")]
+impl<T: ?Sized> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -6,17 +6,16 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::mem::forget;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::{ArcSwapOption, Guard};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::process::PerProcess;
 
 /// A call of a server, as its errors name it.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +59,9 @@ pub(crate) fn wait<T: Send + 'static>(
     if IS_NET.get() {
         return Err(call.failed("this thread carries the answers of the server and cannot wait for one"));
     }
-    let net = net().map_err(|error| call.failed(format!("the thread for it cannot be started: {error}")))?;
+    let net = NET
+        .get(|| Net::start().map(Arc::new))
+        .map_err(|error| call.failed(format!("the thread for it cannot be started: {error}")))?;
     let (done, outcome) = sync_channel(1);
     let task = net.handle.spawn(async move {
         // Nobody listens any more over the deadline.
@@ -80,43 +81,15 @@ pub(crate) fn wait<T: Send + 'static>(
 /// The thread of clients, of this process.
 #[derive(Debug)]
 struct Net {
-    process: u32,
     handle: Handle,
     /// The thread ends when this is dropped.
     _running: oneshot::Sender<()>,
 }
 
-/// Not behind a mutex, which might be held by a thread that was not forked with the process.
-static NET: ArcSwapOption<Net> = ArcSwapOption::const_empty();
+static NET: PerProcess<Net> = PerProcess::new();
 
 thread_local! {
     static IS_NET: Cell<bool> = const { Cell::new(false) };
-}
-
-fn net() -> std::io::Result<Arc<Net>> {
-    loop {
-        let there = NET.load();
-        if let Some(net) = &*there
-            && net.process == std::process::id()
-        {
-            return Ok(Arc::clone(net));
-        }
-        let new = Arc::new(Net::start()?);
-        let before = NET.compare_and_swap(&*there, Some(Arc::clone(&new)));
-        if same(&there, &before) {
-            // To drop what a forked child has inherited would wake the runtime of its parent.
-            forget(Guard::into_inner(before));
-            return Ok(new);
-        }
-        // Another thread was first: this one ends with `new`.
-    }
-}
-
-fn same(one: &Option<Arc<Net>>, other: &Option<Arc<Net>>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-        (one, other) => one.is_none() && other.is_none(),
-    }
 }
 
 impl Net {
@@ -129,18 +102,7 @@ impl Net {
             // An error says that the sender is gone.
             let _ = runtime.block_on(ended);
         })?;
-        Ok(Self { process: std::process::id(), handle, _running: running })
-    }
-
-    /// A thread of another process, as a forked child finds it.
-    #[cfg(test)]
-    fn pretend_to_be_forked() {
-        if let Some(net) = NET.load_full() {
-            let (running, _) = oneshot::channel();
-            let inherited = Arc::new(Self { process: 0, handle: net.handle.clone(), _running: running });
-            // The thread goes on for tests beside this one.
-            forget(NET.swap(Some(inherited)));
-        }
+        Ok(Self { handle, _running: running })
     }
 }
 
@@ -228,7 +190,7 @@ mod tests {
     #[test]
     fn a_forked_child_has_a_thread_of_its_own() {
         assert_eq!(answer().unwrap(), 7);
-        Net::pretend_to_be_forked();
+        NET.pretend_to_be_forked();
         assert_eq!(answer().unwrap(), 7);
     }
 }

@@ -6,8 +6,8 @@ use cacheness::backend::{BackendOptions, BlobBackend, BlobName, get_blob_backend
 use cacheness::config::Durability;
 use cacheness::testing::check_blob_backend;
 use cacheness_tests::noise;
+use cacheness_tests::proxy::{Network, Proxy};
 
-use super::proxy::{Network, Proxy};
 use super::server::{BUCKET, Server, TIMEOUT, bucket, free_port, options};
 
 const MIB: usize = 1 << 20;

@@ -7,10 +7,10 @@ use cacheness::backend::{BackendOptions, BlobName};
 use cacheness::cache::Expired;
 use cacheness::config::Durability;
 use cacheness::{Cache, CacheConfig, Field, PutOptions, cached};
+use cacheness_tests::proxy::{Network, Proxy};
 use cacheness_tests::{noise, scratch, servers};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use super::proxy::{Network, Proxy};
 use super::server::{BUCKET, Server, TIMEOUT, bucket, config};
 
 const LARGE: usize = 300_000;

@@ -6,5 +6,4 @@ mod clouds;
 mod combinations;
 #[cfg(unix)]
 mod many;
-mod proxy;
 mod server;

@@ -5,6 +5,7 @@
 //! know what they must not believe any longer.
 
 mod custom;
+mod one;
 mod place;
 mod rows;
 mod schema;
@@ -13,6 +14,8 @@ mod select_tests;
 mod server;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "postgresql-tls")]
+mod tls;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +30,7 @@ use super::handle::{Uses, Writer, behind, limit_of};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
 use crate::config::postgresql::PostgresOptions;
+use crate::config::servers::TLS_CA_FILE;
 use crate::error::{ErrorKind, Result};
 use crate::query::{Filter, Schema};
 use crate::util::remote::Call;
@@ -64,6 +68,8 @@ pub(crate) struct PostgresMetadata {
     unflushed: AtomicBool,
     /// Changes since older ones were forgotten.
     changes: AtomicU64,
+    /// What all rows took after the last change of this handle; `u64::MAX` before the first one.
+    bytes: AtomicU64,
 }
 
 impl fmt::Debug for PostgresMetadata {
@@ -86,9 +92,9 @@ impl PostgresMetadata {
     /// [`Conflict`](ErrorKind::Conflict) if the schema belongs to another program or another release;
     /// [`Metadata`](ErrorKind::Metadata) if the server cannot be reached.
     pub(crate) fn open(options: &BackendOptions) -> Result<Self> {
-        let options = PostgresOptions::of(options)?;
-        let namespace = options.namespace.clone();
-        let server = Server::new(options);
+        let settings = PostgresOptions::of(options)?;
+        let namespace = settings.namespace.clone();
+        let server = Server::new(settings).map_err(|rule| options.refused(TLS_CA_FILE, &rule))?;
         schema::open(&server, &namespace)?;
         Ok(Self {
             server,
@@ -98,6 +104,7 @@ impl PostgresMetadata {
             kinds: Kinds::default(),
             unflushed: AtomicBool::new(false),
             changes: AtomicU64::new(0),
+            bytes: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -140,20 +147,37 @@ impl PostgresMetadata {
     }
 
     fn apply_batch(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
-        self.kinds.prepare(&self.server, &self.namespace, changes)?;
-        let plan = Plan::of(&self.server, changes, self.writer.number(), &self.uses, &self.kinds);
-        let (statements, tellers, count) = plan.into_parts();
         self.unflushed.store(true, Ordering::SeqCst);
         self.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
-        let lane = if changes.len() > 1 { Lane::Slow } else { Lane::Fast };
-        let found = self.server.ask(WRITE, (lane, Around::Write), statements).inspect_err(|_| self.kinds.forget())?;
-        let applied = Plan::applied(&tellers, count, &found).map_err(|error| WRITE.failed(error))?;
+        let (applied, bytes) = match one::only(changes) {
+            Some(change) => self.apply_one(change).map(|(applied, bytes)| (vec![applied], bytes))?,
+            None => self.apply_many(changes)?,
+        };
+        if let Some(bytes) = bytes {
+            self.bytes.store(bytes, Ordering::SeqCst);
+        }
         for (change, applied) in changes.iter().zip(&applied) {
             if applied.made {
                 self.uses.take(change.key);
             }
         }
         Ok(applied)
+    }
+
+    fn apply_one(&self, change: &Change<'_>) -> Result<(Applied, Option<u64>)> {
+        let statements = one::statements(&self.server, change, self.writer.number(), &self.uses);
+        let found = self.server.ask(WRITE, (Lane::Fast, one::around(change)), statements)?;
+        one::applied(&found).map_err(|error| WRITE.failed(error))
+    }
+
+    fn apply_many(&self, changes: &[Change<'_>]) -> Result<(Vec<Applied>, Option<u64>)> {
+        self.kinds.prepare(&self.server, &self.namespace, changes)?;
+        let plan = Plan::of(&self.server, changes, self.writer.number(), &self.uses, &self.kinds);
+        let (statements, tellers, count) = plan.into_parts();
+        let lane = if changes.len() > 1 { Lane::Slow } else { Lane::Fast };
+        let found = self.server.ask(WRITE, (lane, Around::Write), statements).inspect_err(|_| self.kinds.forget())?;
+        let told = Plan::applied(&tellers, count, &found).and_then(|applied| Ok((applied, Plan::bytes(&found)?)));
+        told.map_err(|error| WRITE.failed(error))
     }
 }
 
@@ -284,6 +308,13 @@ impl MetadataBackend for PostgresMetadata {
         };
         let totals = found.first().map(told).transpose();
         totals.map(Option::unwrap_or_default).map_err(|error: Error| COUNT.failed(error))
+    }
+
+    fn bytes(&self) -> Result<u64> {
+        match self.bytes.load(Ordering::SeqCst) {
+            u64::MAX => Ok(self.totals()?.bytes),
+            bytes => Ok(bytes),
+        }
     }
 
     fn footprint(&self, row: u64, blob: u64) -> u64 {

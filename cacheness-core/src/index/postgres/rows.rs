@@ -23,7 +23,7 @@ const BATCH_BYTES: usize = 8 << 20;
 /// What a row takes beside its bytes: its key, which stands in four trees, and its places in the others.
 const ROW_OVERHEAD: u64 = 256;
 /// What one entry may count with, so that sums of them fit.
-const LARGEST: u64 = 1 << 48;
+pub(super) const LARGEST: u64 = 1 << 48;
 
 pub(super) fn footprint_of(row: u64, blob: u64) -> u64 {
     row.saturating_add(ROW_OVERHEAD).saturating_add(blob)
@@ -89,10 +89,17 @@ impl Plan {
             let n: i32 = row.try_get(0)?;
             let previous: Option<Vec<u8>> = row.try_get(1)?;
             if let Some(applied) = usize::try_from(n).ok().and_then(|n| applied.get_mut(n)) {
-                *applied = Applied { unsettled: row.try_get(2)?, ..Applied::made(previous) };
+                *applied = Applied::made(previous);
             }
         }
         Ok(applied)
+    }
+
+    /// What all rows take after the changes.
+    pub(super) fn bytes(rows: &[Vec<Row>]) -> Result<Option<u64>, Error> {
+        let row = rows.last().and_then(|rows| rows.first());
+        let bytes = row.map(|row| row.try_get::<_, Option<i64>>(0)).transpose()?.flatten();
+        Ok(bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)))
     }
 
     pub(super) fn into_parts(self) -> (Vec<Statement>, Vec<usize>, usize) {
@@ -115,8 +122,6 @@ impl Server {
     }
 }
 
-/// Whether another handle has changed a row so lately that its change may not be acknowledged yet is looked for in the last
-/// changes of all; if these do not reach back so far, to wait is right in any case.
 const TAKE: &str = "
 WITH wanted AS MATERIALIZED (
     SELECT * FROM unnest($1, $2, $3, $4, $5) AS w (n, key, mode, expected, footprint)
@@ -134,14 +139,8 @@ WITH wanted AS MATERIALIZED (
            (footprint IS NOT NULL)::integer - (footprint_before IS NOT NULL)::integer,
            coalesce(footprint, 0) - coalesce(footprint_before, 0)
     FROM made WHERE footprint IS NOT NULL OR footprint_before IS NOT NULL
-), lately AS MATERIALIZED (
-    SELECT key, writer, at > clock_timestamp() - interval '1 second' AS is_new
-    FROM (SELECT key, writer, at FROM @.changes ORDER BY tx DESC, n DESC LIMIT 128) AS last
 )
-SELECT m.n, m.content,
-       EXISTS (SELECT FROM lately l WHERE l.is_new AND l.writer <> $6 AND l.key = m.key)
-       OR ((SELECT count(*) FILTER (WHERE is_new) FROM lately) = 128 AND EXISTS (SELECT FROM lately WHERE writer <> $6))
-FROM made m
+SELECT n, content FROM made
 ";
 
 fn take(server: &Server, changes: &[Numbered<'_>], writer: i64) -> Statement {
@@ -198,12 +197,16 @@ fn put(server: &Server, changes: &[Numbered<'_>], uses: &Uses) -> Statement {
         .bind(groups, Type::INT8_ARRAY)
 }
 
-/// Last, because others may wait for the line: until the commit and no longer.
+/// Last, because others may wait for the line: until the commit and no longer. Tells what all rows take then.
 const COUNT: &str = "
-UPDATE @.totals t SET entries = t.entries + d.entries, bytes = t.bytes + d.bytes
-FROM (SELECT sum(entries)::bigint AS entries, sum(bytes)::bigint AS bytes
-      FROM @.changes WHERE tx = pg_current_xact_id()::text::bigint) AS d
-WHERE t.shard = $1 AND (d.entries <> 0 OR d.bytes <> 0)
+WITH d AS (
+    SELECT sum(entries)::bigint AS entries, sum(bytes)::bigint AS bytes
+    FROM @.changes WHERE tx = pg_current_xact_id()::text::bigint
+), counted AS (
+    UPDATE @.totals t SET entries = t.entries + d.entries, bytes = t.bytes + d.bytes FROM d
+    WHERE t.shard = $1 AND (d.entries <> 0 OR d.bytes <> 0) RETURNING t.shard, t.bytes
+)
+SELECT sum(coalesce(c.bytes, t.bytes))::bigint FROM @.totals t LEFT JOIN counted c ON c.shard = t.shard
 ";
 
 fn count(server: &Server, writer: i64) -> Statement {
@@ -214,7 +217,7 @@ pub(super) fn shard_of(writer: i64) -> i32 {
     writer.rem_euclid(SHARDS) as i32
 }
 
-fn footprint(row: &[u8], facts: &Facts) -> i64 {
+pub(super) fn footprint(row: &[u8], facts: &Facts) -> i64 {
     footprint_of(row.len() as u64, facts.blob_bytes).min(LARGEST).cast_signed()
 }
 

@@ -52,7 +52,6 @@ CREATE TABLE @.changes (
     tx bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
     n integer NOT NULL,
     writer bigint NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp(),
     key bytea NOT NULL,
     created_before bigint,
     used_before bigint,

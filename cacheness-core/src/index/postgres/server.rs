@@ -13,15 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Error, NoTls, Row};
+use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row, Socket};
 
+use super::schema::LOCKS;
+#[cfg(feature = "postgresql-tls")]
+use super::tls::MakeTls;
 use crate::config::postgresql::PostgresOptions;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::process::PerProcess;
 use crate::util::remote::{self, Call};
 
 /// A call that reads or writes many rows may take so many times as long as others.
@@ -74,6 +78,8 @@ pub(super) enum Around {
     Snapshot,
     /// Committed, and on the disk of the server a moment later.
     Write,
+    /// The same, with the lock of this number.
+    WriteOne(i32),
     /// Committed, and on the disk of the server with all that was committed before.
     Durable,
 }
@@ -83,10 +89,16 @@ impl Around {
         let begin = match self {
             Self::Nothing => return None,
             Self::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Self::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off",
+            Self::Write | Self::WriteOne(_) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off"
+            }
             Self::Durable => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on",
         };
-        Some(format!("{begin}; SET LOCAL statement_timeout = {}", timeout.as_millis()))
+        let begin = format!("{begin}; SET LOCAL statement_timeout = {}", timeout.as_millis());
+        Some(match self {
+            Self::WriteOne(number) => format!("{begin}; SELECT pg_advisory_xact_lock({LOCKS}, {number})"),
+            _ => begin,
+        })
     }
 }
 
@@ -97,27 +109,45 @@ pub(super) enum Lane {
     Slow,
 }
 
+/// Where a connection leads.
+struct Target {
+    config: Config,
+    #[cfg(feature = "postgresql-tls")]
+    tls: Option<MakeTls>,
+}
+
 /// The connections to a server.
 pub(super) struct Server {
-    config: Arc<Config>,
+    target: Arc<Target>,
     /// The schema as it stands in statements.
     schema: String,
     deadline: Duration,
-    fast: ArcSwap<Link>,
-    slow: ArcSwap<Link>,
-    closed: AtomicBool,
+    fast: PerProcess<Link>,
+    slow: PerProcess<Link>,
+    /// Also if the tables are gone, which is another server in the place of this one.
+    closed: Arc<AtomicBool>,
 }
 
 impl Server {
-    pub(super) fn new(options: PostgresOptions) -> Self {
-        Self {
-            config: Arc::new(options.server),
+    /// # Errors
+    /// What is wrong with the file of authorities, as half a sentence.
+    pub(super) fn new(options: PostgresOptions) -> Result<Self, String> {
+        let target = Target {
+            config: options.server,
+            #[cfg(feature = "postgresql-tls")]
+            tls: match options.tls {
+                Some(trust) => Some(MakeTls::new(trust.ca_file.as_deref())?),
+                None => None,
+            },
+        };
+        Ok(Self {
+            target: Arc::new(target),
             schema: super::quoted(&options.namespace),
             deadline: options.deadline,
-            fast: ArcSwap::from_pointee(Link::new()),
-            slow: ArcSwap::from_pointee(Link::new()),
-            closed: AtomicBool::new(false),
-        }
+            fast: PerProcess::new(),
+            slow: PerProcess::new(),
+            closed: Arc::default(),
+        })
     }
 
     /// A statement on the tables of the schema, each of which stands there as `@.name`.
@@ -128,8 +158,8 @@ impl Server {
     /// The rows of each statement, by one round trip.
     ///
     /// # Errors
-    /// Of the kind of `call`; [`Closed`](ErrorKind::Closed). Nothing is tried again but what only reads: of a change it is not
-    /// known then whether it was made.
+    /// Of the kind of `call`; [`Closed`](ErrorKind::Closed), also after the tables were found to be gone. Nothing is tried again
+    /// but what only reads: of a change it is not known then whether it was made.
     pub(super) fn ask(
         &self,
         call: Call,
@@ -141,13 +171,14 @@ impl Server {
             Lane::Fast => (&self.fast, self.deadline),
             Lane::Slow => (&self.slow, self.deadline * SLOW),
         };
-        let (link, config) = (Link::of_this_process(slot), Arc::clone(&self.config));
+        let (link, target) = (slot.get(|| Ok::<_, CacheError>(Arc::default()))?, Arc::clone(&self.target));
         let begin = around.begin(deadline);
+        let closed = Arc::clone(&self.closed);
         let reads = matches!(around, Around::Nothing | Around::Snapshot);
         remote::wait(call, deadline, async move {
             let mut is_first = true;
             loop {
-                let live = link.connect(&config).await.map_err(|error| failed(call, &error))?;
+                let live = link.connect(&target).await.map_err(|error| failed(call, &error))?;
                 let outcome = {
                     let watched = Watched(&live);
                     let outcome = run(&live.client, begin.as_deref(), &statements).await;
@@ -157,7 +188,12 @@ impl Server {
                 match outcome {
                     // Lost while nobody used it, perhaps: the server was started anew.
                     Err(_) if reads && is_first && live.client.is_closed() => is_first = false,
-                    outcome => return outcome.map_err(|error| failed(call, &error)),
+                    outcome => {
+                        return outcome.map_err(|error| {
+                            closed.fetch_or(are_tables_gone(&error), Ordering::SeqCst);
+                            failed(call, &error)
+                        });
+                    }
                 }
             }
         })
@@ -178,9 +214,9 @@ impl Server {
         work: impl FnOnce(Client) -> W + Send + 'static,
     ) -> Result<T> {
         self.check_open()?;
-        let config = Arc::clone(&self.config);
+        let target = Arc::clone(&self.target);
         remote::wait(call, PATIENCE, async move {
-            let live = Live::connect(&config).await.map_err(|error| failed(call, &error))?;
+            let live = Live::connect(&target).await.map_err(|error| failed(call, &error))?;
             work(live.client).await.map_err(|refusal| match refusal {
                 Refusal::Database(error) => failed(call, &error),
                 Refusal::Other(error) => error,
@@ -199,12 +235,8 @@ impl Server {
     /// Lets go of all connections. Calls that come later fail.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        for slot in [&self.fast, &self.slow] {
-            let before = slot.swap(Arc::new(Link::new()));
-            if before.process != std::process::id() {
-                forget(before);
-            }
-        }
+        self.fast.clear();
+        self.slow.clear();
     }
 
     /// The process id of the server's end of a connection.
@@ -218,9 +250,7 @@ impl Server {
     /// Makes the connections those of another process, as they are in a forked child.
     #[cfg(test)]
     pub(super) fn pretend_to_be_forked(&self) {
-        let inherited = Link { process: 0, there: Mutex::new(None) };
-        let before = self.fast.swap(Arc::new(inherited));
-        forget(before);
+        self.fast.pretend_to_be_forked();
     }
 }
 
@@ -275,8 +305,8 @@ async fn all<T>(mut steps: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) ->
 }
 
 /// A place for a connection, which is made when it is first used and again when it is lost.
+#[derive(Default)]
 struct Link {
-    process: u32,
     there: Mutex<Option<Arc<Live>>>,
 }
 
@@ -287,46 +317,35 @@ struct Live {
 }
 
 impl Link {
-    fn new() -> Self {
-        Self { process: std::process::id(), there: Mutex::new(None) }
-    }
-
-    /// The one in a slot; in a forked child a new one. What it has inherited stays as it is: to close it would end the
-    /// connection of its parent.
-    fn of_this_process(slot: &ArcSwap<Self>) -> Arc<Self> {
-        loop {
-            let there = slot.load_full();
-            if there.process == std::process::id() {
-                return there;
-            }
-            let new = Arc::new(Self::new());
-            let before = slot.compare_and_swap(&there, Arc::clone(&new));
-            if Arc::ptr_eq(&there, &before) {
-                forget(Guard::into_inner(before));
-                return new;
-            }
-        }
-    }
-
-    async fn connect(&self, config: &Config) -> Result<Arc<Live>, Error> {
+    async fn connect(&self, target: &Target) -> Result<Arc<Live>, Error> {
         let mut there = self.there.lock().await;
         match &*there {
             Some(live) if !live.client.is_closed() => Ok(Arc::clone(live)),
-            _ => Ok(Arc::clone(there.insert(Arc::new(Live::connect(config).await?)))),
+            _ => Ok(Arc::clone(there.insert(Arc::new(Live::connect(target).await?)))),
         }
     }
 }
 
 impl Live {
-    async fn connect(config: &Config) -> Result<Self, Error> {
-        let (client, connection) = config.connect(NoTls).await?;
+    async fn connect(target: &Target) -> Result<Self, Error> {
+        #[cfg(feature = "postgresql-tls")]
+        if let Some(tls) = &target.tls {
+            return Ok(Self::carried(target.config.connect(tls.clone()).await?));
+        }
+        Ok(Self::carried(target.config.connect(NoTls).await?))
+    }
+
+    fn carried<T>((client, connection): (Client, Connection<Socket, T>)) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let task = tokio::spawn(async move {
             // Whoever waits for an answer is told, too.
             if let Err(error) = connection.await {
                 log::debug!("a connection to PostgreSQL ended: {error}");
             }
         });
-        Ok(Self { client, task })
+        Self { client, task }
     }
 }
 
@@ -339,7 +358,15 @@ impl Drop for Watched<'_> {
     }
 }
 
+fn are_tables_gone(error: &Error) -> bool {
+    error.code().is_some_and(|code| [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code))
+}
+
 fn failed(call: Call, error: &Error) -> CacheError {
+    #[cfg(feature = "postgresql-tls")]
+    if let Some((why, may_pass)) = super::tls::refusal(error) {
+        return call.of_kind(if may_pass { ErrorKind::Unavailable } else { ErrorKind::Config }).failed(why);
+    }
     let Some(database) = error.as_db_error() else {
         let mut text = error.to_string();
         let mut source = error.source();
@@ -360,7 +387,8 @@ fn failed(call: Call, error: &Error) -> CacheError {
     let is_outage =
         ["08", "57P", "53300", "57014", "25006"].iter().any(|class| database.code().code().starts_with(class));
     match *database.code() {
-        _ if is_outage => call.of_kind(ErrorKind::Unavailable).failed(why),
+        // The next call makes them.
+        _ if is_outage || are_tables_gone(error) => call.of_kind(ErrorKind::Unavailable).failed(why),
         SqlState::DISK_FULL => call.of_kind(ErrorKind::Storage).failed(why),
         SqlState::INSUFFICIENT_PRIVILEGE => call.of_kind(ErrorKind::Config).failed(why),
         _ if is_refused => call.of_kind(ErrorKind::Config).failed(why),

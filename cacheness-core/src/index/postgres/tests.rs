@@ -138,17 +138,18 @@ fn a_handle_that_has_missed_changes_is_told_so() {
 }
 
 #[test]
-fn a_change_beside_one_of_another_handle_is_unsettled() {
+fn what_all_rows_take_is_known_after_a_change_without_a_question() {
     let Some(options) = options() else { return };
     let (one, other) = (open(&options), open(&options));
-    let (key, record) = record_of("k", 7, None);
-    let facts = record.facts().unwrap();
-    let insert = Change { key: key.as_bytes(), expected: Expected::Absent, row: Some((record.as_bytes(), &facts)) };
-    let apply = |rows: &PostgresMetadata, change| rows.apply(&[change]).unwrap().remove(0);
-    assert!(apply(&one, insert).is_settled(), "nobody remembers what was never there");
-    assert!(!apply(&one, Change { row: None, expected: Expected::Anything, ..insert }).is_settled());
-    let again = apply(&other, insert);
-    assert!(again.made && !again.is_settled(), "a third may remember what the first one removed");
+    assert_eq!(one.bytes().unwrap(), 0);
+    put(&one, "k");
+    put(&other, "l");
+    let all = other.totals().unwrap().bytes;
+    assert_eq!((other.bytes().unwrap(), one.bytes().unwrap()), (all, all / 2), "as of its own last change");
+    let (key, _) = put(&one, "k");
+    assert_eq!(one.bytes().unwrap(), all);
+    one.apply(&[Change { key: key.as_bytes(), expected: Expected::Anything, row: None }]).unwrap();
+    assert_eq!(one.bytes().unwrap(), all / 2);
 }
 
 #[test]

@@ -28,6 +28,7 @@ use super::handle::{Uses, Writer};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
 use crate::config::redis::RedisOptions;
+use crate::config::servers::TLS_CA_FILE;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::Warnings;
 use crate::util::digest;
@@ -90,7 +91,7 @@ impl RedisMetadata {
     pub(crate) fn open(options: &BackendOptions) -> Result<Self> {
         let settings = RedisOptions::of(options)?;
         let rows = Self {
-            server: Server::new(&settings),
+            server: Server::new(&settings).map_err(|rule| options.refused(TLS_CA_FILE, &rule))?,
             base: format!("cacheness:{{{}}}", settings.namespace),
             generation: ArcSwap::default(),
             epoch: AtomicU64::new(0),
@@ -102,7 +103,7 @@ impl RedisMetadata {
         };
         let answer = rows.server.try_ask(OPEN, rows.begin(""))?;
         let answer = answer.map_err(|refusal| match refusal {
-            Refusal::Locked(_) | Refusal::Stranger(_) | Refusal::Old => {
+            Refusal::Locked(_) | Refusal::Stranger(_) | Refusal::Untrusted(_) | Refusal::Old => {
                 options.refused("connection_url", &refusal.to_string())
             }
             Refusal::Server { code, .. } if code == "WRONGTYPE" => rows.of_another_program(),

@@ -8,19 +8,22 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind as Failure, RedisError, ServerErrorKind,
     Value,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::config::redis::RedisOptions;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::process::PerProcess;
 use crate::util::remote::{self, Call};
+#[cfg(feature = "redis-tls")]
+use crate::util::tls::stream::Tls;
 
 /// A script, and the name by which a server knows it.
 pub(super) struct Script {
@@ -99,31 +102,48 @@ impl Command {
     }
 }
 
+/// Where a connection leads.
+struct Target {
+    info: ConnectionInfo,
+    #[cfg(feature = "redis-tls")]
+    tls: Option<Tls>,
+    /// How long a call may take.
+    deadline: Duration,
+}
+
 /// The connection to a server.
 pub(super) struct Server {
-    info: Arc<ConnectionInfo>,
-    deadline: Duration,
-    link: ArcSwap<Link>,
+    target: Arc<Target>,
+    link: PerProcess<Link>,
     /// How many connections were made.
     connected: Arc<AtomicU64>,
     closed: AtomicBool,
 }
 
 impl Server {
-    pub(super) fn new(options: &RedisOptions) -> Self {
-        let connected = Arc::default();
-        Self {
-            info: Arc::new(options.server.clone()),
+    /// # Errors
+    /// What is wrong with the file of authorities, as half a sentence.
+    pub(super) fn new(options: &RedisOptions) -> Result<Self, String> {
+        let target = Target {
+            info: options.server.clone(),
+            #[cfg(feature = "redis-tls")]
+            tls: match &options.tls {
+                Some(trust) => Some(Tls::new(trust.ca_file.as_deref(), None)?),
+                None => None,
+            },
             deadline: options.deadline,
-            link: ArcSwap::from_pointee(Link::new(&connected)),
-            connected,
+        };
+        Ok(Self {
+            target: Arc::new(target),
+            link: PerProcess::new(),
+            connected: Arc::default(),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Where it is, without user and password.
     pub(super) fn address(&self) -> String {
-        self.info.addr().to_string()
+        self.target.info.addr().to_string()
     }
 
     /// The answer to a command. One that [may be](Again) is sent again when the connection was lost, which happens while nobody
@@ -141,6 +161,7 @@ impl Server {
             // It is there, and answers everything else.
             Refusal::Server { ref code, .. } if code == "OOM" => call.of_kind(ErrorKind::Limit).failed(refusal),
             refusal if refusal.is_outage() => call.of_kind(ErrorKind::Unavailable).failed(refusal),
+            Refusal::Untrusted(_) => call.of_kind(ErrorKind::Config).failed(refusal),
             refusal => call.failed(refusal),
         })
     }
@@ -148,8 +169,9 @@ impl Server {
     /// [`ask_telling`](Self::ask_telling), whose inner error is what the connection or the server said.
     pub(super) fn try_ask(&self, call: Call, command: Command) -> Result<Result<(Value, bool), Refusal>> {
         self.check_open()?;
-        let (link, info) = (self.link(), Arc::clone(&self.info));
-        remote::wait(call, self.deadline, async move { Ok(link.ask(&info, &command).await) })
+        let link = self.link.get(|| Ok::<_, CacheError>(Arc::new(Link::new(&self.connected))))?;
+        let target = Arc::clone(&self.target);
+        remote::wait(call, target.deadline, async move { Ok(link.ask(&target, &command).await) })
     }
 
     /// How often a connection was lost and made again. The server may have been started anew meanwhile, and have lost changes
@@ -168,34 +190,13 @@ impl Server {
     /// Lets go of the connection. Calls that come later fail.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let before = self.link.swap(Arc::new(Link::new(&self.connected)));
-        if before.process != std::process::id() {
-            forget(before);
-        }
-    }
-
-    /// The one of this process; in a forked child a new one. What it has inherited stays as it is: to close it would end the
-    /// connection of its parent.
-    fn link(&self) -> Arc<Link> {
-        loop {
-            let there = self.link.load_full();
-            if there.process == std::process::id() {
-                return there;
-            }
-            let new = Arc::new(Link::new(&self.connected));
-            let before = self.link.compare_and_swap(&there, Arc::clone(&new));
-            if Arc::ptr_eq(&there, &before) {
-                forget(Guard::into_inner(before));
-                return new;
-            }
-        }
+        self.link.clear();
     }
 
     /// Makes the connection that of another process, as it is in a forked child.
     #[cfg(test)]
     pub(super) fn pretend_to_be_forked(&self) {
-        let before = self.link.swap(Arc::new(Link { process: 0, ..Link::new(&self.connected) }));
-        forget(before);
+        self.link.pretend_to_be_forked();
     }
 }
 
@@ -206,6 +207,9 @@ pub(super) enum Refusal {
     Lost(String),
     /// What listens there does not speak as Redis does.
     Stranger(String),
+    /// The server does not prove who it is.
+    #[cfg_attr(not(feature = "redis-tls"), allow(dead_code, reason = "for TLS"))]
+    Untrusted(String),
     /// The server lets nobody in with this user and password.
     Locked(String),
     /// The server is older than the scripts.
@@ -223,7 +227,7 @@ impl Refusal {
                 ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"].contains(&code.as_str())
                     || text.contains("max number of clients")
             }
-            Self::Stranger(_) | Self::Locked(_) | Self::Old => false,
+            Self::Stranger(_) | Self::Untrusted(_) | Self::Locked(_) | Self::Old => false,
         }
     }
 }
@@ -231,7 +235,7 @@ impl Refusal {
 impl Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Lost(text) | Self::Stranger(text) | Self::Locked(text) => f.write_str(text),
+            Self::Lost(text) | Self::Stranger(text) | Self::Untrusted(text) | Self::Locked(text) => f.write_str(text),
             Self::Old => f.write_str("the server is older than Redis 7, which it must be at least"),
             Self::Server { text, .. } => f.write_str(text),
         }
@@ -240,7 +244,6 @@ impl Display for Refusal {
 
 /// A place for a connection, which is made when it is first used and again when it is lost.
 struct Link {
-    process: u32,
     there: Mutex<Option<Arc<Live>>>,
     connected: Arc<AtomicU64>,
 }
@@ -259,13 +262,13 @@ impl Drop for Live {
 
 impl Link {
     fn new(connected: &Arc<AtomicU64>) -> Self {
-        Self { process: std::process::id(), there: Mutex::new(None), connected: Arc::clone(connected) }
+        Self { there: Mutex::new(None), connected: Arc::clone(connected) }
     }
 
-    async fn ask(&self, info: &ConnectionInfo, command: &Command) -> Result<(Value, bool), Refusal> {
+    async fn ask(&self, target: &Target, command: &Command) -> Result<(Value, bool), Refusal> {
         let (mut is_lost_once, mut is_loaded) = (false, false);
         loop {
-            let live = self.connect(info).await?;
+            let live = self.connect(target).await?;
             let watched = Watched(&live);
             let outcome = live.send(&command.command).await;
             forget(watched);
@@ -292,17 +295,17 @@ impl Link {
                     }
                 }
             }
-            return Err(refusal(info, &error));
+            return Err(refusal(&target.info, &error));
         }
     }
 
-    async fn connect(&self, info: &ConnectionInfo) -> Result<Arc<Live>, Refusal> {
+    async fn connect(&self, target: &Target) -> Result<Arc<Live>, Refusal> {
         let mut there = self.there.lock().await;
         match &*there {
             // One that has ended is seen here, before anything is sent.
             Some(live) if !live.driver.is_finished() => Ok(Arc::clone(live)),
             _ => {
-                let live = there.insert(Arc::new(Live::connect(info).await?));
+                let live = there.insert(Arc::new(Live::connect(target).await?));
                 self.connected.fetch_add(1, Ordering::SeqCst);
                 Ok(Arc::clone(live))
             }
@@ -319,14 +322,26 @@ impl Link {
 }
 
 impl Live {
-    async fn connect(info: &ConnectionInfo) -> Result<Self, Refusal> {
-        let address = info.addr();
+    async fn connect(target: &Target) -> Result<Self, Refusal> {
+        let address = target.info.addr();
         let ConnectionAddr::Tcp(host, port) = address else {
             return Err(Refusal::Lost(format!("{address} is no address of TCP")));
         };
         let lost = |error: &dyn Display| Refusal::Lost(format!("no connection to {address}: {error}"));
         let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| lost(&error))?;
         stream.set_nodelay(true).map_err(|error| lost(&error))?;
+        #[cfg(feature = "redis-tls")]
+        if let Some(tls) = &target.tls {
+            return Self::over(target, encrypted(tls, target, host, stream).await?).await;
+        }
+        Self::over(target, stream).await
+    }
+
+    async fn over<S>(target: &Target, stream: S) -> Result<Self, Refusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let info = &target.info;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let opened = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await;
         let (connection, driver) = opened.map_err(|error| stranger_or(info, &error))?;
@@ -349,6 +364,26 @@ impl Live {
             Err(error) => Err(Refusal::Server { code: code_of(&error), text: error.to_string() }),
         }
     }
+}
+
+#[cfg(feature = "redis-tls")]
+async fn encrypted(
+    tls: &Tls,
+    target: &Target,
+    host: &str,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Refusal> {
+    let address = target.info.addr();
+    // A server without TLS waits for the end of what it takes for a command.
+    let connected = tokio::time::timeout(target.deadline * 3 / 4, tls.connect(host, stream)).await;
+    let connected = connected.map_err(|_| {
+        let hint = "if it has no TLS, write redis:// in connection_url";
+        Refusal::Lost(format!("{address} does not answer as TLS begins; {hint}"))
+    })?;
+    connected.map_err(|refused| match refused.may_pass() {
+        true => Refusal::Lost(format!("no connection to {address}: {refused}")),
+        false => Refusal::Untrusted(format!("no connection to {address}: {refused}")),
+    })
 }
 
 /// Cuts a connection whose answer is given up: those behind it would wait for it, too.
@@ -378,7 +413,10 @@ fn refusal(info: &ConnectionInfo, error: &RedisError) -> Refusal {
 /// What a connection ended with before the server has said anything.
 fn stranger_or(info: &ConnectionInfo, error: &RedisError) -> Refusal {
     match refusal(info, error) {
-        Refusal::Lost(_) => Refusal::Stranger(format!("what listens at {} does not answer as Redis does", info.addr())),
+        Refusal::Lost(_) => {
+            let hint = "if it has TLS, write rediss://";
+            Refusal::Stranger(format!("what listens at {} does not answer as Redis does; {hint}", info.addr()))
+        }
         refusal => refusal,
     }
 }

@@ -4,11 +4,9 @@ use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::mem::forget;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::{Error as StoreError, ObjectStore};
 
@@ -16,6 +14,7 @@ use super::connect::connect;
 use crate::config::objects::ObjectOptions;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::breaker::Breaker;
+use crate::util::process::PerProcess;
 use crate::util::remote::{Call, wait};
 
 const CALL: Call = Call::new(ErrorKind::Unavailable, "use the bucket of blobs");
@@ -28,13 +27,8 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
 /// the same connections.
 pub(super) struct Client {
     options: ObjectOptions,
-    connected: ArcSwapOption<Connected>,
+    connected: PerProcess<dyn ObjectStore>,
     breaker: Breaker,
-}
-
-struct Connected {
-    process: u32,
-    store: Arc<dyn ObjectStore>,
 }
 
 impl fmt::Debug for Client {
@@ -47,22 +41,22 @@ impl Client {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the client refuses an option.
     pub(super) fn open(options: ObjectOptions) -> Result<Self> {
-        let client = Self { options, connected: ArcSwapOption::empty(), breaker: Breaker::default() };
+        let client = Self { options, connected: PerProcess::new(), breaker: Breaker::default() };
         client.store()?;
         Ok(client)
     }
 
     #[cfg(test)]
     pub(super) fn of_store(options: ObjectOptions, store: Arc<dyn ObjectStore>) -> Self {
-        let connected = Arc::new(Connected { process: std::process::id(), store });
-        Self { options, connected: ArcSwapOption::new(Some(connected)), breaker: Breaker::default() }
+        let connected = PerProcess::new();
+        connected.get(|| Ok::<_, CacheError>(Arc::clone(&store))).unwrap();
+        Self { options, connected, breaker: Breaker::default() }
     }
 
     /// As a forked child finds it.
     #[cfg(all(test, feature = "s3"))]
     pub(super) fn pretend_to_be_forked(&self) {
-        let store = self.store().unwrap();
-        self.connected.store(Some(Arc::new(Connected { process: 0, store })));
+        self.connected.pretend_to_be_forked();
     }
 
     pub(super) fn options(&self) -> &ObjectOptions {
@@ -70,17 +64,7 @@ impl Client {
     }
 
     pub(super) fn store(&self) -> Result<Arc<dyn ObjectStore>> {
-        let process = std::process::id();
-        if let Some(connected) = &*self.connected.load()
-            && connected.process == process
-        {
-            return Ok(Arc::clone(&connected.store));
-        }
-        let store = connect(&self.options)?;
-        let inherited = self.connected.swap(Some(Arc::new(Connected { process, store: Arc::clone(&store) })));
-        // Dropped, it would say goodbye on the connections of the parent.
-        forget(inherited);
-        Ok(store)
+        self.connected.get(|| connect(&self.options))
     }
 
     /// Runs `work` in the runtime of clients. It is answered within the deadline, which is that of one request and longer by

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, Error as StoreError, ObjectStore, RetryConfig};
-use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::objects::{ObjectOptions, ObjectStoreKind};
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::util::tls;
 
 const RETRIES: usize = 4;
 
@@ -132,13 +131,11 @@ impl Connector {
     }
 
     fn tls(&self, allow_http: bool) -> Result<ClientConfig, rustls::Error> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        // The certificates of the system take a while to read, and some have none.
-        Ok(match self.is_plain && allow_http {
-            true => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-            false => builder.with_platform_verifier()?.with_no_client_auth(),
-        })
+        match self.is_plain && allow_http {
+            // The certificates of the system take a while to read, and some have none.
+            true => tls::trusting(RootCertStore::empty()),
+            false => tls::trusting_the_system(),
+        }
     }
 }
 

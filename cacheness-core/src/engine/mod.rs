@@ -16,6 +16,7 @@ mod golden_tests;
 mod home;
 pub(crate) mod index;
 pub(crate) mod keys;
+pub(crate) mod local;
 pub(crate) mod manifest;
 pub(crate) mod memory;
 mod neighbours;
@@ -38,6 +39,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use index::Index;
+use local::Tier as LocalTier;
 use neighbours::Tenure;
 use write::Retired;
 
@@ -69,6 +71,8 @@ pub(crate) struct Store {
     tenure: Arc<Tenure>,
     /// Held by a process that found another one with the index.
     as_guest: HeldLock,
+    /// Copies on this machine, where rows are on a server.
+    tier: Option<Arc<LocalTier>>,
 }
 
 /// What of the configuration decides how values are written.
@@ -200,6 +204,12 @@ impl Store {
     pub(crate) fn abandon(&self) {
         self.tenure.release();
         self.as_guest.release();
+        self.tier.iter().for_each(|tier| tier.release());
+    }
+
+    /// Copies on this machine, if there are to be any.
+    pub(crate) fn local(&self) -> Option<&LocalTier> {
+        self.tier.as_deref()
     }
 
     /// Whether what was put is safe with another process, which brings it to the disk in its own time.

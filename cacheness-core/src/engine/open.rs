@@ -6,6 +6,7 @@ use std::thread;
 
 use super::home::{Home, write_tags};
 use super::index::Index;
+use super::local::Tier as LocalTier;
 use super::manifest::{self, Kind};
 use super::neighbours::{self, Tenure};
 use super::rows::{Rows, agree_with_sled, index_over, owner_of_blobs};
@@ -151,6 +152,10 @@ impl Store {
         let traits = rows.backend().traits();
         let owner = owner_of_blobs(&manifest, &*rows.backend(), config)?;
         let blobs = open_blobs(&home, config, &manifest, (traits, owner))?;
+        let (tier, rows, blobs) = match LocalTier::open(config, (rows.backend(), &blobs), &signing)? {
+            Some((tier, rows, blobs)) => (Some(tier), Rows::by_way_of(rows), blobs),
+            None => (None, rows, blobs),
+        };
         // Other machines may use the same rows, and hold no lock that is seen here: blobs that no row names may be theirs.
         let alone = hold.is_alone() && !traits.waits;
         if alone && !neighbours::has_guests(&home) {
@@ -169,7 +174,10 @@ impl Store {
             neighbours::enter(index.backend())?;
             index.set_counted();
         }
-        let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        let mut store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        // Copies of blobs are left to the system.
+        store.settings.verify |= tier.is_some();
+        store.tier = tier;
         match (&store.home, sled) {
             (Some(home), Some(sled)) if takes_others => {
                 if neighbours::has_guests(home) {
@@ -241,7 +249,7 @@ impl Store {
         };
         tenure.set_host(&home, &index, flusher.as_ref());
         let as_guest = HeldLock::default();
-        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, tenure, as_guest })
+        Ok(Self { home: Some(home), manifest, index, blobs, settings, flusher, retired, tenure, as_guest, tier: None })
     }
 
     /// A store that lives and dies with the process.
@@ -271,6 +279,7 @@ impl Store {
             retired: Arc::default(),
             tenure: Arc::default(),
             as_guest: HeldLock::default(),
+            tier: None,
         }
     }
 }

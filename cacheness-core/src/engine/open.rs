@@ -177,6 +177,7 @@ impl Store {
         let mut store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
         // Copies of blobs are left to the system.
         store.settings.verify |= tier.is_some();
+        tier.iter().for_each(|tier| tier.flush_by(store.flusher.as_ref()));
         store.tier = tier;
         match (&store.home, sled) {
             (Some(home), Some(sled)) if takes_others => {

@@ -5,3 +5,4 @@ mod caches;
 mod clouds;
 mod proxy;
 mod server;
+mod tiers;

@@ -18,6 +18,7 @@ mod postgres;
 mod redis;
 mod sqlite;
 mod threads;
+mod tiers;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 const NEIGHBOUR: &str = env!("CARGO_BIN_EXE_neighbour");

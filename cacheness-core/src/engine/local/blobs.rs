@@ -22,7 +22,7 @@ pub(super) struct TieredBlobs {
 
 impl Tier {
     fn is_worth_copying(&self, len: u64) -> bool {
-        self.may_copy() && len <= self.max_bytes / LARGEST_PART
+        self.takes_copies() && len <= self.max_bytes / LARGEST_PART
     }
 
     /// What a copy gives, if there is one that can be read.
@@ -47,13 +47,13 @@ impl Tier {
         row.and_then(|(row, key)| self.record(key.as_bytes(), &row)?.blob()).as_ref() == Some(name)
     }
 
-    fn write_copy(&self, name: &BlobName, parts: &[&[u8]]) {
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        if self.is_worth_copying(len)
-            && let Err(error) = self.blobs.write(name, parts, Durability::Interval)
-        {
-            self.rest_after(&error);
+    /// Copies a blob; says whether there is a copy now.
+    fn write_copy(&self, name: &BlobName, parts: &[&[u8]]) -> bool {
+        if !self.is_worth_copying(parts.iter().map(|part| part.len() as u64).sum()) {
+            return false;
         }
+        let written = self.blobs.write(name, parts, Durability::Interval);
+        written.inspect_err(|error| self.rest_after(error)).is_ok()
     }
 
     /// Copies a blob that is open; says whether there is a copy now.
@@ -134,11 +134,11 @@ impl BlobBackend for TieredBlobs {
             return Ok(Some(near));
         }
         let far = self.shared.read(name, max_bytes)?;
-        if let Some(bytes) = &far {
-            self.tier.write_copy(name, &[bytes]);
-            if !self.tier.is_named(name) {
-                self.tier.remove_blob(name);
-            }
+        if let Some(bytes) = &far
+            && self.tier.write_copy(name, &[bytes])
+            && !self.tier.is_named(name)
+        {
+            self.tier.remove_blob(name);
         }
         Ok(far)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Tier;
 use super::turns::{Changing, Token};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::entry::IndexKey;
 use crate::error::{CacheError, Result};
 use crate::index::Record;
@@ -53,7 +54,12 @@ impl Tier {
     }
 
     pub(super) fn may_copy(&self) -> bool {
-        self.is_recognised.load(Ordering::Relaxed) && !self.given_up.load(Ordering::Relaxed) && self.resting.is_over()
+        self.is_recognised() && self.takes_copies()
+    }
+
+    /// Whether nothing is wrong with the disk.
+    pub(super) fn takes_copies(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed) && self.resting.is_over()
     }
 
     /// Permission to copy the row of a key that is read from now on.
@@ -67,6 +73,7 @@ impl Tier {
         match row.and_then(|bytes| self.worth_copying(key, bytes)) {
             Some((record, facts)) => {
                 if self.turns.copy(key, token, || self.put_copy(key, &record, &facts)) {
+                    self.wake_flusher();
                     self.make_room();
                 }
             }
@@ -112,6 +119,8 @@ impl Tier {
             Ok(applied) => {
                 let before = applied.into_iter().next().and_then(|applied| applied.previous);
                 self.remove_blob_of(key, before.as_deref(), record.blob().as_ref());
+                // An old entry that is new here is not the first to go.
+                self.note_use(key, SystemClock.now());
                 true
             }
             Err(error) => {
@@ -160,6 +169,12 @@ impl Tier {
         }
     }
 
+    pub(super) fn note_use(&self, key: &[u8], at: Timestamp) {
+        if let Err(error) = self.rows.used(&[(key, at)]) {
+            log::debug!("the use of a copy is not noted: {error}");
+        }
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.rows.totals().map_or(0, |totals| totals.bytes)
     }
@@ -170,14 +185,14 @@ impl Tier {
             return;
         }
         let Ok(_turn) = self.evicting.try_lock() else { return };
-        while self.bytes() > self.max_bytes / 10 * 8 {
+        let too_much = || self.bytes() > self.max_bytes / 10 * 8 && !self.given_up.load(Ordering::Relaxed);
+        while too_much() {
             match self.rows.page(&Scan::LeastUsed, EVICTED_AT_ONCE) {
-                Ok(rows) if !rows.is_empty() => rows.iter().for_each(|row| self.forget(&row.key)),
+                Ok(rows) if !rows.is_empty() => {
+                    rows.iter().take_while(|_| too_much()).for_each(|row| self.forget(&row.key));
+                }
                 Ok(_) => return,
                 Err(error) => return log::debug!("no copy goes: {error}"),
-            }
-            if self.given_up.load(Ordering::Relaxed) {
-                return;
             }
         }
     }

@@ -37,10 +37,21 @@ impl Tier {
         }
     }
 
+    /// Before a close: else the next process would hear of what this one has changed since it asked last, and doubt it.
+    pub(super) fn ask_once_more(&self) {
+        if self.is_recognised() {
+            self.lease.prolong(|mark| self.ask(mark).ok());
+        }
+    }
+
+    pub(super) fn is_recognised(&self) -> bool {
+        self.is_recognised.load(Ordering::SeqCst)
+    }
+
     /// Asks what others have changed since `mark`, takes the copies of that out, and returns the mark of now. A server that does
     /// not answer lets copies be used on: nobody can have been told that a value is gone, for that the server is needed.
     pub(super) fn ask(&self, mark: u64) -> Result<u64> {
-        let is_recognised = self.is_recognised.load(Ordering::SeqCst);
+        let is_recognised = self.is_recognised();
         let mark = if is_recognised { mark } else { self.recognise()? };
         match self.shared.changes(mark) {
             Err(error) if error.is_unavailable() && is_recognised => Ok(mark),
@@ -69,7 +80,7 @@ impl Tier {
     }
 
     pub(super) fn changes_by(&self, since: u64, own: u64) -> Result<Changes> {
-        if since != 0 && self.is_recognised.load(Ordering::SeqCst) {
+        if since != 0 && self.is_recognised() {
             let changes = self.shared.changes(since)?;
             if changes.keys.is_some() {
                 self.heed(changes.keys.as_deref());

@@ -17,9 +17,10 @@ mod tests;
 mod turns;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use super::Flusher;
 use super::acknowledge::Lease;
 use crate::config::Limits;
 use crate::index::backend::MetadataBackend;
@@ -82,6 +83,8 @@ pub(crate) struct Tier {
     value_hits: Counter,
     value_misses: Counter,
     warnings: Warnings,
+    /// Brings copies to the disk some time after they were made.
+    flusher: OnceLock<Weak<Flusher>>,
     held: HeldLock,
 }
 
@@ -124,6 +127,17 @@ impl Tier {
         }
     }
 
+    /// Has copies brought to the disk in the time of what is put.
+    pub(super) fn flush_by(&self, flusher: Option<&Arc<Flusher>>) {
+        flusher.iter().for_each(|flusher| _ = self.flusher.set(Arc::downgrade(flusher)));
+    }
+
+    fn wake_flusher(&self) {
+        if let Some(flusher) = self.flusher.get().and_then(Weak::upgrade) {
+            flusher.wake();
+        }
+    }
+
     /// Brings copies to the disk, unless that was done just now.
     fn flush_now_and_then(&self) {
         let now = u64::try_from(self.resting.since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -135,7 +149,7 @@ impl Tier {
 
     /// Brings copies to the disk, and then up to which change they follow the shared rows.
     fn flush(&self) {
-        let is_usable = self.is_recognised.load(Ordering::SeqCst) && !self.given_up.load(Ordering::SeqCst);
+        let is_usable = self.is_recognised() && !self.given_up.load(Ordering::SeqCst);
         // As it is before: what is doubted or heard of meanwhile is not on the disk.
         let mark = if self.turns.is_doubtful() || !self.has_lost_nothing() { 0 } else { self.lease.mark() };
         let flushed = self.rows.flush().and_then(|()| if is_usable { self.save(mark) } else { Ok(()) });

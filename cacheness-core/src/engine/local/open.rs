@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use super::blobs::TieredBlobs;
@@ -74,7 +74,7 @@ impl Tier {
         }
     }
 
-    fn open_in(
+    pub(super) fn open_in(
         dir: &Path,
         config: &CacheConfig,
         shared: Arc<dyn MetadataBackend>,
@@ -128,6 +128,7 @@ impl Tier {
             value_hits,
             value_misses,
             warnings: Warnings::default(),
+            flusher: OnceLock::new(),
             held: HeldLock::of(held),
         })
     }

@@ -58,6 +58,10 @@ impl MetadataBackend for TieredRows {
     /// Copies go before the rows change: whoever is killed in between leaves none that nobody would be told of.
     fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
         let tier = &self.tier;
+        if !tier.is_recognised() {
+            // So that what is put first is copied, too.
+            tier.renew()?;
+        }
         let begin = |change: &Change<'_>| tier.turns.change(change.key, || tier.remove_copy(change.key));
         let changing: Vec<_> = changes.iter().map(begin).collect();
         let applied = self.shared().apply(changes);
@@ -94,9 +98,7 @@ impl MetadataBackend for TieredRows {
     }
 
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
-        if let Err(error) = self.tier.rows.used(uses) {
-            log::debug!("the use of a copy is not noted: {error}");
-        }
+        uses.iter().for_each(|(key, at)| self.tier.note_use(key, *at));
         self.shared().used(uses)
     }
 
@@ -159,6 +161,7 @@ impl MetadataBackend for TieredRows {
     }
 
     fn close(&self) -> Result<()> {
+        self.tier.ask_once_more();
         let closed = self.shared().close();
         self.tier.close();
         closed

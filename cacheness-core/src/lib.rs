@@ -35,10 +35,11 @@ pub use codec::handler::{
 pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{
-    CacheBlobConfig, CacheConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, ConnectionUrl,
-    Durability, HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig,
-    SingleFlight, UnsignedEntries, VerifyPaths,
+    CacheBlobConfig, CacheConfig, CacheLocalConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig,
+    ConnectionUrl, Durability, HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig,
+    SerializationConfig, SingleFlight, UnsignedEntries, VerifyPaths,
 };
+pub use engine::local::LocalStats;
 pub use engine::memory::MemoryStats;
 pub use entry::{CompressionInfo, Entry};
 pub use error::{CacheError, ErrorKind, Result};

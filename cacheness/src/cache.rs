@@ -15,4 +15,4 @@
 
 #[doc(no_inline)]
 pub use crate::{AsyncCache, Cache, PutOptions, Stats};
-pub use cacheness_core::{Expired, MemoryStats, Transfer, migrate_cache, migrate_cache_with};
+pub use cacheness_core::{Expired, LocalStats, MemoryStats, Transfer, migrate_cache, migrate_cache_with};

@@ -11,7 +11,7 @@
 #[doc(no_inline)]
 pub use crate::CacheConfig;
 pub use cacheness_core::{
-    CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig, ConnectionUrl, Durability,
-    HandlerConfig, InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig,
-    SigningKey, SingleFlight, UnsignedEntries, VerifyPaths,
+    CacheBlobConfig, CacheLocalConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig,
+    ConnectionUrl, Durability, HandlerConfig, InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig,
+    SerializationConfig, SigningKey, SingleFlight, UnsignedEntries, VerifyPaths,
 };

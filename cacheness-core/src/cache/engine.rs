@@ -10,6 +10,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::codec::handler::{self, Encoded, Handlers, Proven, Raw};
 use crate::config::{self, CacheConfig};
 use crate::engine::flight::InFlight;
+use crate::engine::local::Tier as LocalTier;
 use crate::engine::{Fence, Found, Store};
 use crate::entry::policy::{self, Verdict};
 use crate::entry::{Core, Details, Entry, IndexKey};
@@ -163,6 +164,7 @@ impl Engine {
             stats.hits += memory.hits();
             stats.memory = self.tells_of_memory.then(|| memory.stats());
         }
+        stats.local = self.store.local().map(LocalTier::stats);
         Ok(stats)
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Cache;
 use crate::clock::Timestamp;
+use crate::engine::local::LocalStats;
 use crate::engine::memory::MemoryStats;
 use crate::entry::{Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -327,6 +328,8 @@ pub struct Stats {
     pub backend: &'static str,
     /// What is in memory before the index; `None` if nothing is to be, or `metadata.memory_cache_stats` is false.
     pub memory: Option<MemoryStats>,
+    /// What is in the local tier before the server, and how often that answered; `None` if there is none.
+    pub local: Option<LocalStats>,
 }
 
 impl Stats {
@@ -404,6 +407,7 @@ impl Counters {
             newest: totals.created.map(|(_, newest)| newest),
             backend,
             memory: None,
+            local: None,
         }
     }
 }

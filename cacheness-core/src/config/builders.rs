@@ -358,6 +358,9 @@ mod tests {
             .with_memory_cache_stats(false)
             .with_blob_backend("memory")
             .with_blob_option("b", "text")
+            .with_local_tier("near")
+            .with_local_max_size_mb(14)
+            .with_local_lease(Duration::from_millis(15))
             .with_signing_key_file("k")
             .with_signing_key(SigningKey::from_bytes([1; 32]))
             .with_previous_key_file("p")
@@ -406,6 +409,7 @@ mod tests {
                 backend: Some("memory".to_owned()),
                 options: [("b".to_owned(), OptionValue::Text("text".to_owned()))].into(),
             },
+            local: CacheLocalConfig { dir: Some("near".into()), max_size_mb: 14, lease_ms: 15 },
             compression: CompressionConfig {
                 codec: Codec::None,
                 level: Some(8),

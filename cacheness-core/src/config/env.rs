@@ -15,6 +15,7 @@ const MAX_SIZE_MB: &str = "CACHENESS_MAX_SIZE_MB";
 const DEFAULT_TTL_SECONDS: &str = "CACHENESS_DEFAULT_TTL_SECONDS";
 const BACKEND: &str = "CACHENESS_BACKEND";
 const CONNECTION_URL: &str = "CACHENESS_CONNECTION_URL";
+const LOCAL_DIR: &str = "CACHENESS_LOCAL_DIR";
 const COMPRESSION_CODEC: &str = "CACHENESS_COMPRESSION_CODEC";
 const COMPRESSION_LEVEL: &str = "CACHENESS_COMPRESSION_LEVEL";
 const VERIFY_PATHS: &str = "CACHENESS_VERIFY_PATHS";
@@ -55,6 +56,7 @@ impl CacheConfig {
     /// | `CACHENESS_DEFAULT_TTL_SECONDS` | `default_ttl_seconds` | seconds, or a length of time like `24h`, `1h30m` |
     /// | `CACHENESS_BACKEND` | `metadata.backend` | `sled`, `sqlite`, `postgresql`, `redis`, `json`, `memory` or a registered one |
     /// | `CACHENESS_CONNECTION_URL` | `metadata.connection_url` | `postgresql://user:password@host:5432/database`, `redis://user:password@host:6379/0` |
+    /// | `CACHENESS_LOCAL_DIR` | `local.dir` | a directory of this machine, where the rows are on a server |
     /// | `CACHENESS_COMPRESSION_CODEC` | `compression.codec`, at its own level | `lz4` or `none`, by feature `zstd`, `gzip`, `blosclz` |
     /// | `CACHENESS_COMPRESSION_LEVEL` | `compression.level` | one that the codec has |
     /// | `CACHENESS_VERIFY_PATHS` | `serialization.verify_paths` | `when_changed` or `always` |
@@ -106,6 +108,9 @@ impl CacheConfig {
         }
         if let Some(url) = env.parsed(CONNECTION_URL, |url| Ok(ConnectionUrl::from(url))) {
             self.metadata.connection_url = Some(url);
+        }
+        if let Some(dir) = env.raw(LOCAL_DIR) {
+            self.local.dir = Some(dir.into());
         }
         if let Some(codec) = env.parsed(COMPRESSION_CODEC, |name| Codec::from_str(name).map_err(|e| e.to_string())) {
             self = self.with_codec(codec);

@@ -8,6 +8,7 @@ mod duration;
 mod env;
 #[cfg(feature = "config-files")]
 mod file;
+mod local;
 #[cfg(feature = "objects")]
 pub(crate) mod objects;
 mod parts;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use codec::Codec;
 pub(crate) use codec::{Compression, StoredCodec};
 pub(crate) use duration::LONGEST;
+pub use local::CacheLocalConfig;
 pub(crate) use parts::{BINCODE, MAX_DEPTH, MESSAGEPACK, MemoryBounds, check_handler_name, is_built_in};
 pub use parts::{
     CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, HandlerConfig,
@@ -94,6 +96,8 @@ pub struct CacheConfig {
     pub metadata: CacheMetadataConfig,
     /// Where values lie that are not inside the index.
     pub blob: CacheBlobConfig,
+    /// Copies of rows and values on this machine, where a server and a bucket have them.
+    pub local: CacheLocalConfig,
     /// How values are compressed.
     pub compression: CompressionConfig,
     /// How arguments become keys.
@@ -128,6 +132,7 @@ impl Default for CacheConfig {
             storage: CacheStorageConfig::default(),
             metadata: CacheMetadataConfig::default(),
             blob: CacheBlobConfig::default(),
+            local: CacheLocalConfig::default(),
             compression: CompressionConfig::default(),
             serialization: SerializationConfig::default(),
             handlers: HandlerConfig::default(),
@@ -393,6 +398,7 @@ impl CacheConfig {
                     memory_cache_stats,
                 },
             blob: CacheBlobConfig { backend: _, options: blob_options },
+            local: CacheLocalConfig { dir: local_dir, max_size_mb: local_max_size_mb, lease_ms },
             compression: CompressionConfig { codec, level, threshold_bytes, numbers_codec: _, numbers_level: _ },
             serialization: _,
             handlers: HandlerConfig { priority, disabled },
@@ -422,6 +428,9 @@ impl CacheConfig {
             ("metadata.memory_cache_stats", format!("{memory_cache_stats}")),
             ("blob.backend", format!("{:?}", self.blob_backend())),
             ("blob.options", format!("{:?}", backends::Shown(blob_options))),
+            ("local.dir", format!("{local_dir:?}")),
+            ("local.max_size_mb", format!("{local_max_size_mb}")),
+            ("local.lease_ms", format!("{lease_ms}")),
             ("compression.codec", format!("{codec}")),
             ("compression.level", format!("{level:?}")),
             ("compression.threshold_bytes", format!("{threshold_bytes}")),

@@ -40,6 +40,7 @@ impl CacheConfig {
         self.check_storage(&mut faults);
         self.check_metadata(&mut faults);
         self.check_blob(&mut faults);
+        self.check_local(&mut faults);
         self.check_compression(&mut faults);
         self.check_serialization(&mut faults);
         self.check_handlers(&mut faults);

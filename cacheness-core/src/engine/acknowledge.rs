@@ -33,7 +33,12 @@ impl Lease {
     /// `None` if nobody else changes rows.
     pub(super) fn of(traits: Traits) -> Option<Self> {
         let length = if traits.waits { LEASE_FAR_AWAY } else { LEASE };
-        traits.shared.then(|| Self { length, since: Instant::now(), until: AtomicU64::new(0), mark: Mutex::new(0) })
+        traits.shared.then(|| Self::new(length))
+    }
+
+    /// One of this length, which does not run yet.
+    pub(super) fn new(length: Duration) -> Self {
+        Self { length, since: Instant::now(), until: AtomicU64::new(0), mark: Mutex::new(0) }
     }
 
     fn now(&self) -> u64 {
@@ -47,8 +52,22 @@ impl Lease {
 
     /// Renews it if the question for changes has an answer: the mark for the next one. Says whether it has.
     pub(super) fn renew(&self, ask: impl FnOnce(u64) -> Option<u64>) -> bool {
+        self.renew_if(|| !self.is_running(), ask)
+    }
+
+    /// [`renew`](Self::renew), also while it runs.
+    pub(super) fn prolong(&self, ask: impl FnOnce(u64) -> Option<u64>) -> bool {
+        self.renew_if(|| true, ask)
+    }
+
+    /// What the next question is asked with.
+    pub(super) fn mark(&self) -> u64 {
+        *lock(&self.mark)
+    }
+
+    fn renew_if(&self, is_due: impl FnOnce() -> bool, ask: impl FnOnce(u64) -> Option<u64>) -> bool {
         let mut mark = lock(&self.mark);
-        if self.is_running() {
+        if !is_due() {
             return true;
         }
         // Before the question: a change that is made after the answer waits from then on.

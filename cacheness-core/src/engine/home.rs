@@ -37,7 +37,7 @@ impl Home {
         let (id, vfs) = open().map_err(|error| storage_error("open the directory", &root, error))?;
         // What was checked by its path may be another directory by now.
         check(&vfs, &root)?;
-        if manifest::claim(&vfs, &root, kind)? == Claimed::Now && kind == Kind::Cache {
+        if manifest::claim(&vfs, &root, kind)? == Claimed::Now && kind != Kind::BlobStore {
             write_tags(&vfs, &root);
         }
         make_rooms(&vfs, &root)?;

@@ -28,6 +28,8 @@ pub(crate) use crate::storage::vfs::root::MANIFEST;
 pub(crate) enum Kind {
     Cache,
     BlobStore,
+    /// Copies of what a cache has elsewhere: nothing is lost with it.
+    LocalTier,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
         match self {
             Self::Cache => b'c',
             Self::BlobStore => b'b',
+            Self::LocalTier => b'l',
         }
     }
 
@@ -43,6 +46,7 @@ impl Kind {
         match self {
             Self::Cache => "cache",
             Self::BlobStore => "blob store",
+            Self::LocalTier => "local tier",
         }
     }
 }

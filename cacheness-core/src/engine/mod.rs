@@ -17,6 +17,7 @@ mod home;
 pub(crate) mod index;
 pub(crate) mod keys;
 mod lease;
+pub(crate) mod local;
 pub(crate) mod manifest;
 pub(crate) mod memory;
 mod neighbours;
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use index::Index;
 use lease::Leases;
+use local::Tier as LocalTier;
 use neighbours::Tenure;
 use sweep::Sweep;
 use write::Retired;
@@ -78,6 +80,8 @@ pub(crate) struct Store {
     /// Where rows are on a server.
     leases: Option<Leases>,
     sweep: Option<Arc<Sweep>>,
+    /// Copies on this machine, where rows are on a server.
+    tier: Option<Arc<LocalTier>>,
 }
 
 /// What of the configuration decides how values are written.
@@ -210,6 +214,12 @@ impl Store {
     pub(crate) fn abandon(&self) {
         self.tenure.release();
         self.as_guest.release();
+        self.tier.iter().for_each(|tier| tier.release());
+    }
+
+    /// Copies on this machine, if there are to be any.
+    pub(crate) fn local(&self) -> Option<&LocalTier> {
+        self.tier.as_deref()
     }
 
     /// Whether what was put is safe with another process, which brings it to the disk in its own time.

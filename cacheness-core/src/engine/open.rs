@@ -7,6 +7,7 @@ use std::thread;
 use super::home::{Home, write_tags};
 use super::index::Index;
 use super::lease::Leases;
+use super::local::Tier as LocalTier;
 use super::manifest::{self, Kind};
 use super::neighbours::{self, Tenure};
 use super::rows::{Rows, agree_with_sled, index_over, owner_of_blobs};
@@ -153,6 +154,10 @@ impl Store {
         let traits = rows.backend().traits();
         let owner = owner_of_blobs(&manifest, &*rows.backend(), config)?;
         let blobs = open_blobs(&home, config, &manifest, (traits, owner))?;
+        let (tier, rows, blobs) = match LocalTier::open(config, (rows.backend(), &blobs), &signing)? {
+            Some((tier, rows, blobs)) => (Some(tier), Rows::by_way_of(rows), blobs),
+            None => (None, rows, blobs),
+        };
         // Other machines may use the same rows, and hold no lock that is seen here: blobs that no row names may be theirs.
         let alone = hold.is_alone() && !traits.waits;
         if alone && !neighbours::has_guests(&home) {
@@ -171,7 +176,11 @@ impl Store {
             neighbours::enter(index.backend())?;
             index.set_counted();
         }
-        let store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        let mut store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        // Copies of blobs are left to the system.
+        store.settings.verify |= tier.is_some();
+        tier.iter().for_each(|tier| tier.flush_by(store.flusher.as_ref()));
+        store.tier = tier;
         match (&store.home, sled) {
             (Some(home), Some(sled)) if takes_others => {
                 if neighbours::has_guests(home) {
@@ -259,6 +268,7 @@ impl Store {
             as_guest,
             leases,
             sweep,
+            tier: None,
         })
     }
 
@@ -291,6 +301,7 @@ impl Store {
             as_guest: HeldLock::default(),
             leases: None,
             sweep: None,
+            tier: None,
         }
     }
 }

@@ -54,7 +54,10 @@ impl Store {
         for _ in 0..MAX_OVERTAKEN {
             match attempt(found) {
                 Ok(Some(value)) => return Ok(Some(value)),
-                Ok(None) => {}
+                // The row that named it may be a copy of one that is replaced by now.
+                Ok(None) => drop(self.index.backend().give_up_copy(key.as_bytes())),
+                // Nobody has lost anything by a copy.
+                Err(error) if is_of_bytes(&error) && self.gives_up_copy(found) => continue,
                 // It may be believed again with another key.
                 Err(error) if Distrust::behind(&error).is_some_and(|why| self.settings.signing.keeps(why)) => {
                     log::debug!("a value is not returned: {error}");
@@ -179,6 +182,11 @@ impl Store {
     }
 }
 
+/// Whether an error says that bytes are not those that were written, or not by whom they should be.
+fn is_of_bytes(error: &CacheError) -> bool {
+    error.is_integrity() || Distrust::behind(error).is_some()
+}
+
 /// A vector of numbers that is filled where it lies: its length, and its elements.
 fn numbers_by(core: &Core, kind: Kind, fill: impl FnOnce(&mut [u8], &mut [u8]) -> Result<()>) -> Result<Raw> {
     let elements = core.raw_size.checked_sub(LENGTH as u64).ok_or_else(other_length)?;
@@ -210,7 +218,15 @@ impl Store {
     /// The record of a key. A damaged one is removed and counts as absent, but for a blob store, where it is an error. So
     /// does one that is not believed, but that it may stay where it is.
     pub(crate) fn find(&self, key: &IndexKey) -> Result<Option<Found>> {
-        let read = match self.index.get(key) {
+        let mut read = self.index.get(key);
+        let is_sound = match &read {
+            Ok(record) => record.as_ref().is_none_or(Record::is_believed),
+            Err(error) => !is_of_bytes(error),
+        };
+        if !is_sound && self.index.backend().give_up_copy(key.as_bytes()) {
+            read = self.index.get(key);
+        }
+        let read = match read {
             // The index may have been repaired since: only a record that is damaged still must go.
             Err(error) if error.is_integrity() => self.index.get(key),
             read => read,
@@ -267,6 +283,10 @@ impl Store {
     /// Whether the value lies in the record itself, so that [`load`](Self::load) reads no file.
     pub(crate) fn is_inline(found: &Found) -> bool {
         matches!(found.record.payload(), Ok(Payload::Inline(_)))
+    }
+
+    fn gives_up_copy(&self, found: &Found) -> bool {
+        found.record.blob().is_some_and(|name| self.blobs.give_up_copy(&name))
     }
 
     pub(crate) fn set_aside(&self, found: &Found, error: &CacheError) -> Result<()> {

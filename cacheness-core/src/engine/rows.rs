@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::acknowledge::Lease;
 use super::home::Home;
 use super::index::Index;
 use super::manifest;
@@ -63,6 +64,11 @@ impl Rows {
             Self::Sled(sled, _) => Arc::clone(sled) as Arc<dyn MetadataBackend>,
             Self::Other(rows) => Arc::clone(rows),
         }
+    }
+
+    /// These rows, asked by way of others.
+    pub(super) fn by_way_of(rows: Arc<dyn MetadataBackend>) -> Self {
+        Self::Other(rows)
     }
 
     pub(super) fn sled(&self) -> Option<Arc<SledIndex>> {
@@ -254,5 +260,9 @@ pub(super) fn owner_of_blobs(
 /// The index over the rows of a backend, with values in memory if there are to be any.
 pub(super) fn index_over(rows: Arc<dyn MetadataBackend>, config: &CacheConfig, signing: &Arc<Signing>) -> Arc<Index> {
     let memory = config.memory().map(|bounds| Arc::new(Tier::new(bounds)));
-    Arc::new(Index::new(rows, Arc::clone(signing), memory))
+    let mut index = Index::new(rows, Arc::clone(signing), memory);
+    if config.local.dir.is_some() {
+        index.lease = index.lease.map(|_| Lease::new(config.local.lease()));
+    }
+    Arc::new(index)
 }

@@ -154,6 +154,12 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Gives up the copy of a row that another place has, if there is one, and says whether there was: its bytes make no sense.
+    fn give_up_copy(&self, key: &[u8]) -> bool {
+        let _ = key;
+        false
+    }
+
     /// Notes that there may be blobs which no row names: the next opening looks for them.
     fn doubt_blobs(&self) {}
 

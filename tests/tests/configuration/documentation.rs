@@ -64,11 +64,12 @@ fn the_table_has_every_field_with_its_type_and_default() {
 }
 
 /// Variables that set a field, with a value that is not its default.
-const VARIABLES: [(&str, &str); 9] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("CACHENESS_DIR", "{dir}"),
     ("CACHENESS_MAX_SIZE_MB", "77"),
     ("CACHENESS_BACKEND", "memory"),
     ("CACHENESS_CONNECTION_URL", "postgresql://me:secret@127.0.0.1:1/caches"),
+    ("CACHENESS_LOCAL_DIR", "{near}"),
     ("CACHENESS_COMPRESSION_CODEC", "gzip"),
     ("CACHENESS_COMPRESSION_LEVEL", "7"),
     ("CACHENESS_DEFAULT_TTL_SECONDS", "90s"),
@@ -88,16 +89,20 @@ fn each_variable_sets_the_fields_that_the_table_says_and_no_others() {
         let given: &[_] = match variable {
             "CACHENESS_COMPRESSION_LEVEL" => &[("CACHENESS_COMPRESSION_CODEC", "zstd")],
             // Of a server that nobody needs to reach.
-            "CACHENESS_CONNECTION_URL" => {
+            "CACHENESS_CONNECTION_URL" | "CACHENESS_LOCAL_DIR" => {
                 &[("CACHENESS_BACKEND", "postgresql"), ("CACHENESS_CONNECTION_URL", "postgresql://127.0.0.1:2/caches")]
             }
             _ => &[],
         };
         // A directory is opened with one backend.
-        let place = dir.path().join(if variable == "CACHENESS_CONNECTION_URL" { "of a server" } else { "cache" });
+        let place = dir.path().join(match variable {
+            "CACHENESS_CONNECTION_URL" | "CACHENESS_LOCAL_DIR" => "of a server",
+            _ => "cache",
+        });
         let before = leaves(&configured(&place, given));
         let (place, value) = match variable {
             "CACHENESS_DIR" => (dir.path().join("other"), dir.path().join("other").to_str().unwrap().to_owned()),
+            "CACHENESS_LOCAL_DIR" => (place, dir.path().join("near").to_str().unwrap().to_owned()),
             _ => (place, value.to_owned()),
         };
         let after = leaves(&configured(&place, &[given, &[(variable, value.as_str())]].concat()));

@@ -42,6 +42,13 @@ impl Experiment {
     }
 }
 
+fn on_a_server(experiment: Experiment) -> Experiment {
+    let url =
+        cacheness_tests::servers::redis().map_or_else(|_| "redis://127.0.0.1:1/0".to_owned(), |server| server.url());
+    let experiment = experiment.given("metadata.backend", json!("redis")).given("metadata.connection_url", json!(url));
+    experiment.given("metadata.enable_memory_cache", json!(false))
+}
+
 fn experiments() -> Vec<Experiment> {
     vec![
         experiment("storage.cache_dir", json!("{dir}/elsewhere"), observe::place),
@@ -71,6 +78,12 @@ fn experiments() -> Vec<Experiment> {
         experiment("metadata.memory_cache_ttl_seconds", json!(1e-6), observe::in_memory_again),
         experiment("metadata.memory_cache_stats", json!(false), observe::told_of_memory),
         experiment("blob.backend", json!("filesystem"), observe::blob_files).given("metadata.backend", json!("memory")),
+        on_a_server(experiment("local.dir", json!("{dir}/near"), observe::copies_here)),
+        on_a_server(experiment("local.max_size_mb", json!(1), observe::copies_here))
+            .given("local.dir", json!("{dir}/near")),
+        on_a_server(experiment("local.lease_ms", json!(3_600_000), observe::what_was_removed_elsewhere))
+            .given("local.dir", json!("{dir}/near"))
+            .given("local.lease_ms", json!(1)),
         experiment("compression.codec", json!("none"), observe::text_as_stored),
         experiment("compression.level", json!(19), observe::text_as_stored).given("compression.codec", json!("zstd")),
         experiment("compression.threshold_bytes", json!(1 << 30), observe::text_as_stored),

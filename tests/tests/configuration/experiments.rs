@@ -352,3 +352,33 @@ pub(super) fn runs_of_a_body_that_waits_for_its_waiter(_: &Path, config: &CacheC
     });
     format!("{} runs", runs.load(Ordering::SeqCst))
 }
+
+/// The configuration with a namespace of its own; `None` where there is no server.
+fn in_a_namespace(config: &CacheConfig) -> Option<CacheConfig> {
+    let server = cacheness_tests::servers::redis().ok()?;
+    let config = config.clone().with_metadata_option("deadline_ms", 10_000);
+    Some(config.with_metadata_option("namespace", server.namespace()))
+}
+
+/// Whether everything, some or nothing of what was put is kept here.
+pub(super) fn copies_here(_: &Path, config: &CacheConfig) -> String {
+    const VALUES: u64 = 40;
+    let Some(config) = in_a_namespace(config) else { return UNKNOWN.to_owned() };
+    let cache = Cache::new(config).unwrap();
+    (0..VALUES).for_each(|n| _ = cache.put(n, &cacheness_tests::noise(n, 50_000)).unwrap());
+    format!("{:?}", cache.get_stats().unwrap().local.map(|local| local.entries.cmp(&VALUES)))
+}
+
+/// What a machine is given of a key, a moment after another one has removed it.
+pub(super) fn what_was_removed_elsewhere(_: &Path, config: &CacheConfig) -> String {
+    let Some(config) = in_a_namespace(config) else { return UNKNOWN.to_owned() };
+    let here = Cache::new(config.clone()).unwrap();
+    let elsewhere = cacheness_tests::seen_from_elsewhere(&config.storage.cache_dir);
+    let mut far = config.with_cache_dir(elsewhere.path());
+    far.local.dir = None;
+    let far = Cache::new(far).unwrap();
+    here.put("k", &1u64).unwrap();
+    assert!(far.invalidate("k").unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    format!("{:?}", here.get::<u64>("k").unwrap())
+}

@@ -7,3 +7,4 @@ mod combinations;
 #[cfg(unix)]
 mod many;
 mod server;
+mod tiers;

@@ -19,6 +19,7 @@ mod redis;
 mod runtimes;
 mod sqlite;
 mod threads;
+mod tiers;
 mod tls;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");

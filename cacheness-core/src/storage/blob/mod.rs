@@ -110,6 +110,12 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// `Storage`.
     fn quarantine(&self, name: &BlobName) -> Result<()>;
 
+    /// Gives up the copy of a blob that another place has, if there is one, and says whether there was: its bytes make no sense.
+    fn give_up_copy(&self, name: &BlobName) -> bool {
+        let _ = name;
+        false
+    }
+
     /// The next blobs in the order of their names, `limit` at most and fewer only at the end, behind `after`. What no backend
     /// wrote is passed over. Blobs written or removed meanwhile may be there or not.
     ///

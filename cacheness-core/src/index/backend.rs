@@ -85,7 +85,7 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
     }
 
     /// Notes when rows were used. A use of a row that is not there is passed over, and one that gets lost makes eviction
-    /// less wise and nothing else.
+    /// less wise and nothing else. A backend that writes many uses together is asked to do so by a call with none.
     ///
     /// # Errors
     /// As [`get`](Self::get).

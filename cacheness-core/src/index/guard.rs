@@ -7,9 +7,9 @@
 //! A backend that finds another server in the place of its own closes itself, and is opened anew by the next call.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
@@ -19,6 +19,7 @@ use crate::error::{CacheError, ErrorKind, Result};
 use crate::query::{Filter, Schema};
 use crate::util::breaker::Breaker;
 use crate::util::emit;
+use crate::util::threads::{later, lock};
 
 type Open = Box<dyn Fn() -> Result<Arc<dyn MetadataBackend>> + Send + Sync>;
 
@@ -40,6 +41,28 @@ pub(super) struct Guard {
     /// Why the last call that had no answer had none.
     unanswered: ArcSwapOption<CacheError>,
     closed: AtomicBool,
+    noted: Noted,
+}
+
+/// So many uses, and for so long, are noted until they are to be written: fewer, and for less time, than our own backends keep.
+const USES: usize = 512;
+const USES_WAIT: Duration = Duration::from_millis(2500);
+
+/// Uses that a backend has noted since it was asked to write them: it is asked before it would do so by itself.
+#[derive(Debug, Default)]
+struct Noted(Mutex<(usize, Option<Instant>)>);
+
+impl Noted {
+    fn are_due(&self, more: usize) -> bool {
+        let (count, since) = &mut *lock(&self.0);
+        *count += more;
+        let begun = *since.get_or_insert_with(Instant::now);
+        let due = *count >= USES || begun.elapsed() >= USES_WAIT;
+        if due {
+            (*count, *since) = (0, None);
+        }
+        due
+    }
 }
 
 impl fmt::Debug for Guard {
@@ -76,7 +99,16 @@ impl Guard {
     fn of(known: Known, open: Open, opened: Option<Arc<dyn MetadataBackend>>) -> Self {
         let opened = ArcSwapOption::new(opened.map(Arc::new));
         let (reopened, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { known, open, opened, reopened, breaker: Breaker::default(), unanswered: ArcSwapOption::empty(), closed }
+        Self {
+            known,
+            open,
+            opened,
+            reopened,
+            breaker: Breaker::default(),
+            unanswered: ArcSwapOption::empty(),
+            closed,
+            noted: Noted::default(),
+        }
     }
 
     fn opened(&self) -> Option<Arc<dyn MetadataBackend>> {
@@ -176,7 +208,19 @@ impl MetadataBackend for Guard {
     }
 
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
-        self.aside(|rows| rows.used(uses))
+        let noted = self.aside(|rows| rows.used(uses));
+        // Whoever reads does not wait until uses are written, nor does the thread that polls it.
+        if self.noted.are_due(uses.len())
+            && self.is_reachable()
+            && let Some(rows) = self.opened.load_full()
+        {
+            later(move || {
+                if let Err(error) = rows.used(&[]) {
+                    log::debug!("uses of entries are not written: {error}");
+                }
+            });
+        }
+        noted
     }
 
     fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
@@ -243,7 +287,6 @@ impl MetadataBackend for Guard {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
-    use std::time::Duration;
 
     use super::*;
     use crate::config::backends::BackendOptions;
@@ -272,6 +315,58 @@ mod tests {
             let open: Open = Box::new(|| get_metadata_backend("memory", &BackendOptions::new()));
             Ok(Arc::new(Guard::open(KNOWN, open)?))
         });
+    }
+
+    /// Rows that tell by which thread they were asked to write uses.
+    #[derive(Debug)]
+    struct Noting(MemoryMetadata, std::sync::mpsc::Sender<(usize, std::thread::ThreadId)>);
+
+    impl MetadataBackend for Noting {
+        fn traits(&self) -> Traits {
+            KNOWN.traits
+        }
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+            self.0.get(key)
+        }
+        fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
+            self.0.apply(changes)
+        }
+        fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {
+            self.0.page(scan, limit)
+        }
+        fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
+            let _told = self.1.send((uses.len(), std::thread::current().id()));
+            Ok(())
+        }
+        fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
+            self.0.last_used(key)
+        }
+        fn totals(&self) -> Result<Totals> {
+            self.0.totals()
+        }
+        fn state(&self, name: &str, swap: Option<Swap<'_>>) -> Result<Option<Vec<u8>>> {
+            self.0.state(name, swap)
+        }
+        fn flush(&self) -> Result<()> {
+            self.0.flush()
+        }
+        fn close(&self) -> Result<()> {
+            self.0.close()
+        }
+    }
+
+    #[test]
+    fn uses_are_written_by_a_thread_that_nobody_waits_for() {
+        let (told, said) = std::sync::mpsc::channel();
+        let rows = Mutex::new(Some(Noting(MemoryMetadata::new(), told)));
+        let open: Open = Box::new(move || Ok(Arc::new(lock(&rows).take().expect("opened once"))));
+        let guard = Guard::open(KNOWN, open).unwrap();
+        let key: &[u8] = b"k";
+        (0..USES).for_each(|_| guard.used(&[(key, Timestamp::MAX)]).unwrap());
+        let mut all: Vec<_> = said.iter().take(USES + 1).collect();
+        let writing = all.iter().position(|(uses, _)| *uses == 0).expect("it is asked to write");
+        let (_, by) = all.remove(writing);
+        assert!(all.iter().all(|(uses, thread)| *uses == 1 && *thread != by));
     }
 
     #[test]

@@ -52,12 +52,12 @@ struct Pending {
 }
 
 impl Uses {
-    /// Notes uses; says whether it is time to write all of them.
+    /// Notes uses; says whether it is time to write all of them, which it is if there are no more.
     pub(super) fn note(&self, uses: &[(&[u8], Timestamp)]) -> bool {
         let mut pending = lock(&self.0);
         pending.by_key.extend(uses.iter().map(|(key, at)| (key.to_vec(), at.as_micros())));
         let since = *pending.since.get_or_insert_with(Instant::now);
-        pending.by_key.len() >= USES || since.elapsed() >= USES_WAIT
+        uses.is_empty() || pending.by_key.len() >= USES || since.elapsed() >= USES_WAIT
     }
 
     /// Those that are to be written now.

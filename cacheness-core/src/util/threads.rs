@@ -45,12 +45,20 @@ where
             waker.wake();
         }
     });
-    static POOL: Pool =
-        Pool::new(MAX_THREADS, || thread::Builder::new().name("cacheness".to_owned()).spawn(|| POOL.serve()).is_ok());
     if let Err(job) = POOL.take(job) {
         job();
     }
     Pending(outcome).await.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+static POOL: Pool =
+    Pool::new(MAX_THREADS, || thread::Builder::new().name("cacheness".to_owned()).spawn(|| POOL.serve()).is_ok());
+
+/// Runs `work` on another thread, if there is one to be had. Nobody waits for it.
+pub(crate) fn later(work: impl FnOnce() + Send + 'static) {
+    // A panic was shown when it happened.
+    let job: Job = Box::new(move || _ = catch_unwind(AssertUnwindSafe(work)));
+    drop(POOL.take(job));
 }
 
 /// Lets other tasks have their turn.

@@ -356,7 +356,7 @@ fn nothing_is_served_that_was_acknowledged_to_be_gone_for_longer_than_the_lease(
                     let n = (state >> 33) as usize % KEYS;
                     // One thread changes a key, so that its values are in order.
                     let (own, begin) = (n % 4 == thread, Instant::now());
-                    if own && (state >> 50) % 16 == 0 {
+                    if own && (state >> 50).is_multiple_of(16) {
                         let version = lock(&acknowledged[n]).len() as u64;
                         put(&**rows, n as u64, &version.to_le_bytes());
                         lock(&acknowledged[n]).push(Instant::now());
@@ -367,7 +367,7 @@ fn nothing_is_served_that_was_acknowledged_to_be_gone_for_longer_than_the_lease(
                         let allowed = if own { Duration::ZERO } else { LEASE };
                         assert!(late <= allowed, "version {version} of {n} was gone for {late:?}");
                     }
-                    if (state >> 40) % 4096 == 0 {
+                    if (state >> 40).is_multiple_of(4096) {
                         rows.flush().unwrap();
                     }
                 }

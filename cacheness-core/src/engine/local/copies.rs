@@ -77,7 +77,16 @@ impl Tier {
                     self.make_room();
                 }
             }
-            None => _ = self.turns.copy(key, token, || self.remove_copy(key).is_some()),
+            // There may be one that was not believed.
+            None if self.turns.is_doubtful() => {
+                let mut gone = None;
+                self.turns.copy(key, token, || {
+                    gone = self.remove_copy(key);
+                    false
+                });
+                self.remove_blob_of(key, gone.as_deref(), None);
+            }
+            None => {}
         }
     }
 

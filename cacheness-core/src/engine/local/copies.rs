@@ -12,11 +12,16 @@ use crate::index::Record;
 use crate::index::backend::{Change, Expected, Facts, MetadataBackend, Scan};
 use crate::storage::BlobName;
 use crate::storage::blob::BlobBackend;
+use crate::util::threads::lock;
 
 /// Nothing is copied for so long after the disk took no copy.
 const AFTER_A_FULL_DISK: Duration = Duration::from_secs(30);
 /// What is larger than this part of all copies is not copied.
 pub(super) const LARGEST_PART: u64 = 4;
+/// So often a use is told to the server, in microseconds.
+const TOLD_ONCE_IN: i64 = 60_000_000;
+/// Others are remembered for so many entries.
+const MOST_UNTOLD: usize = 65_536;
 /// Copies that go in one step.
 const EVICTED_AT_ONCE: usize = 64;
 
@@ -128,8 +133,8 @@ impl Tier {
             Ok(applied) => {
                 let before = applied.into_iter().next().and_then(|applied| applied.previous);
                 self.remove_blob_of(key, before.as_deref(), record.blob().as_ref());
-                // An old entry that is new here is not the first to go.
-                self.note_use(key, SystemClock.now());
+                // An old entry that is new here is not the first to go; its first use is yet to come.
+                self.note_use(key, Timestamp::from_micros(SystemClock.now().as_micros() - TOLD_ONCE_IN));
                 true
             }
             Err(error) => {
@@ -176,6 +181,40 @@ impl Tier {
             self.resting.rest(AFTER_A_FULL_DISK);
             self.warnings.tell("fill the local tier, and goes on without for a while", error);
         }
+    }
+
+    /// Remembers uses until the server is asked for the least used.
+    pub(super) fn leave_untold(&self, uses: &[(&[u8], Timestamp)]) {
+        let mut untold = lock(&self.untold);
+        for (key, at) in uses {
+            if let Some(known) = untold.get_mut(*key) {
+                *known = *at;
+            } else if untold.len() < MOST_UNTOLD {
+                untold.insert((*key).into(), *at);
+            }
+        }
+    }
+
+    pub(super) fn untold_use(&self, key: &[u8]) -> Option<Timestamp> {
+        lock(&self.untold).get(key).copied()
+    }
+
+    /// A use ends with its row.
+    pub(super) fn forget_uses(&self, changes: &[Change<'_>]) {
+        let mut untold = lock(&self.untold);
+        changes.iter().for_each(|change| _ = untold.remove(change.key));
+    }
+
+    pub(super) fn tell_uses(&self) -> Result<()> {
+        let untold = std::mem::take(&mut *lock(&self.untold));
+        let uses: Vec<_> = untold.iter().map(|(key, at)| (&**key, *at)).collect();
+        if uses.is_empty() { Ok(()) } else { self.shared.used(&uses) }
+    }
+
+    /// Whether a use is the first one in a minute: others are not told at once.
+    pub(super) fn is_first_use(&self, key: &[u8], at: Timestamp) -> bool {
+        let minute = |at: Timestamp| at.as_micros() / TOLD_ONCE_IN;
+        self.rows.last_used(key).ok().flatten().is_none_or(|last| minute(last) != minute(at))
     }
 
     pub(super) fn note_use(&self, key: &[u8], at: Timestamp) {

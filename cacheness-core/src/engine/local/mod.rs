@@ -16,12 +16,14 @@ mod rows;
 mod tests;
 mod turns;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::Flusher;
 use super::acknowledge::Lease;
+use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::index::backend::MetadataBackend;
 use crate::index::sled::SledIndex;
@@ -73,6 +75,8 @@ pub(crate) struct Tier {
     /// The last of the copies that were compared since all were doubted.
     compared_up_to: Mutex<Option<Arc<[u8]>>>,
     resting: Resting,
+    /// Uses that the server was not told of.
+    untold: Mutex<HashMap<Box<[u8]>, Timestamp>>,
     /// A copy that is wrong could not be taken out.
     given_up: AtomicBool,
     evicting: Mutex<()>,

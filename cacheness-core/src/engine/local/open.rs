@@ -120,6 +120,7 @@ impl Tier {
             followed_here,
             compared_up_to: Mutex::default(),
             resting: Resting { since: Instant::now(), until: AtomicU64::new(0) },
+            untold: Mutex::default(),
             given_up: AtomicBool::new(false),
             evicting: Mutex::default(),
             flushed: AtomicU64::new(0),

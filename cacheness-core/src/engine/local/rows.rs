@@ -64,6 +64,7 @@ impl MetadataBackend for TieredRows {
         }
         let begin = |change: &Change<'_>| tier.turns.change(change.key, || tier.remove_copy(change.key));
         let changing: Vec<_> = changes.iter().map(begin).collect();
+        tier.forget_uses(changes);
         let applied = self.shared().apply(changes);
         if applied.as_ref().is_err_and(|error| !error.is_closed()) {
             // It may be made later, and nobody would be told of a change of one's own.
@@ -82,6 +83,9 @@ impl MetadataBackend for TieredRows {
     }
 
     fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {
+        if *scan == Scan::LeastUsed {
+            self.tier.tell_uses()?;
+        }
         self.shared().page(scan, limit)
     }
 
@@ -98,12 +102,16 @@ impl MetadataBackend for TieredRows {
     }
 
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
+        // A round trip for some uses each would be most of what a hit costs.
+        let (told, untold): (Vec<_>, Vec<_>) = uses.iter().partition(|(key, at)| self.tier.is_first_use(key, *at));
         uses.iter().for_each(|(key, at)| self.tier.note_use(key, *at));
-        self.shared().used(uses)
+        self.tier.leave_untold(&untold);
+        if told.is_empty() { Ok(()) } else { self.shared().used(&told) }
     }
 
     fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
-        self.shared().last_used(key)
+        let untold = self.tier.untold_use(key);
+        Ok(self.shared().last_used(key)?.map(|told| untold.map_or(told, |untold| untold.max(told))))
     }
 
     fn totals(&self) -> Result<Totals> {

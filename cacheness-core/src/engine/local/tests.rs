@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::rows::TieredRows;
 use super::*;
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock};
 use crate::config::CacheConfig;
 use crate::entry::{Entry, IndexKey, sample};
 use crate::error::{CacheError, ErrorKind, Result};

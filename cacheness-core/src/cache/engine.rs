@@ -175,7 +175,14 @@ impl Engine {
         reader_ttl: Option<Duration>,
         codec: ValueCodec<'_, T>,
     ) -> Result<Option<Found>> {
-        match self.fresh(key, reader_ttl)? {
+        let mut found = self.fresh(key, reader_ttl)?;
+        if let Some(other) = &found
+            && !codec.is_of(&other.core)?
+            && self.store.give_up_copy(key)
+        {
+            found = self.fresh(key, reader_ttl)?;
+        }
+        match found {
             Some(found) if codec.is_of(&found.core)? => Ok(Some(found)),
             _ => Ok(None),
         }
@@ -227,7 +234,12 @@ impl Engine {
     }
 
     pub(super) fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
-        let found = self.store.find(key).inspect_err(|error| self.count_error(error))?;
+        let find = || self.store.find(key).inspect_err(|error| self.count_error(error));
+        let mut found = find()?;
+        // A copy on this machine may be older than what others have stored since.
+        if found.as_ref().is_some_and(|found| !self.is_fresh_now(found, reader_ttl)) && self.store.give_up_copy(key) {
+            found = find()?;
+        }
         Ok(found.filter(|found| self.is_fresh_now(found, reader_ttl)))
     }
 

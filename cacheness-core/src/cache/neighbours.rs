@@ -111,16 +111,12 @@ impl Wait {
         let taken = match &mut self.lease {
             Some(watch) => match self.engine.store().lease(&format!("flight.{}", self.name), watch) {
                 // Whoever had it has ended without a value.
-                Ok(Some(lease)) if self.waited && !lease.is_inherited() => Some(Computing::default()),
-                Ok(Some(lease)) => Some(Computing {
-                    fence: self.engine.store().fence(&self.key),
-                    _lease: Some(lease),
-                    ..Computing::default()
-                }),
+                Ok(Some(lease)) if self.waited && !lease.is_inherited() => Some(self.beside()),
+                Ok(Some(lease)) => Some(Computing { _lease: Some(lease), ..self.beside() }),
                 Ok(None) => None,
                 Err(error) => {
                     log::debug!("a call does not wait for those of other machines: {error}");
-                    Some(Computing::default())
+                    Some(self.beside())
                 }
             },
             None => match self.engine.store().key_lock(&self.name) {
@@ -131,13 +127,19 @@ impl Wait {
         };
         match taken {
             Some(computing) => Step::Last(computing),
-            None if self.since.elapsed() >= self.patience => Step::Last(Computing::default()),
+            None if self.since.elapsed() >= self.patience => Step::Last(self.beside()),
             None => {
                 self.waited = true;
                 let [first, most] = if self.lease.is_some() { PAUSES_FAR_AWAY } else { PAUSES };
                 Step::Pause((self.since.elapsed() / 8).clamp(first, most))
             }
         }
+    }
+
+    /// Computing beside others, whose value is not replaced by an older one.
+    fn beside(&self) -> Computing {
+        let fence = self.lease.as_ref().and_then(|_| self.engine.store().fence(&self.key));
+        Computing { fence, ..Computing::default() }
     }
 
     /// What follows from a look after this step, if anything but another one.

@@ -18,12 +18,15 @@ use crate::index::Record;
 use crate::index::backend::{MetadataBackend, Swap};
 use crate::util::digest::unique_name;
 use crate::util::process::Origin;
-use crate::util::threads::lock;
+use crate::util::threads::{each_by, lock};
 
 /// Whoever has a lease and does not renew it for so long is gone.
 const LENGTH: Duration = Duration::from_secs(3);
 /// Between two renewals.
 const BEAT: Duration = Duration::from_secs(1);
+/// So many are renewed or given back at a time, and so many are given back before it is looked whether it is time to renew.
+const AT_A_TIME: usize = 8;
+const AT_ONCE: usize = 64;
 
 /// Before the names of the states that are leases.
 const PREFIX: &str = "lease.";
@@ -65,7 +68,33 @@ struct Held {
     token: String,
     /// How often it was renewed.
     beats: u64,
-    ended: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Held,
+    /// To be given back, or taken again by this process.
+    Ended,
+    /// It is being given back.
+    Returning,
+}
+
+impl Keeping {
+    fn any(&self, stage: Stage) -> bool {
+        self.held.iter().any(|held| held.stage == stage)
+    }
+}
+
+/// After a panic of the thread that renews, of a logger perhaps, the next lease starts another one.
+struct OnPanic<'s>(&'s Shared);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            lock(&self.0.keeping).has_thread = false;
+        }
+    }
 }
 
 impl Held {
@@ -99,7 +128,7 @@ impl Drop for Lease {
         }
         // Given back by the thread: no call waits for that, nor does an executor.
         let mut keeping = lock(&self.shared.keeping);
-        keeping.held.iter_mut().filter(|held| held.token == self.token).for_each(|held| held.ended = true);
+        keeping.held.iter_mut().filter(|held| held.token == self.token).for_each(|held| held.stage = Stage::Ended);
         self.shared.changed.notify_all();
     }
 }
@@ -131,8 +160,12 @@ impl Leases {
     /// # Errors
     /// Those of the backend.
     pub(crate) fn try_take(&self, name: &str, watch: &mut Watch) -> Result<Option<Lease>> {
-        let held = Held { state: format!("{PREFIX}{name}"), token: unique_name(), beats: 0, ended: false };
-        let (mine, state) = (held.bytes(), held.state.clone());
+        let state = format!("{PREFIX}{name}");
+        if let Some(lease) = self.take_again(&state) {
+            return Ok(Some(lease));
+        }
+        let held = Held { state: state.clone(), token: unique_name(), beats: 0, stage: Stage::Held };
+        let mine = held.bytes();
         let take = |expected: Option<&[u8]>| self.rows.state(&state, Some(Swap { expected, new: Some(&mine) }));
         let Some(there) = take(None)? else { return Ok(None) };
         if there == mine {
@@ -144,10 +177,23 @@ impl Leases {
         Ok(Some(self.keep(held, true)))
     }
 
+    /// Takes a lease that this process has and does not need any more.
+    fn take_again(&self, state: &str) -> Option<Lease> {
+        let mut keeping = lock(&self.shared.keeping);
+        let held = keeping.held.iter_mut().find(|held| held.state == state && held.stage == Stage::Ended)?;
+        held.stage = Stage::Held;
+        Some(self.lease(held.token.clone(), false))
+    }
+
+    fn lease(&self, token: String, inherited: bool) -> Lease {
+        Lease { token, shared: Arc::clone(&self.shared), inherited, origin: Origin::here() }
+    }
+
     /// Waits until what has ended is given back, though not for long: others would wait for it.
     pub(super) fn settle(&self) {
         let keeping = lock(&self.shared.keeping);
-        let owes = |keeping: &mut Keeping| keeping.has_thread && keeping.held.iter().any(|held| held.ended);
+        let owes =
+            |keeping: &mut Keeping| keeping.has_thread && (keeping.any(Stage::Ended) || keeping.any(Stage::Returning));
         let _kept = self.shared.changed.wait_timeout_while(keeping, BEAT, owes).unwrap_or_else(PoisonError::into_inner);
     }
 
@@ -161,17 +207,17 @@ impl Leases {
             // Without a thread it is over after its length, and others go on.
             keeping.has_thread = started.is_ok();
         }
-        Lease { token, shared: Arc::clone(&self.shared), inherited, origin: Origin::here() }
+        self.lease(token, inherited)
     }
 
     /// Renews what is held and gives back what has ended, until nothing is left.
     fn beat(&self) {
+        let _thread = OnPanic(&self.shared);
         let mut next = Instant::now() + BEAT;
         loop {
-            let (held, is_time) = {
+            let (due, ended) = {
                 let keeping = lock(&self.shared.keeping);
-                let idle =
-                    |keeping: &mut Keeping| !keeping.held.is_empty() && !keeping.held.iter().any(|held| held.ended);
+                let idle = |keeping: &mut Keeping| !keeping.held.is_empty() && !keeping.any(Stage::Ended);
                 let left = next.saturating_duration_since(Instant::now());
                 let (mut keeping, _) =
                     self.shared.changed.wait_timeout_while(keeping, left, idle).unwrap_or_else(PoisonError::into_inner);
@@ -179,14 +225,40 @@ impl Leases {
                     keeping.has_thread = false;
                     return;
                 }
-                (keeping.held.clone(), Instant::now() >= next)
+                let is_time = Instant::now() >= next;
+                let due: Vec<_> =
+                    keeping.held.iter().filter(|held| is_time && held.stage == Stage::Held).cloned().collect();
+                let ended = keeping.held.iter_mut().filter(|held| held.stage == Stage::Ended).take(AT_ONCE);
+                let ended: Vec<_> = ended
+                    .map(|held| {
+                        held.stage = Stage::Returning;
+                        held.clone()
+                    })
+                    .collect();
+                (due, ended)
             };
-            held.iter().filter(|held| held.ended).for_each(|held| self.give_back(held));
-            if is_time {
-                held.iter().filter(|held| !held.ended).for_each(|held| self.renew(held));
+            // First: one that is given back late keeps somebody waiting, one that is renewed late is lost.
+            if !due.is_empty() {
+                self.for_each(&due, Self::renew);
+            }
+            if Instant::now() >= next {
                 next = Instant::now() + BEAT;
             }
+            self.for_each(&ended, Self::give_back);
         }
+    }
+
+    /// Each is a round trip, of which several can be made at a time.
+    fn for_each(&self, held: &[Held], ask: impl Fn(&Self, &Held) + Sync) {
+        let _all = each_by(
+            held.iter(),
+            AT_A_TIME,
+            || (),
+            |(), held| {
+                ask(self, held);
+                Ok(())
+            },
+        );
     }
 
     /// Where that fails, others wait until it is over.
@@ -278,6 +350,18 @@ mod tests {
             thread::sleep(BEAT / 100);
         }
         assert!(!lock(&one.shared.keeping).has_thread);
+    }
+
+    #[test]
+    fn a_lease_that_was_not_given_back_yet_is_taken_again_at_once_by_the_same_process() {
+        let (one, other) = two();
+        // Without the thread, which would give it back in between.
+        lock(&one.shared.keeping).has_thread = true;
+        drop(take(&one, &mut Watch::default()).unwrap());
+        assert!(take(&other, &mut Watch::default()).is_none());
+        let again = take(&one, &mut Watch::default()).unwrap();
+        assert!(take(&one, &mut Watch::default()).is_none(), "it is held");
+        drop(again);
     }
 
     #[test]

@@ -257,7 +257,13 @@ impl Store {
 
     /// The row that a value which is computed from now on may take the place of.
     pub(crate) fn fence(&self, key: &IndexKey) -> Option<Fence> {
+        self.give_up_copy(key);
         self.index.get(key).ok().map(Fence)
+    }
+
+    /// Whether there was a copy of a row of this key on this machine: there is none any more.
+    pub(crate) fn give_up_copy(&self, key: &IndexKey) -> bool {
+        self.index.backend().give_up_copy(key.as_bytes())
     }
 }
 

@@ -153,6 +153,7 @@ impl Store {
         let rows = Rows::open(&home, config, &manifest, &signing)?;
         let traits = rows.backend().traits();
         let owner = owner_of_blobs(&manifest, &*rows.backend(), config)?;
+        let owner_known = owner.is_some();
         let blobs = open_blobs(&home, config, &manifest, (traits, owner))?;
         let (tier, rows, blobs) = match LocalTier::open(config, (rows.backend(), &blobs), &signing)? {
             Some((tier, rows, blobs)) => (Some(tier), Rows::by_way_of(rows), blobs),
@@ -177,6 +178,8 @@ impl Store {
             index.set_counted();
         }
         let mut store = Self::of_directory(home, (manifest, signing), (index, blobs), tenure, config)?;
+        // Where it could not be asked whose the blobs are, they may be those of other rows.
+        store.sweep = store.sweep.take().filter(|_| owner_known || !store.blobs.is_remote());
         // Copies of blobs are left to the system.
         store.settings.verify |= tier.is_some();
         tier.iter().for_each(|tier| tier.flush_by(store.flusher.as_ref()));

@@ -60,8 +60,10 @@ impl Sweep {
         let work = move || {
             let rules = Rules { limits: &sweep.limits, signing: &sweep.signing };
             let now = SystemClock.now();
-            let swept = claim(index.backend(), now)
-                .and_then(|mine| if mine { run(&index, &*blobs, rules, now) } else { Ok(0) });
+            let swept = claim(index.backend(), now).and_then(|claim| match claim {
+                Some(claim) => run(&index, &*blobs, rules, now, &|| claim.holds(&index)),
+                None => Ok(0),
+            });
             match swept {
                 Ok(0) => {}
                 Ok(removed) => log::debug!("{removed} blobs that no row named were removed"),
@@ -73,31 +75,57 @@ impl Sweep {
     }
 }
 
-/// Whether it is the turn of this process to sweep.
+/// The turn of this process to sweep, and the rows by whose word it does so.
+#[derive(Debug)]
+struct Claim {
+    state: Vec<u8>,
+    epoch: u64,
+}
+
+impl Claim {
+    /// Whether these are still the rows that were asked: others, such as those of an empty server in the place of theirs, name
+    /// none of the blobs.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    fn holds(&self, index: &Index) -> Result<bool> {
+        let there = index.backend().state(STATE, None)?;
+        Ok(there.as_ref() == Some(&self.state) && index.backend().epoch() == self.epoch)
+    }
+}
+
+/// Claims the turn to sweep, if it is time.
 ///
 /// # Errors
 /// Those of the backend.
-fn claim(rows: &dyn MetadataBackend, now: Timestamp) -> Result<bool> {
+fn claim(rows: &dyn MetadataBackend, now: Timestamp) -> Result<Option<Claim>> {
+    let epoch = rows.epoch();
     let there = rows.state(STATE, None)?;
     let began = there.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.split(' ').next()?.parse().ok());
     let began = began.map(Timestamp::from_micros);
     // A time to come is that of a wrong clock.
     let is_due = began.is_none_or(|began| now.since(began) >= BETWEEN || began.since(now) >= BETWEEN);
     if !is_due {
-        return Ok(false);
+        return Ok(None);
     }
-    let mine = format!("{} {}", now.as_micros(), unique_name());
-    let swap = Swap { expected: there.as_deref(), new: Some(mine.as_bytes()) };
-    let is_mine = rows.state(STATE, Some(swap))?.as_deref() == Some(mine.as_bytes());
+    let state = format!("{} {}", now.as_micros(), unique_name()).into_bytes();
+    let swap = Swap { expected: there.as_deref(), new: Some(&state) };
+    let is_mine = rows.state(STATE, Some(swap))?.as_ref() == Some(&state);
     // Rows that say nothing may be those of an empty server that stands in for another one, whose rows name the blobs.
-    Ok(is_mine && began.is_some())
+    Ok((is_mine && began.is_some()).then_some(Claim { state, epoch }))
 }
 
 /// Removes old blobs that no row names; returns how many.
 ///
 /// # Errors
 /// Those of rows and blobs.
-fn run(index: &Index, blobs: &dyn BlobBackend, rules: Rules<'_>, now: Timestamp) -> Result<u64> {
+fn run(
+    index: &Index,
+    blobs: &dyn BlobBackend,
+    rules: Rules<'_>,
+    now: Timestamp,
+    holds: &dyn Fn() -> Result<bool>,
+) -> Result<u64> {
     let (mut after, mut removed): (Option<BlobName>, u64) = (None, 0);
     let is_old = |blob: &BlobInfo| blob.written_at.is_some_and(|at| now.since(at) >= OLD);
     loop {
@@ -117,6 +145,9 @@ fn run(index: &Index, blobs: &dyn BlobBackend, rules: Rules<'_>, now: Timestamp)
         }
         let left: Vec<_> = names.into_iter().filter(|name| is_left_over(blobs, name, rules)).collect();
         for some in left.chunks(PAGE) {
+            if !holds()? {
+                return Ok(removed);
+            }
             blobs.remove_many(some)?;
             removed += some.len() as u64;
         }
@@ -139,6 +170,7 @@ mod tests {
     fn one_process_sweeps_and_not_again_for_a_while_nor_just_after_rows_have_begun() {
         let rows = MemoryMetadata::new();
         let hour = u64::try_from(BETWEEN.as_micros()).unwrap();
+        let claim = |rows: &MemoryMetadata, now| claim(rows, now).map(|claim| claim.is_some());
         assert!(!claim(&rows, at(hour)).unwrap(), "rows that say nothing may be those of another server");
         assert!(!claim(&rows, at(2 * hour - 1)).unwrap());
         assert!(claim(&rows, at(2 * hour)).unwrap());
@@ -159,9 +191,12 @@ mod tests {
         store.put(entry, vec![1u8; 100], u64::MAX, None).unwrap();
         let name = BlobName::unique();
         store.blobs.write(&name, &[b"of nobody"], Durability::Interval).unwrap();
-        let sweep =
-            |after: Duration| run(&store.index, &*store.blobs, store.rules(), SystemClock.now().after(after)).unwrap();
+        let sweep = |after: Duration| {
+            run(&store.index, &*store.blobs, store.rules(), SystemClock.now().after(after), &|| Ok(after < OLD * 3))
+                .unwrap()
+        };
         assert_eq!(sweep(Duration::ZERO), 0, "its row may be about to come");
+        assert_eq!(sweep(OLD * 3), 0, "these are not the rows that were asked");
         assert_eq!(sweep(OLD * 2), 1);
         assert_eq!(sweep(OLD * 2), 0);
         let mut found = store.find(&key).unwrap().unwrap();

@@ -44,17 +44,30 @@ pub(super) struct Guard {
     noted: Noted,
 }
 
-/// So many uses, and for so long, are noted until they are to be written: fewer, and for less time, than our own backends keep.
+/// So many uses, and for so long, are noted until the backend is asked to write them.
 const USES: usize = 512;
 const USES_WAIT: Duration = Duration::from_millis(2500);
 
-/// Uses that a backend has noted since it was asked to write them: it is asked before it would do so by itself.
+/// Uses that a backend has noted since it was asked to write them.
 #[derive(Debug, Default)]
-struct Noted(Mutex<(usize, Option<Instant>)>);
+struct Noted {
+    since: Mutex<(usize, Option<Instant>)>,
+    /// One thread writes at a time, however long that takes.
+    is_writing: Arc<AtomicBool>,
+}
+
+/// Says that nobody writes any more, also where no thread was to be had.
+struct Done(Arc<AtomicBool>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
 
 impl Noted {
     fn are_due(&self, more: usize) -> bool {
-        let (count, since) = &mut *lock(&self.0);
+        let (count, since) = &mut *lock(&self.since);
         *count += more;
         let begun = *since.get_or_insert_with(Instant::now);
         let due = *count >= USES || begun.elapsed() >= USES_WAIT;
@@ -213,8 +226,11 @@ impl MetadataBackend for Guard {
         if self.noted.are_due(uses.len())
             && self.is_reachable()
             && let Some(rows) = self.opened.load_full()
+            && !self.noted.is_writing.swap(true, Ordering::SeqCst)
         {
+            let done = Done(Arc::clone(&self.noted.is_writing));
             later(move || {
+                let _done = done;
                 if let Err(error) = rows.used(&[]) {
                     log::debug!("uses of entries are not written: {error}");
                 }

@@ -23,6 +23,12 @@ impl Writer {
         Self { number, process }
     }
 
+    /// Takes another number: a change whose answer was lost may be made later, and then it is told as one of others.
+    #[cfg(any(feature = "postgresql", feature = "redis"))]
+    pub(super) fn renew(&self) {
+        self.number.store(random(), Ordering::SeqCst);
+    }
+
     pub(super) fn number(&self) -> i64 {
         let process = i64::from(std::process::id());
         if self.process.swap(process, Ordering::SeqCst) != process {
@@ -40,6 +46,8 @@ fn random() -> i64 {
 /// Uses that wait in memory at most, and for how long, before they are written.
 pub(super) const USES: usize = 1024;
 const USES_WAIT: Duration = Duration::from_secs(5);
+/// So many are remembered where they cannot be written.
+const MOST_USES: usize = 8 * USES;
 
 /// Uses of rows that are not written yet. One that gets lost makes eviction less wise and nothing else.
 #[derive(Debug, Default)]
@@ -55,7 +63,11 @@ impl Uses {
     /// Notes uses; says whether it is time to write all of them, which it is if there are no more.
     pub(super) fn note(&self, uses: &[(&[u8], Timestamp)]) -> bool {
         let mut pending = lock(&self.0);
-        pending.by_key.extend(uses.iter().map(|(key, at)| (key.to_vec(), at.as_micros())));
+        for (key, at) in uses {
+            if pending.by_key.len() < MOST_USES || pending.by_key.contains_key(*key) {
+                pending.by_key.insert(key.to_vec(), at.as_micros());
+            }
+        }
         let since = *pending.since.get_or_insert_with(Instant::now);
         uses.is_empty() || pending.by_key.len() >= USES || since.elapsed() >= USES_WAIT
     }

@@ -3,7 +3,6 @@
 use cacheness::{Cache, CacheConfig};
 use cacheness_tests::{noise, on_redis, scratch};
 
-use super::proxy::{Network, Proxy};
 use super::server::{Server, config};
 
 const VALUES: u64 = 8;

@@ -76,11 +76,9 @@ impl Tier {
     pub(super) fn keep(&self, key: &[u8], row: Option<&[u8]>, token: Option<Token>) {
         let Some(token) = token else { return };
         match row.and_then(|bytes| self.worth_copying(key, bytes)) {
-            Some((record, facts)) => {
-                if self.turns.copy(key, token, || self.put_copy(key, &record, &facts)) {
-                    self.wake_flusher();
-                    self.make_room();
-                }
+            Some((record, facts)) if self.turns.copy(key, token, || self.put_copy(key, &record, &facts)) => {
+                self.wake_flusher();
+                self.make_room();
             }
             // There may be one that was not believed.
             None if self.turns.is_doubtful() => {
@@ -91,7 +89,7 @@ impl Tier {
                 });
                 self.remove_blob_of(key, gone.as_deref(), None);
             }
-            None => {}
+            _ => {}
         }
     }
 

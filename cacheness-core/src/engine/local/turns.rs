@@ -107,10 +107,11 @@ impl Turns {
         let place = self.shard(key);
         let mut shard = lock(place);
         shard.changes += 1;
-        shard.running += 1;
         shard.compared.remove(key);
-        let changing = Changing { shard: place, number: shard.changes };
-        (changing, forget())
+        // Before it counts as running: a panic must not end it under this lock.
+        let forgotten = forget();
+        shard.running += 1;
+        (Changing { shard: place, number: shard.changes }, forgotten)
     }
 
     /// Ends a change that was made: has `copy` make a copy of the new row, unless another change was begun or heard of since.

@@ -219,7 +219,7 @@ impl MetadataBackend for PostgresMetadata {
         let mut applied = Vec::with_capacity(changes.len());
         while !changes.is_empty() {
             let (batch, rest) = changes.split_at(rows::batch_of(changes));
-            applied.extend(self.apply_batch(batch)?);
+            applied.extend(self.apply_batch(batch).inspect_err(|_| self.writer.renew())?);
             changes = rest;
         }
         Ok(applied)
@@ -282,7 +282,9 @@ impl MetadataBackend for PostgresMetadata {
     }
 
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
-        if self.uses.note(uses) { self.write_uses() } else { Ok(()) }
+        self.uses.note(uses);
+        // By a call of its own, for which nobody waits.
+        if uses.is_empty() { self.write_uses() } else { Ok(()) }
     }
 
     fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {
@@ -349,6 +351,10 @@ impl MetadataBackend for PostgresMetadata {
 
     /// Transactions get their numbers when they begin to write, and commit in another order. So all that is there from the
     /// oldest one on that had not ended when the mark was made is told, some of it twice.
+    fn epoch(&self) -> u64 {
+        self.server.reconnections()
+    }
+
     fn changes(&self, since: u64) -> Result<Changes> {
         let statement = self
             .server

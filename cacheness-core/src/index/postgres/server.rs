@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::mem::forget;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -112,6 +112,8 @@ pub(super) enum Lane {
 /// Where a connection leads.
 struct Target {
     config: Config,
+    /// How often a connection was lost and made again.
+    lost: AtomicU64,
     #[cfg(feature = "postgresql-tls")]
     tls: Option<MakeTls>,
 }
@@ -134,6 +136,7 @@ impl Server {
     pub(super) fn new(options: PostgresOptions) -> Result<Self, String> {
         let target = Target {
             config: options.server,
+            lost: AtomicU64::new(0),
             #[cfg(feature = "postgresql-tls")]
             tls: match options.tls {
                 Some(trust) => Some(MakeTls::new(trust.ca_file.as_deref())?),
@@ -222,6 +225,11 @@ impl Server {
                 Refusal::Other(error) => error,
             })
         })
+    }
+
+    /// How often a connection was lost and made again.
+    pub(super) fn reconnections(&self) -> u64 {
+        self.target.lost.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -321,7 +329,11 @@ impl Link {
         let mut there = self.there.lock().await;
         match &*there {
             Some(live) if !live.client.is_closed() => Ok(Arc::clone(live)),
-            _ => Ok(Arc::clone(there.insert(Arc::new(Live::connect(target).await?)))),
+            before => {
+                // The server may be another one by now, whose transactions have other numbers.
+                target.lost.fetch_add(u64::from(before.is_some()), Ordering::SeqCst);
+                Ok(Arc::clone(there.insert(Arc::new(Live::connect(target).await?))))
+            }
         }
     }
 }

@@ -318,7 +318,7 @@ impl MetadataBackend for RedisMetadata {
     }
 
     fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
-        changes.iter().map(|change| self.change(change)).collect()
+        changes.iter().map(|change| self.change(change).inspect_err(|_| self.writer.renew())).collect()
     }
 
     fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {
@@ -347,8 +347,9 @@ impl MetadataBackend for RedisMetadata {
     }
 
     fn used(&self, uses: &[(&[u8], Timestamp)]) -> Result<()> {
-        let is_time = self.uses.note(uses);
-        if is_time { self.write_uses() } else { Ok(()) }
+        self.uses.note(uses);
+        // By a call of its own, for which nobody waits.
+        if uses.is_empty() { self.write_uses() } else { Ok(()) }
     }
 
     fn last_used(&self, key: &[u8]) -> Result<Option<Timestamp>> {

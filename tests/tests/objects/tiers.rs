@@ -1,6 +1,7 @@
 //! Rows on a Redis server and values in a bucket, with copies on this machine.
 
 use cacheness::{Cache, CacheConfig};
+use cacheness_tests::proxy::{Network, Proxy};
 use cacheness_tests::{noise, on_redis, scratch};
 
 use super::server::{Server, config};

@@ -49,8 +49,7 @@ impl Tier {
 
     /// Copies a blob; says whether there is a copy now.
     fn write_copy(&self, name: &BlobName, parts: &[&[u8]]) -> bool {
-        // Before the rows have said who they are, no copy of a row could name it.
-        if !self.is_recognised() || !self.is_worth_copying(parts.iter().map(|part| part.len() as u64).sum()) {
+        if !self.is_worth_copying(parts.iter().map(|part| part.len() as u64).sum()) {
             return false;
         }
         let written = self.blobs.write(name, parts, Durability::Interval);

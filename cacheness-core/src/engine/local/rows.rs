@@ -59,8 +59,10 @@ impl MetadataBackend for TieredRows {
     fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
         let tier = &self.tier;
         if !tier.is_recognised() {
-            // So that what is put first is copied, too.
-            tier.renew()?;
+            // So that what is put first is copied, too. Where it fails the change does, which takes the copy of its blob out.
+            if let Err(error) = tier.renew() {
+                log::debug!("the local tier is not used yet: {error}");
+            }
         }
         let begin = |change: &Change<'_>| tier.turns.change(change.key, || tier.remove_copy(change.key));
         let changing: Vec<_> = changes.iter().map(begin).collect();

@@ -78,7 +78,7 @@ fn large_key(id: u64) -> (&'static str, u64) {
 fn open(config: CacheConfig) -> Cache {
     let cache = Cache::new(config.with_memory_cache(false).with_max_size_mb(100_000)).unwrap();
     (0..ENTRIES).for_each(|id| _ = cache.put(id, &station(id)).unwrap());
-    let bytes = |id: u64| (0..LARGE_BYTES).map(|at| (at as u64 * (id + 1) >> 3) as u8).collect::<Vec<_>>();
+    let bytes = |id: u64| (0..LARGE_BYTES).map(|at| ((at as u64 * (id + 1)) >> 3) as u8).collect::<Vec<_>>();
     (0..LARGE).for_each(|id| _ = cache.put(large_key(id), &bytes(id)).unwrap());
     cache
 }

@@ -206,7 +206,7 @@ const END: &str = "<!-- end -->";
 #[test]
 fn caches_and_blob_stores_behave_alike_on_every_combination_that_the_table_of_the_documentation_shows() {
     let Some(bucket) = Server::start() else { return };
-    for missing in [servers::postgres().err(), servers::redis().err()].into_iter().flatten() {
+    if let Some(missing) = servers::postgres().err().or(servers::redis().err()) {
         return servers::skip(&missing);
     }
     let mut table = String::from("| rows | values in files | in a bucket | in memory |\n|---|---|---|---|\n");

@@ -356,7 +356,7 @@ fn nothing_is_served_that_was_acknowledged_to_be_gone_for_longer_than_the_lease(
         let here = Cache::new(shared.near(dir.path(), SHORT).with_memory_cache(true)).unwrap();
         // Of each key: when its values were acknowledged.
         let changes: Vec<Mutex<Vec<Instant>>> = (0..KEYS).map(|_| Mutex::default()).collect();
-        let large = |n: usize, version: u64| noise(version, if n % 2 == 0 { 16 } else { 10_000 });
+        let large = |n: usize, version: u64| noise(version, if n.is_multiple_of(2) { 16 } else { 10_000 });
         let put = |cache: &Cache, n: usize| {
             // One at a time, so that values of a key are in order.
             let mut changes = changes[n].lock().unwrap();
@@ -374,7 +374,7 @@ fn nothing_is_served_that_was_acknowledged_to_be_gone_for_longer_than_the_lease(
                     while Instant::now() < end {
                         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                         let n = (state >> 33) as usize % KEYS;
-                        if (state >> 50) % 64 == 0 && thread < 3 {
+                        if (state >> 50).is_multiple_of(64) && thread < 3 {
                             put(cache, n);
                             continue;
                         }

@@ -175,16 +175,13 @@ impl Engine {
         reader_ttl: Option<Duration>,
         codec: ValueCodec<'_, T>,
     ) -> Result<Option<Found>> {
-        let mut found = self.fresh(key, reader_ttl)?;
-        if let Some(other) = &found
-            && !codec.is_of(&other.core)?
-            && self.store.give_up_copy(key)
-        {
-            found = self.fresh(key, reader_ttl)?;
-        }
-        match found {
+        match self.fresh(key, reader_ttl)? {
             Some(found) if codec.is_of(&found.core)? => Ok(Some(found)),
-            _ => Ok(None),
+            Some(_) => match self.fresh_past_copy(key, reader_ttl)? {
+                Some(found) if codec.is_of(&found.core)? => Ok(Some(found)),
+                _ => Ok(None),
+            },
+            None => Ok(None),
         }
     }
 
@@ -234,12 +231,21 @@ impl Engine {
     }
 
     pub(super) fn fresh(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
-        let find = || self.store.find(key).inspect_err(|error| self.count_error(error));
-        let mut found = find()?;
-        // A copy on this machine may be older than what others have stored since.
-        if found.as_ref().is_some_and(|found| !self.is_fresh_now(found, reader_ttl)) && self.store.give_up_copy(key) {
-            found = find()?;
+        let found = self.store.find(key).inspect_err(|error| self.count_error(error))?;
+        match found {
+            Some(found) if self.is_fresh_now(&found, reader_ttl) => Ok(Some(found)),
+            Some(_) => self.fresh_past_copy(key, reader_ttl),
+            None => Ok(None),
         }
+    }
+
+    /// A copy on this machine may be older than what others have stored since.
+    #[cold]
+    fn fresh_past_copy(&self, key: &IndexKey, reader_ttl: Option<Duration>) -> Result<Option<Found>> {
+        if !self.store.give_up_copy(key) {
+            return Ok(None);
+        }
+        let found = self.store.find(key).inspect_err(|error| self.count_error(error))?;
         Ok(found.filter(|found| self.is_fresh_now(found, reader_ttl)))
     }
 

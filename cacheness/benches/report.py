@@ -17,10 +17,16 @@ BENCHES = {
     "disk": "Hits from the disk, the tier in memory off, and misses",
     "threads": "Two threads",
     "large": "Large values",
-    "neighbours": "Several processes on one directory",
     "upkeep": "Upkeep of 10,000 entries",
     "files": "Values in files, and files as arguments",
     "heartbeat": "Async: the longest pause of another task",
+}
+
+SHARED = {
+    "neighbours": "Several processes on one directory",
+    "redis": "Rows on a Redis server, on loopback",
+    "postgresql": "Rows on a PostgreSQL server, on loopback",
+    "local": "A local tier before Redis",
 }
 
 
@@ -69,8 +75,8 @@ def table(lines):
     return rows
 
 
-def peers(results):
-    found = {bench: [line for line in read(results, bench) if "work" in line] for bench in BENCHES}
+def peers(results, benches):
+    found = {bench: [line for line in read(results, bench) if "work" in line] for bench in benches}
     found = {bench: lines for bench, lines in found.items() if lines}
     if not found:
         return None
@@ -79,7 +85,7 @@ def peers(results):
     met = sum(line["met"] for line in barred)
     text = [measured_when(results, found), f"{met} of {len(barred)} bars are met."]
     for bench, lines in found.items():
-        text += ["", f"### {BENCHES[bench]}", "", *table(lines), *absolute[bench]]
+        text += ["", f"### {benches[bench]}", "", *table(lines), *absolute[bench]]
     return text
 
 
@@ -154,7 +160,13 @@ def main():
     path = os.path.join(docs, "benchmarks.md")
     with open(path, encoding="utf-8") as file:
         page = file.read()
-    for part, text in [("peers", peers(results)), ("plots", plots(results, docs)), ("scale", scale(results))]:
+    parts = [
+        ("peers", peers(results, BENCHES)),
+        ("shared", peers(results, SHARED)),
+        ("plots", plots(results, docs)),
+        ("scale", scale(results)),
+    ]
+    for part, text in parts:
         if text is not None:
             page = put_between_marks(page, part, text)
     with open(path, "w", encoding="utf-8") as file:

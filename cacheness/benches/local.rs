@@ -3,14 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use cacheness::{Cache, CacheConfig};
-use cacheness_benches::{Bench, Station, repeat, station};
+use cacheness_benches::{Bench, RedisServer, Station, repeat, station};
 
 const ENTRIES: u64 = 2_000;
 const LARGE: u64 = 100;
@@ -18,7 +14,7 @@ const LARGE_BYTES: usize = 200_000;
 
 fn main() {
     let mut bench = Bench::new("local", env!("CARGO_TARGET_TMPDIR"));
-    let Some(server) = Server::start(&bench.dir("server")) else {
+    let Some(server) = RedisServer::start(&bench.dir("server")) else {
         println!("SKIPPED: redis-server is not installed");
         return;
     };
@@ -81,32 +77,4 @@ fn open(config: CacheConfig) -> Cache {
     let bytes = |id: u64| (0..LARGE_BYTES).map(|at| ((at as u64 * (id + 1)) >> 3) as u8).collect::<Vec<_>>();
     (0..LARGE).for_each(|id| _ = cache.put(large_key(id), &bytes(id)).unwrap());
     cache
-}
-
-struct Server {
-    url: String,
-    process: Child,
-}
-
-impl Server {
-    /// `None` where there is no such program.
-    fn start(dir: &Path) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        std::fs::create_dir_all(dir).unwrap();
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]).arg(dir);
-        let process = command.stdout(Stdio::null()).spawn().ok()?;
-        let server = Self { url: format!("redis://127.0.0.1:{port}/0"), process };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            thread::sleep(Duration::from_millis(10));
-        }
-        Some(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -3,15 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::Duration;
 
 use cacheness::{Cache, CacheConfig};
-use cacheness_benches::{Bench, Station, repeat, station};
+use cacheness_benches::{Bench, RedisServer, Station, repeat, station};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, Value};
 
@@ -19,7 +16,7 @@ const ENTRIES: u64 = 2_000;
 
 fn main() {
     let mut bench = Bench::new("redis", env!("CARGO_TARGET_TMPDIR"));
-    let Some(server) = Server::start(&bench.dir("server")) else {
+    let Some(server) = RedisServer::start(&bench.dir("server")) else {
         println!("SKIPPED: redis-server is not installed");
         return;
     };
@@ -95,33 +92,5 @@ impl Plain {
         let mut connection = self.connection.clone();
         self.runtime.spawn(async move { done.send(connection.send_packed_command(&command).await.unwrap()).unwrap() });
         outcome.recv().unwrap()
-    }
-}
-
-struct Server {
-    url: String,
-    process: Child,
-}
-
-impl Server {
-    /// `None` where there is no such program.
-    fn start(dir: &Path) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        std::fs::create_dir_all(dir).unwrap();
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]).arg(dir);
-        let process = command.stdout(Stdio::null()).spawn().ok()?;
-        let server = Self { url: format!("redis://127.0.0.1:{port}/0"), process };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            thread::sleep(Duration::from_millis(10));
-        }
-        Some(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

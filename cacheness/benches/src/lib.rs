@@ -10,6 +10,7 @@ mod clock;
 mod data;
 mod line;
 mod python;
+mod redis;
 mod work;
 
 pub use bench::Bench;
@@ -17,4 +18,5 @@ pub use clock::Stopwatch;
 pub use data::{Random, Station, megabytes_of_bytes, ramp, random_numbers, station, steps, walk};
 pub use line::{Bar, Line, Unit};
 pub use python::Python;
+pub use redis::RedisServer;
 pub use work::{Work, median, quartiles, repeat, timed};

@@ -3,6 +3,7 @@
 
 pub(crate) mod compress;
 pub(crate) mod handler;
+pub(crate) mod native;
 
 use std::borrow::Cow;
 

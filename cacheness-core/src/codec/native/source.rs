@@ -1,0 +1,129 @@
+//! Where the bytes of a file format are read from.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::storage::blob::BlobRead;
+
+/// The bytes of a value in a file format, from its first one: in memory, in a file that has nothing else in it, or in a blob.
+#[derive(Debug)]
+pub struct Source {
+    place: Place,
+    at: u64,
+    len: u64,
+}
+
+#[derive(Debug)]
+enum Place {
+    Bytes(Vec<u8>),
+    File(File),
+    /// A blob, and where in it the first byte is.
+    Blob(Box<dyn BlobRead>, u64),
+}
+
+impl Source {
+    /// The bytes are all there are.
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
+        Self { len: bytes.len() as u64, place: Place::Bytes(bytes), at: 0 }
+    }
+
+    /// So many bytes of a blob from `start` on.
+    pub(crate) fn of_blob(blob: Box<dyn BlobRead>, start: u64, len: u64) -> Self {
+        Self { place: Place::Blob(blob, start), at: 0, len }
+    }
+
+    /// A file that has these bytes alone.
+    pub(crate) fn of_file(file: File, len: u64) -> Self {
+        Self { place: Place::File(file), at: 0, len }
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The file, if they are in one of their own: its own position means nothing.
+    pub(crate) fn file(&self) -> Option<&File> {
+        if let Place::File(file) = &self.place { Some(file) } else { None }
+    }
+
+    /// The bytes, if they are in memory.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        if let Place::Bytes(bytes) = &self.place { Some(bytes) } else { None }
+    }
+
+    /// All bytes, read now if they are not in memory.
+    ///
+    /// # Errors
+    /// Those of the place they are in; `OutOfMemory`.
+    pub(crate) fn into_bytes(mut self) -> io::Result<Vec<u8>> {
+        if let Place::Bytes(bytes) = self.place {
+            return Ok(bytes);
+        }
+        let len = usize::try_from(self.len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len)?;
+        self.at = 0;
+        self.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let wanted = buf.len().min(left);
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let buf = &mut buf[..wanted];
+        let read = match &mut self.place {
+            Place::Bytes(bytes) => {
+                let rest = usize::try_from(self.at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+                buf.copy_from_slice(&rest[..wanted]);
+                wanted
+            }
+            Place::File(file) => {
+                file.seek(SeekFrom::Start(self.at))?;
+                file.read(buf)?
+            }
+            Place::Blob(blob, start) => blob.read_at(*start + self.at, buf).map_err(io::Error::other)?,
+        };
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Source {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the first byte"))?;
+        Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_memory_in_a_file_and_in_a_blob_read_the_same() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &bytes).unwrap();
+        for mut source in [Source::of_bytes(bytes.clone()), Source::of_file(file, 1000)] {
+            assert_eq!(source.seek(SeekFrom::End(-10)).unwrap(), 990);
+            let mut end = Vec::new();
+            source.read_to_end(&mut end).unwrap();
+            assert_eq!(end, bytes[990..]);
+            assert_eq!(source.seek(SeekFrom::Start(2000)).unwrap(), 2000);
+            assert_eq!(source.read(&mut [0; 5]).unwrap(), 0);
+            assert!(source.seek(SeekFrom::Current(-3000)).is_err());
+            assert_eq!(source.into_bytes().unwrap(), bytes);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::backends::OptionValue;
 use super::{
     CacheConfig, ConnectionUrl, Durability, InvalidEntries, MemoryPolicy, SecondProcess, SingleFlight, UnsignedEntries,
 };
-use crate::config::{Codec, Limits, VerifyPaths};
+use crate::config::{Codec, Limits, ParquetCodec, VerifyPaths};
 use crate::security::SigningKey;
 
 /// Changes, one at a time.
@@ -256,6 +256,29 @@ impl CacheConfig {
         self
     }
 
+    /// Sets how arrays and tensors are compressed, at the codec's own level; another follows by
+    /// [`with_arrays_level`](Self::with_arrays_level).
+    #[must_use]
+    pub fn with_arrays_codec(mut self, codec: Codec) -> Self {
+        self.compression.arrays_codec = codec;
+        self.compression.arrays_level = None;
+        self
+    }
+
+    /// Sets the level for arrays and tensors.
+    #[must_use]
+    pub fn with_arrays_level(mut self, level: u8) -> Self {
+        self.compression.arrays_level = Some(level);
+        self
+    }
+
+    /// Sets what columns of Parquet are compressed with.
+    #[must_use]
+    pub fn with_parquet_compression(mut self, codec: ParquetCodec) -> Self {
+        self.compression.parquet_compression = codec;
+        self
+    }
+
     /// Sets the size in bytes from which values are compressed.
     #[must_use]
     pub fn with_compression_threshold(mut self, bytes: u64) -> Self {
@@ -372,6 +395,9 @@ mod tests {
             .with_compression_threshold(9)
             .with_numbers_codec(Codec::Lz4)
             .with_numbers_level(2)
+            .with_arrays_codec(Codec::Lz4)
+            .with_arrays_level(3)
+            .with_parquet_compression(ParquetCodec::Snappy)
             .with_hashed_path_content(false)
             .with_verified_paths(VerifyPaths::Always)
             .with_max_collection_depth(4)
@@ -416,6 +442,9 @@ mod tests {
                 threshold_bytes: 9,
                 numbers_codec: Some(Codec::Lz4),
                 numbers_level: Some(2),
+                arrays_codec: Codec::Lz4,
+                arrays_level: Some(3),
+                parquet_compression: ParquetCodec::Snappy,
             },
             serialization: SerializationConfig {
                 hash_path_content: false,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::native::ParquetCodec;
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// How stored values are compressed.
@@ -214,6 +215,55 @@ impl TryFrom<u8> for StoredCodec {
         Self::KNOWN.into_iter().find(|codec| *codec as u8 == number).ok_or_else(|| {
             CacheError::new(ErrorKind::Compression, format!("stored codec {number} is not known to this version"))
         })
+    }
+}
+
+/// How values are compressed.
+///
+/// What a codec does not make smaller by a twentieth is stored as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CompressionConfig {
+    /// The codec. Default `lz4`.
+    #[doc(alias = "pickle_compression_codec")]
+    pub codec: Codec,
+    /// The codec's level: from 1 to 22 for `zstd`, from 1 to 9 for `gzip` and `blosclz`; higher is denser and slower.
+    /// Default none: 3 for `zstd`, 6 for `gzip`, 5 for `blosclz`. `lz4` and `none` have no levels, and a level is refused.
+    #[doc(alias = "pickle_compression_level")]
+    pub level: Option<u8>,
+    /// Values smaller than this many bytes are stored as they are. Default 1024.
+    pub threshold_bytes: u64,
+    /// The codec of vectors of numbers, `Vec<f64>` and its like; `Vec<u8>` counts as bytes. Default none: as all other
+    /// values.
+    #[doc(alias = "blosc2_array_codec")]
+    pub numbers_codec: Option<Codec>,
+    /// The level for vectors of numbers. Default none: `level` if they have no codec of their own, else that codec's
+    /// choice.
+    #[doc(alias = "blosc2_array_level")]
+    pub numbers_level: Option<u8>,
+    /// The codec of arrays and tensors (`npy`, `safetensors`), which are files that other tools open only where it is `none`.
+    /// Default `none`.
+    #[doc(alias = "use_blosc2_arrays")]
+    pub arrays_codec: Codec,
+    /// The level for arrays and tensors. Default none: the codec's choice.
+    pub arrays_level: Option<u8>,
+    /// What columns of Parquet are compressed with: `lz4`, `zstd`, `snappy` or `none`. Default `lz4`.
+    pub parquet_compression: ParquetCodec,
+}
+
+impl Default for CompressionConfig {
+    fn default() -> Self {
+        Self {
+            codec: Codec::Lz4,
+            level: None,
+            threshold_bytes: 1024,
+            numbers_codec: None,
+            numbers_level: None,
+            arrays_codec: Codec::None,
+            arrays_level: None,
+            parquet_compression: ParquetCodec::Lz4,
+        }
     }
 }
 

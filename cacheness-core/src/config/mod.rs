@@ -9,6 +9,7 @@ mod env;
 #[cfg(feature = "config-files")]
 mod file;
 mod local;
+pub(crate) mod native;
 #[cfg(feature = "objects")]
 pub(crate) mod objects;
 mod parts;
@@ -30,15 +31,15 @@ use std::time::Duration;
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 
-pub use codec::Codec;
+pub use codec::{Codec, CompressionConfig};
 pub(crate) use codec::{Compression, StoredCodec};
 pub(crate) use duration::LONGEST;
 pub use local::CacheLocalConfig;
-pub(crate) use parts::{BINCODE, MAX_DEPTH, MESSAGEPACK, MemoryBounds, check_handler_name, is_built_in};
+pub use native::{NativeFormat, ParquetCodec};
+pub(crate) use parts::{BINCODE, MAX_DEPTH, MESSAGEPACK, MemoryBounds, check_handler_name, is_built_in, is_of_serde};
 pub use parts::{
-    CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, CompressionConfig, Durability, HandlerConfig,
-    InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, SingleFlight,
-    UnsignedEntries, VerifyPaths,
+    CacheBlobConfig, CacheMetadataConfig, CacheStorageConfig, Durability, HandlerConfig, InvalidEntries, Limits,
+    MemoryPolicy, SecondProcess, SecurityConfig, SerializationConfig, SingleFlight, UnsignedEntries, VerifyPaths,
 };
 pub use secret::ConnectionUrl;
 pub(crate) use validate::values_are_gone;
@@ -231,6 +232,11 @@ impl CacheConfig {
         Compression { codec: self.compression.codec, level: self.compression.level }
     }
 
+    /// How arrays and tensors are compressed.
+    pub(crate) fn array_compression(&self) -> Compression {
+        Compression { codec: self.compression.arrays_codec, level: self.compression.arrays_level }
+    }
+
     /// How vectors of numbers are compressed.
     pub(crate) fn number_compression(&self) -> Compression {
         let level = self.compression.numbers_level;
@@ -399,7 +405,17 @@ impl CacheConfig {
                 },
             blob: CacheBlobConfig { backend: _, options: blob_options },
             local: CacheLocalConfig { dir: local_dir, max_size_mb: local_max_size_mb, lease_ms },
-            compression: CompressionConfig { codec, level, threshold_bytes, numbers_codec: _, numbers_level: _ },
+            compression:
+                CompressionConfig {
+                    codec,
+                    level,
+                    threshold_bytes,
+                    numbers_codec: _,
+                    numbers_level: _,
+                    arrays_codec,
+                    arrays_level,
+                    parquet_compression,
+                },
             serialization: _,
             handlers: HandlerConfig { priority, disabled },
             security: _,
@@ -436,6 +452,9 @@ impl CacheConfig {
             ("compression.threshold_bytes", format!("{threshold_bytes}")),
             ("compression.numbers_codec", format!("{}", numbers.codec)),
             ("compression.numbers_level", format!("{:?}", numbers.level)),
+            ("compression.arrays_codec", format!("{arrays_codec}")),
+            ("compression.arrays_level", format!("{arrays_level:?}")),
+            ("compression.parquet_compression", format!("{parquet_compression}")),
             ("handlers.priority", format!("{priority:?}")),
             ("handlers.disabled", format!("{disabled:?}")),
             ("durability", format!("{durability:?}")),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ConnectionUrl;
 use super::backends::{OptionValue, Shown};
-use super::{Codec, ConnectionUrl};
+use super::native::NativeFormat;
 use crate::security::SigningKey;
 
 /// Where entries are stored, how much of them, and when they reach the disk.
@@ -199,38 +200,6 @@ impl fmt::Debug for CacheBlobConfig {
     }
 }
 
-/// How values are compressed.
-///
-/// What a codec does not make smaller by a twentieth is stored as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct CompressionConfig {
-    /// The codec. Default `lz4`.
-    #[doc(alias = "pickle_compression_codec")]
-    pub codec: Codec,
-    /// The codec's level: from 1 to 22 for `zstd`, from 1 to 9 for `gzip` and `blosclz`; higher is denser and slower.
-    /// Default none: 3 for `zstd`, 6 for `gzip`, 5 for `blosclz`. `lz4` and `none` have no levels, and a level is refused.
-    #[doc(alias = "pickle_compression_level")]
-    pub level: Option<u8>,
-    /// Values smaller than this many bytes are stored as they are. Default 1024.
-    pub threshold_bytes: u64,
-    /// The codec of vectors of numbers, `Vec<f64>` and its like; `Vec<u8>` counts as bytes. Default none: as all other
-    /// values.
-    #[doc(alias = "blosc2_array_codec")]
-    pub numbers_codec: Option<Codec>,
-    /// The level for vectors of numbers. Default none: `level` if they have no codec of their own, else that codec's
-    /// choice.
-    #[doc(alias = "blosc2_array_level")]
-    pub numbers_level: Option<u8>,
-}
-
-impl Default for CompressionConfig {
-    fn default() -> Self {
-        Self { codec: Codec::Lz4, level: None, threshold_bytes: 1024, numbers_codec: None, numbers_level: None }
-    }
-}
-
 /// How arguments become keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -360,10 +329,16 @@ const LONGEST_NAME: usize = 64;
 pub struct HandlerConfig {
     /// Names in the order in which handlers are asked whether they take a value. Those that are not named follow by their
     /// number: those of the cache, then those of the process, then what is built in. `bincode` and `messagepack` stand
-    /// together where the first of them is named, and take every value of a serde type. Default empty.
+    /// together where the first of them is named, and take every value of a serde type. Of the [file
+    /// formats](crate::NativeFormat) of a type the first that is named is written: `["arrow"]` writes tables as Arrow IPC and not
+    /// as Parquet. Default empty.
+    #[doc(alias = "handler_priority")]
     pub priority: Vec<String>,
-    /// Names of handlers that neither write nor read: what they wrote before is a miss, and stays. One of `bincode` and
-    /// `messagepack` must be left. Default empty.
+    /// Names of handlers and [file formats](crate::NativeFormat) that neither write nor read: what they wrote before is a miss, and
+    /// stays. One of `bincode` and `messagepack` must be left. Default empty.
+    #[doc(alias = "enable_numpy_arrays")]
+    #[doc(alias = "enable_polars_dataframes")]
+    #[doc(alias = "enable_pandas_dataframes")]
     pub disabled: Vec<String>,
 }
 
@@ -379,8 +354,13 @@ pub(crate) fn check_handler_name(name: &str) -> Result<(), String> {
     }
 }
 
-pub(crate) fn is_built_in(name: &str) -> bool {
+/// Whether a name stands for serde.
+pub(crate) fn is_of_serde(name: &str) -> bool {
     name == BINCODE || name == MESSAGEPACK
+}
+
+pub(crate) fn is_built_in(name: &str) -> bool {
+    is_of_serde(name) || NativeFormat::named(name).is_some()
 }
 
 /// Upper bounds, checked before memory is taken: for what a program hands in and for every size read from disk.

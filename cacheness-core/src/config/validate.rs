@@ -147,6 +147,11 @@ impl CacheConfig {
         {
             faults.add("compression.numbers_level", level, &rule);
         }
+        if let Some(level) = compression.arrays_level
+            && let Err(rule) = known_level(compression.arrays_codec, level)
+        {
+            faults.add("compression.arrays_level", level, &rule);
+        }
     }
 
     fn check_serialization(&self, faults: &mut Faults) {

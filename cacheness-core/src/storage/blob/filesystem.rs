@@ -1,6 +1,8 @@
-//! Blobs as files: `blobs/ab/<name>.blob`, spread over 256 directories by the first two digits of their names.
+//! Blobs as files: `blobs/ab/<name>.blob`, spread over 256 directories by the first two digits of their names. One whose middle
+//! other tools read is two files (`split`).
 
 mod files;
+mod split;
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -9,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
 use super::{BlobBackend, BlobInfo, BlobName, BlobRead, BlobWrite};
-use crate::config::Durability;
+use crate::config::{Durability, NativeFormat};
 use crate::error::Result;
 use crate::storage::vfs::publish::publish;
 use crate::storage::vfs::root::{BLOBS, QUARANTINE, lock_root, make_rooms, prepare_root};
@@ -116,7 +118,16 @@ impl FilesystemBlobs {
 
 impl Files {
     fn path(&self, name: &BlobName) -> PathBuf {
-        self.shards.dir(name).join(file_name(name))
+        self.path_of(name, SUFFIX)
+    }
+
+    fn path_of(&self, name: &BlobName, suffix: &str) -> PathBuf {
+        self.shards.dir(name).join(format!("{name}{suffix}"))
+    }
+
+    /// The files that a blob consists of.
+    fn paths(&self, name: &BlobName) -> Vec<PathBuf> {
+        split::paths(self, name).unwrap_or_else(|| vec![self.path(name)])
     }
 
     fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
@@ -149,6 +160,7 @@ impl Files {
         if let Err(error) = publish(durability) {
             // A failed sync of the directory comes after the rename: the file is there and nobody will ask for it.
             let _ = self.vfs.remove(&self.path(name));
+            split::discard(self, name);
             self.shards.note_gap(name);
             return Err(error);
         }
@@ -180,14 +192,14 @@ impl Files {
         Ok(digits)
     }
 
-    /// The blobs in a shard, in no order.
+    /// The blobs in a shard, in the order of their names.
     fn names_in(&self, digits: &str) -> Result<Vec<BlobName>> {
         let entries = list_or_nothing(&*self.vfs, &self.root.join(BLOBS).join(digits))?;
         if entries.is_empty() {
             self.shards.note_gap_in(digits);
         }
-        let names = entries.iter().filter_map(blob_name);
-        Ok(names.filter(|name| files::digits(name) == digits).collect())
+        let names: BTreeSet<_> = entries.iter().filter_map(blob_name).collect();
+        Ok(names.into_iter().filter(|name| files::digits(name) == digits).collect())
     }
 
     fn visit_all(&self, visit: &mut dyn FnMut(BlobName) -> Result<()>) -> Result<()> {
@@ -199,11 +211,9 @@ impl Files {
 
     /// What is known of a blob; `None` if it is gone.
     fn info(&self, name: BlobName) -> Result<Option<BlobInfo>> {
-        let path = self.path(&name);
-        match self.vfs.metadata(&path) {
-            Ok(found) => Ok(Some(BlobInfo { written_at: found.modified, ..BlobInfo::new(name, found.len) })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(storage_error("examine", &path, error)),
+        match metadata_of(&*self.vfs, &self.path(&name))? {
+            Some(found) => Ok(Some(BlobInfo { written_at: found.modified, ..BlobInfo::new(name, found.len) })),
+            None => split::info(self, name),
         }
     }
 
@@ -243,7 +253,7 @@ impl Files {
         let directories_failed = directories.is_err();
         let mut result = directories;
         names.retain(|name| {
-            let synced = self.sync_file(name);
+            let synced = self.sync_files(name);
             let again = directories_failed || synced.is_err();
             result = std::mem::replace(&mut result, Ok(())).and(synced);
             again
@@ -255,21 +265,21 @@ impl Files {
         if self.durable_removals { self.shards.sync_removal(&*self.vfs, name) } else { Ok(()) }
     }
 
-    fn sync_file(&self, name: &BlobName) -> Result<()> {
-        let path = self.path(name);
+    fn sync_files(&self, name: &BlobName) -> Result<()> {
+        let paths = self.paths(name);
         if self.failed().contains(name) {
-            files::write_anew(&*self.vfs, &self.root, &path)?;
+            paths.iter().try_for_each(|path| files::write_anew(&*self.vfs, &self.root, path))?;
             self.failed().remove(name);
             return Ok(());
         }
-        match self.vfs.sync_file(&path) {
+        paths.iter().try_for_each(|path| match self.vfs.sync_file(path) {
             // Removed, or replaced by something that was not written here.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(()),
             synced => synced.map_err(|error| {
                 self.failed().insert(name.clone());
-                storage_error("sync", &path, error)
+                storage_error("sync", path, error)
             }),
-        }
+        })
     }
 }
 
@@ -287,15 +297,32 @@ impl BlobBackend for FilesystemBlobs {
     }
 
     fn open(&self, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
-        files::open(self, name)
+        match files::open(self, &self.path(name))? {
+            None => split::open(self, name),
+            Some(blob) => Ok(Some(Box::new(blob))),
+        }
+    }
+
+    fn create_around(&self, name: &BlobName, head: &[u8], format: NativeFormat) -> Result<Box<dyn BlobWrite>> {
+        split::create(self, name, head, format)
+    }
+
+    fn file_of(&self, name: &BlobName) -> Option<PathBuf> {
+        split::body_of(self, name)
     }
 
     fn read(&self, name: &BlobName, max_bytes: u64) -> Result<Option<Vec<u8>>> {
-        read_whole(&*self.vfs, &self.path(name), max_bytes)
+        match read_whole(&*self.vfs, &self.path(name), max_bytes)? {
+            None => split::read(self, name, max_bytes),
+            whole => Ok(whole),
+        }
     }
 
     fn read_range(&self, name: &BlobName, offset: u64, len: u64) -> Result<Option<Vec<u8>>> {
-        read_range(&*self.vfs, &self.path(name), offset, len)
+        match read_range(&*self.vfs, &self.path(name), offset, len)? {
+            None => split::read_range(self, name, offset, len),
+            range => Ok(range),
+        }
     }
 
     fn remove(&self, name: &BlobName) -> Result<bool> {
@@ -305,7 +332,7 @@ impl BlobBackend for FilesystemBlobs {
         let path = self.path(name);
         match self.vfs.remove(&path) {
             Ok(()) => self.sync_removal(name).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => split::remove(self, name),
             Err(error) => Err(storage_error("remove", &path, error)),
         }
     }
@@ -314,7 +341,7 @@ impl BlobBackend for FilesystemBlobs {
     fn quarantine(&self, name: &BlobName) -> Result<()> {
         self.forget(name);
         self.shards.note_gap(name);
-        self.quarantine.take(&*self.vfs, &self.path(name))
+        self.paths(name).iter().try_for_each(|path| self.quarantine.take(&*self.vfs, path))
     }
 
     fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {
@@ -322,7 +349,6 @@ impl BlobBackend for FilesystemBlobs {
         for digits in self.shards_from(after.map_or("", files::digits))? {
             let mut names = self.names_in(&digits)?;
             names.retain(|name| after.is_none_or(|after| name > after));
-            names.sort();
             for name in names {
                 if page.len() >= limit {
                     return Ok(page);
@@ -351,13 +377,10 @@ impl BlobBackend for FilesystemBlobs {
     }
 }
 
-fn file_name(name: &BlobName) -> String {
-    format!("{name}{SUFFIX}")
-}
-
-/// The blob that a file is, if it is one of ours.
+/// The blob that a file is, or belongs to, if it is one of ours.
 fn blob_name(entry: &DirEntry) -> Option<BlobName> {
-    let name = entry.name.to_str()?.strip_suffix(SUFFIX)?;
+    let file = entry.name.to_str()?;
+    let name = file.strip_suffix(SUFFIX).or_else(|| split::strip_suffix(file))?;
     (entry.kind == FileKind::File).then(|| BlobName::parse(name).ok())?
 }
 

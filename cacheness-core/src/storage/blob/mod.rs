@@ -10,7 +10,9 @@ mod object;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
+use std::fs::File;
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) use filesystem::{FilesystemBlobs, Restore};
@@ -22,7 +24,7 @@ use crate::clock::Timestamp;
 use crate::config::backends::{self, BackendInfo, BackendOptions, Registry};
 #[cfg(feature = "objects")]
 use crate::config::objects::ObjectStoreKind;
-use crate::config::{AZURE, Durability, FILESYSTEM, GCS, MEMORY, S3};
+use crate::config::{AZURE, Durability, FILESYSTEM, GCS, MEMORY, NativeFormat, S3};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// Blobs that are listed at a time.
@@ -62,6 +64,25 @@ pub trait BlobBackend: Debug + Send + Sync {
     /// # Errors
     /// `Storage`.
     fn create(&self, name: &BlobName) -> Result<Box<dyn BlobWrite>>;
+
+    /// Begins a blob whose middle is a file of a format that other tools read. `head` stands before it; what is written then is
+    /// the middle, until [`end_middle`](BlobWrite::end_middle). A backend of files may keep the middle in [a file of its
+    /// own](Self::file_of); it is read as one blob all the same.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn create_around(&self, name: &BlobName, head: &[u8], format: NativeFormat) -> Result<Box<dyn BlobWrite>> {
+        let _ = format;
+        let mut blob = self.create(name)?;
+        blob.write(head)?;
+        Ok(blob)
+    }
+
+    /// The path of the file that has the middle of a blob and nothing else, if it has such a file.
+    fn file_of(&self, name: &BlobName) -> Option<PathBuf> {
+        let _ = name;
+        None
+    }
 
     /// Opens a blob for reading at any place; `None` when there is none of that name. What is open can be read to its end
     /// also when the blob is removed meanwhile; where a backend cannot promise that, reading on is an `Integrity` error.
@@ -183,6 +204,10 @@ pub trait BlobWrite: Debug + Send {
     /// `Storage`.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
+    /// Ends the middle of a blob that was begun by [`create_around`](BlobBackend::create_around): what is written from now on
+    /// stands behind it.
+    fn end_middle(&mut self) {}
+
     /// Lets the blob appear, whole.
     ///
     /// # Errors
@@ -213,6 +238,11 @@ pub trait BlobRead: Debug + Send {
         let read = self.read_at(offset, &mut bytes[filled..])?;
         bytes.truncate(filled + read.min(len));
         Ok(())
+    }
+
+    /// The file that has the middle of the blob and nothing else, where there is one.
+    fn file(&self) -> Option<&File> {
+        None
     }
 }
 

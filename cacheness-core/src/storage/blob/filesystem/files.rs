@@ -2,6 +2,7 @@
 //! piece, read at any place, and written anew after a sync that failed.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -253,7 +254,7 @@ impl BlobWrite for Writing {
 
 /// An open file: it can be read to its end also when the blob is removed meanwhile.
 #[derive(Debug)]
-struct Reading {
+pub(super) struct Reading {
     file: Box<dyn ReadFile>,
     path: Box<Path>,
     len: u64,
@@ -261,14 +262,18 @@ struct Reading {
     position: Option<u64>,
 }
 
-pub(super) fn open(blobs: &FilesystemBlobs, name: &BlobName) -> Result<Option<Box<dyn BlobRead>>> {
-    let path = blobs.path(name);
-    let Some(file) = open_regular(&*blobs.vfs, &path)? else { return Ok(None) };
-    let len = file.len().map_err(|error| storage_error("read", &path, error))?;
-    Ok(Some(Box::new(Reading { file, path: path.into(), len, position: Some(0) })))
+pub(super) fn open(blobs: &FilesystemBlobs, path: &Path) -> Result<Option<Reading>> {
+    let Some(file) = open_regular(&*blobs.vfs, path)? else { return Ok(None) };
+    let len = file.len().map_err(|error| storage_error("read", path, error))?;
+    Ok(Some(Reading { file, path: path.into(), len, position: Some(0) }))
 }
 
 impl Reading {
+    /// The file of the system.
+    pub(super) fn as_file(&self) -> Option<&File> {
+        self.file.as_file()
+    }
+
     fn fill(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         if self.position.take() != Some(offset) {
             self.file.seek(SeekFrom::Start(offset))?;

@@ -25,19 +25,20 @@ pub use blob_store::{
 };
 pub use cache::{
     AsyncCache, AsyncEntries, AsyncQuery, Cache, Entries, Expired, Found, PutOptions, Query, Stats, Transfer,
-    migrate_cache, migrate_cache_with,
+    ValueFile, migrate_cache, migrate_cache_with,
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use codec::handler::{
     ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
     unregister_handler,
 };
+pub use codec::native::{Native, read_file, write_file};
 pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{
     CacheBlobConfig, CacheConfig, CacheLocalConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig,
-    ConnectionUrl, Durability, HandlerConfig, InvalidEntries, MemoryPolicy, SecondProcess, SecurityConfig,
-    SerializationConfig, SingleFlight, UnsignedEntries, VerifyPaths,
+    ConnectionUrl, Durability, HandlerConfig, InvalidEntries, MemoryPolicy, NativeFormat, ParquetCodec, SecondProcess,
+    SecurityConfig, SerializationConfig, SingleFlight, UnsignedEntries, VerifyPaths,
 };
 pub use engine::local::LocalStats;
 pub use engine::memory::MemoryStats;

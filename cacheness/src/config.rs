@@ -12,6 +12,6 @@
 pub use crate::CacheConfig;
 pub use cacheness_core::{
     CacheBlobConfig, CacheLocalConfig, CacheMetadataConfig, CacheStorageConfig, Codec, CompressionConfig,
-    ConnectionUrl, Durability, HandlerConfig, InvalidEntries, Limits, MemoryPolicy, SecondProcess, SecurityConfig,
-    SerializationConfig, SigningKey, SingleFlight, UnsignedEntries, VerifyPaths,
+    ConnectionUrl, Durability, HandlerConfig, InvalidEntries, Limits, MemoryPolicy, ParquetCodec, SecondProcess,
+    SecurityConfig, SerializationConfig, SigningKey, SingleFlight, UnsignedEntries, VerifyPaths,
 };

@@ -62,6 +62,7 @@ pub mod entry;
 pub mod function;
 pub mod handler;
 pub mod key;
+pub mod native;
 pub mod query;
 
 pub use cacheness_core::{

@@ -186,7 +186,9 @@ impl Cache {
                 Some(shared) => shared.write_on_pool(cache, key, value, options).await,
                 None => {
                     let encode = |engine: &Arc<Engine>| engine.encode(&value, options.handler.as_deref(), codec);
-                    let encoded = cache.engine().and_then(encode).map(|proven| proven.encoded.into_owned());
+                    let encoded = cache.engine().and_then(|engine| {
+                        encode(engine).and_then(|proven| proven.encoded.into_owned(engine.store().limits()))
+                    });
                     let data_type = std::any::type_name::<T>();
                     let write = move || cache.put_encoded_by_key(&key, data_type, encoded?, options);
                     let stored = blocking(write).await.map(drop);

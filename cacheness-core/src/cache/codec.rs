@@ -12,6 +12,7 @@ use super::{Attempt, Cache, PutOptions};
 use crate::codec::handler::{
     self, ByNothing, Evidence, Handler, HandlerInfo, Handlers, Proven, Raw, Shareable, Storable,
 };
+use crate::codec::native::Native;
 use crate::config::Limits;
 use crate::engine::Found;
 use crate::engine::flight;
@@ -80,6 +81,44 @@ impl<T: Shareable> ValueCodec<'_, T> {
     }
 }
 
+impl<T: Native> ValueCodec<'_, T> {
+    /// Values have a file format of their own, and could stay in memory.
+    pub(crate) const fn native() -> Self {
+        Self { shared: Some(const { &SharedOps::native(false) }), ..Self::native_alone() }
+    }
+
+    /// Values have a file format of their own, and stay in memory.
+    pub(crate) const fn native_in_memory() -> Self {
+        Self { shared: Some(const { &SharedOps::native(true) }), ..Self::native_alone() }
+    }
+
+    const fn native_alone() -> Self {
+        Self { format: Format::Chosen { write: Handlers::write_native::<T>, read: read_native::<T> }, shared: None }
+    }
+}
+
+impl<T: Native> SharedOps<T> {
+    const fn native(stays_in_memory: bool) -> Self {
+        Self {
+            clone: CloneOps::cloned(),
+            stays_in_memory,
+            read_on_pool: |engine, key, found, token| {
+                let codec = ValueCodec::native_in_memory();
+                Box::pin(blocking(flight::in_current_flight(move || {
+                    engine.value_of(&key, &IndexKey::of(&key), found, codec, token)
+                })))
+            },
+            write_on_pool: |cache, key, value, options, shared| {
+                let codec = ValueCodec { shared: Some(shared), ..ValueCodec::native() };
+                Box::pin(blocking(flight::in_current_flight(move || {
+                    let stored = cache.put_by_key(&key, &value, options, codec);
+                    (value, stored)
+                })))
+            },
+        }
+    }
+}
+
 impl<T: Storable> ValueCodec<'_, T> {
     /// Values cannot stay in memory.
     pub(crate) const fn stored() -> Self {
@@ -95,6 +134,11 @@ impl<T: Storable> ValueCodec<'_, T> {
 fn read_chosen<T: Storable>(handlers: &Handlers, raw: Raw, found: &Found, limits: &Limits) -> Result<T> {
     let handler = || found.record.entry().ok().map(|entry| entry.handler_used().to_owned());
     handlers.read(raw, &found.core, handler, limits)
+}
+
+fn read_native<T: Native>(handlers: &Handlers, raw: Raw, found: &Found, limits: &Limits) -> Result<T> {
+    let handler = || found.record.entry().ok().map(|entry| entry.handler_used().to_owned());
+    handlers.read_native(raw, &found.core, handler, limits)
 }
 
 impl<'h, T: 'static> ValueCodec<'h, T> {

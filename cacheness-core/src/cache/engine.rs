@@ -54,7 +54,7 @@ impl Engine {
             counters: Counters::default(),
             warnings: Warnings::default(),
             evictor: Evictor::new(config.max_bytes()),
-            handlers: Handlers::new(&config.handlers),
+            handlers: Handlers::new(&config.handlers, config.compression.parquet_compression),
             custom: Custom::default(),
             clock,
             config: config.clone(),
@@ -336,7 +336,7 @@ impl Engine {
         let core = self.core_of(encoded, ttl);
         let details = Details { handler: handler_of(encoded), ..details };
         let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
-        let put = self.store.put(entry, &encoded.bytes, self.evictor.max_bytes(), fence);
+        let put = self.store.put(entry, encoded, self.evictor.max_bytes(), fence);
         if !put.inspect_err(|error| self.count_error(error))? {
             return Ok(None);
         }
@@ -369,7 +369,7 @@ impl Engine {
             shape: encoded.shape,
             payload_format: encoded.payload_format,
             codec: crate::config::StoredCodec::None,
-            raw_size: encoded.bytes.len() as u64,
+            raw_size: encoded.len(),
             stored_size: 0,
             checksum: 0,
         }
@@ -388,7 +388,7 @@ impl Engine {
             data_type.clone_into(&mut entry.details.data_type);
             entry.details.handler = handler_of(encoded);
             let largest = self.evictor.max_bytes();
-            let replaced = self.store.replace(&found.record, entry, &encoded.bytes, largest);
+            let replaced = self.store.replace(&found.record, entry, encoded, largest);
             if replaced.inspect_err(|error| self.count_error(error))? {
                 self.counters.put();
                 self.make_room(key);

@@ -7,7 +7,33 @@ pub(crate) mod native;
 
 use std::borrow::Cow;
 
+use self::handler::Encoded;
+use self::native::Body;
 use crate::util::digest::{self, Checksum};
+
+/// What is to be stored of a value.
+#[derive(Debug)]
+pub(crate) enum Content<'v> {
+    /// Its bytes.
+    Bytes(Parts<'v>),
+    /// The value itself, to be written where it lies.
+    Body(Body<'v>),
+}
+
+impl<'v, P: Into<Parts<'v>>> From<P> for Content<'v> {
+    fn from(parts: P) -> Self {
+        Self::Bytes(parts.into())
+    }
+}
+
+impl<'v, 'w: 'v> From<&'v Encoded<'w>> for Content<'v> {
+    fn from(encoded: &'v Encoded<'w>) -> Self {
+        match encoded.body {
+            Some(body) => Self::Body(body),
+            None => Self::Bytes((&encoded.bytes).into()),
+        }
+    }
+}
 
 // The bytes of a value in two pieces: what was made for it, and what is taken from the value as it lies in memory.
 

@@ -31,7 +31,7 @@ fn get(store: &Store, key: &str) -> Option<Vec<u8>> {
 fn loaded(raw: Option<Raw>) -> Option<Vec<u8>> {
     raw.map(|raw| match raw {
         Raw::Bytes(bytes) => bytes,
-        Raw::Numbers(numbers) => panic!("{numbers:?}"),
+        other => panic!("{other:?}"),
     })
 }
 

@@ -20,6 +20,7 @@ mod lease;
 pub(crate) mod local;
 pub(crate) mod manifest;
 pub(crate) mod memory;
+mod native;
 mod neighbours;
 #[cfg(test)]
 mod newer_tests;
@@ -49,6 +50,7 @@ use write::Retired;
 
 pub(crate) use home::{Home, prepare};
 pub(crate) use lease::{Fence, Lease, Watch};
+pub(crate) use native::FileOf;
 pub(crate) use neighbours::{KeyLock, UniqueTurn};
 pub(crate) use read::Found;
 
@@ -92,6 +94,8 @@ pub(crate) struct Settings {
     pub values: Compression,
     /// For vectors of numbers.
     pub numbers: Compression,
+    /// For arrays and tensors.
+    pub arrays: Compression,
     pub compress_from: u64,
     pub inline_up_to: u64,
     /// Whether the checksum of a blob's payload is verified when it is read.

@@ -34,6 +34,7 @@ impl Settings {
             durability: config.durability,
             values: config.value_compression(),
             numbers: config.number_compression(),
+            arrays: config.array_compression(),
             compress_from: config.compression.threshold_bytes,
             inline_up_to: config.storage.inline_bytes,
             verify: config.metadata.verify_cache_integrity,

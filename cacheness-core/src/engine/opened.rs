@@ -1,8 +1,10 @@
 //! A blob that is open for reading: its two ends are checked at once, what is between them as it is read.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Mutex;
 
+use crate::codec::handler::NATIVE;
 use crate::config::Limits;
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -64,7 +66,9 @@ impl Opened {
             return Err(damaged("has another length than its header says"));
         }
         if entry.core.is_open() {
-            entry.core.raw_size = chunks.raw_len(payload.len).ok_or_else(|| damaged("is no stream"))?;
+            let raw_len =
+                if entry.core.payload_format == NATIVE { Some(payload.len) } else { chunks.raw_len(payload.len) };
+            entry.core.raw_size = raw_len.ok_or_else(|| damaged("is no stream"))?;
             entry.core.stored_size = payload.len;
             entry.core.checksum = payload.checksum;
         }
@@ -166,6 +170,21 @@ impl Opened {
             && fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
             && fill(&mut *self.file, second, self.payload_start + head.len() as u64, body, sum.as_mut())?;
         self.check(filled, sum)
+    }
+
+    /// The file that has the payload and nothing else, where there is one.
+    pub(super) fn file(&self) -> Option<&File> {
+        self.file.file()
+    }
+
+    /// Reads the payload, and lets go of it.
+    ///
+    /// # Errors
+    /// As [`payload`](Self::payload).
+    pub(super) fn look_through(&mut self, verify: bool) -> Result<()> {
+        let Some(mut proof) = self.proof(verify) else { return Ok(()) };
+        scan(&mut *self.file, self.payload_start, self.payload.len, &mut proof)?;
+        self.check(true, Some(proof))
     }
 
     fn check(&self, whole: bool, sum: Option<Proof>) -> Result<()> {

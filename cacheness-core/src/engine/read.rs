@@ -23,17 +23,27 @@ pub(crate) const MAX_OVERTAKEN: usize = 16;
 const READ_AT_ONCE: u64 = 128 << 10;
 
 /// Says which numbers a value consists of, if its reader takes them so; see [`numbers_in`](crate::codec::handler::numbers_in).
-type NumbersIn = fn(&Core) -> Option<Kind>;
+pub(super) type NumbersIn = fn(&Core) -> Option<Kind>;
 
 impl Store {
     /// The encoded value of a found record, checked. `None` if its blob is gone or damaged (it is then set aside and the
     /// record removed), or if the entry was removed meanwhile; one that was replaced meanwhile gives the new value, whose
     /// record is then in `found`.
     pub(crate) fn load(&self, key: &IndexKey, found: &mut Found, numbers: NumbersIn) -> Result<Option<Raw>> {
-        self.read(key, found, |found| match found.record.payload()? {
-            Payload::Inline(stored) => self.unverified_raw(&found.core, stored.into(), numbers).map(Some),
-            Payload::Blob(name) => self.load_blob(key, &found.core, &name, numbers),
-        })
+        self.read(key, found, |found| self.raw_of(key, &found.core, found.record.payload()?, numbers))
+    }
+
+    pub(super) fn raw_of(
+        &self,
+        key: &IndexKey,
+        core: &Core,
+        payload: Payload<'_>,
+        numbers: NumbersIn,
+    ) -> Result<Option<Raw>> {
+        match payload {
+            Payload::Inline(stored) => self.unverified_raw(core, stored.into(), numbers).map(Some),
+            Payload::Blob(name) => self.load_blob(key, core, &name, numbers),
+        }
     }
 
     /// [`load`](Self::load) without inflating: the bytes as they are stored. Always verified, for they get a new checksum
@@ -45,7 +55,7 @@ impl Store {
         })
     }
 
-    fn read<R>(
+    pub(super) fn read<R>(
         &self,
         key: &IndexKey,
         found: &mut Found,
@@ -95,6 +105,13 @@ impl Store {
             let read = |head: &mut [u8], body: &mut [u8]| blob.payload_into(head, body, second, verify);
             return numbers_by(core, kind, read).map(Some);
         }
+        if core.stored_size > READ_AT_ONCE && self.format_in_file(core).is_some() {
+            let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
+            if let Some(source) = blob.source(verify)? {
+                return Ok(Some(Raw::File(source)));
+            }
+            return Ok(Some(Raw::Bytes(blob.payload(None, verify)?)));
+        }
         let stored = self.stored_in_blob(key, core, name, verify)?;
         stored.map(|stored| self.unverified_raw(core, stored.into(), numbers)).transpose()
     }
@@ -131,7 +148,7 @@ impl Store {
     }
 
     /// The blob of a record, open, its two ends checked and those of this value.
-    fn open_blob(&self, key: &IndexKey, core: &Core, name: &BlobName) -> Result<Option<Opened>> {
+    pub(super) fn open_blob(&self, key: &IndexKey, core: &Core, name: &BlobName) -> Result<Option<Opened>> {
         let Some(blob) = Opened::open(&*self.blobs, name, self.rules())? else { return Ok(None) };
         if !blob.is_value_of(key, core) {
             return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::opened::Opened;
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::codec::handler::NATIVE;
 use crate::engine::index::Index;
 use crate::entry::{self, Details, Entry, IndexKey};
 use crate::error::{CacheError, Result};
@@ -316,7 +317,7 @@ fn whole(
 fn whole_stream(blobs: &dyn BlobBackend, name: &BlobName, rules: Rules<'_>) -> Result<Option<Entry>> {
     let Some(mut stream) = Opened::open(blobs, name, rules)? else { return Ok(None) };
     let mut entry = stream.entry().clone();
-    if entry.details.name.is_none() {
+    if entry.details.name.is_none() && entry.core.payload_format != NATIVE {
         entry.set_content(stream.content()?)?;
     }
     Ok(Some(entry))

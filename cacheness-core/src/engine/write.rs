@@ -6,20 +6,23 @@ use super::Store;
 use super::index::Index;
 use super::lease::Fence;
 use super::opened::Opened;
-use crate::codec::{Parts, compress, handler};
-use crate::config::{Durability, StoredCodec};
+use crate::codec::{Content, Parts, compress, handler, native};
+use crate::config::{Durability, NativeFormat, StoredCodec};
 use crate::entry::{self, Core, Entry, IndexKey, policy};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::{self, Rules};
+use crate::format::{self, Envelope, Rules};
 use crate::index::{Payload, Record};
 use crate::security::Signing;
 use crate::storage::BlobName;
 use crate::storage::blob::BlobBackend;
 use crate::util::threads::lock;
 
+/// The width that the bytes of arrays are compressed by: that of most numbers in them, and a multiple of the others.
+const WIDEST_NUMBER: usize = 8;
+
 /// How a record goes into the index.
 #[derive(Clone, Copy, Debug)]
-enum Commit<'a> {
+pub(super) enum Commit<'a> {
     /// In the place of whatever is there.
     Put,
     /// In the place of this one and no other.
@@ -29,7 +32,7 @@ enum Commit<'a> {
 }
 
 #[derive(Debug)]
-enum Outcome {
+pub(super) enum Outcome {
     /// It is in, in the place of this one.
     Done(Option<Record>),
     /// Another record was there than the expected one.
@@ -45,20 +48,17 @@ impl Store {
     /// stored under the key before is then still there.
     pub(crate) fn put<'r>(
         &self,
-        mut entry: Entry,
-        raw: impl Into<Parts<'r>>,
+        entry: Entry,
+        content: impl Into<Content<'r>>,
         largest: u64,
         fence: Option<&Fence>,
     ) -> Result<bool> {
-        let stored = self.seal(&mut entry, raw)?;
-        check_fits(&entry.key, stored.len() as u64, largest)?;
         let commit = match fence {
             None => Commit::Put,
             Some(Fence(None)) => Commit::New,
             Some(Fence(Some(record))) => Commit::Over(record),
         };
-        let outcome = self.write(&entry, &stored, commit, &self.settings.signing)?;
-        Ok(matches!(outcome, Outcome::Done(_)))
+        self.put_content(entry, content.into(), largest, commit)
     }
 
     /// [`put`](Self::put) in the place of the expected record, if that is still there; says whether it was.
@@ -68,13 +68,25 @@ impl Store {
     pub(crate) fn replace<'r>(
         &self,
         expected: &Record,
-        mut entry: Entry,
-        raw: impl Into<Parts<'r>>,
+        entry: Entry,
+        content: impl Into<Content<'r>>,
         largest: u64,
     ) -> Result<bool> {
+        self.put_content(entry, content.into(), largest, Commit::Over(expected))
+    }
+
+    fn put_content(&self, mut entry: Entry, content: Content<'_>, largest: u64, commit: Commit<'_>) -> Result<bool> {
+        let raw = match content {
+            Content::Bytes(parts) => parts,
+            Content::Body(body) if self.is_written_straight(&body) => {
+                let outcome = self.write_body(entry, &body, largest, commit)?;
+                return Ok(matches!(outcome, Outcome::Done(_)));
+            }
+            Content::Body(body) => body.to_bytes(self.settings.limits.max_value_bytes)?.into(),
+        };
         let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        let outcome = self.write(&entry, &stored, Commit::Over(expected), &self.settings.signing)?;
+        let outcome = self.write(&entry, &stored, commit, &self.settings.signing)?;
         Ok(matches!(outcome, Outcome::Done(_)))
     }
 
@@ -147,6 +159,11 @@ impl Store {
         } else {
             self.write_blob(entry, stored, commit, signing)
         }?;
+        self.written(entry, outcome)
+    }
+
+    /// What follows a commit.
+    pub(super) fn written(&self, entry: &Entry, outcome: Outcome) -> Result<Outcome> {
         if let Outcome::Done(replaced) = &outcome {
             self.after_change().inspect_err(|error| self.unsettled(&entry.key, replaced.as_ref(), error))?;
             self.retire(&entry.key, replaced.as_ref());
@@ -159,9 +176,12 @@ impl Store {
             return Ok((StoredCodec::None, raw));
         }
         let settings = &self.settings;
-        let (with, width) = match handler::width_of_numbers(core) {
-            Some(width) => (settings.numbers, width),
-            None => (settings.values, 1),
+        let (with, width) = match (native::format_of(core), handler::width_of_numbers(core)) {
+            (Some(NativeFormat::Npy | NativeFormat::SafeTensors), _) => (settings.arrays, WIDEST_NUMBER),
+            // Compressed by themselves, or to be opened as they are.
+            (Some(_), _) => return Ok((StoredCodec::None, raw)),
+            (None, Some(width)) => (settings.numbers, width),
+            (None, None) => (settings.values, 1),
         };
         Ok(match compress::compress(with, &raw, width)? {
             Some(compressed) => (compressed.codec, compressed.bytes.into()),
@@ -178,12 +198,40 @@ impl Store {
         let envelope = format::seal_summed(&header, stored, entry.core.checksum, Rules { signing, ..self.rules() })?;
         let name = BlobName::unique();
         let mut record = self.record(entry, &Payload::Blob(name.clone()), signing)?;
-        if let Some(tag) = self.blobs.write_tagged(&name, &envelope.parts(), self.settings.durability)? {
+        if let Some(tag) = self.write_sealed(&name, entry, &envelope)? {
             let tagged = entry.clone().with_s3_etag(Some(tag));
             let written = self.record(&tagged, &Payload::Blob(name.clone()), signing);
             record = written.inspect_err(|_| self.discard(&name))?;
         }
-        let outcome = self.commit_record(&entry.key, &record, commit);
+        self.commit_blob(entry, &record, name, commit)
+    }
+
+    /// Writes a sealed blob; where other tools read its payload, with that in a file of its own.
+    fn write_sealed(&self, name: &BlobName, entry: &Entry, envelope: &Envelope<'_>) -> Result<Option<String>> {
+        let durability = self.settings.durability;
+        match self.format_in_file(&entry.core) {
+            None => self.blobs.write_tagged(name, &envelope.parts(), durability),
+            Some(format) => {
+                let [start, head, tail, trailer] = envelope.parts();
+                let mut blob = self.blobs.create_around(name, start, format)?;
+                blob.write(head)?;
+                blob.write(tail)?;
+                blob.end_middle();
+                blob.write(trailer)?;
+                blob.publish(durability).map(|()| None)
+            }
+        }
+    }
+
+    /// Commits a record whose blob is there.
+    pub(super) fn commit_blob(
+        &self,
+        entry: &Entry,
+        record: &Record,
+        name: BlobName,
+        commit: Commit<'_>,
+    ) -> Result<Outcome> {
+        let outcome = self.commit_record(&entry.key, record, commit);
         match &outcome {
             // Its own blob: the record that took up what an owner before had lost, or one of which the answer was lost.
             Ok(Outcome::Done(Some(replaced))) if replaced.blob().as_ref() == Some(&name) => {
@@ -194,7 +242,7 @@ impl Store {
             // A closed index has not taken it.
             Err(error) if error.is_closed() => self.discard(&name),
             Err(_) => {
-                self.doubt_blob_of(&entry.key, Some(&record));
+                self.doubt_blob_of(&entry.key, Some(record));
                 // The blob of a record that it may have replaced is not known here.
                 self.index.doubt_blobs();
             }
@@ -319,7 +367,7 @@ impl Store {
 }
 
 /// A value that would not fit into the empty store must not push everything else out first.
-fn check_fits(key: &IndexKey, bytes: u64, largest: u64) -> Result<()> {
+pub(super) fn check_fits(key: &IndexKey, bytes: u64, largest: u64) -> Result<()> {
     if policy::fits(bytes, largest) {
         return Ok(());
     }

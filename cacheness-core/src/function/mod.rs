@@ -5,6 +5,7 @@ mod argument;
 mod attribute;
 mod call;
 mod call_async;
+mod choice;
 pub(crate) mod default;
 mod handle;
 mod returns;
@@ -29,10 +30,11 @@ pub mod macro_support {
     };
     pub use crate::function::attribute::{AttributeId, CallMetadata, Lifetime, Site, lifetime};
     pub use crate::function::call::Call;
+    pub use crate::function::choice::{Choice, Compared};
     pub use crate::function::handle::{
         BoundCall, FunctionHandle, FunctionInfo, Later, Now, bind, bind_async, function,
     };
-    pub use crate::function::returns::{CallPlan, Choice, Compared, Failing, ResultPolicy, Returns, output};
+    pub use crate::function::returns::{CallPlan, Failing, ResultPolicy, Returns, output};
     pub use crate::function::sharing::{Sharable, SharedError, SharedResult, Shares};
     pub use crate::function::{InMode, Work, bypass, bypass_async, refresh, refresh_async};
 

@@ -7,9 +7,9 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::attribute::CallMetadata;
+use super::choice::Choice;
 use super::sharing::Shares;
 use crate::cache::ValueCodec;
-use crate::codec::handler::{ByDebug, ByEq, ByEqOrDebug, ByNothing, Evidence, Handler, Shareable, Storable};
 use crate::error::CacheError;
 
 /// Which part of a result is stored, and how the result is made from it again.
@@ -123,7 +123,7 @@ impl<R, S: ResultPolicy<R>, C, F> fmt::Debug for CallPlan<'_, R, S, C, F> {
 }
 
 impl<'h, R, S: ResultPolicy<R>> CallPlan<'h, R, S> {
-    fn new(codec: ValueCodec<'h, S::Stored>) -> Self {
+    pub(super) fn new(codec: ValueCodec<'h, S::Stored>) -> Self {
         Self { condition: |_| true, on_error: None, failing: NeverStale, shares: None, codec }
     }
 }
@@ -184,147 +184,6 @@ impl<'h, R, S: ResultPolicy<R>, C, F> CallPlan<'h, R, S, C, F> {
     pub(super) fn refusal(&self, error: &CacheError) -> Option<R> {
         self.on_error.map(|result_of| result_of(error.clone()))
     }
-}
-
-/// What is stored of a result. Which traits compare it with what is read back is decided by its type, as everything here.
-#[derive(Debug)]
-pub struct Choice<R, S>(EqChoice<R, S>);
-
-/// A choice for a type without `Debug`.
-#[derive(Debug)]
-pub struct EqChoice<R, S>(DebugChoice<R, S>);
-
-/// A choice for a type without `PartialEq`.
-#[derive(Debug)]
-pub struct DebugChoice<R, S>(AnyChoice<R, S>);
-
-/// A choice whatever the type of the stored part is.
-#[derive(Debug)]
-pub struct AnyChoice<R, S>(PhantomData<fn(R, S)>);
-
-impl<R, S> Choice<R, S> {
-    fn new() -> Self {
-        Self(EqChoice(DebugChoice(AnyChoice(PhantomData))))
-    }
-}
-
-impl<R, S: ResultPolicy<R>> Choice<R, S>
-where
-    S::Stored: PartialEq + fmt::Debug,
-{
-    /// Compares by both.
-    pub fn compared(&self) -> Compared<R, S, ByEqOrDebug> {
-        Compared::new()
-    }
-}
-
-impl<R, S: ResultPolicy<R>> EqChoice<R, S>
-where
-    S::Stored: PartialEq,
-{
-    /// Compares by `PartialEq`.
-    pub fn compared(&self) -> Compared<R, S, ByEq> {
-        Compared::new()
-    }
-}
-
-impl<R, S: ResultPolicy<R>> DebugChoice<R, S>
-where
-    S::Stored: fmt::Debug,
-{
-    /// Compares by `Debug`.
-    pub fn compared(&self) -> Compared<R, S, ByDebug> {
-        Compared::new()
-    }
-}
-
-/// A choice on evidence `E`. Whether what is stored can stay in memory is decided by its type.
-#[derive(Debug)]
-pub struct Compared<R, S, E>(AnyCompared<R, S, E>);
-
-/// A choice on evidence whatever the type of the stored part is.
-#[derive(Debug)]
-pub struct AnyCompared<R, S, E>(PhantomData<fn(R, S, E)>);
-
-impl<R, S, E> Compared<R, S, E> {
-    fn new() -> Self {
-        Self(AnyCompared(PhantomData))
-    }
-}
-
-impl<R, S: ResultPolicy<R>, E> Compared<R, S, E>
-where
-    S::Stored: Shareable,
-{
-    /// Keeps what is stored in memory, too.
-    pub fn in_memory<'h>(&self) -> CallPlan<'h, R, S>
-    where
-        E: Evidence<S::Stored> + 'static,
-    {
-        CallPlan::new(ValueCodec::in_memory_by::<E>())
-    }
-
-    /// Keeps nothing in memory.
-    pub fn not_in_memory<'h>(&self) -> CallPlan<'h, R, S>
-    where
-        E: Evidence<S::Stored> + 'static,
-    {
-        CallPlan::new(ValueCodec::not_in_memory_by::<E>())
-    }
-}
-
-impl<R, S, E> AnyCompared<R, S, E> {
-    /// Keeps nothing in memory: threads cannot share it, or it cannot be stored at all, which the compiler says.
-    pub fn in_memory<'h>(&self) -> CallPlan<'h, R, S>
-    where
-        S: ResultPolicy<R, Stored: Storable>,
-        E: Evidence<S::Stored>,
-    {
-        CallPlan::new(ValueCodec::stored_by::<E>())
-    }
-
-    /// The same.
-    pub fn not_in_memory<'h>(&self) -> CallPlan<'h, R, S>
-    where
-        S: ResultPolicy<R, Stored: Storable>,
-        E: Evidence<S::Stored>,
-    {
-        self.in_memory()
-    }
-}
-
-impl<R, S> AnyChoice<R, S> {
-    /// Compares by what serde shows.
-    pub fn compared(&self) -> Compared<R, S, ByNothing> {
-        Compared::new()
-    }
-
-    /// A handler writes and reads what is stored; nothing is kept in memory.
-    pub fn by<'h, H: Handler<Value = S::Stored>>(&self, handler: &'h H) -> CallPlan<'h, R, S>
-    where
-        S: ResultPolicy<R>,
-    {
-        CallPlan::new(ValueCodec::by_handler(handler))
-    }
-}
-
-macro_rules! next_choice {
-    ($($choice:ident<$($param:ident),*> then $next:ident;)*) => {$(
-        impl<$($param),*> Deref for $choice<$($param),*> {
-            type Target = $next<$($param),*>;
-
-            fn deref(&self) -> &Self::Target {
-                &self.0
-            }
-        }
-    )*};
-}
-
-next_choice! {
-    Choice<R, S> then EqChoice;
-    EqChoice<R, S> then DebugChoice;
-    DebugChoice<R, S> then AnyChoice;
-    Compared<R, S, E> then AnyCompared;
 }
 
 /// A result that an error of the cache can become.

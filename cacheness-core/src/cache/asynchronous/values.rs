@@ -2,8 +2,9 @@
 
 use super::{AsyncCache, resolve};
 use crate::cache::by_key::{STORING, taken};
-use crate::cache::{Attempt, Cache, Flight, PutOptions, Turn, ValueCodec};
+use crate::cache::{Attempt, Cache, Flight, PutOptions, Turn, ValueCodec, ValueFile};
 use crate::codec::handler::{Encoded, Handler, Shareable, Storable};
+use crate::codec::native::Native;
 use crate::engine::flight::{Joined, Leader, Outcome};
 use crate::entry::{Entry, IndexKey};
 use crate::error::{CacheError, Result};
@@ -12,12 +13,12 @@ use crate::util::threads::{blocking, yield_now};
 
 /// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
 async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {
-    let Encoded { bytes, payload_format, type_fingerprint, shape, handler } = encoded;
+    let Encoded { bytes, payload_format, type_fingerprint, shape, handler, body: _ } = encoded;
     let mut copying = bytes.copying();
     while copying.step() {
         yield_now().await;
     }
-    Encoded { bytes: copying.finish(), payload_format, type_fingerprint, shape, handler }
+    Encoded { bytes: copying.finish(), payload_format, type_fingerprint, shape, handler, body: None }
 }
 
 /// Storing and fetching values.
@@ -68,6 +69,48 @@ impl AsyncCache {
                 .get_by_key_async(&resolve(pending).await?, None, ValueCodec::by_handler(handler), Attempt::First)
                 .await
         }
+    }
+
+    /// As [`Cache::put_native`]; a clone of the value is written on the pool.
+    ///
+    /// # Errors
+    /// As [`Cache::put_native`].
+    pub fn put_native<T: Native>(&self, key: impl ToKey, value: &T) -> impl Future<Output = Result<Key>> {
+        self.put_native_with(key, value, PutOptions::new())
+    }
+
+    /// As [`Cache::put_native_with`]; a clone of the value is written on the pool.
+    ///
+    /// # Errors
+    /// As [`Cache::put_native_with`].
+    pub fn put_native_with<T: Native>(
+        &self,
+        key: impl ToKey,
+        value: &T,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Key>> {
+        let (cache, pending, value) = (self.0.clone(), self.pending(key), value.clone());
+        blocking(move || cache.put_native_with(pending.resolve()?, &value, options))
+    }
+
+    /// As [`Cache::get_native`]. What is not in memory is read on the pool.
+    ///
+    /// # Errors
+    /// As [`Cache::get_native`].
+    pub fn get_native<T: Native>(&self, key: impl ToKey) -> impl Future<Output = Result<Option<T>>> {
+        let (cache, pending) = (self.0.clone(), self.pending(key));
+        async move {
+            let key = resolve(pending).await?;
+            cache.get_by_key_async(&key, None, ValueCodec::native_in_memory(), Attempt::First).await
+        }
+    }
+
+    /// As [`Cache::open_file`].
+    ///
+    /// # Errors
+    /// As [`Cache::open_file`].
+    pub fn open_file(&self, key: impl ToKey) -> impl Future<Output = Result<Option<ValueFile>>> {
+        self.by_key(key, |cache, key| cache.open_file(key))
     }
 
     fn encode<'v, T: 'static>(

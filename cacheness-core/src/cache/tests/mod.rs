@@ -6,6 +6,7 @@ mod entries;
 mod forged;
 mod handlers;
 mod large;
+mod native;
 
 use std::fs;
 use std::thread;

@@ -286,7 +286,7 @@ pub(crate) fn check_is_named<T: 'static>(handler: &dyn Handler<Value = T>, wante
 }
 
 /// What stands for a handler in an entry's fixed part.
-pub(super) fn mark_of(name: &str) -> u64 {
+pub(crate) fn mark_of(name: &str) -> u64 {
     checksum(name.as_bytes())
 }
 
@@ -331,6 +331,7 @@ pub(crate) fn write_by<T: 'static>(
             type_fingerprint: type_fingerprint::<T>(),
             shape: mark_of(name),
             handler: Some(Arc::from(name)),
+            body: None,
         }),
     }
 }
@@ -350,7 +351,7 @@ pub(crate) fn read_by<T: 'static>(
     raw: &Raw,
     limits: &Limits,
 ) -> Result<T> {
-    let Raw::Bytes(bytes) = raw else { return Err(failed(name, "read", "the bytes are a vector of numbers".into())) };
+    let Raw::Bytes(bytes) = raw else { return Err(failed(name, "read", "the bytes are those of another kind".into())) };
     let (len, limit) = (bytes.len(), limits.max_value_bytes);
     if len as u64 > limit {
         let message = format!("a value of handler `{name}` takes {len} bytes, the limit `max_value_bytes` is {limit}");
@@ -365,7 +366,7 @@ pub(crate) fn read_by<T: 'static>(
 }
 
 /// Turns errors and panics of a handler's method into errors of the cache.
-fn shielded<R>(name: &str, method: &str, work: impl FnOnce() -> Result<R, HandlerError>) -> Result<R> {
+pub(crate) fn shielded<R>(name: &str, method: &str, work: impl FnOnce() -> Result<R, HandlerError>) -> Result<R> {
     match caught(work) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failed(name, method, error)),
@@ -373,7 +374,7 @@ fn shielded<R>(name: &str, method: &str, work: impl FnOnce() -> Result<R, Handle
     }
 }
 
-fn failed(name: &str, method: &str, cause: HandlerError) -> CacheError {
+pub(crate) fn failed(name: &str, method: &str, cause: HandlerError) -> CacheError {
     CacheError::caused_by(ErrorKind::Handler, format!("handler `{name}` failed in `{method}`: {cause}"), cause)
 }
 

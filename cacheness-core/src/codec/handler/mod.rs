@@ -16,6 +16,7 @@
 
 mod custom;
 mod guard;
+mod native;
 mod payload;
 mod proof;
 mod registry;
@@ -32,8 +33,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use custom::{ByFile, FileHandler, Handler, HandlerError};
-pub(crate) use custom::{check_is_named, is_written_by, name_of, read_by, write_by};
-pub(crate) use payload::{Kind, LENGTH, Numbers, PLAIN_BYTES, PayloadFormat, numbers_in, width_of_numbers};
+pub(crate) use custom::{
+    check_is_named, failed, is_written_by, mark_of, name_of, read_by, shielded as shielded_by, write_by,
+};
+pub(crate) use payload::{
+    BY_HANDLER, Kind, LENGTH, NATIVE, Numbers, PLAIN_BYTES, PayloadFormat, numbers_in, width_of_numbers,
+};
 #[cfg(feature = "testing")]
 pub use proof::store_unproven;
 pub(crate) use proof::{Back, Proven};
@@ -42,6 +47,7 @@ pub(crate) use registry::Handlers;
 pub use registry::{HandlerInfo, list_handlers, register_handler, unregister_handler};
 
 use super::Parts;
+use super::native::{Body, Source};
 use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest::checksum;
@@ -109,14 +115,29 @@ pub(crate) struct Encoded<'v> {
     pub(crate) payload_format: u8,
     pub(crate) type_fingerprint: u64,
     pub(crate) shape: u64,
-    /// The handler that wrote them, if it is a registered or given one.
+    /// The handler that wrote them, if it is a registered or given one, or the file format.
     pub(crate) handler: Option<Arc<str>>,
+    /// What is written later, in the place of bytes: a value with a file format of its own.
+    pub(crate) body: Option<Body<'v>>,
 }
 
 impl Encoded<'_> {
     /// The same without the value, for those who go on after it: a copy where it was borrowed.
-    pub(crate) fn into_owned(self) -> Encoded<'static> {
-        Encoded { bytes: self.bytes.into_owned(), ..self }
+    ///
+    /// # Errors
+    /// As [`Body::to_bytes`].
+    pub(crate) fn into_owned(self, limits: &Limits) -> Result<Encoded<'static>> {
+        let Self { bytes, payload_format, type_fingerprint, shape, handler, body } = self;
+        let bytes = match body {
+            Some(body) => body.to_bytes(limits.max_value_bytes)?.into(),
+            None => bytes.into_owned(),
+        };
+        Ok(Encoded { bytes, payload_format, type_fingerprint, shape, handler, body: None })
+    }
+
+    /// How many bytes there are, or about how many there will be.
+    pub(crate) fn len(&self) -> u64 {
+        self.body.map_or(self.bytes.len() as u64, |body| body.size())
     }
 }
 
@@ -126,6 +147,8 @@ pub(crate) enum Raw {
     Bytes(Vec<u8>),
     /// A vector of numbers, all but its type; see [`numbers_in`](numbers_in).
     Numbers(Numbers),
+    /// The file of a native value.
+    File(Source),
 }
 
 /// Writes a value, which is looked at as far as serde shows it.
@@ -182,6 +205,7 @@ pub(crate) fn decode_raw<T: Storable>(
     match raw {
         Raw::Bytes(bytes) => decode(&bytes, format, type_fingerprint, shape, limits),
         Raw::Numbers(numbers) => numbers.into_value().ok_or_else(|| error::<T>("is not the type of the stored value")),
+        Raw::File(_) => Err(error::<T>("was stored in a file format")),
     }
 }
 
@@ -265,6 +289,7 @@ fn encoded<'v, T: Storable>(bytes: impl Into<Parts<'v>>, format: PayloadFormat, 
         type_fingerprint: type_fingerprint::<T>(),
         shape,
         handler: None,
+        body: None,
     }
 }
 

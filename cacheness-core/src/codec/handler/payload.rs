@@ -30,7 +30,10 @@ pub(crate) const PLAIN_BYTES: u8 = 3;
 /// The number that is stored for what a registered or given handler wrote; the shape is then that of its name.
 pub(crate) const BY_HANDLER: u8 = 4;
 
-/// How a value is written. The numbers are stored; see also [`PLAIN_BYTES`] and [`BY_HANDLER`].
+/// The number that is stored for a file format; the shape is then that of its name.
+pub(crate) const NATIVE: u8 = 6;
+
+/// How a value is written. The numbers are stored; see also [`PLAIN_BYTES`], [`BY_HANDLER`] and [`NATIVE`].
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PayloadFormat {
@@ -71,13 +74,13 @@ impl PayloadFormat {
 }
 
 impl Entry {
-    /// What wrote the value: the name of a [`Handler`](crate::Handler), else `"bincode"`; `"messagepack"` for types that
+    /// What wrote the value: the name of a [`Handler`](crate::Handler) or of a [file format](crate::NativeFormat), else `"bincode"`; `"messagepack"` for types that
     /// need the names of their fields to be read back; `"bytes"` for plain bytes of a blob store.
     pub fn handler_used(&self) -> &str {
         match (self.core.payload_format, PayloadFormat::from_id(self.core.payload_format)) {
             (_, Some(format)) => format.name(),
             (PLAIN_BYTES, None) => "bytes",
-            (BY_HANDLER, None) => self.details.handler.as_deref().unwrap_or("unknown"),
+            (BY_HANDLER | NATIVE, None) => self.details.handler.as_deref().unwrap_or("unknown"),
             _ => "unknown",
         }
     }

@@ -9,7 +9,8 @@ use super::encode_as;
 use super::payload::{BY_HANDLER, Formats, PayloadFormat};
 use super::proof::{Evidence, Proven};
 use super::{Raw, Storable, decode_raw};
-use crate::config::{BINCODE, HandlerConfig, Limits, MESSAGEPACK, is_built_in};
+use crate::codec::native::COMPILED;
+use crate::config::{BINCODE, HandlerConfig, Limits, MESSAGEPACK, ParquetCodec, is_built_in, is_of_serde};
 use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
 
@@ -60,8 +61,9 @@ impl HandlerInfo {
     }
 
     /// Those that are always there.
-    fn all_built_in() -> [Self; 2] {
-        [BINCODE, MESSAGEPACK].map(Self::built_in)
+    fn all_built_in() -> impl Iterator<Item = Self> {
+        let formats = COMPILED.iter().map(|format| format.name());
+        [BINCODE, MESSAGEPACK].into_iter().chain(formats).map(Self::built_in)
     }
 }
 
@@ -221,6 +223,7 @@ pub(crate) struct Handlers {
     own: Registry,
     config: HandlerConfig,
     formats: Formats,
+    parquet: ParquetCodec,
 }
 
 /// Who writes a value.
@@ -230,9 +233,14 @@ enum Choice<T> {
 }
 
 impl Handlers {
-    pub(crate) fn new(config: &HandlerConfig) -> Self {
+    pub(crate) fn new(config: &HandlerConfig, parquet: ParquetCodec) -> Self {
         let formats = Formats::of(&config.priority, &config.disabled);
-        Self { own: Registry::new(), config: config.clone(), formats }
+        Self { own: Registry::new(), config: config.clone(), formats, parquet }
+    }
+
+    /// What columns of Parquet are compressed with.
+    pub(super) fn parquet(&self) -> ParquetCodec {
+        self.parquet
     }
 
     pub(crate) fn register<H: Handler + 'static>(&self, handler: H, priority: i32) -> Result<()> {
@@ -250,7 +258,7 @@ impl Handlers {
         all.extend(GLOBAL.list().into_iter().filter(|info| hidden.iter().all(|own| own.name != info.name)));
         all.extend(HandlerInfo::all_built_in());
         all.retain(|info| !self.is_disabled(&info.name));
-        all.sort_by_key(|info| if info.builtin { self.place_of_built_in() } else { self.place(&info.name) });
+        all.sort_by_key(|info| if is_of_serde(&info.name) { self.place_of_built_in() } else { self.place(&info.name) });
         if self.formats.first() == PayloadFormat::MessagePack {
             let is_bincode = |info: &HandlerInfo| info.builtin && &*info.name == PayloadFormat::Bincode.name();
             if let Some(at) = all.iter().position(is_bincode).filter(|at| at + 1 < all.len()) {
@@ -260,17 +268,17 @@ impl Handlers {
         all
     }
 
-    fn is_disabled(&self, name: &str) -> bool {
+    pub(super) fn is_disabled(&self, name: &str) -> bool {
         self.config.disabled.iter().any(|disabled| disabled == name)
     }
 
     /// Where the configuration puts it; what it does not name comes last.
-    fn place(&self, name: &str) -> usize {
+    pub(super) fn place(&self, name: &str) -> usize {
         self.config.priority.iter().position(|named| named == name).unwrap_or(usize::MAX)
     }
 
     fn place_of_built_in(&self) -> usize {
-        self.config.priority.iter().position(|named| is_built_in(named)).unwrap_or(usize::MAX)
+        self.config.priority.iter().position(|named| is_of_serde(named)).unwrap_or(usize::MAX)
     }
 
     /// Writes a value by the handler of this name, or by the first that takes it.
@@ -298,7 +306,7 @@ impl Handlers {
     }
 
     /// The handlers of a type that are registered and enabled, in the order in which they are asked.
-    fn candidates<T: 'static>(&self) -> Vec<Known<T>> {
+    pub(super) fn candidates<T: 'static>(&self) -> Vec<Known<T>> {
         let mut known = self.own.of::<T>();
         let own = known.len();
         for global in GLOBAL.of::<T>() {
@@ -344,9 +352,8 @@ impl Handlers {
     }
 
     fn unknown<T>(&self, name: &str, candidates: &[Known<T>]) -> CacheError {
-        let built_in = HandlerInfo::all_built_in().map(|info| info.name);
-        let built_in = built_in.iter().filter(|name| !self.is_disabled(name));
-        let there: Vec<&str> = candidates.iter().map(|known| &known.name).chain(built_in).map(|name| &**name).collect();
+        let built_in = [BINCODE, MESSAGEPACK].into_iter().filter(|name| !self.is_disabled(name));
+        let there: Vec<&str> = candidates.iter().map(|known| &*known.name).chain(built_in).collect();
         let message = format!(
             "no handler {name:?} of `{}` is registered and enabled; there are: {}",
             type_name::<T>(),
@@ -372,18 +379,29 @@ impl Handlers {
             }
             return decode_raw(raw, format, core.type_fingerprint, core.shape, limits);
         }
+        self.read_registered(&raw, core, handler, limits)
+    }
+
+    /// Reads a value by the registered handler that wrote it.
+    pub(super) fn read_registered<T: 'static>(
+        &self,
+        raw: &Raw,
+        core: &Core,
+        handler: impl FnOnce() -> Option<String>,
+        limits: &Limits,
+    ) -> Result<T> {
         if core.payload_format != BY_HANDLER {
-            return Err(CacheError::new(ErrorKind::Serialization, "its payload format is not known"));
+            return Err(CacheError::new(ErrorKind::Serialization, "it was written in another way than it is read"));
         }
         let known = self.own.marked::<T>(core.shape).or_else(|| GLOBAL.marked::<T>(core.shape));
         match known.filter(|known| !self.is_disabled(&known.name)) {
-            Some(Known { name, handler }) => read_by(&*handler, &name, &raw, limits),
+            Some(Known { name, handler }) => read_by(&*handler, &name, raw, limits),
             None => Err(gone::<T>(&handler().unwrap_or_default())),
         }
     }
 }
 
-fn gone<T>(name: &str) -> CacheError {
+pub(super) fn gone<T>(name: &str) -> CacheError {
     let message = format!(
         "what handler `{name}` wrote of a `{}` cannot be read: it is not registered, or is in handlers.disabled",
         type_name::<T>()

@@ -3,48 +3,30 @@
 //! Crates of the field do the encoding. What is written is stored as it is, in a file of its own where blobs are files, so that
 //! NumPy, pandas or DuckDB open it in place; see `docs/decisions/0111-values-in-files-of-their-own.md`.
 
+mod body;
+mod file;
 pub(crate) mod source;
 
-use std::fmt;
 use std::io;
 
-use super::handler::HandlerError;
+use super::handler::{HandlerError, NATIVE, mark_of};
+pub use crate::config::{NativeFormat, ParquetCodec};
+use crate::entry::Core;
+pub(crate) use body::{Body, read};
+pub use file::{read_file, write_file};
 pub use source::Source;
 
-/// A format of files that tools of its field read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NativeFormat {
-    /// One array, as [NumPy writes it](https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
-    Npy,
-    /// A table as [Parquet](https://parquet.apache.org/docs/file-format/): compressed by columns.
-    Parquet,
-    /// A table as a file of [Arrow IPC](https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format): as it lies in memory.
-    Arrow,
-    /// Tensors by name, as [safetensors](https://huggingface.co/docs/safetensors) has them.
-    SafeTensors,
-}
-
-impl NativeFormat {
-    /// All of them, whatever is compiled in.
-    pub const ALL: [Self; 4] = [Self::Npy, Self::Parquet, Self::Arrow, Self::SafeTensors];
-
-    /// Its name, which entries have for [`handler_used`](crate::Entry::handler_used), and what the names of its files end with.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Npy => "npy",
-            Self::Parquet => "parquet",
-            Self::Arrow => "arrow",
-            Self::SafeTensors => "safetensors",
-        }
-    }
-}
-
-impl fmt::Display for NativeFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+/// The formats that types have which are compiled in.
+pub(crate) const COMPILED: &[NativeFormat] = &[
+    #[cfg(feature = "ndarray")]
+    NativeFormat::Npy,
+    #[cfg(any(feature = "arrow", feature = "polars"))]
+    NativeFormat::Parquet,
+    #[cfg(any(feature = "arrow", feature = "polars"))]
+    NativeFormat::Arrow,
+    #[cfg(feature = "safetensors")]
+    NativeFormat::SafeTensors,
+];
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,24 +37,10 @@ pub struct NativeOptions {
     pub(crate) parquet: ParquetCodec,
 }
 
-/// What columns of a Parquet file are compressed with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ParquetCodec {
-    /// Not at all.
-    None,
-    /// LZ4, the raw form of it.
-    #[default]
-    Lz4,
-    /// Zstandard.
-    Zstd,
-    /// Snappy.
-    Snappy,
-}
-
 /// A type whose values are stored in a file format of their own.
 ///
 /// It is implemented for the types of the cargo features `ndarray`, `arrow`, `polars` and `safetensors`, and for nothing else.
-pub trait Native: sealed::Sealed + Sized + 'static {
+pub trait Native: sealed::Sealed + Clone + Send + Sync + 'static {
     /// The formats that its values can be written in; the first is taken where nothing else is asked for.
     const FORMATS: &'static [NativeFormat];
 
@@ -99,4 +67,10 @@ pub trait Native: sealed::Sealed + Sized + 'static {
 pub(crate) mod sealed {
     /// Who may implement [`Native`](super::Native).
     pub trait Sealed {}
+}
+
+/// The format that stored bytes are in, if they are those of a native value.
+pub(crate) fn format_of(core: &Core) -> Option<NativeFormat> {
+    let is = |format: &NativeFormat| mark_of(format.name()) == core.shape;
+    (core.payload_format == NATIVE).then(|| NativeFormat::ALL.into_iter().find(is)).flatten()
 }

@@ -1,0 +1,137 @@
+//! Values that have a file format of their own, in and out, and their files.
+
+use std::path::{Path, PathBuf};
+
+use super::codec::ValueCodec;
+use super::engine::Engine;
+use super::{Attempt, Cache, PutOptions};
+use crate::codec::handler::{BY_HANDLER, NATIVE};
+use crate::codec::native::{Native, NativeFormat, format_of};
+use crate::engine::{FileOf, Found};
+use crate::entry::IndexKey;
+use crate::error::{CacheError, ErrorKind, Result};
+use crate::key::{Key, ToKey};
+use crate::storage::vfs::publish::PrivateDir;
+
+/// Arrays, tables and tensors: [native](crate::Native) types, by the cargo features `ndarray`, `arrow`, `polars` and `safetensors`.
+///
+/// The result of a `#[cached]` function needs none of this: its type decides.
+impl Cache {
+    /// Stores a value in its own file format. Where blobs are files, one that is not small becomes a file that has nothing else
+    /// in it: [`open_file`](Self::open_file) tells where.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`Handler`](ErrorKind::Handler) if the format cannot hold the value, by the name of the type or column that
+    /// it cannot, or if all formats of the type are disabled.
+    pub fn put_native<T: Native>(&self, key: impl ToKey, value: &T) -> Result<Key> {
+        self.put_native_with(key, value, PutOptions::new())
+    }
+
+    /// [`put_native`](Self::put_native) with options for this entry. [`PutOptions::handler`] chooses between the formats of the type.
+    ///
+    /// # Errors
+    /// As [`put_native`](Self::put_native) and [`put_with`](Self::put_with).
+    pub fn put_native_with<T: Native>(&self, key: impl ToKey, value: &T, options: PutOptions) -> Result<Key> {
+        let key = self.key(key)?;
+        self.put_by_key(&key, value, options, ValueCodec::native())?;
+        Ok(key)
+    }
+
+    /// The value that [`put_native`](Self::put_native) stored; else as [`get`](Self::get). It stays in memory, and the next call
+    /// returns a clone of it: those of tables are cheap, those of an array are not, unless it is shared (`ArcArray`).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_native<T: Native>(&self, key: impl ToKey) -> Result<Option<T>> {
+        self.get_by_key(&self.key(key)?, None, ValueCodec::native_in_memory(), Attempt::First)
+    }
+
+    /// The file of a value for other tools: what a [native](crate::Native) type or a [`Handler`](crate::Handler) wrote, checked.
+    /// `None` where [`get`](Self::get) would say so.
+    ///
+    /// **It is to be read only.** Who changes it damages the entry, which is a miss from then on.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if serde wrote the value: such bytes are no file of any other tool;
+    /// [`Storage`](ErrorKind::Storage), also if a copy cannot be made; else as [`get`](Self::get).
+    pub fn open_file(&self, key: impl ToKey) -> Result<Option<ValueFile>> {
+        let key = self.index_key(key)?;
+        let engine = self.engine()?;
+        let file = engine.excused(file_of(engine, &key), None)?;
+        engine.count(Attempt::First, file.is_some());
+        Ok(file)
+    }
+}
+
+fn file_of(engine: &Engine, key: &IndexKey) -> Result<Option<ValueFile>> {
+    let Some(mut found) = engine.fresh(key, None)? else { return Ok(None) };
+    check_has_format(key, &found)?;
+    let Some(file) = engine.store().file_of(key, &mut found)? else { return Ok(None) };
+    check_has_format(key, &found)?;
+    engine.store().index().accessed(key, engine.now());
+    let format = format_of(&found.core);
+    match file {
+        FileOf::Path(path) => Ok(Some(ValueFile { path, format, copy: None })),
+        FileOf::Bytes(bytes) => copy(&bytes, format).map(Some).map_err(|error| {
+            CacheError::caused_by(
+                ErrorKind::Storage,
+                format!("cannot copy the value of {key} to a file: {error}"),
+                error,
+            )
+        }),
+    }
+}
+
+fn check_has_format(key: &IndexKey, found: &Found) -> Result<()> {
+    if [NATIVE, BY_HANDLER].contains(&found.core.payload_format) {
+        return Ok(());
+    }
+    let entry = found.record.entry()?;
+    let message = format!(
+        "{key} holds a `{}` that serde wrote, which no other tool reads: store it by `put_native` or by a handler",
+        entry.data_type()
+    );
+    Err(CacheError::new(ErrorKind::InvalidArgument, message))
+}
+
+fn copy(bytes: &[u8], format: Option<NativeFormat>) -> std::io::Result<ValueFile> {
+    let dir = PrivateDir::new()?;
+    let path = dir.join(&format.map_or_else(|| "value".to_owned(), |format| format!("value.{format}")));
+    dir.fill(&path, &mut &*bytes)?;
+    Ok(ValueFile { path, format, copy: Some(dir) })
+}
+
+/// The file of a value, which other tools open by its path.
+///
+/// It is the one in the directory of the cache where there is such; else a copy, which is gone when this is dropped: of values that
+/// lie in the index, in memory or in a bucket, and of compressed ones. A file in the directory of the cache stays until its entry is
+/// replaced or removed; who has it open by then reads on, but not on Windows, where it cannot be removed so long.
+#[derive(Debug)]
+pub struct ValueFile {
+    path: PathBuf,
+    format: Option<NativeFormat>,
+    copy: Option<PrivateDir>,
+}
+
+impl ValueFile {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its format; `None` if a [`Handler`](crate::Handler) wrote it, which alone knows.
+    pub fn format(&self) -> Option<NativeFormat> {
+        self.format
+    }
+
+    /// Whether it is a copy, which is gone when this is dropped.
+    pub fn is_copy(&self) -> bool {
+        self.copy.is_some()
+    }
+}
+
+impl AsRef<Path> for ValueFile {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}

@@ -3,13 +3,21 @@
 //! Crates of the field do the encoding. What is written is stored as it is, in a file of its own where blobs are files, so that
 //! NumPy, pandas or DuckDB open it in place; see `docs/decisions/0111-values-in-files-of-their-own.md`.
 
+#[cfg(feature = "ndarray")]
+mod npy;
 pub(crate) mod source;
+#[cfg(feature = "safetensors")]
+mod tensors;
 
 use std::fmt;
 use std::io;
 
 use super::handler::HandlerError;
+#[cfg(feature = "ndarray")]
+pub use npy::Element;
 pub use source::Source;
+#[cfg(feature = "safetensors")]
+pub use tensors::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 
 /// A format of files that tools of its field read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +80,12 @@ pub enum ParquetCodec {
 /// A type whose values are stored in a file format of their own.
 ///
 /// It is implemented for the types of the cargo features `ndarray`, `arrow`, `polars` and `safetensors`, and for nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no file format of its own",
+    label = "no array, table or tensors of a cargo feature that is on",
+    note = "arrays of ndarray have one if they own their elements, and these are i8 to i64, u8 to u64, f32, f64, bool, or `Complex` of f32 or f64",
+    note = "take u64 instead of a wider integer, or return a `Vec` or another type with serde, which needs no format of its own"
+)]
 pub trait Native: sealed::Sealed + Sized + 'static {
     /// The formats that its values can be written in; the first is taken where nothing else is asked for.
     const FORMATS: &'static [NativeFormat];

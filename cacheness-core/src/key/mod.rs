@@ -21,6 +21,7 @@
 //!           | SET number value*                             sorted by their encoding
 //!           | MAP number (value value)*                     sorted by their encoding
 //!           | ORDERED_MAP (1 value value)* 0                in the order of their owner
+//!           | NDARRAY number number* value                  dimensions, lengths of axes, elements as a sequence
 //!           | UNIT_STRUCT blob number | TUPLE_STRUCT blob number value* | STRUCT blob number (blob value)*
 //!           | UNIT_VARIANT blob blob number | TUPLE_VARIANT .. | STRUCT_VARIANT ..
 //!           | PATH number | PATH_HERE content | ..
@@ -32,11 +33,15 @@
 //! lists, sets and maps, and `None`s, by a type that they have no value of. A list of references to scalars is the one
 //! borrowed value with another key than the owned one, since only a list of scalars can be written in one piece.
 
+#[cfg(feature = "ndarray")]
+mod arrays;
 mod containers;
 mod content;
 mod identity;
 mod params;
 mod serialize;
+#[cfg(feature = "safetensors")]
+mod tensors;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -377,6 +382,8 @@ mod tag {
         ISIZE = 0x1d,
         F32 = 0x20,
         F64 = 0x21,
+        COMPLEX_F32 = 0x22,
+        COMPLEX_F64 = 0x23,
         NON_ZERO = 0x28,
         WRAPPING = 0x29,
         SATURATING = 0x2a,
@@ -405,6 +412,7 @@ mod tag {
         MAP = 0x56,
         // A map whose order counts: each entry behind a one, and a zero at the end.
         ORDERED_MAP = 0x57,
+        NDARRAY = 0x58,
 
         UNIT_STRUCT = 0x60,
         TUPLE_STRUCT = 0x61,

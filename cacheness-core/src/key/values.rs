@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytemuck::NoUninit;
+
 use super::{CacheKey, KeyWriter, tag};
 
 // One list of scalars is one value, under one tag for all: a large array is written in pieces of many elements.
@@ -57,7 +59,7 @@ macro_rules! scalars {
                     writer: &mut KeyWriter,
                 ) {
                     writer.packed_head(list, tag::$tag, count);
-                    parts.for_each(|part| writer.append_packed(part, |&$value| $bytes));
+                    writer.append_packed(parts, |&$value| $bytes);
                 }
             }
         )+
@@ -97,6 +99,28 @@ scalars! {
     write_f64(value: f64) = F64, canonical_f64(value).to_le_bytes();
 }
 
+/// Complex numbers are two floats each.
+#[cfg(feature = "ndarray")]
+mod complex {
+    use num_complex::Complex;
+
+    use super::{canonical_f32, canonical_f64};
+    use crate::key::{CacheKey, KeyList, KeyWriter, tag};
+
+    scalars! {
+        /// Writes a `Complex<f32>`, as two of `f32`.
+        write_complex_f32(value: Complex<f32>) = COMPLEX_F32, {
+            let parts = u64::from(canonical_f32(value.re)) | u64::from(canonical_f32(value.im)) << 32;
+            parts.to_le_bytes()
+        };
+        /// Writes a `Complex<f64>`, as two of `f64`.
+        write_complex_f64(value: Complex<f64>) = COMPLEX_F64, {
+            let parts = u128::from(canonical_f64(value.re)) | u128::from(canonical_f64(value.im)) << 64;
+            parts.to_le_bytes()
+        };
+    }
+}
+
 impl CacheKey for u8 {
     #[inline]
     fn may_panic(&self) -> bool {
@@ -133,18 +157,29 @@ impl KeyWriter {
         self.value(&tagged[..=N]);
     }
 
-    /// Scalars side by side, without their tags.
-    fn append_packed<T, const N: usize>(&mut self, items: &[T], bytes: impl Fn(&T) -> [u8; N]) {
-        let mut buffer = [0; 512];
-        for chunk in items.chunks(buffer.len() / N) {
-            for (slot, item) in buffer.chunks_exact_mut(N).zip(chunk) {
-                slot.copy_from_slice(&bytes(item));
-            }
-            self.append(&buffer[..chunk.len() * N]);
-            if self.failed() {
-                break;
+    /// Scalars side by side, without their tags: as they lie in memory where that is what is written, else one by one.
+    fn append_packed<'a, T, const N: usize>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [T]>,
+        bytes: impl Fn(&T) -> [u8; N],
+    ) where
+        T: NoUninit,
+    {
+        let mut buffer = Buffer { bytes: [0; 512], len: 0 };
+        for part in parts {
+            for chunk in part.chunks(PIECE / N) {
+                if chunk.len() > 1 && lies_as_written(chunk, &bytes) {
+                    buffer.empty_into(self);
+                    self.append(bytemuck::cast_slice(chunk));
+                } else {
+                    chunk.iter().for_each(|item| buffer.push(bytes(item), self));
+                }
+                if self.failed() {
+                    return;
+                }
             }
         }
+        buffer.empty_into(self);
     }
 
     fn packed_head(&mut self, list: KeyList, tag: u8, count: usize) {
@@ -154,6 +189,40 @@ impl KeyWriter {
         };
         self.value(&[packed, tag]);
         self.number(count as u64);
+    }
+}
+
+/// Scalars are looked at in pieces of so many bytes before they are written in one.
+const PIECE: usize = 32 << 10;
+
+/// Whether memory has the bytes that are written: not those of a NaN that is not the one, nor those of another machine.
+fn lies_as_written<T: NoUninit, const N: usize>(items: &[T], bytes: &impl Fn(&T) -> [u8; N]) -> bool {
+    // Without an end before the last one, so that it is many at a time.
+    size_of::<T>() == N && items.iter().fold(true, |same, item| same & (bytemuck::bytes_of(item) == bytes(item)))
+}
+
+/// Scalars to be written together: each alone takes as long as many.
+struct Buffer {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Buffer {
+    fn push<const N: usize>(&mut self, scalar: [u8; N], writer: &mut KeyWriter) {
+        if self.len + N > self.bytes.len() {
+            self.empty_into(writer);
+        }
+        if let Some(free) = self.bytes.get_mut(self.len..self.len + N) {
+            free.copy_from_slice(&scalar);
+            self.len += N;
+        }
+    }
+
+    fn empty_into(&mut self, writer: &mut KeyWriter) {
+        if self.len > 0 {
+            writer.append(&self.bytes[..self.len]);
+            self.len = 0;
+        }
     }
 }
 

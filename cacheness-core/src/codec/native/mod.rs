@@ -5,7 +5,11 @@
 
 mod body;
 mod file;
+#[cfg(feature = "ndarray")]
+mod npy;
 pub(crate) mod source;
+#[cfg(feature = "safetensors")]
+mod tensors;
 
 use std::io;
 
@@ -14,7 +18,11 @@ pub use crate::config::{NativeFormat, ParquetCodec};
 use crate::entry::Core;
 pub(crate) use body::{Body, read};
 pub use file::{read_file, write_file};
+#[cfg(feature = "ndarray")]
+pub use npy::Element;
 pub use source::Source;
+#[cfg(feature = "safetensors")]
+pub use tensors::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 
 /// The formats that types have which are compiled in.
 pub(crate) const COMPILED: &[NativeFormat] = &[
@@ -40,6 +48,12 @@ pub struct NativeOptions {
 /// A type whose values are stored in a file format of their own.
 ///
 /// It is implemented for the types of the cargo features `ndarray`, `arrow`, `polars` and `safetensors`, and for nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no file format of its own",
+    label = "no array, table or tensors of a cargo feature that is on",
+    note = "arrays of ndarray have one if they own their elements, and these are i8 to i64, u8 to u64, f32, f64, bool, or `Complex` of f32 or f64",
+    note = "take u64 instead of a wider integer, or return a `Vec` or another type with serde, which needs no format of its own"
+)]
 pub trait Native: sealed::Sealed + Clone + Send + Sync + 'static {
     /// The formats that its values can be written in; the first is taken where nothing else is asked for.
     const FORMATS: &'static [NativeFormat];

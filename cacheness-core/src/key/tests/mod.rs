@@ -1,5 +1,7 @@
 //! What must be true of keys as a whole.
 
+#[cfg(feature = "ndarray")]
+mod arrays;
 mod collisions;
 mod distinct;
 mod golden;
@@ -11,6 +13,8 @@ mod process;
 mod remembered;
 mod rules;
 mod serde;
+#[cfg(feature = "safetensors")]
+mod tensors;
 
 use super::{Key, KeyWriter, ToKey};
 

@@ -32,7 +32,11 @@ pub use codec::handler::{
     ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
     unregister_handler,
 };
+#[cfg(feature = "ndarray")]
+pub use codec::native::Element;
 pub use codec::native::{Native, read_file, write_file};
+#[cfg(feature = "safetensors")]
+pub use codec::native::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{
@@ -82,6 +86,8 @@ pub mod testing {
 
     #[cfg(feature = "testing")]
     pub use crate::codec::handler::store_unproven;
+    #[cfg(feature = "testing")]
+    pub use crate::codec::native::{native_from_bytes, native_to_bytes};
     pub use crate::function::default::{Isolated, isolated, isolated_async, isolated_async_with, isolated_with};
     #[cfg(feature = "testing")]
     pub use crate::index::conformance::{

@@ -5,3 +5,7 @@
 //! [`get_native`](crate::Cache::get_native), and [`open_file`](crate::Cache::open_file) gives the file.
 
 pub use cacheness_core::{Native, NativeFormat, ValueFile, read_file, write_file};
+#[cfg(feature = "safetensors")]
+pub use cacheness_core::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
+#[cfg(feature = "ndarray")]
+pub use cacheness_core::Element;

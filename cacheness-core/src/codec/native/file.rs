@@ -54,6 +54,26 @@ pub fn write_file<T: Native>(path: impl AsRef<Path>, value: &T) -> Result<()> {
     file.flush().map_err(failed)
 }
 
+/// Reads the bytes of a file, which may be any, and takes no more than `limit` bytes for the value: for tests of what readers do with
+/// bytes that nobody wrote.
+///
+/// # Errors
+/// As [`read_file`]. A panic is not caught.
+#[cfg(feature = "testing")]
+pub fn native_from_bytes<T: Native>(format: NativeFormat, bytes: Vec<u8>, limit: u64) -> Result<T> {
+    let failed = |error| crate::codec::handler::failed(format.name(), "read", error);
+    T::read(format, Source::of_bytes(bytes), limit).map_err(failed)
+}
+
+/// The bytes of a file.
+///
+/// # Errors
+/// As [`write_file`].
+#[cfg(feature = "testing")]
+pub fn native_to_bytes<T: Native>(format: NativeFormat, value: &T) -> Result<Vec<u8>> {
+    Body::of(value, NativeOptions { format, parquet: ParquetCodec::default() }, u64::MAX)?.to_bytes(u64::MAX)
+}
+
 fn format_of<T: Native>(path: &Path) -> Result<NativeFormat> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let named = T::FORMATS.iter().find(|format| format.name().eq_ignore_ascii_case(extension));

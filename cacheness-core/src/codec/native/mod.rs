@@ -17,6 +17,8 @@ use super::handler::{HandlerError, NATIVE, mark_of};
 pub use crate::config::{NativeFormat, ParquetCodec};
 use crate::entry::Core;
 pub(crate) use body::{Body, read};
+#[cfg(feature = "testing")]
+pub use file::{native_from_bytes, native_to_bytes};
 pub use file::{read_file, write_file};
 #[cfg(feature = "ndarray")]
 pub use npy::Element;

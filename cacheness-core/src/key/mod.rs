@@ -29,9 +29,10 @@
 //! number    = seven bits a byte, the lowest first; blob = number bytes; option = 0 | 1 blob
 //! ```
 //!
-//! What is *not* told apart: borrowed and owned values; the collections that hold the same list, set or map; empty
-//! lists, sets and maps, and `None`s, by a type that they have no value of. A list of references to scalars is the one
-//! borrowed value with another key than the owned one, since only a list of scalars can be written in one piece.
+//! What is *not* told apart: borrowed and owned values; the collections that hold the same list, set or map; arrays of
+//! ndarray whose elements lie otherwise in memory; empty lists, sets and maps, and `None`s, by a type that they have no
+//! value of. A list of references to scalars is the one borrowed value with another key than the owned one, since only a
+//! list of scalars can be written in one piece.
 
 #[cfg(feature = "ndarray")]
 mod arrays;

@@ -168,7 +168,7 @@ impl KeyWriter {
         let mut buffer = Buffer { bytes: [0; 512], len: 0 };
         for part in parts {
             for chunk in part.chunks(PIECE / N) {
-                if chunk.len() > 1 && lies_as_written(chunk, &bytes) {
+                if size_of_val(chunk) > buffer.bytes.len() && lies_as_written(chunk, &bytes) {
                     buffer.empty_into(self);
                     self.append(bytemuck::cast_slice(chunk));
                 } else {

@@ -78,10 +78,7 @@ fn arrays_are_encoded_as_ever() {
     let written = |key: Key| key.identity().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(written(key(array![[1_u16], [2]])), "00580202015111020100 0200".replace(' ', ""));
     assert_eq!(written(key(arr0(true))), "005800510201 01".replace(' ', ""));
-    assert_eq!(
-        written(key(array![Complex::new(1.0_f32, -2.0)])),
-        "00580101512201 0000803f 000000c0".replace(' ', "")
-    );
+    assert_eq!(written(key(array![Complex::new(1.0_f32, -2.0)])), "00580101512201 0000803f 000000c0".replace(' ', ""));
     assert_eq!(written(key(Complex::new(0.0_f64, 1.0))), "0023 0000000000000000 000000000000f03f".replace(' ', ""));
 }
 

@@ -31,8 +31,12 @@ fn names_and_texts_of_tensors_count_and_the_order_of_insertion_does_not() {
     let of = |pairs| key(tensors(pairs));
     let mut with_text = tensors([("a", &one), ("b", &two)]);
     with_text.insert_metadata("a", "b");
-    let keys: [Key; 4] =
-        [of([("a", &one), ("b", &two)]), of([("a", &two), ("b", &one)]), of([("a", &one), ("c", &two)]), key(with_text)];
+    let keys: [Key; 4] = [
+        of([("a", &one), ("b", &two)]),
+        of([("a", &two), ("b", &one)]),
+        of([("a", &one), ("c", &two)]),
+        key(with_text),
+    ];
     assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
     assert_eq!(keys[0], of([("b", &two), ("a", &one)]));
 }

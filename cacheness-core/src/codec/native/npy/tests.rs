@@ -325,7 +325,8 @@ fn an_array_above_the_limit_is_refused() {
 
 #[test]
 fn shapes_that_no_memory_holds_are_refused_at_once() {
-    for shape in ["1152921504606846976,", "4294967296, 4294967296, 4294967296", "0, 9223372036854775808", "2, 0, 0, 0"] {
+    for shape in ["1152921504606846976,", "4294967296, 4294967296, 4294967296", "0, 9223372036854775808", "2, 0, 0, 0"]
+    {
         let bytes = file(&format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape}), }}\n"), 8);
         let used = measure(|| assert!(read_back::<ArrayD<f64>>(&bytes).is_err(), "{shape}"));
         assert!(used.bytes_max < 10_000, "{shape}: {used:?}");

@@ -77,7 +77,11 @@ impl Native for Tensors {
 }
 
 fn check_format(format: NativeFormat) -> Result<(), HandlerError> {
-    if format == NativeFormat::SafeTensors { Ok(()) } else { Err(format!("tensors are not written as {format}").into()) }
+    if format == NativeFormat::SafeTensors {
+        Ok(())
+    } else {
+        Err(format!("tensors are not written as {format}").into())
+    }
 }
 
 /// As the crate orders them, so that each lies where its numbers may lie.
@@ -92,7 +96,9 @@ fn header(tensors: &Tensors) -> Result<Vec<u8>, HandlerError> {
     let mut header = serde_json::to_vec(&Written(tensors))?;
     header.resize(header.len().next_multiple_of(LENGTH), b' ');
     if header.len() as u64 > MAX_HEADER {
-        return Err(format!("names and shapes of tensors take {} bytes, the limit is {MAX_HEADER}", header.len()).into());
+        return Err(
+            format!("names and shapes of tensors take {} bytes, the limit is {MAX_HEADER}", header.len()).into()
+        );
     }
     Ok(header)
 }

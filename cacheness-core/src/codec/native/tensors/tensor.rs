@@ -235,9 +235,9 @@ mod arrays {
 
         fn try_from(tensor: &Tensor) -> Result<Self> {
             let invalid = |message| CacheError::new(ErrorKind::InvalidArgument, message);
-            let elements = tensor
-                .to_vec::<T>()
-                .ok_or_else(|| invalid(format!("{tensor:?} has no elements of type `{}`", std::any::type_name::<T>())))?;
+            let elements = tensor.to_vec::<T>().ok_or_else(|| {
+                invalid(format!("{tensor:?} has no elements of type `{}`", std::any::type_name::<T>()))
+            })?;
             Self::from_shape_vec(tensor.shape(), elements).map_err(|error| invalid(format!("{tensor:?}: {error}")))
         }
     }

@@ -137,7 +137,8 @@ fn files_whose_tensors_lie_in_another_order_are_read() {
 
 #[test]
 fn headers_that_do_not_fit_the_data_are_refused() {
-    let one = |dtype, shape, offsets| format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#);
+    let one =
+        |dtype, shape, offsets| format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#);
     for (header, data, says) in [
         (one("F32", "[2]", "[0,8]"), 9, "the tensors have 8 bytes, the file has 9"),
         (one("F32", "[2]", "[0,8]"), 7, "the tensors have 8 bytes, the file has 7"),
@@ -159,7 +160,8 @@ fn headers_that_do_not_fit_the_data_are_refused() {
         let refusal = refusal(&header, data);
         assert!(refusal.contains(says), "{header:.200}: {refusal}");
     }
-    let twice = r#"{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[],"data_offsets":[1,2]}}"#;
+    let twice =
+        r#"{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[],"data_offsets":[1,2]}}"#;
     assert!(refusal(twice, 2).contains("a name is there twice"));
 }
 
@@ -236,8 +238,10 @@ fn no_flipped_bit_and_no_cut_makes_it_panic_or_take_much_memory() {
 
 #[test]
 fn tensors_are_neither_copied_to_be_written_nor_twice_to_be_read() {
-    let tensors: Tensors =
-        ["a", "b"].into_iter().map(|name| (name, Tensor::from_slice(&[500_000], &[1.5_f64; 500_000]).unwrap())).collect();
+    let tensors: Tensors = ["a", "b"]
+        .into_iter()
+        .map(|name| (name, Tensor::from_slice(&[500_000], &[1.5_f64; 500_000]).unwrap()))
+        .collect();
     struct Nowhere;
     impl io::Write for Nowhere {
         fn write(&mut self, part: &[u8]) -> io::Result<usize> {

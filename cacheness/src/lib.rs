@@ -48,6 +48,9 @@
 //! | `zstd` | no | the codec [`Codec::Zstd`](config::Codec::Zstd), denser than `lz4`; needs a C compiler |
 //! | `gzip` | no | the codec [`Codec::Gzip`](config::Codec::Gzip), in Rust alone |
 //! | `blosclz` | no | the codec [`Codec::Blosclz`](config::Codec::Blosclz) for vectors of numbers, in Rust alone |
+//! | `ndarray` | no | arrays as results and arguments, stored as `.npy`: see [`native`] |
+//! | `arrow`, `polars` | no | tables and frames, stored as Parquet or Arrow IPC (need a C compiler) |
+//! | `safetensors` | no | tensors by name, stored as `.safetensors` |
 //! | `testing` | no | in the module [`testing`], a simulated file system and conformance suites, for tests |
 //!
 //! Without any of them values are compressed by `lz4`, and configurations are written in code.

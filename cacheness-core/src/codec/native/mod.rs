@@ -14,7 +14,7 @@ mod tensors;
 use std::io;
 
 use super::handler::{HandlerError, NATIVE, mark_of};
-pub use crate::config::{NativeFormat, ParquetCodec};
+pub(crate) use crate::config::{NativeFormat, ParquetCodec};
 use crate::entry::Core;
 pub(crate) use body::{Body, read};
 #[cfg(feature = "testing")]

@@ -42,7 +42,7 @@ mod parts {
     use super::{HandlerError, Source};
 
     /// What is behind an [`Element`](super::Element).
-    pub trait Part: NoUninit {
+    pub trait Part: NoUninit + Send + Sync {
         /// Its letter in a `descr`.
         const KIND: char;
 

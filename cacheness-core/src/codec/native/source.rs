@@ -3,9 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::storage::blob::BlobRead;
-
-/// The bytes of a value in a file format, from its first one: in memory, in a file that has nothing else in it, or in a blob.
+/// The bytes of a value in a file format, from its first one: in memory, or in a file that has nothing else in it.
 #[derive(Debug)]
 pub struct Source {
     place: Place,
@@ -17,19 +15,12 @@ pub struct Source {
 enum Place {
     Bytes(Vec<u8>),
     File(File),
-    /// A blob, and where in it the first byte is.
-    Blob(Box<dyn BlobRead>, u64),
 }
 
 impl Source {
     /// The bytes are all there are.
     pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
         Self { len: bytes.len() as u64, place: Place::Bytes(bytes), at: 0 }
-    }
-
-    /// So many bytes of a blob from `start` on.
-    pub(crate) fn of_blob(blob: Box<dyn BlobRead>, start: u64, len: u64) -> Self {
-        Self { place: Place::Blob(blob, start), at: 0, len }
     }
 
     /// A file that has these bytes alone.
@@ -87,7 +78,6 @@ impl Read for Source {
                 file.seek(SeekFrom::Start(self.at))?;
                 file.read(buf)?
             }
-            Place::Blob(blob, start) => blob.read_at(*start + self.at, buf).map_err(io::Error::other)?,
         };
         self.at += read as u64;
         Ok(read)
@@ -111,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_in_memory_in_a_file_and_in_a_blob_read_the_same() {
+    fn bytes_in_memory_and_in_a_file_read_the_same() {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &bytes).unwrap();

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{BlobBackend, BlobName, FilesystemBlobs};
-use crate::config::{Durability, Limits};
+use crate::config::{Durability, Limits, NativeFormat};
 use crate::error::Result;
 use crate::format::{self, Rules};
 use crate::storage::vfs::publish::{STAGING, remove_left_over};
@@ -41,9 +41,11 @@ fn payload(name: &BlobName) -> Vec<u8> {
 enum Way {
     Whole,
     Pieces,
+    /// Its payload in a file of its own.
+    Split,
 }
 
-const WAYS: [Way; 2] = [Way::Whole, Way::Pieces];
+const WAYS: [Way; 3] = [Way::Whole, Way::Pieces, Way::Split];
 
 fn write(blobs: &dyn BlobBackend, name: &BlobName, durability: Durability) -> Result<()> {
     write_by(Way::Whole, blobs, name, durability)
@@ -54,6 +56,15 @@ fn write_by(way: Way, blobs: &dyn BlobBackend, name: &BlobName, durability: Dura
     let envelope = format::seal(name.as_str().as_bytes(), &payload, Rules::unsigned(&Limits::DEFAULT))?;
     if way == Way::Whole {
         return blobs.write(name, &envelope.parts(), durability);
+    }
+    if way == Way::Split {
+        let [start, head, tail, trailer] = envelope.parts();
+        let mut writing = blobs.create_around(name, start, NativeFormat::Npy)?;
+        writing.write(head)?;
+        writing.write(tail)?;
+        writing.end_middle();
+        writing.write(trailer)?;
+        return writing.publish(durability);
     }
     let mut writing = blobs.create(name)?;
     for piece in envelope.parts().concat().chunks(1000) {
@@ -70,7 +81,12 @@ enum Found {
 }
 
 fn look(blobs: &dyn BlobBackend, name: &BlobName) -> Found {
-    let Some(bytes) = blobs.read(name, MAX).unwrap() else { return Found::Nothing };
+    let bytes = match blobs.read(name, MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Found::Nothing,
+        Err(error) if error.is_integrity() => return Found::Damaged,
+        Err(error) => panic!("{error:?}"),
+    };
     match format::open(&bytes, Rules::unsigned(&Limits::DEFAULT)) {
         Ok(opened) => {
             assert_eq!(opened.header, name.as_str().as_bytes());
@@ -106,7 +122,7 @@ fn live(vfs: &SimVfs, seed: u64) -> Acknowledged {
 
 fn put(blobs: &dyn BlobBackend, chance: u64, durability: Durability, kept: &mut Acknowledged) -> Result<()> {
     let name = BlobName::unique();
-    write_by(WAYS[(chance % 2) as usize], blobs, &name, durability)?;
+    write_by(WAYS[(chance % 3) as usize], blobs, &name, durability)?;
     kept.insert(name, durability == Durability::Immediate);
     Ok(())
 }
@@ -299,17 +315,19 @@ fn any_call_of_any_operation_may_fail_and_no_blob_comes_to_harm() {
         |blobs, name| blobs.remove(name).map(drop),
         |blobs, name| blobs.quarantine(name),
     ];
-    for (index, operation) in operations.iter().enumerate() {
+    for (way, (index, operation)) in
+        WAYS.into_iter().flat_map(|way| operations.iter().enumerate().map(move |at| (way, at)))
+    {
         for call in 0.. {
             let vfs = SimVfs::new();
             let blobs = open(&vfs);
             let [name, other] = [BlobName::unique(), BlobName::unique()];
-            write(&blobs, &name, Durability::Interval).unwrap();
-            write(&blobs, &other, Durability::Interval).unwrap();
+            write_by(way, &blobs, &name, Durability::Interval).unwrap();
+            write_by(way, &blobs, &other, Durability::Interval).unwrap();
             vfs.fail_at(call, Fault::Errno(libc::EIO), Repeat::Once);
             let result = operation(&blobs, &name);
             let struck = vfs.clear_faults();
-            assert_eq!(result.is_err(), struck, "operation {index}, call {call}: {result:?}");
+            assert_eq!(result.is_err(), struck, "operation {index}, {way:?}, call {call}: {result:?}");
             assert_eq!(look(&blobs, &other), Found::Whole);
             operation(&blobs, &name).unwrap();
             blobs.sync().unwrap();

@@ -126,8 +126,9 @@ impl Files {
     }
 
     /// The files that a blob consists of.
-    fn paths(&self, name: &BlobName) -> Vec<PathBuf> {
-        split::paths(self, name).unwrap_or_else(|| vec![self.path(name)])
+    fn paths(&self, name: &BlobName) -> Result<Vec<PathBuf>> {
+        let paths = split::paths(self, name)?;
+        Ok(if paths.is_empty() { vec![self.path(name)] } else { paths })
     }
 
     fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
@@ -266,7 +267,7 @@ impl Files {
     }
 
     fn sync_files(&self, name: &BlobName) -> Result<()> {
-        let paths = self.paths(name);
+        let paths = self.paths(name)?;
         if self.failed().contains(name) {
             paths.iter().try_for_each(|path| files::write_anew(&*self.vfs, &self.root, path))?;
             self.failed().remove(name);
@@ -341,7 +342,7 @@ impl BlobBackend for FilesystemBlobs {
     fn quarantine(&self, name: &BlobName) -> Result<()> {
         self.forget(name);
         self.shards.note_gap(name);
-        self.paths(name).iter().try_for_each(|path| self.quarantine.take(&*self.vfs, path))
+        self.paths(name)?.iter().try_for_each(|path| self.quarantine.take(&*self.vfs, path))
     }
 
     fn page(&self, after: Option<&BlobName>, limit: usize) -> Result<Vec<BlobInfo>> {

@@ -46,11 +46,18 @@ fn possible(files: &Files, name: &BlobName) -> impl Iterator<Item = PathBuf> {
     bodies.into_iter().chain([sidecar_path(files, name)])
 }
 
-/// The files of a blob that has such; the sidecar last.
-pub(super) fn paths(files: &Files, name: &BlobName) -> Option<Vec<PathBuf>> {
-    metadata_of(&*files.vfs, &sidecar_path(files, name)).ok()??;
-    let there = |path: &PathBuf| metadata_of(&*files.vfs, path).is_ok_and(|found| found.is_some());
-    Some(possible(files, name).filter(there).collect())
+/// The files of a blob that has such, the sidecar last; of one that has none, nothing.
+pub(super) fn paths(files: &Files, name: &BlobName) -> Result<Vec<PathBuf>> {
+    if metadata_of(&*files.vfs, &sidecar_path(files, name))?.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut paths = Vec::new();
+    for path in possible(files, name) {
+        if metadata_of(&*files.vfs, &path)?.is_some() {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 /// Removes what there is of a blob; says whether there was anything.

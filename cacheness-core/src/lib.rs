@@ -32,6 +32,8 @@ pub use codec::handler::{
     ByFile, FileHandler, Handler, HandlerError, HandlerInfo, Shareable, Storable, list_handlers, register_handler,
     unregister_handler,
 };
+#[cfg(feature = "arrow")]
+pub use codec::native::table::Table;
 pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{

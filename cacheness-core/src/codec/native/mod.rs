@@ -4,6 +4,10 @@
 //! NumPy, pandas or DuckDB open it in place; see `docs/decisions/0111-values-in-files-of-their-own.md`.
 
 pub(crate) mod source;
+#[cfg(feature = "arrow")]
+pub(crate) mod table;
+#[cfg(feature = "arrow")]
+mod thrift;
 
 use std::fmt;
 use std::io;

@@ -37,6 +37,8 @@ mod content;
 mod identity;
 mod params;
 mod serialize;
+#[cfg(feature = "arrow")]
+mod tables;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -37,6 +37,8 @@ pub use codec::native::Element;
 pub use codec::native::{Native, read_file, write_file};
 #[cfg(feature = "safetensors")]
 pub use codec::native::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
+#[cfg(feature = "arrow")]
+pub use codec::native::table::Table;
 pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{

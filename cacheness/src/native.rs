@@ -9,3 +9,5 @@ pub use cacheness_core::{Native, NativeFormat, ValueFile, read_file, write_file}
 pub use cacheness_core::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 #[cfg(feature = "ndarray")]
 pub use cacheness_core::Element;
+#[cfg(feature = "arrow")]
+pub use cacheness_core::Table;

@@ -41,6 +41,8 @@ mod content;
 mod identity;
 mod params;
 mod serialize;
+#[cfg(feature = "arrow")]
+mod tables;
 #[cfg(feature = "safetensors")]
 mod tensors;
 #[cfg(test)]

@@ -10,6 +10,10 @@ mod npy;
 pub(crate) mod source;
 #[cfg(feature = "safetensors")]
 mod tensors;
+#[cfg(feature = "arrow")]
+pub(crate) mod table;
+#[cfg(feature = "arrow")]
+mod thrift;
 
 use std::io;
 

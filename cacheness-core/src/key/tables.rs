@@ -1,0 +1,3 @@
+//! Tables, by their schema and by what their rows hold; how they are divided, and what lies where nothing is, does not count.
+
+mod arrow;

@@ -17,6 +17,7 @@ BENCHES = {
     "disk": "Hits from the disk, the tier in memory off, and misses",
     "threads": "Two threads",
     "large": "Large values",
+    "formats": "Arrays and tables in their own formats",
     "upkeep": "Upkeep of 10,000 entries",
     "files": "Values in files, and files as arguments",
     "heartbeat": "Async: the longest pause of another task",

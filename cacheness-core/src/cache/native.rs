@@ -1,12 +1,18 @@
 //! Values that have a file format of their own, in and out, and their files.
 
+#[cfg(feature = "arrow")]
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::codec::ValueCodec;
 use super::engine::Engine;
 use super::{Attempt, Cache, PutOptions};
 use crate::codec::handler::{BY_HANDLER, NATIVE};
+#[cfg(feature = "arrow")]
+use crate::codec::handler::{Raw, shielded_by};
 use crate::codec::native::{Native, NativeFormat, format_of};
+#[cfg(feature = "arrow")]
+use crate::codec::native::{Source, table, table::Table};
 use crate::engine::{FileOf, Found};
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -61,6 +67,64 @@ impl Cache {
         engine.count(Attempt::First, file.is_some());
         Ok(file)
     }
+}
+
+/// Parts of tables.
+#[cfg(feature = "arrow")]
+impl Cache {
+    /// Some columns and rows of a table or frame that lies as Parquet under a key: the others are not decoded. All columns if none
+    /// are named; the columns come in the order in which the table has them, and rows behind its end are none.
+    ///
+    /// The file is looked through first, as for every read; with `metadata.verify_cache_integrity = false` and without signatures
+    /// only what is asked for is read of it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// use cacheness::Cache;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let column = |from: i64| Arc::new(Int64Array::from_iter_values(from..from + 1000)) as ArrayRef;
+    /// let cache = Cache::in_memory();
+    /// cache.put_native("table", &RecordBatch::try_from_iter([("a", column(0)), ("b", column(5000))])?)?;
+    /// let part = cache.scan_table("table", Some(&["b"]), 10..20)?.expect("it was just stored");
+    /// assert_eq!((part.num_rows(), part.schema().fields().len()), (10, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if what is stored is no Parquet; [`Handler`](ErrorKind::Handler) if there is no
+    /// column of a name, or the file cannot be decoded; else as [`get`](Self::get).
+    pub fn scan_table(
+        &self,
+        key: impl ToKey,
+        columns: Option<&[&str]>,
+        rows: Range<usize>,
+    ) -> Result<Option<Table>> {
+        let key = self.index_key(key)?;
+        let engine = self.engine()?;
+        let table = engine.excused(scan(engine, &key, columns, rows), None)?;
+        engine.count(Attempt::First, table.is_some());
+        Ok(table)
+    }
+}
+
+#[cfg(feature = "arrow")]
+fn scan(engine: &Engine, key: &IndexKey, columns: Option<&[&str]>, rows: Range<usize>) -> Result<Option<Table>> {
+    let Some(mut found) = engine.fresh(key, None)? else { return Ok(None) };
+    let raw = engine.load::<Table>(key, &mut found)?;
+    let source = match raw {
+        _ if format_of(&found.core) != Some(NativeFormat::Parquet) => {
+            let message = format!("{key} is no table in Parquet: it was written by `{}`", found.record.entry()?.handler_used());
+            return Err(CacheError::new(ErrorKind::InvalidArgument, message));
+        }
+        Some(Raw::File(source)) => source,
+        Some(Raw::Bytes(bytes)) => Source::of_bytes(bytes),
+        Some(Raw::Numbers(_)) | None => return Ok(None),
+    };
+    let limit = engine.store().limits().max_value_bytes;
+    shielded_by(NativeFormat::Parquet.name(), "read", || table::scan(source, limit, columns, rows)).map(Some)
 }
 
 fn file_of(engine: &Engine, key: &IndexKey) -> Result<Option<ValueFile>> {

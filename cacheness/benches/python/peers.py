@@ -17,6 +17,8 @@ import blosc2
 import diskcache
 import joblib
 import numpy
+import pyarrow
+import pyarrow.parquet
 
 STATIONS = 2_000
 BLOBS = 16
@@ -247,8 +249,51 @@ class Peers:
         return os.path.getsize(self.blosc2_path(kind)) / (8 * int(count))
 
 
+    # Tables: as Parquet by pyarrow in diskcache, and by joblib
+
+    def parquet_put(self, times, count):
+        table, large = frame(count), self.large()
+
+        def put(_):
+            sink = pyarrow.BufferOutputStream()
+            pyarrow.parquet.write_table(table, sink, compression="lz4")
+            large.set("table", sink.getvalue().to_pybytes())
+
+        return timed(put, times)
+
+    def parquet_get(self, times, count):
+        large = self.large()
+        if "table" not in large:
+            self.parquet_put(1, count)
+        return timed(lambda _: pyarrow.parquet.read_table(pyarrow.BufferReader(large["table"])), times)
+
+    def joblib_put_table(self, times, count):
+        table, path = frame(count).to_pandas(), self.path("joblib.table")
+        return timed(lambda _: joblib.dump(table, path), times)
+
+    def joblib_get_table(self, times, count):
+        path = self.path("joblib.table")
+        if not os.path.exists(path):
+            self.joblib_put_table(1, count)
+        return timed(lambda _: joblib.load(path), times)
+
+
 def blob(id):
     return os.urandom(1 << 20)
+
+
+@cache
+def frame(count):
+    count = int(count)
+    rows = numpy.arange(count)
+    return pyarrow.table(
+        {
+            "id": rows,
+            "value": numpy.random.default_rng(7).random(count),
+            "station": [f"station {row % 5000}" for row in range(count)],
+            "note": [f"row {row} of many" for row in range(count)],
+        }
+    )
 
 
 @cache

@@ -3,10 +3,12 @@
 //! Crates of the field do the encoding. What is written is stored as it is, in a file of its own where blobs are files, so that
 //! NumPy, pandas or DuckDB open it in place; see `docs/decisions/0111-values-in-files-of-their-own.md`.
 
+#[cfg(feature = "polars")]
+pub(crate) mod frames;
 pub(crate) mod source;
 #[cfg(feature = "arrow")]
 pub(crate) mod table;
-#[cfg(feature = "arrow")]
+#[cfg(any(feature = "arrow", feature = "polars"))]
 mod thrift;
 
 use std::fmt;

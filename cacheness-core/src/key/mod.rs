@@ -41,7 +41,7 @@ mod content;
 mod identity;
 mod params;
 mod serialize;
-#[cfg(feature = "arrow")]
+#[cfg(any(feature = "arrow", feature = "polars"))]
 mod tables;
 #[cfg(feature = "safetensors")]
 mod tensors;

@@ -1,3 +1,6 @@
 //! Tables, by their schema and by what their rows hold; how they are divided, and what lies where nothing is, does not count.
 
+#[cfg(feature = "arrow")]
 mod arrow;
+#[cfg(feature = "polars")]
+mod polars;

@@ -7,12 +7,14 @@ mod body;
 mod file;
 #[cfg(feature = "ndarray")]
 mod npy;
+#[cfg(feature = "polars")]
+pub(crate) mod frames;
 pub(crate) mod source;
 #[cfg(feature = "safetensors")]
 mod tensors;
 #[cfg(feature = "arrow")]
 pub(crate) mod table;
-#[cfg(feature = "arrow")]
+#[cfg(any(feature = "arrow", feature = "polars"))]
 mod thrift;
 
 use std::io;

@@ -1,0 +1,209 @@
+//! Data frames of polars: as Parquet, compressed by columns, and as files of Arrow IPC, as they lie in memory.
+
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::sync::{Mutex, PoisonError};
+
+use polars_core::prelude::{Column, DataFrame, DataType, Series};
+use polars_io::mmap::MmapBytesReader;
+use polars_io::prelude::{
+    IpcReader, IpcWriter, ParquetCompression, ParquetReader, ParquetWriter, SerReader, SerWriter,
+};
+use polars_lazy::frame::{IntoLazy, LazyFrame};
+
+use super::source::Source;
+use super::thrift::{self, Chunk, Stop};
+use super::{Native, NativeFormat, NativeOptions, ParquetCodec, sealed};
+use crate::codec::handler::HandlerError;
+
+/// What a value may take in memory beyond what it is allowed: decoders have to keep something, too.
+const SLACK: u64 = 16 << 20;
+
+/// A row group has about so many bytes in memory, and no more rows than readers of other tools like to have at once.
+const GROUP_BYTES: usize = 32 << 20;
+const GROUP_ROWS: usize = 1 << 20;
+
+fn write(frame: &DataFrame, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
+    check(frame, options.format)?;
+    // The columns are shared.
+    let mut frame = frame.clone();
+    match options.format {
+        NativeFormat::Parquet => {
+            let compression = match options.parquet {
+                ParquetCodec::None => ParquetCompression::Uncompressed,
+                ParquetCodec::Lz4 => ParquetCompression::Lz4Raw,
+                ParquetCodec::Zstd => ParquetCompression::Zstd(None),
+                ParquetCodec::Snappy => ParquetCompression::Snappy,
+            };
+            let row_bytes = frame.estimated_size() / frame.height().max(1);
+            let rows = (GROUP_BYTES / row_bytes.max(1)).clamp(1, GROUP_ROWS);
+            let writer = ParquetWriter::new(to).with_compression(compression).with_row_group_size(Some(rows));
+            writer.finish(&mut frame)?;
+        }
+        NativeFormat::Arrow => IpcWriter::new(to).finish(&mut frame)?,
+        other => return Err(no_frame(other)),
+    }
+    Ok(())
+}
+
+fn no_frame(format: NativeFormat) -> HandlerError {
+    format!("a data frame is not stored as `{format}`").into()
+}
+
+/// # Errors
+/// A column that the format cannot hold, by name.
+fn check(frame: &DataFrame, format: NativeFormat) -> Result<(), HandlerError> {
+    if frame.width() == 0 && frame.height() > 0 {
+        return Err(format!("`{format}` cannot hold a data frame that has rows and no columns").into());
+    }
+    let refused = |column: &&Column| !is_held(column.dtype(), format);
+    match frame.columns().iter().find(refused) {
+        None => Ok(()),
+        Some(column) => {
+            let (name, data_type) = (column.name(), column.dtype());
+            let instead = if format == NativeFormat::Parquet && is_held(data_type, NativeFormat::Arrow) {
+                ": use the format `arrow`"
+            } else {
+                ""
+            };
+            Err(format!("`{format}` cannot hold the column `{name}` of the type `{data_type}`{instead}").into())
+        }
+    }
+}
+
+/// Whether the library gives back values of a type as they were.
+fn is_held(data_type: &DataType, format: NativeFormat) -> bool {
+    match data_type {
+        DataType::Boolean | DataType::String | DataType::Binary | DataType::Null => true,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Int128 => true,
+        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 | DataType::UInt128 => true,
+        DataType::Float32 | DataType::Float64 | DataType::Decimal(..) => true,
+        // The library takes them for what they are when it writes, and not when it reads.
+        DataType::Float16 => format == NativeFormat::Arrow,
+        DataType::Date | DataType::Datetime(..) | DataType::Duration(_) | DataType::Time => true,
+        DataType::Categorical(..) | DataType::Enum(..) => true,
+        DataType::List(items) => is_held(items, format),
+        DataType::Array(items, _) => is_held(items, format),
+        DataType::Struct(fields) => fields.iter().all(|field| is_held(field.dtype(), format)),
+        // Objects, and whatever other crates of the program turn on in polars.
+        _ => false,
+    }
+}
+
+/// The frame never refers to the file, which may be cut short or go away.
+fn read(format: NativeFormat, from: Source, limit: u64) -> Result<DataFrame, HandlerError> {
+    let frame = match format {
+        NativeFormat::Parquet => {
+            let bytes = from.into_bytes()?;
+            check_announced(&bytes, limit)?;
+            ParquetReader::new(Cursor::new(bytes)).set_rechunk(true).finish()?
+        }
+        NativeFormat::Arrow => {
+            if from.len() > limit.saturating_mul(2).saturating_add(SLACK) {
+                return Err(Stop::TooLarge.into());
+            }
+            IpcReader::new(Shared(Mutex::new(from))).set_rechunk(true).finish()?
+        }
+        other => return Err(no_frame(other)),
+    };
+    if frame.estimated_size() as u64 > limit.saturating_add(SLACK) { Err(Stop::TooLarge.into()) } else { Ok(frame) }
+}
+
+/// Whether what a Parquet file and its pages announce can be true: the library reserves memory for it.
+fn check_announced(bytes: &[u8], limit: u64) -> Result<(), HandlerError> {
+    let limit = limit.saturating_add(SLACK);
+    let (head, tail) = bytes.split_last_chunk::<8>().ok_or("the file is too short")?;
+    let [a, b, c, d, b'P', b'A', b'R', b'1'] = *tail else { return Err("the file is not Parquet".into()) };
+    let length = usize::try_from(u32::from_le_bytes([a, b, c, d]))?;
+    let start = head.len().checked_sub(length).ok_or("the file describes more than it has")?;
+    let summary = thrift::summary(&head[start..])?;
+    let values = summary.chunks.iter().map(|chunk| chunk.values.max(8) / 8);
+    let least = values.fold(summary.rows / 8, u64::saturating_add);
+    if least > limit {
+        return Err(Stop::TooLarge.into());
+    }
+    Ok(summary.chunks.iter().try_for_each(|chunk| check_pages(bytes, chunk, limit))?)
+}
+
+fn check_pages(bytes: &[u8], chunk: &Chunk, limit: u64) -> Result<(), Stop> {
+    let place = |at: u64| usize::try_from(at).map_err(|_| Stop::Malformed);
+    let end = chunk.start().checked_add(chunk.stored).ok_or(Stop::Malformed)?;
+    let mut rest = bytes.get(place(chunk.start())?..place(end)?).ok_or(Stop::Short)?;
+    let mut left = *chunk;
+    while !rest.is_empty() {
+        let page = thrift::page(rest)?;
+        rest = page
+            .stored
+            .checked_add(page.head as u64)
+            .and_then(|length| rest.get(usize::try_from(length).ok()?..))
+            .ok_or(Stop::Short)?;
+        let values = if page.is_dictionary { 0 } else { page.values };
+        left.plain = left.plain.checked_sub(page.plain).ok_or(Stop::TooLarge)?;
+        left.values = left.values.checked_sub(values).ok_or(Stop::TooLarge)?;
+        if page.plain > limit || (page.is_dictionary && page.values > page.plain) {
+            return Err(Stop::TooLarge);
+        }
+    }
+    Ok(())
+}
+
+/// A source as polars wants it: between threads.
+struct Shared(Mutex<Source>);
+
+impl Shared {
+    fn source(&mut self) -> &mut Source {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Shared {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source().read(buf)
+    }
+}
+
+impl Seek for Shared {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.source().seek(to)
+    }
+}
+
+impl MmapBytesReader for Shared {}
+
+macro_rules! native {
+    ($($value:ty: $size:expr, $write:expr, $read:expr;)+) => {$(
+        impl sealed::Sealed for $value {}
+
+        impl Native for $value {
+            const FORMATS: &'static [NativeFormat] = &[NativeFormat::Parquet, NativeFormat::Arrow];
+
+            fn size(&self) -> u64 {
+                let size: fn(&Self) -> usize = $size;
+                size(self) as u64
+            }
+
+            fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
+                let frame: fn(&Self) -> Result<DataFrame, HandlerError> = $write;
+                write(&frame(self)?, options, to)
+            }
+
+            fn read(format: NativeFormat, from: Source, limit: u64) -> Result<Self, HandlerError> {
+                let value: fn(DataFrame) -> Result<Self, HandlerError> = $read;
+                value(read(format, from, limit)?)
+            }
+        }
+    )+};
+}
+
+native! {
+    DataFrame: DataFrame::estimated_size, |frame| Ok(frame.clone()), Ok;
+    // A frame of one column.
+    Series: |series| series.estimated_size(), |series| Ok(series.clone().into_frame()), |frame| match frame.columns() {
+        [column] => Ok(column.as_materialized_series().clone()),
+        _ => Err("the data frame has not one column".into()),
+    };
+    // Its size is known when it is collected, which is when it is written.
+    LazyFrame: |_| 0, |frame| Ok(frame.clone().collect()?), |frame| Ok(frame.lazy());
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

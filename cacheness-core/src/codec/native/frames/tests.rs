@@ -1,0 +1,190 @@
+use std::io::Write;
+
+use polars_core::prelude::*;
+
+use super::*;
+use crate::util::threads::caught;
+
+const LIMIT: u64 = 1 << 24;
+const PARQUET: NativeOptions = NativeOptions { format: NativeFormat::Parquet, parquet: ParquetCodec::Lz4 };
+const ARROW: NativeOptions = NativeOptions { format: NativeFormat::Arrow, parquet: ParquetCodec::Lz4 };
+
+fn written<T: Native>(value: &T, options: NativeOptions) -> Result<Vec<u8>, HandlerError> {
+    let mut bytes = Vec::new();
+    value.write(options, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn sources(bytes: &[u8]) -> [Source; 2] {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    [Source::of_bytes(bytes.to_vec()), Source::of_file(file, bytes.len() as u64)]
+}
+
+/// Equal, and of the same types: those of categories too.
+fn is_same(one: &DataFrame, other: &DataFrame) -> bool {
+    one.schema() == other.schema() && one.height() == other.height() && one.equals_missing(other)
+}
+
+#[track_caller]
+fn assert_comes_back(frame: &DataFrame, options: NativeOptions) {
+    let bytes =
+        written(frame, options).unwrap_or_else(|error| panic!("{} {:?}: {error}", options.format, frame.dtypes()));
+    for source in sources(&bytes) {
+        let back = DataFrame::read(options.format, source, LIMIT)
+            .unwrap_or_else(|error| panic!("{} {:?}: {error}", options.format, frame.dtypes()));
+        assert!(is_same(frame, &back), "{} {:?} {:?}", options.format, frame, back);
+    }
+}
+
+pub(crate) fn types() -> Vec<DataType> {
+    use DataType::*;
+    let mut types = vec![
+        Boolean,
+        String,
+        Binary,
+        Null,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        Int128,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+        UInt128,
+        Float16,
+        Float32,
+        Float64,
+        Decimal(9, 2),
+        Decimal(38, 10),
+        Date,
+        Time,
+        DataType::from_categories(Categories::global()),
+        DataType::from_frozen_categories(FrozenCategories::new(["b", "a", "0", "1", "2", "3"]).unwrap()),
+    ];
+    for unit in [TimeUnit::Milliseconds, TimeUnit::Microseconds, TimeUnit::Nanoseconds] {
+        let zone = |name: &str| TimeZone::opt_try_new(Some(name)).unwrap();
+        types.extend([Datetime(unit, None), Datetime(unit, zone("UTC")), Datetime(unit, zone("Europe/Berlin"))]);
+        types.push(Duration(unit));
+    }
+    types
+}
+
+/// Values of a type, some of them null.
+pub(crate) fn series(data_type: &DataType, rows: usize, nulls: bool) -> Series {
+    let numbers = (0..rows).map(|n| (!nulls || n % 3 > 0).then_some(n as i32 % 4));
+    let numbers = Series::new("values".into(), numbers.collect::<Vec<_>>());
+    let cast = match data_type {
+        DataType::Null => Ok(Series::new_null("values".into(), rows)),
+        DataType::Categorical(..) | DataType::Enum(..) | DataType::Binary => {
+            numbers.cast(&DataType::String).and_then(|texts| texts.cast(data_type))
+        }
+        DataType::Time => numbers.cast(&DataType::Int64).and_then(|numbers| numbers.cast(data_type)),
+        _ => numbers.cast(data_type),
+    };
+    cast.unwrap_or_else(|error| panic!("{data_type}: {error}"))
+}
+
+#[test]
+fn every_type_comes_back_alone_and_in_lists_arrays_and_structs() {
+    for data_type in types() {
+        for (rows, nulls) in [(0, false), (1, false), (6, true), (6, false)] {
+            let plain = series(&data_type, rows, nulls).into_column();
+            let pair = [plain.clone().with_name("a".into()), plain.clone().with_name("b".into())];
+            let nested = StructChunked::from_columns("pair".into(), rows, &pair).unwrap().into_series().into_column();
+            let list = plain.as_materialized_series().implode().unwrap().into_series().with_name("list".into());
+            let width = ReshapeDimension::new_dimension(2);
+            let pairs = plain.as_materialized_series().slice(0, rows / 2 * 2);
+            let array = pairs.reshape_array(&[ReshapeDimension::Infer, width]).unwrap().into_column();
+            for frame in [vec![plain], vec![nested], vec![list.into_column()], vec![array]] {
+                let frame = DataFrame::new_infer_height(frame).unwrap();
+                for options in [ARROW, PARQUET] {
+                    if data_type != DataType::Float16 || options == ARROW {
+                        assert_comes_back(&frame, options);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_type_that_parquet_does_not_hold_is_refused_with_the_name_of_the_column() {
+    let halves = series(&DataType::Float16, 3, false).with_name("halves".into());
+    let list = halves.implode().unwrap().into_series().with_name("halves".into());
+    for halves in [halves, list] {
+        let mut bytes = Vec::new();
+        let text = halves.write(PARQUET, &mut bytes).unwrap_err().to_string();
+        assert!(text.contains("`halves`") && text.ends_with("use the format `arrow`") && bytes.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn floats_come_back_bit_for_bit() {
+    let special = [f64::NAN.to_bits() | 0x1234, f64::INFINITY.to_bits(), (-0.0_f64).to_bits()];
+    let random = (0..500_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let floats: Vec<f64> = random.chain(special).map(f64::from_bits).collect();
+    let bits = |series: &Series| series.f64().unwrap().iter().map(|float| float.map(f64::to_bits)).collect::<Vec<_>>();
+    for cut in [0, 1, 499, 502] {
+        let series = Series::new("floats".into(), &floats).slice(cut, 600);
+        for options in [ARROW, PARQUET] {
+            let bytes = written(&series, options).unwrap();
+            let back = Series::read(options.format, Source::of_bytes(bytes), LIMIT).unwrap();
+            assert_eq!(back.name(), series.name());
+            assert_eq!(bits(&back), bits(&series));
+        }
+    }
+}
+
+#[test]
+fn frames_without_rows_or_columns_come_back() {
+    for options in [ARROW, PARQUET] {
+        assert_comes_back(&DataFrame::empty(), options);
+        assert!(written(&DataFrame::empty_with_height(3), options).unwrap_err().to_string().contains("no columns"));
+    }
+}
+
+#[test]
+fn a_frame_comes_back_by_every_codec_and_lazily() {
+    let columns = [series(&DataType::Int64, 5000, true), series(&DataType::String, 5000, false).with_name("b".into())];
+    let frame = DataFrame::new_infer_height(columns.map(IntoColumn::into_column).into()).unwrap();
+    for parquet in [ParquetCodec::None, ParquetCodec::Lz4, ParquetCodec::Zstd, ParquetCodec::Snappy] {
+        assert_comes_back(&frame, NativeOptions { parquet, ..PARQUET });
+    }
+    for options in [ARROW, PARQUET] {
+        let bytes = written(&frame.clone().lazy(), options).unwrap();
+        let back = LazyFrame::read(options.format, Source::of_bytes(bytes), LIMIT).unwrap();
+        assert!(is_same(&back.collect().unwrap(), &frame));
+    }
+}
+
+#[test]
+fn damaged_files_do_no_harm() {
+    let columns = [series(&DataType::Int64, 20, true), series(&DataType::String, 20, false).with_name("b".into())];
+    let frame = DataFrame::new_infer_height(columns.map(IntoColumn::into_column).into()).unwrap();
+    for options in [ARROW, PARQUET] {
+        let bytes = written(&frame, options).unwrap();
+        // Panics of the library are for the caller to catch.
+        for length in 0..bytes.len() {
+            let cut = Source::of_bytes(bytes[..length].to_vec());
+            assert!(!matches!(caught(|| DataFrame::read(options.format, cut, LIMIT)), Ok(Ok(_))), "{length}");
+        }
+        for bit in (0..bytes.len() * 8).step_by(7) {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let _ =
+                caught(|| DataFrame::read(options.format, Source::of_bytes(bytes), LIMIT).map(|frame| frame.height()));
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_holds_more_than_is_allowed_is_refused() {
+    let frame = series(&DataType::Int64, 3_000_000, false).into_frame();
+    for options in [ARROW, PARQUET] {
+        let bytes = written(&frame, options).unwrap();
+        assert!(DataFrame::read(options.format, Source::of_bytes(bytes), 1000).is_err());
+    }
+}

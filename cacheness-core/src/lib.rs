@@ -34,11 +34,11 @@ pub use codec::handler::{
 };
 #[cfg(feature = "ndarray")]
 pub use codec::native::Element;
-pub use codec::native::{Native, read_file, write_file};
-#[cfg(feature = "safetensors")]
-pub use codec::native::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 #[cfg(feature = "arrow")]
 pub use codec::native::table::Table;
+#[cfg(feature = "safetensors")]
+pub use codec::native::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
+pub use codec::native::{Native, read_file, write_file};
 pub use config::Limits;
 pub use config::backends::{BackendInfo, BackendOptions, OptionValue};
 pub use config::{

@@ -96,12 +96,7 @@ impl Cache {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if what is stored is no Parquet; [`Handler`](ErrorKind::Handler) if there is no
     /// column of a name, or the file cannot be decoded; else as [`get`](Self::get).
-    pub fn scan_table(
-        &self,
-        key: impl ToKey,
-        columns: Option<&[&str]>,
-        rows: Range<usize>,
-    ) -> Result<Option<Table>> {
+    pub fn scan_table(&self, key: impl ToKey, columns: Option<&[&str]>, rows: Range<usize>) -> Result<Option<Table>> {
         let key = self.index_key(key)?;
         let engine = self.engine()?;
         let table = engine.excused(scan(engine, &key, columns, rows), None)?;
@@ -116,7 +111,8 @@ fn scan(engine: &Engine, key: &IndexKey, columns: Option<&[&str]>, rows: Range<u
     let raw = engine.load::<Table>(key, &mut found)?;
     let source = match raw {
         _ if format_of(&found.core) != Some(NativeFormat::Parquet) => {
-            let message = format!("{key} is no table in Parquet: it was written by `{}`", found.record.entry()?.handler_used());
+            let message =
+                format!("{key} is no table in Parquet: it was written by `{}`", found.record.entry()?.handler_used());
             return Err(CacheError::new(ErrorKind::InvalidArgument, message));
         }
         Some(Raw::File(source)) => source,

@@ -39,7 +39,8 @@ fn fallible(csv: &Path) -> Result<DataFrame, std::io::Error> {
 #[cached]
 fn batch(n: i64) -> Option<RecordBatch> {
     ran();
-    let (ids, names) = (Int64Array::from_iter_values(0..n), StringArray::from_iter_values((0..n).map(|n| n.to_string())));
+    let (ids, names) =
+        (Int64Array::from_iter_values(0..n), StringArray::from_iter_values((0..n).map(|n| n.to_string())));
     RecordBatch::try_from_iter([("id", Arc::new(ids) as _), ("name", Arc::new(names) as _)]).ok()
 }
 

@@ -26,6 +26,10 @@ fn putting_and_getting_a_gigabyte_takes_the_value_and_no_more_than_64_mib() {
         assert!(put < BESIDE_KIB, "put of {kind}: {put} KiB beside the value");
         let get = grown_by(&format!("get-{kind}"), dir.path(), mib);
         assert!(get < mib * 1024 + BESIDE_KIB, "get of {kind}: {get} KiB for a value of {} KiB", mib * 1024);
-        println!("{kind} of {mib} MiB: put {} MiB, get {} MiB beside the value", put >> 10, (get >> 10).saturating_sub(mib));
+        println!(
+            "{kind} of {mib} MiB: put {} MiB, get {} MiB beside the value",
+            put >> 10,
+            (get >> 10).saturating_sub(mib)
+        );
     }
 }

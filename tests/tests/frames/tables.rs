@@ -22,7 +22,9 @@ pub(super) fn batch() -> RecordBatch {
         ("kind", Arc::new(DictionaryArray::<Int32Type>::from_iter([Some("a"), Some("b"), Some("a")]))),
         (
             "at",
-            Arc::new(TimestampMicrosecondArray::from(vec![Some(0), None, Some(1_700_000_000_000_000)]).with_timezone("UTC")),
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(0), None, Some(1_700_000_000_000_000)]).with_timezone("UTC"),
+            ),
         ),
         (
             "list",
@@ -117,9 +119,13 @@ fn a_frame_of_polars_is_opened_by_the_polars_of_python() {
     let columns = vec![Series::new("n".into(), [1_u8, 255]).into_column(), at.into_column()];
     let frame = DataFrame::new(2, columns).unwrap();
     let path = stored(&cache, "frame", &frame);
-    let program = format!("import polars as pl\nf = pl.read_parquet({path:?})\nprint(f.schema, f.rows()[1][0], f.rows()[1][1])");
+    let program =
+        format!("import polars as pl\nf = pl.read_parquet({path:?})\nprint(f.schema, f.rows()[1][0], f.rows()[1][1])");
     let said = python.run(dir.path(), &program);
-    assert!(said.contains("UInt8") && said.contains("'ms'") && said.trim().ends_with("255 2023-11-14 22:13:20"), "{said}");
+    assert!(
+        said.contains("UInt8") && said.contains("'ms'") && said.trim().ends_with("255 2023-11-14 22:13:20"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -5,15 +5,15 @@
 
 mod body;
 mod file;
-#[cfg(feature = "ndarray")]
-mod npy;
 #[cfg(feature = "polars")]
 pub(crate) mod frames;
+#[cfg(feature = "ndarray")]
+mod npy;
 pub(crate) mod source;
-#[cfg(feature = "safetensors")]
-mod tensors;
 #[cfg(feature = "arrow")]
 pub(crate) mod table;
+#[cfg(feature = "safetensors")]
+mod tensors;
 #[cfg(any(feature = "arrow", feature = "polars"))]
 mod thrift;
 

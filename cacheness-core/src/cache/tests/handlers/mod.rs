@@ -100,7 +100,8 @@ fn wrote(cache: &Cache, key: &str) -> String {
 /// Those that could write a `Reading`, in order.
 fn names(cache: &Cache) -> Vec<String> {
     let of_serde = |info: &crate::HandlerInfo| info.builtin && crate::NativeFormat::named(&info.name).is_none();
-    let own = |info: &crate::HandlerInfo| of_serde(info) || info.value_type.is_some_and(|name| name.contains("Reading"));
+    let own =
+        |info: &crate::HandlerInfo| of_serde(info) || info.value_type.is_some_and(|name| name.contains("Reading"));
     cache.list_handlers().unwrap().iter().filter(|info| own(info)).map(|info| info.name.to_string()).collect()
 }
 

@@ -39,7 +39,7 @@ impl Source {
     }
 
     /// The bytes, if they are in memory.
-    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+    pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         if let Place::Bytes(bytes) = &self.place { Some(bytes) } else { None }
     }
 

@@ -72,7 +72,7 @@ enum Place {
 impl IpcFile {
     fn of(from: Source, limit: u64) -> io::Result<Self> {
         let len = from.len();
-        let place = match Source::bytes(&from) {
+        let place = match Source::in_memory(&from) {
             Some(_) => Place::Memory(Buffer::from_vec(from.into_bytes()?)),
             None => Place::Elsewhere(from),
         };

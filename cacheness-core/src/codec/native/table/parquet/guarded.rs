@@ -105,7 +105,7 @@ enum Place {
 impl Guarded {
     fn of(from: Source) -> io::Result<Self> {
         let len = from.len();
-        let place = match Source::bytes(&from) {
+        let place = match Source::in_memory(&from) {
             Some(_) => Place::Memory(from.into_bytes()?.into()),
             None => Place::Elsewhere(Mutex::new(from)),
         };

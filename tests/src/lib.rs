@@ -6,7 +6,6 @@ pub mod certificates;
 pub mod neighbours;
 /// A network that fails.
 pub mod proxy;
-pub mod python;
 /// Servers that tests need, started by the tests themselves.
 pub mod servers;
 pub mod values;

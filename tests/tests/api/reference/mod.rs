@@ -40,7 +40,8 @@ impl Known {
             tests.insert(tests_as.to_owned(), world.add(&package.replace('-', "_"), &lib, read));
         }
         let mut programs = World::default();
-        for (name, main) in programs_below(&root().join("tests/tests")) {
+        let folders = ["tests/tests", "tests/frames/tests"].map(|folder| root().join(folder));
+        for (name, main) in folders.iter().flat_map(|folder| programs_below(folder)) {
             let found = programs.add(&name, &main, read);
             tests.insert(name, found);
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use cacheness::native::Native;
 use cacheness::{Cache, CacheConfig};
-use cacheness_tests::python::{Python, with_all};
+use cacheness_frames_tests::python::{Python, with_all};
 
 /// A Python with the tools that open our files.
 fn python() -> Option<Python> {

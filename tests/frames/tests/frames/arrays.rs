@@ -28,7 +28,7 @@ where
     ArrayD<A>: Native,
 {
     let Some(python) = python() else { return };
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let cache = cache_in(dir.path());
     for (n, array) in layouts(element).into_iter().enumerate() {
         let path = stored(&cache, &format!("{n}"), &array);
@@ -68,7 +68,7 @@ fn numpy_opens_arrays_of_every_type_and_what_it_writes_comes_back() {
 #[test]
 fn numpy_sees_the_same_bits_in_the_same_places() {
     let Some(python) = python() else { return };
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let cache = cache_in(dir.path());
     let odd = [f64::NAN, f64::from_bits(0x7ff8_0000_dead_beef), f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324];
     let path = stored(&cache, "odd", &Array1::from(odd.to_vec()));
@@ -85,7 +85,7 @@ fn numpy_sees_the_same_bits_in_the_same_places() {
 
 #[test]
 fn an_array_of_another_type_or_dimension_is_refused_by_both_names() {
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.npy");
     cacheness::native::write_file(&path, &Array::<f32, _>::zeros((2, 3))).unwrap();
     for error in [read_file::<Array2<f64>>(&path).unwrap_err(), read_file::<Array1<f32>>(&path).unwrap_err()] {
@@ -105,7 +105,7 @@ fn tensors() -> Tensors {
 #[test]
 fn safetensors_opens_tensors_and_what_it_writes_comes_back() {
     let Some(python) = python() else { return };
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let cache = cache_in(dir.path());
     let path = stored(&cache, "t", &tensors());
     let program = format!(

@@ -72,7 +72,7 @@ fn without_memory(dir: &Path) -> CacheConfig {
 
 #[test]
 fn every_native_type_is_a_result_and_is_read_from_its_file() {
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let csv = dir.path().join("words.csv");
     std::fs::write(&csv, "one two three").unwrap();
     let _isolated = isolated_with(Cache::new(without_memory(dir.path())).unwrap());

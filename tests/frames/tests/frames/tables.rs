@@ -54,7 +54,7 @@ const ROWS: &str = r#"[[1, 0.5, "Zürich", true, "a", 0.0, [1, null]], [null, nu
 #[test]
 fn pandas_polars_pyarrow_and_duckdb_open_a_table_in_both_formats() {
     let Some(python) = python() else { return };
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(in_files(dir.path()).with_handler_priority(["parquet"])).unwrap();
     let parquet = stored(&cache, "parquet", &batch());
     cache.put_native_with("arrow", &batch(), PutOptions::new().handler("arrow")).unwrap();
@@ -85,7 +85,7 @@ tell([[None if not isinstance(x, (list, tuple)) and not hasattr(x, 'tolist') and
 #[test]
 fn what_pandas_polars_and_duckdb_write_comes_back() {
     let Some(python) = python() else { return };
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let program = "
 import pandas as pd, polars as pl, duckdb, pyarrow as pa
 rows = {'id': [1, 2, 3], 'name': ['a', None, 'c'], 'x': [0.5, 1.5, None]}
@@ -112,7 +112,7 @@ duckdb.sql(\"copy (select * from (values (1, 'a', 0.5), (2, null, 1.5), (3, 'c',
 #[test]
 fn a_frame_of_polars_is_opened_by_the_polars_of_python() {
     let Some(python) = python() else { return };
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let cache = cache_in(dir.path());
     let at = Series::new("at".into(), [0_i64, 1_700_000_000_000]);
     let at = at.cast(&DataType::Datetime(TimeUnit::Milliseconds, None)).unwrap();
@@ -132,7 +132,7 @@ fn a_frame_of_polars_is_opened_by_the_polars_of_python() {
 fn every_compression_of_parquet_is_read_by_others() {
     let Some(python) = python() else { return };
     for codec in cacheness::config::ParquetCodec::ALL {
-        let dir = cacheness_tests::scratch();
+        let dir = tempfile::tempdir().unwrap();
         let config = CacheConfig::new(dir.path().join("cache")).with_parquet_compression(codec);
         let cache = Cache::new(config).unwrap();
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values((0..200_000).map(|n| n % 1000)));
@@ -156,7 +156,7 @@ fn every_compression_of_parquet_is_read_by_others() {
 
 #[test]
 fn a_scan_of_some_columns_and_rows_reads_no_more_than_these() {
-    let dir = cacheness_tests::scratch();
+    let dir = tempfile::tempdir().unwrap();
     let cache = cache_in(dir.path());
     cache.put_native("t", &batch()).unwrap();
     let part = cache.scan_table("t", Some(&["name", "id"]), 1..3).unwrap().unwrap();

@@ -368,7 +368,7 @@ pub(crate) fn is_built_in(name: &str) -> bool {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Largest canonical encoding of a key, in bytes. Default 64 MiB.
+    /// Largest canonical encoding of a key, in bytes. Default 1 GiB.
     pub max_key_bytes: u64,
     /// Largest value, in bytes as the handler encodes it, before compression. Default 4 GiB.
     pub max_value_bytes: u64,
@@ -378,7 +378,7 @@ pub struct Limits {
 
 impl Limits {
     /// The defaults.
-    pub const DEFAULT: Self = Self { max_key_bytes: 64 << 20, max_value_bytes: 4 << 30, max_header_bytes: 1 << 20 };
+    pub const DEFAULT: Self = Self { max_key_bytes: 1 << 30, max_value_bytes: 4 << 30, max_header_bytes: 1 << 20 };
 }
 
 impl Default for Limits {

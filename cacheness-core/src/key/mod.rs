@@ -41,7 +41,7 @@ mod content;
 mod identity;
 mod params;
 mod serialize;
-#[cfg(any(feature = "arrow", feature = "polars"))]
+#[cfg(feature = "arrow")]
 mod tables;
 #[cfg(feature = "safetensors")]
 mod tensors;

@@ -78,7 +78,8 @@ use shape::{SHAPE, Tag, Trace, mix, trace, trace_with_tags, variant};
     message = "`{Self}` cannot be stored in a cache",
     label = "this type cannot be written to a cache and read back",
     note = "if the type is yours, derive `serde::Serialize` and `serde::Deserialize` for it and all it contains, and let it borrow nothing",
-    note = "of a foreign type return the value inside (the `T` of a `Json<T>`), of an array longer than 32 a `Vec`, or give a `handler`"
+    note = "of a foreign type return the value inside (the `T` of a `Json<T>`), of an array longer than 32 a `Vec`, or give a `handler`",
+    note = "arrays of ndarray, tables of Arrow and frames of polars need the cargo features of these names, and `put_native` where there is no attribute"
 )]
 pub trait Storable: Serialize + DeserializeOwned + 'static {}
 

@@ -11,6 +11,7 @@ use polars_io::prelude::{
 use polars_lazy::frame::{IntoLazy, LazyFrame};
 
 use super::source::Source;
+use super::table::ipc;
 use super::thrift::{self, Chunk, Stop};
 use super::{Native, NativeFormat, NativeOptions, ParquetCodec, sealed};
 use crate::codec::handler::HandlerError;
@@ -34,15 +35,29 @@ fn write(frame: &DataFrame, options: NativeOptions, to: &mut (dyn io::Write + Se
                 ParquetCodec::Zstd => ParquetCompression::Zstd(None),
                 ParquetCodec::Snappy => ParquetCompression::Snappy,
             };
-            let row_bytes = frame.estimated_size() / frame.height().max(1);
-            let rows = (GROUP_BYTES / row_bytes.max(1)).clamp(1, GROUP_ROWS);
+            let rows = rows_of_a_group(&frame);
             let writer = ParquetWriter::new(to).with_compression(compression).with_row_group_size(Some(rows));
             writer.finish(&mut frame)?;
         }
-        NativeFormat::Arrow => IpcWriter::new(to).finish(&mut frame)?,
+        NativeFormat::Arrow => IpcWriter::new(to).finish(&mut in_pieces(frame)?)?,
         other => return Err(no_frame(other)),
     }
     Ok(())
+}
+
+fn rows_of_a_group(frame: &DataFrame) -> usize {
+    let row_bytes = frame.estimated_size() / frame.height().max(1);
+    (GROUP_BYTES / row_bytes.max(1)).clamp(1, GROUP_ROWS)
+}
+
+/// The same frame in chunks, of which the library puts one after the other together in memory. Nothing is copied.
+fn in_pieces(frame: DataFrame) -> Result<DataFrame, HandlerError> {
+    let (rows, height) = (rows_of_a_group(&frame), frame.height());
+    let mut pieces = frame.slice(0, rows);
+    for start in (rows..height).step_by(rows) {
+        pieces.vstack_mut(&frame.slice(i64::try_from(start)?, rows))?;
+    }
+    Ok(pieces)
 }
 
 fn no_frame(format: NativeFormat) -> HandlerError {
@@ -98,10 +113,8 @@ fn read(format: NativeFormat, from: Source, limit: u64) -> Result<DataFrame, Han
             ParquetReader::new(Cursor::new(bytes)).set_rechunk(true).finish()?
         }
         NativeFormat::Arrow => {
-            if from.len() > limit.saturating_mul(2).saturating_add(SLACK) {
-                return Err(Stop::TooLarge.into());
-            }
-            IpcReader::new(Shared(Mutex::new(from))).set_rechunk(true).finish()?
+            let from = ipc::checked(from, limit)?;
+            IpcReader::new(Shared(Mutex::new(from))).set_rechunk(false).finish()?
         }
         other => return Err(no_frame(other)),
     };

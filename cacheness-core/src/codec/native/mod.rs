@@ -14,7 +14,7 @@ pub(crate) mod source;
 pub(crate) mod table;
 #[cfg(feature = "safetensors")]
 mod tensors;
-#[cfg(any(feature = "arrow", feature = "polars"))]
+#[cfg(feature = "arrow")]
 mod thrift;
 
 use std::io;
@@ -28,7 +28,7 @@ pub use file::{native_from_bytes, native_to_bytes};
 pub use file::{read_file, write_file};
 #[cfg(feature = "ndarray")]
 pub use npy::Element;
-pub use source::Source;
+pub(crate) use source::Source;
 #[cfg(feature = "safetensors")]
 pub use tensors::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 
@@ -36,9 +36,9 @@ pub use tensors::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 pub(crate) const COMPILED: &[NativeFormat] = &[
     #[cfg(feature = "ndarray")]
     NativeFormat::Npy,
-    #[cfg(any(feature = "arrow", feature = "polars"))]
+    #[cfg(feature = "arrow")]
     NativeFormat::Parquet,
-    #[cfg(any(feature = "arrow", feature = "polars"))]
+    #[cfg(feature = "arrow")]
     NativeFormat::Arrow,
     #[cfg(feature = "safetensors")]
     NativeFormat::SafeTensors,

@@ -1,9 +1,8 @@
 //! Arrays of the crate ndarray as files of NumPy's.
 //!
 //! Such a file is a line of text and behind it the memory of the array, so that there is nothing to encode but the line
-//! (`header`). The crates that do it parse the line as any Python (ndarray-npy 0.10, npyz 0.9): they allocate as much as it claims
-//! before they look whether it is there, and bring eleven crates, one of which needs a C compiler. And ndarray-npy panics when it
-//! writes an empty slice of a larger array.
+//! (`header`). The crate that does it, ndarray-npy 0.10, parses the line as any Python, allocates as much as it claims before it looks
+//! whether that is there, and brings nineteen crates, some of which need a C compiler.
 
 mod header;
 #[cfg(test)]

@@ -33,11 +33,6 @@ impl Source {
         self.len
     }
 
-    /// The file, if they are in one of their own: its own position means nothing.
-    pub(crate) fn file(&self) -> Option<&File> {
-        if let Place::File(file) = &self.place { Some(file) } else { None }
-    }
-
     /// The bytes, if they are in memory.
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         if let Place::Bytes(bytes) = &self.place { Some(bytes) } else { None }

@@ -1,6 +1,6 @@
 //! Tables of Arrow: as Parquet, compressed by columns, and as files of Arrow IPC, as they lie in memory.
 
-mod ipc;
+pub(super) mod ipc;
 mod nesting;
 mod parquet;
 

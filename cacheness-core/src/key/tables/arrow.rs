@@ -106,7 +106,7 @@ fn column(data_type: &DataType, chunks: &[ArrayRef], writer: &mut KeyWriter) {
             }
         };
     }
-    let pieces: Vec<Piece<'_>> = chunks.iter().map(|chunk| Piece::of(chunk)).collect();
+    let pieces: Vec<Piece<'_>> = chunks.iter().map(Piece::of).collect();
     writer.tuple(2, |writer| {
         if chunks.iter().all(|chunk| chunk.null_count() == 0) {
             writer.write_none();
@@ -132,7 +132,7 @@ struct Piece<'c> {
 impl<'c> Piece<'c> {
     fn of(array: &'c ArrayRef) -> Self {
         let runs = match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-            None => vec![0..array.len()],
+            None => std::iter::once(0..array.len()).collect(),
             Some(nulls) => nulls.valid_slices().map(|(start, end)| start..end).collect(),
         };
         Self { array, runs }

@@ -56,9 +56,10 @@ fn main() -> Outcome<()> {
         "put-array" => put(&cache, &Array1::from_iter(noise(len)), None),
         "put-table" => put(&cache, &RecordBatch::try_from_iter([("x", column())])?, Some("parquet")),
         "put-ipc" => put(&cache, &RecordBatch::try_from_iter([("x", column())])?, Some("arrow")),
-        "put-frame" => {
+        "put-frame" | "put-frame-ipc" => {
             let series = Series::new("x".into(), noise(len).collect::<Vec<_>>());
-            put(&cache, &DataFrame::new(len, vec![series.into_column()])?, None)
+            let handler = if story == "put-frame" { "parquet" } else { "arrow" };
+            put(&cache, &DataFrame::new(len, vec![series.into_column()])?, Some(handler))
         }
         "put-tensors" => {
             let mut tensors = Tensors::new();
@@ -67,7 +68,7 @@ fn main() -> Outcome<()> {
         }
         "get-array" => get::<Array1<f64>>(&cache),
         "get-table" | "get-ipc" => get::<RecordBatch>(&cache),
-        "get-frame" => get::<DataFrame>(&cache),
+        "get-frame" | "get-frame-ipc" => get::<DataFrame>(&cache),
         "get-tensors" => get::<Tensors>(&cache),
         other => Err(format!("there is no story {other}").into()),
     }?;

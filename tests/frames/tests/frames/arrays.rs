@@ -54,7 +54,7 @@ fn numpy_opens_arrays_of_every_type_and_what_it_writes_comes_back() {
     numpy_agrees("i2", |n| n as i16 - 2);
     numpy_agrees("i4", |n| n as i32 - 2);
     numpy_agrees("i8", |n| n as i64 - 2);
-    numpy_agrees("u1", |n| n as u8 + 250);
+    numpy_agrees("u1", |n| (n as u8).wrapping_add(250));
     numpy_agrees("u2", |n| n as u16 + 65_000);
     numpy_agrees("u4", |n| n as u32);
     numpy_agrees("u8", |n| n as u64 + (1 << 63));

@@ -66,7 +66,7 @@ for t in [pq.read_table({parquet:?}), pa.ipc.open_file({arrow:?}).read_all()]:
     tell(zip(*[c.to_pylist() for c in t.columns]))
     print(t.schema.field('kind').type, t.schema.field('at').type)
 tell(pl.read_parquet({parquet:?}).rows())
-tell(pl.read_ipc({arrow:?}, memory_map=False).rows())
+tell(pl.read_ipc({arrow:?}).rows())
 tell(duckdb.sql(\"select id, x, name, flag, kind, at, list from '{parquet}'\").fetchall())
 df = pd.read_parquet({parquet:?}, dtype_backend='pyarrow')
 tell([[None if not isinstance(x, (list, tuple)) and not hasattr(x, 'tolist') and x is pd.NA else x for x in row] for row in df.itertuples(index=False)])
@@ -144,12 +144,9 @@ fn every_compression_of_parquet_is_read_by_others() {
             file.path()
         );
         let name = match codec.name() {
-            "none" => "UNCOMPRESSED",
-            "lz4" => "LZ4",
-            "zstd" => "ZSTD",
-            other => &other.to_uppercase(),
-        }
-        .to_owned();
+            "none" => "UNCOMPRESSED".to_owned(),
+            other => other.to_uppercase(),
+        };
         assert_eq!(python.run(dir.path(), &program).trim(), format!("{name} 99900000"));
     }
 }

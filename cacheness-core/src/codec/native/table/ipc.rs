@@ -41,20 +41,48 @@ pub(super) fn write(
 pub(super) fn read(from: Source, limit: u64) -> Result<Table, HandlerError> {
     let mut file = IpcFile::of(from, limit)?;
     let footer = file.footer()?;
+    let footer = verified(&footer)?;
+    let schema = footer.schema().ok_or("the file has no schema")?;
+    let schema = Arc::new(convert::try_fb_to_schema(schema)?);
+    let batches = file.batches(&footer, &schema)?;
+    Ok(Table { schema, batches })
+}
+
+/// Looks whether what a file says of itself can be true, for another library that believes it.
+///
+/// # Errors
+/// If it cannot be, or there is more than `limit` allows.
+#[cfg(feature = "polars")]
+pub(in crate::codec::native) fn checked(from: Source, limit: u64) -> Result<Source, HandlerError> {
+    let mut file = IpcFile::of(from, limit)?;
+    let footer = file.footer()?;
+    let footer = verified(&footer)?;
+    for block in footer.dictionaries().iter().flatten().chain(footer.recordBatches().iter().flatten()) {
+        file.place_of(block)?;
+    }
+    Ok(match file.place {
+        Place::Memory(bytes) => Source::of_bytes(bytes.into_vec().unwrap_or_else(|shared| shared.to_vec())),
+        Place::Elsewhere(mut source) => {
+            source.rewind()?;
+            source
+        }
+    })
+}
+
+fn verified(footer: &[u8]) -> Result<Footer<'_>, HandlerError> {
     let options = VerifierOptions {
         // A table takes eight bytes or more. One that is referred to twice would count twice, and take twice the memory.
         max_tables: footer.len() / 8,
         max_depth: 2 * nesting::DEEPEST + 4,
         ..VerifierOptions::default()
     };
-    let footer = root_as_footer_with_opts(&options, &footer)?;
+    let footer = root_as_footer_with_opts(&options, footer)?;
     let schema = footer.schema().ok_or("the file has no schema")?;
-    if !schema.endianness().equals_to_target_endianness() {
-        return Err("the file is of a machine with another order of bytes".into());
+    if schema.endianness().equals_to_target_endianness() {
+        Ok(footer)
+    } else {
+        Err("the file is of a machine with another order of bytes".into())
     }
-    let schema = Arc::new(convert::try_fb_to_schema(schema)?);
-    let batches = file.batches(&footer, &schema)?;
-    Ok(Table { schema, batches })
 }
 
 struct IpcFile {
@@ -119,13 +147,30 @@ impl IpcFile {
         Ok(batches)
     }
 
-    /// A batch, if what it says of itself can be true.
     fn block(&mut self, block: &Block) -> Result<Buffer, HandlerError> {
+        let (start, length) = self.place_of(block)?;
+        self.part(start, length)
+    }
+
+    /// Where a batch lies, if what it says of itself can be true.
+    fn place_of(&mut self, block: &Block) -> Result<(u64, u64), HandlerError> {
         let [start, body] = [block.offset(), block.bodyLength()].map(u64::try_from);
         let (start, head, body) = (start?, u64::try_from(block.metaDataLength())?, body?);
         self.take(head)?;
         let length = head.checked_add(body).ok_or("a batch is too long")?;
-        let buffers = buffers(&self.part(start, head)?)?;
+        let head = self.part(start, head)?;
+        let batch = batch_of(&head)?;
+        let buffers: Vec<i64> = batch.buffers().iter().flatten().map(arrow_ipc::Buffer::length).collect();
+        // Columns of nothing but nulls have no buffers, and still a length.
+        let nodes = batch.nodes().into_iter().flatten();
+        let mut rows = nodes.map(arrow_ipc::FieldNode::length).chain([batch.length()]);
+        if rows.any(|rows| u64::try_from(rows).map_or(true, |rows| rows / 8 > self.left)) {
+            return Err("a batch says that it has more rows than may be".into());
+        }
+        let more = batch.variadicBufferCounts().into_iter().flatten();
+        if more.into_iter().any(|count| usize::try_from(count).map_or(true, |count| count > buffers.len())) {
+            return Err("a column says that it has more buffers than there are".into());
+        }
         // What is aligned in another way than memory is copied, so that what lies in the file once can be in memory twice.
         let real = buffers.iter().try_fold(0_u64, |sum, &length| sum.checked_add(u64::try_from(length).ok()?));
         let real = real.ok_or("a batch is too long")?;
@@ -133,7 +178,7 @@ impl IpcFile {
             return Err("a batch is longer than its buffers, or shorter".into());
         }
         self.take(real)?;
-        self.part(start, length)
+        Ok((start, length))
     }
 
     fn take(&mut self, bytes: u64) -> Result<(), HandlerError> {
@@ -142,8 +187,8 @@ impl IpcFile {
     }
 }
 
-/// The lengths of the buffers of a batch.
-fn buffers(head: &[u8]) -> Result<Vec<i64>, HandlerError> {
+/// The batch that a head describes.
+fn batch_of(head: &[u8]) -> Result<arrow_ipc::RecordBatch<'_>, HandlerError> {
     // Behind a mark that older files do not have, and the length of what follows.
     let message = match head {
         [0xff, 0xff, 0xff, 0xff, _, _, _, _, message @ ..] | [_, _, _, _, message @ ..] => root_as_message(message)?,
@@ -154,5 +199,5 @@ fn buffers(head: &[u8]) -> Result<Vec<i64>, HandlerError> {
     if batch.compression().is_some() {
         return Err("the file is compressed, which those of a cache are not".into());
     }
-    Ok(batch.buffers().iter().flatten().map(arrow_ipc::Buffer::length).collect())
+    Ok(batch)
 }

@@ -358,7 +358,10 @@ impl fmt::Debug for Scope {
 mod tag {
     macro_rules! tags {
         ($($name:ident = $value:literal,)+) => {
-            $(pub(super) const $name: u8 = $value;)+
+            $(
+                #[allow(dead_code, reason = "some are of types that come with features")]
+                pub(super) const $name: u8 = $value;
+            )+
 
             #[cfg(test)]
             const ALL: &[u8] = &[$($value),+];

@@ -30,12 +30,14 @@ impl Python {
     ///
     /// # Panics
     /// When it fails.
+    #[allow(clippy::panic, reason = "a test fails by it")]
     pub fn run(self, dir: &Path, program: &str) -> String {
         let mut command = Command::new("python3");
-        let output = command.args(["-c", program]).current_dir(dir).stdin(Stdio::null()).output().unwrap();
+        let output = command.args(["-c", program]).current_dir(dir).stdin(Stdio::null()).output();
+        let output = output.unwrap_or_else(|error| panic!("python3 cannot be run: {error}"));
         let says = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program}\n{says}");
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 

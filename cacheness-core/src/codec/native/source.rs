@@ -34,6 +34,7 @@ impl Source {
     }
 
     /// The bytes, if they are in memory.
+    #[cfg(feature = "arrow")]
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         if let Place::Bytes(bytes) = &self.place { Some(bytes) } else { None }
     }
@@ -42,6 +43,7 @@ impl Source {
     ///
     /// # Errors
     /// Those of the place they are in; `OutOfMemory`.
+    #[cfg(any(feature = "arrow", test))]
     pub(crate) fn into_bytes(mut self) -> io::Result<Vec<u8>> {
         if let Place::Bytes(bytes) = self.place {
             return Ok(bytes);

@@ -67,7 +67,7 @@ for t in [pq.read_table({parquet:?}), pa.ipc.open_file({arrow:?}).read_all()]:
     print(t.schema.field('kind').type, t.schema.field('at').type)
 tell(pl.read_parquet({parquet:?}).rows())
 tell(pl.read_ipc({arrow:?}).rows())
-tell(duckdb.sql(\"select id, x, name, flag, kind, at, list from '{parquet}'\").fetchall())
+tell(duckdb.sql(\"select * from '{parquet}'\").fetchall())
 df = pd.read_parquet({parquet:?}, dtype_backend='pyarrow')
 tell([[None if not isinstance(x, (list, tuple)) and not hasattr(x, 'tolist') and x is pd.NA else x for x in row] for row in df.itertuples(index=False)])
 ",

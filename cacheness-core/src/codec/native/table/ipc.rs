@@ -190,10 +190,13 @@ impl IpcFile {
 /// The batch that a head describes.
 fn batch_of(head: &[u8]) -> Result<arrow_ipc::RecordBatch<'_>, HandlerError> {
     // Behind a mark that older files do not have, and the length of what follows.
-    let message = match head {
-        [0xff, 0xff, 0xff, 0xff, _, _, _, _, message @ ..] | [_, _, _, _, message @ ..] => root_as_message(message)?,
-        _ => return Err("a batch has no head".into()),
+    let (length, message) = match head {
+        [0xff, 0xff, 0xff, 0xff, rest @ ..] | rest => rest.split_first_chunk::<4>().ok_or("a batch has no head")?,
     };
+    if usize::try_from(u32::from_le_bytes(*length))? > message.len() {
+        return Err("the head of a batch is longer than it may be".into());
+    }
+    let message = root_as_message(message)?;
     let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
     let batch = message.header_as_record_batch().or(dictionary).ok_or("a batch is none")?;
     if batch.compression().is_some() {

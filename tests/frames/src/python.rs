@@ -30,7 +30,6 @@ impl Python {
     ///
     /// # Panics
     /// When it fails.
-    #[allow(clippy::panic, reason = "a test fails by it")]
     pub fn run(self, dir: &Path, program: &str) -> String {
         let mut command = Command::new("python3");
         let output = command.args(["-c", program]).current_dir(dir).stdin(Stdio::null()).output();

@@ -87,12 +87,8 @@ fn every_native_type_is_a_result_and_is_read_from_its_file() {
     assert_eq!(RUNS.load(Ordering::SeqCst), runs, "nothing was computed again");
     assert!(first == second);
     assert_eq!((second.0[[7, 1]], second.2, second.3.unwrap().num_rows()), (71.0, 3, 3));
-    let handlers: std::collections::BTreeSet<_> = default_cache()
-        .unwrap()
-        .list_entries()
-        .into_iter()
-        .map(|entry| entry.unwrap().handler_used().to_owned())
-        .collect();
+    let handlers: std::collections::BTreeSet<_> =
+        default_cache().unwrap().list_entries().map(|entry| entry.unwrap().handler_used().to_owned()).collect();
     assert_eq!(handlers.into_iter().collect::<Vec<_>>(), ["npy", "parquet", "safetensors"]);
     assert!(fallible(Path::new("/nowhere")).is_err());
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use cacheness::{cached, default_cache, function};
 use cacheness_examples::data;
-use polars_core::prelude::{Column, DataFrame, NamedFrom, PolarsResult, SortMultipleOptions};
+use polars_core::prelude::{Column, DataFrame, PolarsResult, SortMultipleOptions};
 use polars_lazy::prelude::{IntoLazy, JoinArgs, JoinType, LazyFrame, col, len, lit};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -39,7 +39,7 @@ fn by_state(airports: &DataFrame) -> PolarsResult<DataFrame> {
 /// The airports of the states that have most of them: a plan, which is collected when it is stored.
 #[cached]
 fn in_largest_states(airports: &DataFrame, count: u32) -> PolarsResult<LazyFrame> {
-    let states = by_state(airports)?.lazy().limit(count.into());
+    let states = by_state(airports)?.lazy().limit(count);
     Ok(airports.clone().lazy().join(states, [col("state")], [col("state")], JoinArgs::new(JoinType::Inner)))
 }
 

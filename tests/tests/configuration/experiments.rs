@@ -256,11 +256,6 @@ pub(super) fn numbers_as_stored(_: &Path, config: &CacheConfig) -> String {
     stored_as(&open(config), |cache| drop(cache.put("key", &numbers).unwrap()))
 }
 
-pub(super) fn array_as_stored(_: &Path, config: &CacheConfig) -> String {
-    let array = ndarray::Array1::from_iter((0..20_000_u32).map(|n| n * n % 977));
-    stored_as(&open(config), |cache| drop(cache.put_native("key", &array).unwrap()))
-}
-
 pub(super) fn a_changed_file_in_a_key(dir: &Path, config: &CacheConfig) -> String {
     let cache = open(config);
     let file = dir.join("argument");

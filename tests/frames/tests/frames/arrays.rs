@@ -2,7 +2,10 @@
 
 use std::fmt::Debug;
 
+use cacheness::cache::Expired;
+use cacheness::config::Codec;
 use cacheness::native::{Native, Tensor, Tensors, read_file};
+use cacheness::{Cache, CacheConfig};
 use ndarray::{Array, Array1, Array2, ArrayD, Dimension, IxDyn, ShapeBuilder};
 use num_complex::Complex;
 
@@ -92,6 +95,24 @@ fn an_array_of_another_type_or_dimension_is_refused_by_both_names() {
         assert!(error.is_handler(), "{error}");
         assert!(error.to_string().contains("f4") || error.to_string().contains("dimension"), "{error}");
     }
+}
+
+#[test]
+fn arrays_are_compressed_by_the_codec_and_level_of_the_configuration() {
+    let array = Array1::from_iter((0..200_000_u32).map(|n| n * n % 977));
+    let stored = |codec: Codec, level: Option<u8>| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = CacheConfig::new(dir.path().join("cache")).with_arrays_codec(codec);
+        config.compression.arrays_level = level;
+        let cache = Cache::new(config).unwrap();
+        cache.put_native("a", &array).unwrap();
+        assert_eq!(cache.get_native("a").unwrap().as_ref(), Some(&array));
+        assert_eq!(cache.open_file("a").unwrap().unwrap().is_copy(), codec != Codec::None);
+        cache.get_metadata("a", Expired::Skip).unwrap().unwrap().size()
+    };
+    let [plain, fast, dense] = [(Codec::None, None), (Codec::Gzip, Some(1)), (Codec::Gzip, Some(9))]
+        .map(|(codec, level)| stored(codec, level));
+    assert!(plain > 800_000 && fast < plain / 2 && dense < fast, "{plain} {fast} {dense}");
 }
 
 fn tensors() -> Tensors {

@@ -150,3 +150,11 @@ fn a_sync_makes_both_files_last() {
     }
     assert!(after.read(&lost, 100).is_ok_and(|read| read.is_none()) || after.open(&lost).is_err());
 }
+
+#[test]
+fn the_bytes_of_a_sidecar_are_fixed() {
+    let sidecar =
+        Sidecar { head: b"head".to_vec(), tail: b"ta".to_vec(), body_len: 0x0102, format: NativeFormat::Parquet };
+    let covered = b"headta\x04\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x01\0\0\0\0\0\0\0";
+    assert_eq!(sidecar.to_bytes(), [&covered[..], &checksum(covered).to_le_bytes()].concat());
+}

@@ -165,7 +165,6 @@ fn there_are_not_more_files_than_a_reader_can_know() {
         "index/sqlite/",
         "key/arrays.rs",
         "key/tables",
-        "key/tensors.rs",
         "storage/blob/filesystem/split.rs",
         "storage/blob/object/",
         "util/breaker.rs",

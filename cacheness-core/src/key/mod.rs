@@ -43,8 +43,6 @@ mod params;
 mod serialize;
 #[cfg(feature = "arrow")]
 mod tables;
-#[cfg(feature = "safetensors")]
-mod tensors;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -58,6 +56,8 @@ pub use params::Params;
 pub(crate) use params::{plain_value, text_value};
 pub(crate) use serialize::is_unordered;
 pub use serialize::{SerdeKey, serialize_key};
+#[cfg(feature = "arrow")]
+pub(crate) use tables::encode_table;
 pub use writer::{KeyFields, KeyWriter};
 
 use crate::config::{CacheConfig, Limits, MAX_DEPTH, VerifyPaths};

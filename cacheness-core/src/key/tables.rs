@@ -4,3 +4,6 @@
 mod arrow;
 #[cfg(feature = "polars")]
 mod polars;
+
+#[cfg(feature = "arrow")]
+pub(crate) use arrow::encode_table;

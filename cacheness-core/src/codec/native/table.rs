@@ -15,6 +15,7 @@ use super::source::Source;
 use super::{Native, NativeFormat, NativeOptions, sealed};
 use crate::codec::handler::HandlerError;
 use crate::error::{CacheError, ErrorKind, Result};
+use crate::key::{CacheKey, KeyWriter, encode_table};
 
 /// What a value may take in memory beyond what it is allowed: decoders have to keep something, too.
 pub(super) const SLACK: u64 = 16 << 20;
@@ -228,6 +229,12 @@ impl Native for RecordBatch {
             NativeFormat::Arrow => ipc::read(from, limit)?.into_batch(),
             other => Err(no_table(other)),
         }
+    }
+}
+
+impl CacheKey for Table {
+    fn encode(&self, writer: &mut KeyWriter) {
+        encode_table(self.schema(), self.batches(), writer);
     }
 }
 

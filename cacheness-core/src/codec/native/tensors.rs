@@ -1,6 +1,7 @@
 //! Tensors by name, as files of safetensors.
 
 mod format;
+mod key;
 mod tensor;
 #[cfg(test)]
 mod tests;

@@ -11,27 +11,21 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer, BooleanBufferBuilder, ToByteS
 use arrow_schema::{ArrowError, DataType, Field, Schema, UnionFields};
 use arrow_select::take::take;
 
-use crate::codec::native::table::Table;
 use crate::error::{CacheError, ErrorKind};
 use crate::key::values::KeyList;
 use crate::key::{CacheKey, KeyFields, KeyWriter, tag};
 
 impl CacheKey for RecordBatch {
-    /// Has the key of a [`Table`] of this batch alone.
+    /// Has the key of a table of this batch alone.
     fn encode(&self, writer: &mut KeyWriter) {
-        encode(self.schema_ref(), std::slice::from_ref(self), writer);
-    }
-}
-
-impl CacheKey for Table {
-    fn encode(&self, writer: &mut KeyWriter) {
-        encode(self.schema(), self.batches(), writer);
+        encode_table(self.schema_ref(), std::slice::from_ref(self), writer);
     }
 }
 
 type HalfNative = <Float16Type as ArrowPrimitiveType>::Native;
 
-fn encode(schema: &Schema, batches: &[RecordBatch], writer: &mut KeyWriter) {
+/// Writes a table: its batches one behind the other.
+pub(crate) fn encode_table(schema: &Schema, batches: &[RecordBatch], writer: &mut KeyWriter) {
     writer.record("arrow::Table", None, KeyFields::Positional(4), |writer| {
         metadata(schema.metadata().iter(), writer);
         writer.counted(tag::SEQUENCE, schema.fields().len(), |writer| {
@@ -388,6 +382,7 @@ mod tests {
     use arrow_array::{DictionaryArray, Float64Array, Int32Array, ListArray, StringArray};
 
     use super::*;
+    use crate::codec::native::table::Table;
     use crate::codec::native::table::tests::random::{Random, batch, dictionaries_of, made_of, plain_types};
     use crate::key::{Key, ToKey};
 

@@ -141,6 +141,12 @@ impl KeyWriter {
         matches!((one, other), (Ok(one), Ok(other)) if one == other)
     }
 
+    /// So many values in order, for types whose implementations stand elsewhere.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn sequence(&mut self, count: usize, encode: impl FnOnce(&mut Self)) {
+        self.counted(tag::SEQUENCE, count, encode);
+    }
+
     /// A tag, a number, and so many values.
     #[inline]
     pub(in crate::key) fn counted(&mut self, tag: u8, count: usize, encode: impl FnOnce(&mut Self)) {

@@ -1,7 +1,7 @@
-//! Tensors by name.
+//! Tensors as parts of keys.
 
-use super::{CacheKey, KeyFields, KeyWriter, tag};
-use crate::codec::native::{Tensor, Tensors};
+use super::{Tensor, Tensors};
+use crate::key::{CacheKey, KeyFields, KeyWriter};
 
 /// Type, shape and bytes count: those of a NaN, too, as two tensors are equal if their bytes are.
 impl CacheKey for Tensor {
@@ -26,7 +26,7 @@ impl CacheKey for Tensors {
     fn encode(&self, writer: &mut KeyWriter) {
         writer.record("safetensors::Tensors", None, KeyFields::Positional(2), |writer| {
             // They are in order already: a map would keep a copy of all of them, to be sorted.
-            writer.counted(tag::SEQUENCE, self.len(), |writer| {
+            writer.sequence(self.len(), |writer| {
                 self.iter().for_each(|named| named.encode(writer));
             });
             self.metadata().encode(writer);

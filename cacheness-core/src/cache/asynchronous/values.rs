@@ -105,6 +105,25 @@ impl AsyncCache {
         }
     }
 
+    /// As [`Cache::scan_table`]; it reads and decodes on the pool.
+    ///
+    /// # Errors
+    /// As [`Cache::scan_table`].
+    #[cfg(feature = "arrow")]
+    pub fn scan_table(
+        &self,
+        key: impl ToKey,
+        columns: Option<&[&str]>,
+        rows: std::ops::Range<usize>,
+    ) -> impl Future<Output = Result<Option<crate::codec::native::table::Table>>> {
+        let columns: Option<Vec<String>> =
+            columns.map(|columns| columns.iter().map(|name| (*name).to_owned()).collect());
+        self.by_key(key, move |cache, key| {
+            let names: Option<Vec<&str>> = columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
+            cache.scan_table(key, names.as_deref(), rows)
+        })
+    }
+
     /// As [`Cache::open_file`].
     ///
     /// # Errors

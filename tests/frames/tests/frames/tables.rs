@@ -162,6 +162,11 @@ fn a_scan_of_some_columns_and_rows_reads_no_more_than_these() {
     assert_eq!(names.len(), 2);
     let ids = part.batches()[0].column_by_name("id").unwrap();
     assert!(ids.is_null(0) && !ids.is_null(1));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let later = runtime
+        .block_on(cacheness::AsyncCache::from(cache.clone()).scan_table("t", Some(&["id", "name"]), 1..3))
+        .unwrap();
+    assert_eq!(later, Some(part));
     let error = cache.scan_table("t", Some(&["nowhere"]), 0..1).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
 }

@@ -162,7 +162,7 @@ fn a_value_that_its_format_cannot_hold_is_refused_by_name_and_leaves_what_was_th
         }
     }
     assert!(is_stored(&cache, "k", &noise(LARGE)));
-    assert_eq!(files(&dir.path().join("staging")), [PathBuf::new(); 0]);
+    assert!(files(&dir.path().join("staging")).is_empty());
 }
 
 #[test]

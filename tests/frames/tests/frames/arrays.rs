@@ -99,7 +99,7 @@ fn an_array_of_another_type_or_dimension_is_refused_by_both_names() {
 
 #[test]
 fn arrays_are_compressed_by_the_codec_and_level_of_the_configuration() {
-    let array = Array1::from_iter((0..200_000_u32).map(|n| n * n % 977));
+    let array = Array1::from_iter((0..200_000_u32).map(|n| n.wrapping_mul(n) % 977));
     let stored = |codec: Codec, level: Option<u8>| {
         let dir = tempfile::tempdir().unwrap();
         let mut config = CacheConfig::new(dir.path().join("cache")).with_arrays_codec(codec);

@@ -105,7 +105,7 @@ impl AsyncCache {
         }
     }
 
-    /// As [`Cache::scan_table`]; it reads and decodes on the pool.
+    /// As [`Cache::scan_table`]; it reads and decodes on the pool. Needs the feature `arrow`.
     ///
     /// # Errors
     /// As [`Cache::scan_table`].

@@ -104,7 +104,7 @@ impl Engine {
             CacheError::new(ErrorKind::Serialization, format!("{key:?} has a format that this release does not know"))
         })?;
         let stored = blob.payload(None, true).map_err(|error| about(key, &error))?;
-        let raw = self.store().raw_of_stored(&core, stored.into(), handler::numbers_in::<T>)?;
+        let raw = self.store().raw_of_stored(&core, stored.into(), handler::taken_as_vector::<T>)?;
         handler::decode_raw(raw, format, core.type_fingerprint, core.shape, self.store().limits()).map(Some)
     }
 

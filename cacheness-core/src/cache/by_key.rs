@@ -182,8 +182,8 @@ impl Cache {
             if cache.0.disabled {
                 return (value, Ok(()));
             }
-            match codec.shared() {
-                Some(shared) => shared.write_on_pool(cache, key, value, options).await,
+            match codec.on_pool() {
+                Some(pool) => pool.write(cache, key, value, options).await,
                 None => {
                     let encode = |engine: &Arc<Engine>| engine.encode(&value, options.handler.as_deref(), codec);
                     let encoded = cache.engine().and_then(|engine| {
@@ -206,8 +206,8 @@ async fn load_on_pool<T: 'static>(
     mut found: Found,
     codec: ValueCodec<'_, T>,
 ) -> Result<Option<T>> {
-    let loader = Arc::clone(engine);
-    let (loaded, found) = blocking(move || (loader.load::<T>(&key, &mut found), found)).await;
+    let (loader, taken) = (Arc::clone(engine), codec.taken());
+    let (loaded, found) = blocking(move || (loader.load(&key, &mut found, taken), found)).await;
     Ok(engine.decode(loaded?, &found, codec))
 }
 
@@ -277,8 +277,8 @@ impl Engine {
         if Engine::is_at_hand(&found) {
             return self.value_of(key, &index_key, found, codec, token);
         }
-        match codec.shared() {
-            Some(shared) => shared.read_on_pool(self, key, found, token).await,
+        match codec.on_pool() {
+            Some(pool) => pool.read(self, key, found, token).await,
             None => load_on_pool(self, index_key, found, codec).await,
         }
     }
@@ -292,7 +292,7 @@ impl Engine {
         codec: ValueCodec<'_, T>,
         token: Option<InsertToken>,
     ) -> Result<Option<T>> {
-        let raw = self.load::<T>(index_key, &mut found)?;
+        let raw = self.load(index_key, &mut found, codec.taken())?;
         Ok(self.kept_value(key, raw, &found, codec, token))
     }
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::engine::Engine;
 use super::{Attempt, Cache, PutOptions};
 use crate::codec::handler::{
-    self, ByNothing, Evidence, Handler, HandlerInfo, Handlers, Proven, Raw, Shareable, Storable,
+    self, ByNothing, Evidence, Handler, HandlerInfo, Handlers, Proven, Raw, Shareable, Storable, TakenAs,
 };
-use crate::codec::native::Native;
+use crate::codec::native::{self, Native};
 use crate::config::Limits;
 use crate::engine::Found;
 use crate::engine::flight;
@@ -32,7 +32,7 @@ pub(crate) struct ValueCodec<'h, T: 'static> {
 /// Who writes and reads values.
 enum Format<'h, T> {
     /// Whoever is chosen among the registered handlers and the built-in ones.
-    Chosen { write: Write<T>, read: Read<T> },
+    Chosen { write: Write<T>, read: Read<T>, taken: TakenAs },
     /// This handler and no other.
     Given(&'h dyn Handler<Value = T>),
 }
@@ -41,8 +41,9 @@ type Write<T> = for<'v> fn(&Handlers, &'v T, Option<&str>, &Limits) -> Result<Pr
 type Read<T> = fn(&Handlers, Raw, &Found, &Limits) -> Result<T>;
 
 type BoxFuture<R> = Pin<Box<dyn Future<Output = R> + Send>>;
-type ReadOnPool<T> = fn(Arc<Engine>, Key, Found, Option<InsertToken>) -> BoxFuture<Result<Option<T>>>;
-type WriteOnPool<T> = fn(Cache, Key, T, PutOptions, &'static SharedOps<T>) -> BoxFuture<(T, Result<()>)>;
+type ReadOnPool<T> =
+    fn(Arc<Engine>, Key, Found, ValueCodec<'static, T>, Option<InsertToken>) -> BoxFuture<Result<Option<T>>>;
+type WriteOnPool<T> = fn(Cache, Key, T, PutOptions, ValueCodec<'static, T>) -> BoxFuture<(T, Result<()>)>;
 
 /// What can be done with values of a type that threads can share: they are encoded and decoded away from the thread that
 /// polls, and may stay in memory.
@@ -53,13 +54,22 @@ pub(super) struct SharedOps<T: 'static> {
     write_on_pool: WriteOnPool<T>,
 }
 
-impl<T: Shareable> SharedOps<T> {
-    const fn new<E: Evidence<T> + 'static>(stays_in_memory: bool) -> Self {
+impl<T: Clone + Send + Sync + 'static> SharedOps<T> {
+    const fn new(stays_in_memory: bool) -> Self {
         Self {
             clone: CloneOps::cloned(),
             stays_in_memory,
-            read_on_pool: read_on_pool::<T>,
-            write_on_pool: write_on_pool::<T, E>,
+            read_on_pool: |engine, key, found, codec, token| {
+                Box::pin(blocking(flight::in_current_flight(move || {
+                    engine.value_of(&key, &IndexKey::of(&key), found, codec, token)
+                })))
+            },
+            write_on_pool: |cache, key, value, options, codec| {
+                Box::pin(blocking(flight::in_current_flight(move || {
+                    let stored = cache.put_by_key(&key, &value, options, codec);
+                    (value, stored)
+                })))
+            },
         }
     }
 }
@@ -72,49 +82,34 @@ impl<T: Shareable> ValueCodec<'_, T> {
 
     /// Values stay in memory, and are stored on this evidence.
     pub(crate) const fn in_memory_by<E: Evidence<T> + 'static>() -> Self {
-        Self { shared: Some(const { &SharedOps::new::<E>(true) }), ..Self::stored_by::<E>() }
+        Self { shared: Some(const { &SharedOps::new(true) }), ..Self::stored_by::<E>() }
     }
 
     /// Values could stay in memory, and do not; they are stored on this evidence.
     pub(crate) const fn not_in_memory_by<E: Evidence<T> + 'static>() -> Self {
-        Self { shared: Some(const { &SharedOps::new::<E>(false) }), ..Self::stored_by::<E>() }
+        Self { shared: Some(const { &SharedOps::new(false) }), ..Self::stored_by::<E>() }
     }
 }
 
 impl<T: Native> ValueCodec<'_, T> {
     /// Values have a file format of their own, and could stay in memory.
     pub(crate) const fn native() -> Self {
-        Self { shared: Some(const { &SharedOps::native(false) }), ..Self::native_alone() }
+        Self { shared: Some(const { &SharedOps::new(false) }), ..Self::native_alone() }
     }
 
     /// Values have a file format of their own, and stay in memory.
     pub(crate) const fn native_in_memory() -> Self {
-        Self { shared: Some(const { &SharedOps::native(true) }), ..Self::native_alone() }
+        Self { shared: Some(const { &SharedOps::new(true) }), ..Self::native_alone() }
     }
 
     const fn native_alone() -> Self {
-        Self { format: Format::Chosen { write: Handlers::write_native::<T>, read: read_native::<T> }, shared: None }
-    }
-}
-
-impl<T: Native> SharedOps<T> {
-    const fn native(stays_in_memory: bool) -> Self {
         Self {
-            clone: CloneOps::cloned(),
-            stays_in_memory,
-            read_on_pool: |engine, key, found, token| {
-                let codec = ValueCodec::native_in_memory();
-                Box::pin(blocking(flight::in_current_flight(move || {
-                    engine.value_of(&key, &IndexKey::of(&key), found, codec, token)
-                })))
+            format: Format::Chosen {
+                write: Handlers::write_native::<T>,
+                read: read_native::<T>,
+                taken: native::taken_as::<T>,
             },
-            write_on_pool: |cache, key, value, options, shared| {
-                let codec = ValueCodec { shared: Some(shared), ..ValueCodec::native() };
-                Box::pin(blocking(flight::in_current_flight(move || {
-                    let stored = cache.put_by_key(&key, &value, options, codec);
-                    (value, stored)
-                })))
-            },
+            shared: None,
         }
     }
 }
@@ -127,7 +122,14 @@ impl<T: Storable> ValueCodec<'_, T> {
 
     /// Values cannot stay in memory. What is written must be the same on this evidence when it is read back.
     pub(crate) const fn stored_by<E: Evidence<T>>() -> Self {
-        Self { format: Format::Chosen { write: Handlers::write::<T, E>, read: read_chosen::<T> }, shared: None }
+        Self {
+            format: Format::Chosen {
+                write: Handlers::write::<T, E>,
+                read: read_chosen::<T>,
+                taken: handler::taken_as_vector::<T>,
+            },
+            shared: None,
+        }
     }
 }
 
@@ -147,9 +149,11 @@ impl<'h, T: 'static> ValueCodec<'h, T> {
         Self { format: Format::Given(handler), shared: None }
     }
 
-    /// What can be done with values that threads can share.
-    pub(super) fn shared(&self) -> Option<&'static SharedOps<T>> {
-        self.shared
+    /// How values are read and written on the pool, if threads can share them.
+    pub(super) fn on_pool(&self) -> Option<OnPool<T>> {
+        let (Format::Chosen { write, read, taken }, Some(shared)) = (self.format, self.shared) else { return None };
+        let codec = ValueCodec { format: Format::Chosen { write, read, taken }, shared: Some(shared) };
+        Some(OnPool { codec, shared })
     }
 
     /// Whether values may stay in memory.
@@ -191,6 +195,14 @@ impl<'h, T: 'static> ValueCodec<'h, T> {
         }
     }
 
+    /// How they are read from where they are stored.
+    pub(super) fn taken(&self) -> TakenAs {
+        match self.format {
+            Format::Chosen { taken, .. } => taken,
+            Format::Given(_) => |_| None,
+        }
+    }
+
     pub(super) fn read(&self, handlers: &Handlers, raw: Raw, found: &Found, limits: &Limits) -> Result<T> {
         match self.format {
             Format::Chosen { read, .. } => read(handlers, raw, found, limits),
@@ -199,52 +211,27 @@ impl<'h, T: 'static> ValueCodec<'h, T> {
     }
 }
 
-impl<T> SharedOps<T> {
+/// How values that threads can share are read and written on the pool.
+pub(super) struct OnPool<T: 'static> {
+    codec: ValueCodec<'static, T>,
+    shared: &'static SharedOps<T>,
+}
+
+impl<T> OnPool<T> {
     /// The value of a found record, which stays in memory with a token from before.
-    pub(super) fn read_on_pool(
+    pub(super) fn read(
         &self,
         engine: &Arc<Engine>,
         key: &Key,
         found: Found,
         token: Option<InsertToken>,
     ) -> BoxFuture<Result<Option<T>>> {
-        (self.read_on_pool)(Arc::clone(engine), key.clone(), found, token)
+        (self.shared.read_on_pool)(Arc::clone(engine), key.clone(), found, self.codec, token)
     }
 
-    pub(super) fn write_on_pool(
-        &'static self,
-        cache: Cache,
-        key: Key,
-        value: T,
-        options: PutOptions,
-    ) -> BoxFuture<(T, Result<()>)> {
-        (self.write_on_pool)(cache, key, value, options, self)
+    pub(super) fn write(&self, cache: Cache, key: Key, value: T, options: PutOptions) -> BoxFuture<(T, Result<()>)> {
+        (self.shared.write_on_pool)(cache, key, value, options, self.codec)
     }
-}
-
-fn read_on_pool<T: Shareable>(
-    engine: Arc<Engine>,
-    key: Key,
-    found: Found,
-    token: Option<InsertToken>,
-) -> BoxFuture<Result<Option<T>>> {
-    Box::pin(blocking(flight::in_current_flight(move || {
-        engine.value_of(&key, &IndexKey::of(&key), found, ValueCodec::in_memory(), token)
-    })))
-}
-
-fn write_on_pool<T: Shareable, E: Evidence<T> + 'static>(
-    cache: Cache,
-    key: Key,
-    value: T,
-    options: PutOptions,
-    shared: &'static SharedOps<T>,
-) -> BoxFuture<(T, Result<()>)> {
-    Box::pin(blocking(flight::in_current_flight(move || {
-        let codec = ValueCodec { shared: Some(shared), ..ValueCodec::stored_by::<E>() };
-        let stored = cache.put_by_key(&key, &value, options, codec);
-        (value, stored)
-    })))
 }
 
 impl<T> Clone for Format<'_, T> {

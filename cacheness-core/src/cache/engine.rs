@@ -7,7 +7,7 @@ use super::custom::Custom;
 use super::entries::{Counters, Stats};
 use super::removal::{self, Evictor};
 use crate::clock::{Clock, Timestamp};
-use crate::codec::handler::{self, Encoded, Handlers, Proven, Raw};
+use crate::codec::handler::{Encoded, Handlers, Proven, Raw, TakenAs};
 use crate::config::{self, CacheConfig};
 use crate::engine::flight::InFlight;
 use crate::engine::local::Tier as LocalTier;
@@ -267,8 +267,8 @@ impl Engine {
     }
 
     /// The encoded value of a found record; `None` if it is gone or damaged.
-    pub(super) fn load<T: 'static>(&self, key: &IndexKey, found: &mut Found) -> Result<Option<Raw>> {
-        let loaded = self.store.load(key, found, handler::numbers_in::<T>);
+    pub(super) fn load(&self, key: &IndexKey, found: &mut Found, taken: TakenAs) -> Result<Option<Raw>> {
+        let loaded = self.store.load(key, found, taken);
         match &loaded {
             Ok(Some(_)) => self.store.index().accessed(key, self.clock.now()),
             Ok(None) => {}

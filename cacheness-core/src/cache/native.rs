@@ -108,7 +108,7 @@ impl Cache {
 #[cfg(feature = "arrow")]
 fn scan(engine: &Engine, key: &IndexKey, columns: Option<&[&str]>, rows: Range<usize>) -> Result<Option<Table>> {
     let Some(mut found) = engine.fresh(key, None)? else { return Ok(None) };
-    let raw = engine.load::<Table>(key, &mut found)?;
+    let raw = engine.load(key, &mut found, |_| None)?;
     let source = match raw {
         _ if format_of(&found.core) != Some(NativeFormat::Parquet) => {
             let message =
@@ -117,7 +117,7 @@ fn scan(engine: &Engine, key: &IndexKey, columns: Option<&[&str]>, rows: Range<u
         }
         Some(Raw::File(source)) => source,
         Some(Raw::Bytes(bytes)) => Source::of_bytes(bytes),
-        Some(Raw::Numbers(_)) | None => return Ok(None),
+        Some(Raw::Numbers(_) | Raw::Array(..)) | None => return Ok(None),
     };
     let limit = engine.store().limits().max_value_bytes;
     shielded_by(NativeFormat::Parquet.name(), "read", || table::scan(source, limit, columns, rows)).map(Some)

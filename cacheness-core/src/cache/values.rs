@@ -246,7 +246,7 @@ impl Cache {
         let codec = ValueCodec::stored();
         let Some(mut found) = engine.find::<T>(key, None, codec)? else { return Ok(None) };
         // Loading may find a newer record in the place of the one that was found: describe that.
-        let raw = engine.load::<T>(key, &mut found)?;
+        let raw = engine.load(key, &mut found, codec.taken())?;
         let entry = engine.describe(&found.record)?;
         Ok(engine.decode(raw, &found, codec).map(|value| (value, entry)))
     }
@@ -456,7 +456,7 @@ impl Engine {
         let load = |_: &mut (), (key, found): (&IndexKey, Option<Found>)| {
             let Some(mut found) = found else { return Ok(None) };
             let usable: Result<bool> = usable(&found);
-            let raw = if usable? { self.excused(self.load::<T>(key, &mut found), None)? } else { None };
+            let raw = if usable? { self.excused(self.load(key, &mut found, codec.taken()), None)? } else { None };
             Ok(Some((raw, found)))
         };
         let loaded = each_by(wanted.iter().zip(rows), AT_ONCE, || (), load)?;

@@ -13,9 +13,11 @@ use crate::codec::native::{self, Body, Source};
 use crate::config::{Codec, NativeFormat, StoredCodec};
 use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::format::Start;
+use crate::format::{Proof, Start};
 use crate::index::Payload;
 use crate::storage::BlobName;
+use crate::storage::blob::BlobWrite;
+use crate::util::threads::{each, is_worth_two};
 
 /// A smaller value is put together in memory, where its size is known before anything is written.
 const WRITTEN_STRAIGHT: u64 = 1 << 20;
@@ -55,8 +57,8 @@ impl Store {
         // One byte more than may be is enough to be refused for the right reason.
         let room = self.settings.limits.max_value_bytes.min(largest.saturating_add(1));
         let written = body.write(room, &mut |part| {
-            proof.update(part);
-            blob.write(part)
+            let jobs = [Job::Sum(&mut proof), Job::Write(&mut *blob)];
+            each(jobs, is_worth_two(part.len()), || (), |(), job| job.run(part)).map(drop)
         });
         let found = proof.found();
         written.or_else(|error| {
@@ -71,6 +73,24 @@ impl Store {
         blob.publish(self.settings.durability)?;
         let outcome = self.commit_blob(&entry, &record, name, commit)?;
         self.written(&entry, outcome)
+    }
+}
+
+/// What is done with each part of a value.
+enum Job<'b> {
+    Sum(&'b mut Proof),
+    Write(&'b mut dyn BlobWrite),
+}
+
+impl Job<'_> {
+    fn run(self, part: &[u8]) -> Result<()> {
+        match self {
+            Job::Sum(proof) => {
+                proof.update(part);
+                Ok(())
+            }
+            Job::Write(blob) => blob.write(part),
+        }
     }
 }
 

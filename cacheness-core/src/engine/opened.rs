@@ -177,6 +177,15 @@ impl Opened {
         self.file.file()
     }
 
+    /// The first bytes of the payload, as many as there are, which are not verified.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage).
+    pub(super) fn beginning(&mut self, into: &mut [u8]) -> Result<usize> {
+        let wanted = usize::try_from(self.payload.len).map_or(into.len(), |len| len.min(into.len()));
+        self.file.read_at(self.payload_start, &mut into[..wanted])
+    }
+
     /// Reads the payload, and lets go of it.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::Store;
 use super::opened::Opened;
 use crate::codec::compress;
-use crate::codec::handler::{Kind, LENGTH, Numbers, Raw};
+use crate::codec::handler::{Kind, LENGTH, Numbers, Raw, Taken, TakenAs};
 use crate::config::StoredCodec;
 use crate::entry::{self, Core, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -14,6 +14,7 @@ use crate::format;
 use crate::index::{Payload, Record};
 use crate::security::Distrust;
 use crate::storage::BlobName;
+use crate::storage::blob::BlobRead;
 use crate::util::threads;
 
 /// A reader meets a blob that was just replaced at most this often before it gives up.
@@ -22,15 +23,15 @@ pub(crate) const MAX_OVERTAKEN: usize = 16;
 /// A file up to about this size is read by one call, and its payload moved; a longer one is read where it is wanted.
 const READ_AT_ONCE: u64 = 128 << 10;
 
-/// Says which numbers a value consists of, if its reader takes them so; see [`numbers_in`](crate::codec::handler::numbers_in).
-pub(super) type NumbersIn = fn(&Core) -> Option<Kind>;
+/// So many bytes of a file tell how long its head is.
+const HEAD_START: usize = 16;
 
 impl Store {
     /// The encoded value of a found record, checked. `None` if its blob is gone or damaged (it is then set aside and the
     /// record removed), or if the entry was removed meanwhile; one that was replaced meanwhile gives the new value, whose
     /// record is then in `found`.
-    pub(crate) fn load(&self, key: &IndexKey, found: &mut Found, numbers: NumbersIn) -> Result<Option<Raw>> {
-        self.read(key, found, |found| self.raw_of(key, &found.core, found.record.payload()?, numbers))
+    pub(crate) fn load(&self, key: &IndexKey, found: &mut Found, taken: TakenAs) -> Result<Option<Raw>> {
+        self.read(key, found, |found| self.raw_of(key, &found.core, found.record.payload()?, taken))
     }
 
     pub(super) fn raw_of(
@@ -38,11 +39,11 @@ impl Store {
         key: &IndexKey,
         core: &Core,
         payload: Payload<'_>,
-        numbers: NumbersIn,
+        taken: TakenAs,
     ) -> Result<Option<Raw>> {
         match payload {
-            Payload::Inline(stored) => self.unverified_raw(core, stored.into(), numbers).map(Some),
-            Payload::Blob(name) => self.load_blob(key, core, &name, numbers),
+            Payload::Inline(stored) => self.unverified_raw(core, stored.into(), taken).map(Some),
+            Payload::Blob(name) => self.load_blob(key, core, &name, taken),
         }
     }
 
@@ -88,22 +89,16 @@ impl Store {
         Ok(None)
     }
 
-    fn load_blob(&self, key: &IndexKey, core: &Core, name: &BlobName, numbers: NumbersIn) -> Result<Option<Raw>> {
+    fn load_blob(&self, key: &IndexKey, core: &Core, name: &BlobName, taken: TakenAs) -> Result<Option<Raw>> {
         let verify = self.settings.verify;
         if core.codec == StoredCodec::None
             && core.stored_size > READ_AT_ONCE
             && core.raw_size == core.stored_size
-            && let Some(kind) = numbers(core)
+            && let Some(taken) = taken(core)
         {
             let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
             let second = self.second_reader(name, core);
-            if kind == Kind::U8 {
-                let mut length = [0; LENGTH];
-                let bytes = blob.payload_after(&mut length, second, verify)?;
-                return checked(length, bytes.len(), Numbers::U8(bytes)).map(Some);
-            }
-            let read = |head: &mut [u8], body: &mut [u8]| blob.payload_into(head, body, second, verify);
-            return numbers_by(core, kind, read).map(Some);
+            return taken_from(&mut blob, second, core, taken, verify).map(Some);
         }
         if core.stored_size > READ_AT_ONCE && self.format_in_file(core).is_some() {
             let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
@@ -113,7 +108,7 @@ impl Store {
             return Ok(Some(Raw::Bytes(blob.payload(None, verify)?)));
         }
         let stored = self.stored_in_blob(key, core, name, verify)?;
-        stored.map(|stored| self.unverified_raw(core, stored.into(), numbers)).transpose()
+        stored.map(|stored| self.unverified_raw(core, stored.into(), taken)).transpose()
     }
 
     fn stored_in_blob(&self, key: &IndexKey, core: &Core, name: &BlobName, verify: bool) -> Result<Option<Vec<u8>>> {
@@ -162,15 +157,15 @@ impl Store {
     }
 
     /// The same blob once more, for a second thread; none where one is enough, or where it is gone by now.
-    fn second_reader(&self, name: &BlobName, core: &Core) -> Option<Box<dyn crate::storage::blob::BlobRead>> {
+    fn second_reader(&self, name: &BlobName, core: &Core) -> Option<Box<dyn BlobRead>> {
         let worth_it = !self.blobs.is_remote() && usize::try_from(core.stored_size).is_ok_and(threads::is_worth_two);
         worth_it.then(|| self.blobs.open(name).ok().flatten()).flatten()
     }
 
     /// [`raw_of_stored`](Self::raw_of_stored) for bytes that may not have been verified: what is wrong with them is damage.
-    fn unverified_raw(&self, core: &Core, stored: Cow<'_, [u8]>, numbers: NumbersIn) -> Result<Raw> {
+    fn unverified_raw(&self, core: &Core, stored: Cow<'_, [u8]>, taken: TakenAs) -> Result<Raw> {
         core.codec.check_available()?;
-        match self.raw_of_stored(core, stored, numbers) {
+        match self.raw_of_stored(core, stored, taken) {
             // Its codec is there, so that the bytes must be other ones.
             Err(error) if error.is_compression() => {
                 Err(CacheError::caused_by(ErrorKind::Integrity, error.to_string(), error))
@@ -184,13 +179,20 @@ impl Store {
     /// # Errors
     /// [`Compression`](ErrorKind::Compression) if the bytes do not inflate to what they are said to be, or their codec is
     /// not compiled in; [`Limit`](ErrorKind::Limit).
-    pub(crate) fn raw_of_stored(&self, core: &Core, stored: Cow<'_, [u8]>, numbers: NumbersIn) -> Result<Raw> {
+    pub(crate) fn raw_of_stored(&self, core: &Core, stored: Cow<'_, [u8]>, taken: TakenAs) -> Result<Raw> {
         let limits = &self.settings.limits;
         if compress::inflates_in_place(core.codec)
-            && let Some(kind) = numbers(core)
+            && let Some(taken) = taken(core)
         {
             let blocks = compress::Blocks::of(&stored, core.raw_size, limits)?;
-            return numbers_by(core, kind, |head, body| blocks.inflate_into(head, body));
+            if let Taken::Vector(kind) = taken {
+                return numbers_by(core, kind, |head, body| blocks.inflate_into(head, body));
+            }
+            let room = room_for_array(core, taken, blocks.lead())?;
+            if let Some((mut head, mut numbers)) = room.filter(|(head, _)| head.len() == blocks.lead().len()) {
+                blocks.inflate_into(&mut head, numbers.as_bytes_mut())?;
+                return Ok(Raw::Array(head, numbers));
+            }
         }
         Ok(Raw::Bytes(match compress::inflate(core.codec, &stored, core.raw_size, limits)? {
             Cow::Owned(raw) => raw,
@@ -204,6 +206,34 @@ fn is_of_bytes(error: &CacheError) -> bool {
     error.is_integrity() || Distrust::behind(error).is_some()
 }
 
+/// Reads a value that is stored as it is to where it stays.
+fn taken_from(
+    blob: &mut Opened,
+    second: Option<Box<dyn BlobRead>>,
+    core: &Core,
+    taken: Taken,
+    verify: bool,
+) -> Result<Raw> {
+    match taken {
+        Taken::Vector(Kind::U8) => {
+            let mut length = [0; LENGTH];
+            let bytes = blob.payload_after(&mut length, second, verify)?;
+            checked(length, bytes.len(), Numbers::U8(bytes))
+        }
+        Taken::Vector(kind) => numbers_by(core, kind, |head, body| blob.payload_into(head, body, second, verify)),
+        Taken::Array(..) => {
+            let mut start = [0; HEAD_START];
+            let read = blob.beginning(&mut start)?;
+            let Some((mut head, mut numbers)) = room_for_array(core, taken, &start[..read])? else {
+                return blob.payload(second, verify).map(Raw::Bytes);
+            };
+            blob.payload_into(&mut head, numbers.as_bytes_mut(), second, verify)?;
+            Ok(Raw::Array(head, numbers))
+        }
+        Taken::Bytes => blob.payload(second, verify).map(Raw::Bytes),
+    }
+}
+
 /// A vector of numbers that is filled where it lies: its length, and its elements.
 fn numbers_by(core: &Core, kind: Kind, fill: impl FnOnce(&mut [u8], &mut [u8]) -> Result<()>) -> Result<Raw> {
     let elements = core.raw_size.checked_sub(LENGTH as u64).ok_or_else(other_length)?;
@@ -211,6 +241,18 @@ fn numbers_by(core: &Core, kind: Kind, fill: impl FnOnce(&mut [u8], &mut [u8]) -
     let (mut length, mut numbers) = ([0; LENGTH], Numbers::zeroed(kind, len)?);
     fill(&mut length, numbers.as_bytes_mut())?;
     checked(length, len, numbers)
+}
+
+/// The head of a value that is taken as an array, and room for its numbers; `None` if its first bytes or its length say that it is
+/// no such value, as its reader will then say.
+fn room_for_array(core: &Core, taken: Taken, start: &[u8]) -> Result<Option<(Vec<u8>, Numbers)>> {
+    let Taken::Array(kind, head_len) = taken else { return Ok(None) };
+    let head = head_len(start).and_then(|len| usize::try_from(len).ok());
+    let len = head.and_then(|head| usize::try_from(core.raw_size).ok()?.checked_sub(head));
+    match (head, len.filter(|len| len.is_multiple_of(kind.width()))) {
+        (Some(head), Some(len)) => Ok(Some((vec![0; head], Numbers::zeroed(kind, len / kind.width())?))),
+        _ => Ok(None),
+    }
 }
 
 /// Numbers that are as many as was stored before them.

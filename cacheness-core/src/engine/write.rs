@@ -82,7 +82,7 @@ impl Store {
                 let outcome = self.write_body(entry, &body, largest, commit)?;
                 return Ok(matches!(outcome, Outcome::Done(_)));
             }
-            Content::Body(body) => body.to_bytes(self.settings.limits.max_value_bytes)?.into(),
+            Content::Body(ref body) => body.parts(self.settings.limits.max_value_bytes)?,
         };
         let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;

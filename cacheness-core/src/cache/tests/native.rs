@@ -5,12 +5,13 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::codec::handler::HandlerError;
+use crate::codec::handler::{HandlerError, Kind, Taken};
 use crate::codec::native::Source;
 use crate::codec::native::sealed::Sealed;
 use crate::codec::native::{Native, NativeFormat, NativeOptions};
 use crate::config::{Codec, Durability};
 use crate::security::SigningKey;
+use crate::util::threads::WORTH_TWO;
 
 /// Bytes as a file that has them and nothing else: of a tensor or of a table, by what is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -298,4 +299,105 @@ fn values_of_one_type_by_serde_and_in_files_are_misses_for_each_other() {
     assert_eq!(cache.get_native::<Plain>("k").unwrap(), None);
     cache.put_native("k", &noise(5)).unwrap();
     assert_eq!(cache.get::<Vec<u8>>("k").unwrap(), None);
+}
+
+/// Numbers behind a head that says how long it is, which may be wrong.
+#[derive(Clone, Debug, PartialEq)]
+struct Counted {
+    head: Vec<u8>,
+    numbers: Vec<u64>,
+}
+
+impl Counted {
+    fn of(head: usize, numbers: Vec<u64>) -> Self {
+        Self { head: [&(head as u64).to_le_bytes()[..], &vec![b'h'; head - 8]].concat(), numbers }
+    }
+
+    fn head_len(start: &[u8]) -> Option<u64> {
+        Some(u64::from_le_bytes(*start.first_chunk()?)).filter(|len| *len < 1000)
+    }
+}
+
+impl Sealed for Counted {}
+
+impl Native for Counted {
+    const FORMATS: &'static [NativeFormat] = &[NativeFormat::Npy];
+
+    fn size(&self) -> u64 {
+        8 * self.numbers.len() as u64
+    }
+
+    fn write(&self, _: NativeOptions, to: &mut (dyn Write + Send)) -> Result<(), HandlerError> {
+        to.write_all(&self.head)?;
+        Ok(to.write_all(bytemuck::cast_slice(&self.numbers))?)
+    }
+
+    fn in_memory(&self, _: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+        Ok(Some((self.head.clone(), bytemuck::cast_slice(&self.numbers))))
+    }
+
+    fn taken(_: NativeFormat) -> Option<Taken> {
+        Some(Taken::Array(Kind::U64, Self::head_len))
+    }
+
+    fn read(_: NativeFormat, mut from: Source, _: u64) -> Result<Self, HandlerError> {
+        let mut start = [0; 8];
+        from.read_exact(&mut start)?;
+        let len = Self::head_len(&start).ok_or("no head")?;
+        let mut head = start.to_vec();
+        from.by_ref().take(len - 8).read_to_end(&mut head)?;
+        let large = from.len() > 128 << 10;
+        match from.take_numbers() {
+            Some(numbers) => Ok(Self { head, numbers }),
+            None if large => Err("it was not read where it stays".into()),
+            None => {
+                let mut bytes = Vec::new();
+                from.read_to_end(&mut bytes)?;
+                Ok(Self { head, numbers: bytemuck::pod_collect_to_vec(&bytes) })
+            }
+        }
+    }
+}
+
+fn stored_counted(cache: &Cache) -> Option<Counted> {
+    cache.get_by_key(&cache.key("k").unwrap(), None, ValueCodec::native(), Attempt::First).unwrap()
+}
+
+#[test]
+fn numbers_behind_a_head_are_read_where_they_stay_from_a_file_from_memory_and_compressed() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |codec| CacheConfig::new(dir.path().join(format!("{codec}"))).with_arrays_codec(codec);
+    for config in [of(Codec::None), of(Codec::Lz4), CacheConfig::in_memory()] {
+        let cache = Cache::new(config).unwrap();
+        for len in [0, 5, 30_000, WORTH_TWO / 8 + 7] {
+            for head in [8, 128, 200] {
+                let value = Counted::of(head, (0..len as u64).collect());
+                cache.put_native("k", &value).unwrap();
+                assert!(stored_counted(&cache).as_ref() == Some(&value), "{len} numbers behind {head} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_file_of_numbers_is_a_miss_wherever_the_damage_is_and_so_is_one_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(config(dir.path())).unwrap();
+    let value = Counted::of(128, (0..1_200_000).collect());
+    for at in [0, 7, 100, 128, 5_000_000, 128 + 8 * 1_200_000 - 1] {
+        cache.put_native("k", &value).unwrap();
+        cache.flush().unwrap();
+        let path = cache.open_file("k").unwrap().unwrap().path().to_owned();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(stored_counted(&cache), None, "byte {at}");
+        assert!(!path.exists(), "it is set aside");
+    }
+    // What was stored is no file of the type, which its reader tells, and nobody calls it damaged.
+    for head in [vec![0xff; 128], 3_u64.to_le_bytes().to_vec()] {
+        cache.put_native("k", &Counted { head, numbers: (0..30_000).collect() }).unwrap();
+        assert_eq!(stored_counted(&cache), None);
+        assert!(cache.open_file("k").unwrap().is_some());
+    }
 }

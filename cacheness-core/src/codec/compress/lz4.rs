@@ -83,7 +83,7 @@ pub(super) fn inflate_frame(bytes: &[u8], raw_size: usize) -> Result<Vec<u8>> {
 // | bytes | content |
 // |---|---|
 // | 1 | bytes of one number: 1, 2, 4 or 8 |
-// | 1 | *n*, bytes before the first block: 8, fewer in a shorter value |
+// | 1 | *n*, bytes before the first block: those of a head before numbers, else 8, fewer in a shorter value |
 // | *n* | these bytes |
 // | | for each block: |
 // | 4 | length of its body, little endian like every number here |
@@ -96,8 +96,10 @@ pub(super) fn inflate_frame(bytes: &[u8], raw_size: usize) -> Result<Vec<u8>> {
 /// Bytes of the value in one block.
 const BLOCK: usize = 1 << 20;
 
-/// What stands before the first block, so that elements that follow a length of eight bytes begin with a block.
+/// What stands before the first block at least, so that elements that follow a length of eight bytes begin with a block.
 const LEAD: usize = 8;
+/// A longer piece of its own before the numbers goes into the blocks.
+const LONGEST_LEAD: usize = u8::MAX as usize;
 
 /// Length and method.
 const BLOCK_HEAD: usize = 5;
@@ -132,7 +134,7 @@ fn apart<'v>(value: &'v Parts<'_>) -> (Cow<'v, [u8]>, Cow<'v, [u8]>) {
     };
     match value.pieces() {
         [bytes, []] | [[], bytes] => split(bytes),
-        [lead, body] if lead.len() == LEAD => (lead.into(), body.into()),
+        [lead, body] if (LEAD..=LONGEST_LEAD).contains(&lead.len()) => (lead.into(), body.into()),
         pieces => {
             let mut bytes = pieces.concat();
             let body = bytes.split_off(bytes.len().min(LEAD));
@@ -190,7 +192,7 @@ impl<'b> Blocks<'b> {
         let ([width, lead], rest) = bytes.split_first_chunk()?;
         let width = usize::from(*width);
         let (lead, mut rest) = rest.split_at_checked(usize::from(*lead))?;
-        if !matches!(width, 1 | 2 | 4 | 8) || lead.len() != raw_size.min(LEAD) {
+        if !matches!(width, 1 | 2 | 4 | 8) || !(raw_size.min(LEAD)..=raw_size).contains(&lead.len()) {
             return None;
         }
         let len = raw_size - lead.len();
@@ -210,6 +212,11 @@ impl<'b> Blocks<'b> {
             (rest, left) = (behind, left - raw);
         }
         rest.is_empty().then_some(Self { width, lead, blocks, len })
+    }
+
+    /// The first bytes of the value, which are stored as they are.
+    pub(crate) fn lead(&self) -> &'b [u8] {
+        self.lead
     }
 
     /// The whole value.

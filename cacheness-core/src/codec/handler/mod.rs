@@ -37,7 +37,7 @@ pub(crate) use custom::{
     check_is_named, failed, is_written_by, mark_of, name_of, read_by, shielded as shielded_by, write_by,
 };
 pub(crate) use payload::{
-    BY_HANDLER, Kind, LENGTH, NATIVE, Numbers, PLAIN_BYTES, PayloadFormat, numbers_in, width_of_numbers,
+    BY_HANDLER, Kind, LENGTH, NATIVE, Numbers, PLAIN_BYTES, PayloadFormat, taken_as_vector, width_of_numbers,
 };
 #[cfg(feature = "testing")]
 pub use proof::store_unproven;
@@ -49,6 +49,7 @@ pub use registry::{HandlerInfo, list_handlers, register_handler, unregister_hand
 use super::Parts;
 use super::native::{Body, Source};
 use crate::config::Limits;
+use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::util::digest::checksum;
 use crate::util::threads::caught;
@@ -142,12 +143,31 @@ impl Encoded<'_> {
     }
 }
 
+/// How the reader of a type takes what is stored as it is, where that is neither bytes nor a file: it is read to where it stays,
+/// by two threads if it is large, and verified on the way.
+#[derive(Clone, Copy, Debug)]
+pub enum Taken {
+    /// Numbers behind their count.
+    Vector(Kind),
+    /// Numbers behind a head, the first bytes of which tell how long it is.
+    #[cfg_attr(not(feature = "ndarray"), allow(dead_code))]
+    Array(Kind, fn(&[u8]) -> Option<u64>),
+    /// As bytes, also where there is a file.
+    #[cfg_attr(not(feature = "arrow"), allow(dead_code))]
+    Bytes,
+}
+
+/// Says how the value of an entry is taken.
+pub(crate) type TakenAs = fn(&Core) -> Option<Taken>;
+
 /// What is read of a value before it is one.
 #[derive(Debug)]
 pub(crate) enum Raw {
     Bytes(Vec<u8>),
-    /// A vector of numbers, all but its type; see [`numbers_in`](numbers_in).
+    /// A vector of numbers, all but its type; see [`Taken::Vector`].
     Numbers(Numbers),
+    /// The head of a file of numbers, and these; see [`Taken::Array`].
+    Array(Vec<u8>, Numbers),
     /// The file of a native value.
     File(Source),
 }
@@ -206,7 +226,7 @@ pub(crate) fn decode_raw<T: Storable>(
     match raw {
         Raw::Bytes(bytes) => decode(&bytes, format, type_fingerprint, shape, limits),
         Raw::Numbers(numbers) => numbers.into_value().ok_or_else(|| error::<T>("is not the type of the stored value")),
-        Raw::File(_) => Err(error::<T>("was stored in a file format")),
+        Raw::Array(..) | Raw::File(_) => Err(error::<T>("was stored in a file format")),
     }
 }
 

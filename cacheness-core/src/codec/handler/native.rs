@@ -85,6 +85,7 @@ impl Handlers {
         let source = match raw {
             Raw::File(source) => source,
             Raw::Bytes(bytes) => Source::of_bytes(bytes),
+            Raw::Array(head, numbers) => Source::of_array(head, numbers),
             Raw::Numbers(_) => return Err(CacheError::new(ErrorKind::Serialization, "it is a vector of numbers")),
         };
         match self.formats_of::<T>().contains(&format) {

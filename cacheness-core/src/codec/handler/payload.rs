@@ -17,7 +17,7 @@ use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed};
 
 use super::guard::{Bounded, Bounds, Spoiler};
 use super::shape::{SHAPE, Trace, trace, trace_of_repeated};
-use super::type_fingerprint;
+use super::{Taken, type_fingerprint};
 use crate::codec::Parts;
 use crate::config::{self, BINCODE, MESSAGEPACK};
 use crate::entry::{Core, Entry};
@@ -308,7 +308,7 @@ macro_rules! numbers {
 
         /// Which numbers a vector consists of.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Kind {
+        pub enum Kind {
             $($kind,)*
         }
 
@@ -345,8 +345,15 @@ macro_rules! numbers {
                 }
             }
 
+            /// Their bytes.
+            pub(crate) fn as_bytes(&self) -> &[u8] {
+                match self {
+                    $(Self::$kind(numbers) => bytemuck::cast_slice(numbers),)*
+                }
+            }
+
             /// The vector; `None` if `T` is another one.
-            pub(super) fn into_value<T: 'static>(self) -> Option<T> {
+            pub(crate) fn into_value<T: 'static>(self) -> Option<T> {
                 match self {
                     $(Self::$kind(numbers) => same(numbers),)*
                 }
@@ -381,11 +388,11 @@ macro_rules! numbers {
             None
         }
 
-        /// Which numbers a stored value of type `T` consists of, if it is a vector of numbers and its sizes say so too.
-        pub(crate) fn numbers_in<T: 'static>(core: &Core) -> Option<Kind> {
+        /// How a stored value of type `T` is taken, if it is a vector of numbers and its sizes say so too.
+        pub(crate) fn taken_as_vector<T: 'static>(core: &Core) -> Option<Taken> {
             let any = std::any::TypeId::of::<T>();
             $(if any == std::any::TypeId::of::<Vec<$type>>() {
-                return matches_shape::<$type>(core).then_some(Kind::$kind);
+                return matches_shape::<$type>(core).then_some(Taken::Vector(Kind::$kind));
             })*
             None
         }

@@ -4,15 +4,21 @@ use std::any::type_name;
 use std::io;
 
 use super::{Native, NativeFormat, NativeOptions};
+use crate::codec::Parts;
 use crate::codec::handler::{HandlerError, failed, shielded_by};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// A native value, its type left behind.
 trait Writes: Send + Sync {
+    fn in_memory(&self, options: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError>;
     fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError>;
 }
 
 impl<T: Native> Writes for T {
+    fn in_memory(&self, options: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+        Native::in_memory(self, options)
+    }
+
     fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
         Native::write(self, options, to)
     }
@@ -68,6 +74,19 @@ impl<'v> Body<'v> {
             }
             (Some(Refusal::By(error)), _) => Err(error),
             (None, written) => written,
+        }
+    }
+
+    /// The bytes of the file: those that the value has in memory as they are, which are not copied.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) fn parts(self, limit: u64) -> Result<Parts<'v>> {
+        let in_memory = shielded_by(self.options.format.name(), "write", || self.value.in_memory(self.options))?;
+        match in_memory.map(|(head, rest)| Parts::new(head, rest)) {
+            Some(parts) if parts.len() as u64 <= limit => Ok(parts),
+            // Also tells that it is too long.
+            _ => Ok(self.to_bytes(limit)?.into()),
         }
     }
 

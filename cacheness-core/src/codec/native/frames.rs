@@ -11,13 +11,10 @@ use polars_io::prelude::{
 use polars_lazy::frame::{IntoLazy, LazyFrame};
 
 use super::source::Source;
-use super::table::ipc;
+use super::table::{SLACK, ipc};
 use super::thrift::{self, Chunk, Stop};
 use super::{Native, NativeFormat, NativeOptions, ParquetCodec, sealed};
 use crate::codec::handler::HandlerError;
-
-/// What a value may take in memory beyond what it is allowed: decoders have to keep something, too.
-const SLACK: u64 = 16 << 20;
 
 /// A row group has about so many bytes in memory, and no more rows than readers of other tools like to have at once.
 const GROUP_BYTES: usize = 32 << 20;

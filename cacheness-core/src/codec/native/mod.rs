@@ -19,7 +19,7 @@ mod thrift;
 
 use std::io;
 
-use super::handler::{HandlerError, NATIVE, mark_of};
+use super::handler::{HandlerError, NATIVE, Taken, mark_of};
 pub(crate) use crate::config::{NativeFormat, ParquetCodec};
 use crate::entry::Core;
 pub(crate) use body::{Body, read};
@@ -77,6 +77,21 @@ pub trait Native: sealed::Sealed + Clone + Send + Sync + 'static {
     #[doc(hidden)]
     fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError>;
 
+    /// The bytes of the file where memory has them already but for the first ones, which come before.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    #[doc(hidden)]
+    fn in_memory(&self, _: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+        Ok(None)
+    }
+
+    /// How a large file of this format is taken; `None` if as a file.
+    #[doc(hidden)]
+    fn taken(_: NativeFormat) -> Option<Taken> {
+        None
+    }
+
     /// Reads what [`write`](Self::write) wrote. The bytes are those that were written, but they may have been written by anybody:
     /// whatever they are, it takes no more than `limit` bytes of memory and a few MiB, and does not panic where it can be helped.
     ///
@@ -89,6 +104,11 @@ pub trait Native: sealed::Sealed + Clone + Send + Sync + 'static {
 pub(crate) mod sealed {
     /// Who may implement [`Native`](super::Native).
     pub trait Sealed {}
+}
+
+/// How the value of an entry is taken by a type.
+pub(crate) fn taken_as<T: Native>(core: &Core) -> Option<Taken> {
+    format_of(core).and_then(T::taken)
 }
 
 /// The format that stored bytes are in, if they are those of a native value.

@@ -11,13 +11,13 @@ mod tests;
 use std::any::type_name;
 use std::io::{self, Read};
 
-use bytemuck::{NoUninit, Zeroable};
+use bytemuck::{NoUninit, Pod};
 use ndarray::{ArcArray, Array, ArrayRef, Dimension, IxDyn, ShapeBuilder};
 use num_complex::Complex;
 
 use super::sealed::Sealed;
 use super::{Native, NativeFormat, NativeOptions, Source};
-use crate::codec::handler::HandlerError;
+use crate::codec::handler::{HandlerError, Kind, Taken};
 use header::Header;
 
 /// Elements that do not lie side by side are written in pieces of so many bytes.
@@ -38,7 +38,7 @@ pub trait Element: parts::Part {}
 mod parts {
     use bytemuck::NoUninit;
 
-    use super::{HandlerError, Source};
+    use super::{HandlerError, Kind, Source};
 
     /// What is behind an [`Element`](super::Element).
     pub trait Part: NoUninit + Send + Sync {
@@ -48,25 +48,28 @@ mod parts {
         /// Bytes of one number: of half of a complex one.
         const NUMBER: usize;
 
+        /// What they are read as, where the file is large.
+        const READ_AS: Option<Kind>;
+
         /// Reads so many, whose bytes are known to be there.
         fn read(from: &mut Source, len: usize, swapped: bool) -> Result<Vec<Self>, HandlerError>;
     }
 }
 
 macro_rules! elements {
-    ($($type:ty: $kind:literal, $number:ty;)+) => {
+    ($($type:ty: $kind:literal, $number:ty, $read_as:expr;)+) => {
         $(
             impl Element for $type {}
 
             impl parts::Part for $type {
                 const KIND: char = $kind;
                 const NUMBER: usize = size_of::<$number>();
+                const READ_AS: Option<Kind> = $read_as;
 
                 fn read(from: &mut Source, len: usize, swapped: bool) -> Result<Vec<Self>, HandlerError> {
-                    let mut elements = zeroed(len)?;
-                    let bytes: &mut [u8] = bytemuck::cast_slice_mut::<Self, u8>(&mut elements);
-                    from.read_exact(bytes)?;
+                    let mut elements = elements_of::<Self>(from, len)?;
                     if swapped {
+                        let bytes: &mut [u8] = bytemuck::cast_slice_mut::<Self, u8>(&mut elements);
                         bytes.chunks_exact_mut(Self::NUMBER).for_each(<[u8]>::reverse);
                     }
                     Ok(elements)
@@ -77,18 +80,18 @@ macro_rules! elements {
 }
 
 elements! {
-    i8: 'i', i8;
-    i16: 'i', i16;
-    i32: 'i', i32;
-    i64: 'i', i64;
-    u8: 'u', u8;
-    u16: 'u', u16;
-    u32: 'u', u32;
-    u64: 'u', u64;
-    f32: 'f', f32;
-    f64: 'f', f64;
-    Complex<f32>: 'c', f32;
-    Complex<f64>: 'c', f64;
+    i8: 'i', i8, Some(Kind::I8);
+    i16: 'i', i16, Some(Kind::I16);
+    i32: 'i', i32, Some(Kind::I32);
+    i64: 'i', i64, Some(Kind::I64);
+    u8: 'u', u8, Some(Kind::U8);
+    u16: 'u', u16, Some(Kind::U16);
+    u32: 'u', u32, Some(Kind::U32);
+    u64: 'u', u64, Some(Kind::U64);
+    f32: 'f', f32, Some(Kind::F32);
+    f64: 'f', f64, Some(Kind::F64);
+    Complex<f32>: 'c', f32, None;
+    Complex<f64>: 'c', f64, None;
 }
 
 impl Element for bool {}
@@ -96,10 +99,10 @@ impl Element for bool {}
 impl parts::Part for bool {
     const KIND: char = 'b';
     const NUMBER: usize = 1;
+    const READ_AS: Option<Kind> = Some(Kind::U8);
 
     fn read(from: &mut Source, len: usize, _: bool) -> Result<Vec<Self>, HandlerError> {
-        let mut bytes = zeroed::<u8>(len)?;
-        from.read_exact(&mut bytes)?;
+        let bytes = elements_of::<u8>(from, len)?;
         if let Some(other) = bytes.iter().find(|byte| **byte > 1) {
             return Err(format!("{other} is neither true nor false").into());
         }
@@ -108,9 +111,16 @@ impl parts::Part for bool {
     }
 }
 
-/// Memory that was not touched yet is not touched by this, and may be refused.
-fn zeroed<T: Zeroable>(len: usize) -> Result<Vec<T>, HandlerError> {
-    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| format!("no memory for {len} elements").into())
+/// So many elements, which may lie there already.
+fn elements_of<T: Pod>(from: &mut Source, len: usize) -> Result<Vec<T>, HandlerError> {
+    if let Some(elements) = from.take_numbers::<T>().filter(|elements| elements.len() == len) {
+        return Ok(elements);
+    }
+    // Memory that was not touched yet is not touched by this, and may be refused.
+    let elements = bytemuck::allocation::try_zeroed_vec(len);
+    let mut elements = elements.map_err(|()| format!("no memory for {len} elements"))?;
+    from.read_exact(bytemuck::cast_slice_mut::<T, u8>(&mut elements))?;
+    Ok(elements)
 }
 
 macro_rules! arrays {
@@ -128,6 +138,16 @@ macro_rules! arrays {
                 fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
                     check_format(options.format)?;
                     write(self, to)
+                }
+
+                fn in_memory(&self, options: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+                    check_format(options.format)?;
+                    let (header, elements) = in_memory(self)?;
+                    Ok(elements.map(|elements| (header, elements)))
+                }
+
+                fn taken(_: NativeFormat) -> Option<Taken> {
+                    A::READ_AS.map(|kind| Taken::Array(kind, Header::len_by))
                 }
 
                 fn read(format: NativeFormat, from: Source, limit: u64) -> Result<Self, HandlerError> {
@@ -149,17 +169,23 @@ fn size_of_all<A, D: Dimension>(array: &ArrayRef<A, D>) -> u64 {
     (array.len() as u64).saturating_mul(size_of::<A>() as u64)
 }
 
-/// In the order in which it lies in memory if that is one of the two that the format has, else row by row.
+/// The header, and the elements if they lie in memory as they lie in the file: in the order of memory if that is one of the two
+/// that the format has, else row by row.
+fn in_memory<A: Element, D: Dimension>(array: &ArrayRef<A, D>) -> Result<(Vec<u8>, Option<&[u8]>), HandlerError> {
+    let fortran = !array.is_standard_layout() && array.view().reversed_axes().is_standard_layout();
+    let header = Header { descr: descr::<A>(NATIVE), fortran, shape: array.shape().to_vec() }.to_bytes()?;
+    let elements = if fortran { array.as_slice_memory_order() } else { array.as_slice() };
+    Ok((header, elements.map(bytemuck::cast_slice)))
+}
+
 fn write<A: Element, D: Dimension>(
     array: &ArrayRef<A, D>,
     to: &mut (dyn io::Write + Send),
 ) -> Result<(), HandlerError> {
-    let fortran = !array.is_standard_layout() && array.view().reversed_axes().is_standard_layout();
-    let descr = descr::<A>(NATIVE);
-    to.write_all(&Header { descr, fortran, shape: array.shape().to_vec() }.to_bytes()?)?;
-    let close = if fortran { array.as_slice_memory_order() } else { array.as_slice() };
-    match close {
-        Some(elements) => to.write_all(bytemuck::cast_slice(elements))?,
+    let (header, elements) = in_memory(array)?;
+    to.write_all(&header)?;
+    match elements {
+        Some(elements) => to.write_all(elements)?,
         None => write_apart(array.iter(), to)?,
     }
     Ok(())

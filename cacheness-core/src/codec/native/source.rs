@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::codec::handler::Numbers;
+
 /// The bytes of a value in a file format, from its first one: in memory, or in a file that has nothing else in it.
 #[derive(Debug)]
 pub struct Source {
@@ -15,12 +17,31 @@ pub struct Source {
 enum Place {
     Bytes(Vec<u8>),
     File(File),
+    Array(Vec<u8>, Numbers),
 }
 
 impl Source {
     /// The bytes are all there are.
     pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
         Self { len: bytes.len() as u64, place: Place::Bytes(bytes), at: 0 }
+    }
+
+    /// Numbers that lie where they are to stay, and what the file has before them.
+    pub(crate) fn of_array(head: Vec<u8>, numbers: Numbers) -> Self {
+        let len = head.len() as u64 + numbers.as_bytes().len() as u64;
+        Self { place: Place::Array(head, numbers), at: 0, len }
+    }
+
+    /// All that is left, if it lies there as these elements.
+    #[cfg(any(feature = "ndarray", test))]
+    pub(crate) fn take_numbers<T: 'static>(&mut self) -> Option<Vec<T>> {
+        let Place::Array(head, numbers) = &mut self.place else { return None };
+        if self.at != head.len() as u64 {
+            return None;
+        }
+        let numbers = std::mem::replace(numbers, Numbers::U8(Vec::new()));
+        self.at = self.len;
+        numbers.into_value()
     }
 
     /// A file that has these bytes alone.
@@ -66,11 +87,9 @@ impl Read for Source {
         }
         let buf = &mut buf[..wanted];
         let read = match &mut self.place {
-            Place::Bytes(bytes) => {
-                let rest = usize::try_from(self.at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
-                buf.copy_from_slice(&rest[..wanted]);
-                wanted
-            }
+            Place::Bytes(bytes) => copied(bytes, self.at, buf),
+            Place::Array(head, _) if self.at < head.len() as u64 => copied(head, self.at, buf),
+            Place::Array(head, numbers) => copied(numbers.as_bytes(), self.at - head.len() as u64, buf),
             Place::File(file) => {
                 file.seek(SeekFrom::Start(self.at))?;
                 file.read(buf)?
@@ -79,6 +98,14 @@ impl Read for Source {
         self.at += read as u64;
         Ok(read)
     }
+}
+
+/// Copies what there is from `at` on, and says how much.
+fn copied(bytes: &[u8], at: u64, buf: &mut [u8]) -> usize {
+    let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+    let len = rest.len().min(buf.len());
+    buf[..len].copy_from_slice(&rest[..len]);
+    len
 }
 
 impl Seek for Source {
@@ -91,6 +118,17 @@ impl Seek for Source {
         self.at = at.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the first byte"))?;
         Ok(self.at)
     }
+}
+
+/// For tests of hostile files: what the bytes are with each of their bits flipped, then each of their beginnings.
+#[cfg(all(test, any(feature = "ndarray", feature = "safetensors")))]
+pub(super) fn damaged(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let flipped = (0..whole.len() * 8).map(|bit| {
+        let mut bytes = whole.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    flipped.chain((0..whole.len()).map(|len| whole[..len].to_vec()))
 }
 
 #[cfg(test)]

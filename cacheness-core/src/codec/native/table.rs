@@ -7,18 +7,18 @@ mod parquet;
 use std::io;
 use std::ops::Range;
 
-use arrow_array::{Array, RecordBatch, RecordBatchOptions};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_data::ArrayData;
 use arrow_schema::SchemaRef;
 
 use super::source::Source;
 use super::{Native, NativeFormat, NativeOptions, sealed};
-use crate::codec::handler::HandlerError;
+use crate::codec::handler::{HandlerError, Taken};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{CacheKey, KeyWriter, encode_table};
 
 /// What a value may take in memory beyond what it is allowed: decoders have to keep something, too.
-pub(super) const SLACK: u64 = 16 << 20;
+pub(in crate::codec::native) const SLACK: u64 = 16 << 20;
 
 /// A table of Arrow in any number of batches, of which none has to be copied to put them together.
 ///
@@ -155,13 +155,13 @@ impl<'t> Rows<'t> {
 
 /// About how many bytes these rows take, without those of the same buffers that they do not refer to.
 fn size_of(batches: &[RecordBatch]) -> u64 {
-    let columns = batches.iter().flat_map(RecordBatch::columns);
-    let sizes = columns.map(|column| {
-        let data = column.to_data();
-        let exact = data.get_slice_memory_size();
-        exact.unwrap_or_else(|_| column.get_array_memory_size()) as u64 + bitmaps_of(&data)
-    });
-    sizes.sum()
+    batches.iter().flat_map(RecordBatch::columns).map(size_of_column).sum()
+}
+
+fn size_of_column(column: &ArrayRef) -> u64 {
+    let data = column.to_data();
+    let exact = data.get_slice_memory_size();
+    exact.unwrap_or_else(|_| column.get_array_memory_size()) as u64 + bitmaps_of(&data)
 }
 
 /// What says which values are null, where nothing is null: a file of Arrow has it all the same.
@@ -201,6 +201,10 @@ impl Native for Table {
         write_table(&self.schema, &self.batches, options, to)
     }
 
+    fn taken(format: NativeFormat) -> Option<Taken> {
+        taken(format)
+    }
+
     fn read(format: NativeFormat, from: Source, limit: u64) -> Result<Self, HandlerError> {
         match format {
             NativeFormat::Parquet => parquet::read(from, limit, parquet::Batches::Several),
@@ -223,6 +227,10 @@ impl Native for RecordBatch {
         write_table(self.schema_ref(), std::slice::from_ref(self), options, to)
     }
 
+    fn taken(format: NativeFormat) -> Option<Taken> {
+        taken(format)
+    }
+
     fn read(format: NativeFormat, from: Source, limit: u64) -> Result<Self, HandlerError> {
         match format {
             NativeFormat::Parquet => parquet::read(from, limit, parquet::Batches::One)?.into_batch(),
@@ -230,6 +238,11 @@ impl Native for RecordBatch {
             other => Err(no_table(other)),
         }
     }
+}
+
+/// A file of Arrow IPC is the memory of its batches, which take it as theirs.
+fn taken(format: NativeFormat) -> Option<Taken> {
+    (format == NativeFormat::Arrow).then_some(Taken::Bytes)
 }
 
 impl CacheKey for Table {

@@ -1,14 +1,11 @@
 //! Arrays of the crate ndarray: shape and content count, layout does not.
 
-use std::time::Instant;
-
 use ndarray::{Array1, Array2, ArrayD, ArrayRef, Axis, Ix2, ShapeBuilder, Slice, arr0, array};
 use num_complex::Complex;
 use proptest::prelude::*;
 
-use super::super::{Key, KeyWriter, ToKey};
+use super::super::Key;
 use super::key;
-use crate::config::Limits;
 
 #[test]
 fn what_an_array_lies_in_does_not_count() {
@@ -97,31 +94,4 @@ proptest! {
         prop_assert_eq!(key(&deque), key(&list));
         prop_assert_eq!(key(&linked), key(&list));
     }
-}
-
-/// `cargo test --release -- --ignored --nocapture how_fast`
-#[test]
-#[ignore = "a measurement"]
-fn how_fast_arrays_become_keys() {
-    fn measure(what: &str, value: impl ToKey, bytes: usize) {
-        let limits = Limits { max_key_bytes: 1 << 30, ..Limits::DEFAULT };
-        let fastest = (0..5).map(|_| {
-            let start = Instant::now();
-            value.to_key_with(KeyWriter::with_limits(&limits)).resolve().unwrap();
-            start.elapsed()
-        });
-        let seconds = fastest.min().unwrap().as_secs_f64();
-        println!("{what}: {:.2} GB/s", bytes as f64 / seconds / 1e9);
-    }
-    let array = Array2::from_shape_fn((3125, 4000), |(row, column)| row as f64 * 0.1 + column as f64);
-    let mut with_nan = array.clone();
-    with_nan.map_inplace(|number| *number = if *number % 100.0 < 1.0 { f64::from_bits(u64::MAX) } else { *number });
-    measure("bytes", bytemuck::cast_slice::<f64, u8>(array.as_slice().unwrap()), 100_000_000);
-    measure("&[f64]", array.as_slice().unwrap(), 100_000_000);
-    measure("&[f64] with NaNs", with_nan.as_slice().unwrap(), 100_000_000);
-    measure("&[u32]", bytemuck::cast_slice::<f64, u32>(array.as_slice().unwrap()), 100_000_000);
-    measure("ArrayView2", array.view(), 100_000_000);
-    measure("transposed", array.t(), 100_000_000);
-    measure("half of each row", array.slice_axis(Axis(1), Slice::from(..2000)), 50_000_000);
-    measure("each other column", array.slice_axis(Axis(1), Slice::new(0, None, 2)), 50_000_000);
 }

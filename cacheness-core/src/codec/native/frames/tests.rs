@@ -1,25 +1,10 @@
-use std::io::Write;
-
 use polars_core::prelude::*;
 
 use super::*;
+use crate::codec::native::table::tests::{ARROW, PARQUET, sources, written};
 use crate::util::threads::caught;
 
 const LIMIT: u64 = 1 << 24;
-const PARQUET: NativeOptions = NativeOptions { format: NativeFormat::Parquet, parquet: ParquetCodec::Lz4 };
-const ARROW: NativeOptions = NativeOptions { format: NativeFormat::Arrow, parquet: ParquetCodec::Lz4 };
-
-fn written<T: Native>(value: &T, options: NativeOptions) -> Result<Vec<u8>, HandlerError> {
-    let mut bytes = Vec::new();
-    value.write(options, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn sources(bytes: &[u8]) -> [Source; 2] {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    [Source::of_bytes(bytes.to_vec()), Source::of_file(file, bytes.len() as u64)]
-}
 
 /// Equal, and of the same types: those of categories too.
 fn is_same(one: &DataFrame, other: &DataFrame) -> bool {

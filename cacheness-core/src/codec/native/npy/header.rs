@@ -92,6 +92,16 @@ impl Header {
         Ok((Self::parse(std::str::from_utf8(&line)?)?, end))
     }
 
+    /// How many bytes there are before the data, by the first sixteen; `None` if they begin no header, or none that is read.
+    pub(super) fn len_by(start: &[u8]) -> Option<u64> {
+        let (length, width) = match start.strip_prefix(MAGIC)? {
+            [1, 0, rest @ ..] => (u32::from(u16::from_le_bytes(*rest.first_chunk()?)), 2),
+            [2 | 3, 0, rest @ ..] => (u32::from_le_bytes(*rest.first_chunk()?), 4),
+            _ => return None,
+        };
+        (length <= MAX_LINE).then_some(START + width + u64::from(length))
+    }
+
     fn parse(line: &str) -> Result<Self, HandlerError> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
         let mut rest = Rest(line);

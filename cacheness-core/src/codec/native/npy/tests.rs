@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::native::ParquetCodec;
+use crate::codec::native::source::damaged;
 
 const OPTIONS: NativeOptions = NativeOptions { format: NativeFormat::Npy, parquet: ParquetCodec::Lz4 };
 const MIB: u64 = 1 << 20;
@@ -351,18 +352,11 @@ fn more_dimensions_than_numpy_has_are_neither_written_nor_read() {
 #[test]
 fn no_flipped_bit_and_no_cut_makes_it_panic_or_take_much_memory() {
     fn try_all<T: Native>(whole: &[u8]) {
-        let try_one = |bytes: Vec<u8>| {
-            let used = measure(|| drop(read_within::<T>(&bytes, 100)));
+        for bytes in damaged(whole) {
+            let mut read = None;
+            let used = measure(|| read = Some(read_within::<T>(&bytes, 100)));
             assert!(used.bytes_max < MIB, "{used:?}");
-        };
-        for bit in 0..whole.len() * 8 {
-            let mut bytes = whole.to_vec();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            try_one(bytes);
-        }
-        for len in 0..whole.len() {
-            assert!(read_back::<T>(&whole[..len]).is_err());
-            try_one(whole[..len].to_vec());
+            assert!(bytes.len() == whole.len() || read.is_some_and(|read| read.is_err()), "{}", bytes.len());
         }
     }
     try_all::<Array2<f64>>(&written(&array![[1.5, f64::NAN], [0.0, -0.0]]));

@@ -3,27 +3,33 @@
 mod guarded;
 mod holds;
 
+use std::cmp::Reverse;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriter, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 
-use super::{SLACK, Table, size_of};
+use super::{SLACK, Table, size_of, size_of_column};
 use crate::codec::handler::HandlerError;
 use crate::codec::native::ParquetCodec;
 use crate::codec::native::source::Source;
+use crate::util::threads::{each, is_worth_two};
 use guarded::Guarded;
 
 /// A row group has about so many bytes in memory: as much as is kept until it is written.
 const GROUP_BYTES: u64 = 32 << 20;
 /// And no more rows than readers of other tools like to have at once.
 const GROUP_ROWS: u64 = 1 << 20;
+/// So many rows are looked at for their size at a time.
+const PIECE_ROWS: usize = 1 << 16;
 
 pub(super) fn write(
     schema: &SchemaRef,
@@ -32,28 +38,117 @@ pub(super) fn write(
     to: &mut (dyn io::Write + Send),
 ) -> Result<(), HandlerError> {
     holds::check(schema, batches)?;
-    let mut writer = ArrowWriter::try_new(to, SchemaRef::clone(schema), Some(properties(batches, codec)))?;
-    batches.iter().try_for_each(|batch| writer.write(batch))?;
+    let writer = ArrowWriter::try_new(to, SchemaRef::clone(schema), Some(properties(codec)))?;
+    let (mut writer, columns) = writer.into_serialized_writer()?;
+    for group in Groups::of(batches) {
+        let columns = columns.create_column_writers(writer.flushed_row_groups().len())?;
+        write_group(schema, &group, columns, &mut writer)?;
+    }
     writer.close()?;
     Ok(())
 }
 
-fn properties(batches: &[RecordBatch], codec: ParquetCodec) -> WriterProperties {
-    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-    let row_bytes = size_of(batches).checked_div(rows).unwrap_or_default().max(1);
-    let group_rows = (GROUP_BYTES / row_bytes).clamp(1, GROUP_ROWS);
+/// Some of the rows, in pieces, which become a row group.
+struct Groups<'t> {
+    batches: &'t [RecordBatch],
+    /// Of the first batch.
+    done: usize,
+    /// How many rows a group has, if all rows take about as much.
+    rows: usize,
+}
+
+impl<'t> Groups<'t> {
+    fn of(batches: &'t [RecordBatch]) -> Self {
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        let row_bytes = size_of(batches).checked_div(rows).unwrap_or_default().max(1);
+        let rows = usize::try_from((GROUP_BYTES / row_bytes).clamp(1, GROUP_ROWS)).unwrap_or(1);
+        Self { batches, done: 0, rows }
+    }
+
+    fn piece(&mut self, most: usize) -> Option<RecordBatch> {
+        loop {
+            let (batch, rest) = self.batches.split_first()?;
+            match batch.num_rows() - self.done {
+                0 => (self.batches, self.done) = (rest, 0),
+                left => {
+                    let piece = batch.slice(self.done, left.min(most));
+                    self.done += piece.num_rows();
+                    return Some(piece);
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Groups<'_> {
+    type Item = Vec<RecordBatch>;
+
+    fn next(&mut self) -> Option<Vec<RecordBatch>> {
+        let (mut pieces, mut left, mut bytes) = (Vec::new(), self.rows, 0);
+        while left > 0 && bytes < 2 * GROUP_BYTES {
+            let Some(piece) = self.piece(left.min(PIECE_ROWS)) else { break };
+            left -= piece.num_rows();
+            bytes += size_of(std::slice::from_ref(&piece));
+            pieces.push(piece);
+        }
+        (!pieces.is_empty()).then_some(pieces)
+    }
+}
+
+/// Writes a row group, of which the columns are encoded by two threads.
+fn write_group<W: io::Write + Send>(
+    schema: &SchemaRef,
+    pieces: &[RecordBatch],
+    writers: Vec<ArrowColumnWriter>,
+    to: &mut SerializedFileWriter<W>,
+) -> Result<(), HandlerError> {
+    // A column of the table has as many columns of the file as it has leaves.
+    let mut of_columns: Vec<Vec<_>> = schema.fields().iter().map(|_| Vec::new()).collect();
+    for (leaf, writer) in writers.into_iter().enumerate() {
+        let column = to.schema_descr().get_column_root_idx(leaf);
+        of_columns.get_mut(column).ok_or("a column is none of the schema")?.push(writer);
+    }
+    let encode = |(column, mut writers): (usize, Vec<ArrowColumnWriter>)| -> Result<Vec<_>, HandlerError> {
+        for piece in pieces {
+            let leaves = compute_leaves(schema.field(column), piece.column(column))?;
+            writers.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.write(leaf))?;
+        }
+        Ok(writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>()?)
+    };
+    let size = |column: usize| pieces.iter().map(|piece| size_of_column(piece.column(column))).sum::<u64>();
+    let encoded =
+        by_two_columns(of_columns.into_iter().enumerate().map(|(n, writers)| (size(n), (n, writers))), encode)?;
+    let mut group = to.next_row_group()?;
+    for chunk in encoded.into_iter().flatten() {
+        chunk.append_to_row_group(&mut group)?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// Does `work` on columns of some bytes each, by two threads if they are large, and returns the results in order. The largest
+/// comes first, so that nobody waits for it at the end.
+fn by_two_columns<C: Send, R: Send>(
+    columns: impl Iterator<Item = (u64, C)>,
+    work: impl Fn(C) -> Result<R, HandlerError> + Sync,
+) -> Result<Vec<R>, HandlerError> {
+    let mut columns: Vec<_> = columns.enumerate().collect();
+    columns.sort_by_key(|(_, (bytes, _))| Reverse(*bytes));
+    let bytes = columns.iter().map(|(_, (bytes, _))| *bytes).fold(0, u64::saturating_add);
+    let worth_two = is_worth_two(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let mut done = each(columns, worth_two, || (), |(), (n, (_, column))| Ok((n, work(column))))?;
+    done.sort_by_key(|(n, _)| *n);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+fn properties(codec: ParquetCodec) -> WriterProperties {
     let compression = match codec {
         ParquetCodec::None => Compression::UNCOMPRESSED,
         ParquetCodec::Lz4 => Compression::LZ4_RAW,
         ParquetCodec::Zstd => Compression::ZSTD(ZstdLevel::default()),
         ParquetCodec::Snappy => Compression::SNAPPY,
     };
-    WriterProperties::builder()
-        .set_compression(compression)
-        .set_max_row_group_row_count(usize::try_from(group_rows).ok())
-        .set_max_row_group_bytes(usize::try_from(2 * GROUP_BYTES).ok())
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .build()
+    WriterProperties::builder().set_compression(compression).set_statistics_enabled(EnabledStatistics::Chunk).build()
 }
 
 /// How the rows are to be divided when they are read.
@@ -72,9 +167,9 @@ pub(super) fn read(from: Source, limit: u64, batches: Batches) -> Result<Table, 
         Batches::One => rows.sum::<i64>(),
         Batches::Several => rows.max().unwrap_or_default(),
     };
-    let schema = SchemaRef::clone(metadata.schema());
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-    collect(reader.with_batch_size(usize::try_from(batch_rows)?.max(1)), schema, limit)
+    let columns: Vec<usize> = (0..metadata.schema().fields().len()).collect();
+    let batch_rows = usize::try_from(batch_rows)?.max(1);
+    collect(&file, &metadata, &columns, limit, |reader| reader.with_batch_size(batch_rows))
 }
 
 pub(super) fn scan(
@@ -84,17 +179,16 @@ pub(super) fn scan(
     rows: Range<usize>,
 ) -> Result<Table, HandlerError> {
     let (file, metadata) = guarded::open(from, limit)?;
-    let columns = columns.map(|names| positions(metadata.schema(), names)).transpose()?;
+    let columns = match columns {
+        Some(names) => positions(metadata.schema(), names)?,
+        None => (0..metadata.schema().fields().len()).collect(),
+    };
     let (groups, skipped, largest) = groups_of(&metadata, &rows)?;
-    let mut schema = SchemaRef::clone(metadata.schema());
-    let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-    if let Some(columns) = columns {
-        schema = SchemaRef::new(schema.project(&columns)?);
-        let mask = ProjectionMask::roots(reader.parquet_schema(), columns);
-        reader = reader.with_projection(mask);
-    }
-    let reader = reader.with_row_groups(groups).with_offset(rows.start.saturating_sub(skipped)).with_limit(rows.len());
-    collect(reader.with_batch_size(largest.min(rows.len()).max(1)), schema, limit)
+    let batch_rows = largest.min(rows.len()).max(1);
+    collect(&file, &metadata, &columns, limit, |reader| {
+        let reader = reader.with_row_groups(groups.clone()).with_batch_size(batch_rows);
+        reader.with_offset(rows.start.saturating_sub(skipped)).with_limit(rows.len())
+    })
 }
 
 /// The places of columns, in the order of the schema.
@@ -122,21 +216,67 @@ fn groups_of(metadata: &ArrowReaderMetadata, rows: &Range<usize>) -> Result<(Vec
     Ok((groups, skipped, largest))
 }
 
+type Reader = ParquetRecordBatchReaderBuilder<Guarded>;
+
+/// Reads columns, by two threads where they are large.
 fn collect(
-    reader: ParquetRecordBatchReaderBuilder<Guarded>,
-    schema: SchemaRef,
+    file: &Guarded,
+    metadata: &ArrowReaderMetadata,
+    columns: &[usize],
     limit: u64,
+    rows: impl Fn(Reader) -> Reader + Sync,
 ) -> Result<Table, HandlerError> {
-    let mut left = limit.saturating_add(SLACK);
-    let mut batches = Vec::new();
-    for batch in reader.build()? {
-        let batch = batch?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        // The reader forgets what else belongs to the schema.
-        let batch = RecordBatch::try_new_with_options(SchemaRef::clone(&schema), batch.columns().to_vec(), &options)?;
-        let size = size_of(std::slice::from_ref(&batch));
-        left = left.checked_sub(size).ok_or("the file holds more than a value may have")?;
-        batches.push(batch);
-    }
+    let schema = SchemaRef::new(metadata.schema().project(columns)?);
+    let left = AtomicU64::new(limit.saturating_add(SLACK));
+    let decode = |columns: &[usize]| -> Result<Vec<RecordBatch>, HandlerError> {
+        let reader = Reader::new_with_metadata(file.clone(), metadata.clone());
+        let mask = ProjectionMask::roots(reader.parquet_schema(), columns.iter().copied());
+        let mut batches = Vec::new();
+        for batch in rows(reader.with_projection(mask)).build()? {
+            let batch = batch?;
+            let size = size_of(std::slice::from_ref(&batch));
+            let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(size));
+            taken.map_err(|_| "the file holds more than a value may have")?;
+            batches.push(batch);
+        }
+        Ok(batches)
+    };
+    // Without any column, the rows are still counted.
+    let jobs: Vec<&[usize]> = if columns.is_empty() { vec![columns] } else { columns.chunks(1).collect() };
+    let sizes = sizes_of_columns(metadata);
+    let size = |columns: &[usize]| columns.iter().map(|column| sizes.get(*column).copied().unwrap_or_default()).sum();
+    let decoded = by_two_columns(jobs.into_iter().map(|columns| (size(columns), columns)), decode)?;
+    let batches = put_together(&schema, decoded)?;
     Ok(Table { schema, batches })
+}
+
+/// What the columns take in memory, by what the file says.
+fn sizes_of_columns(metadata: &ArrowReaderMetadata) -> Vec<u64> {
+    let mut sizes = vec![0_u64; metadata.schema().fields().len()];
+    for group in metadata.metadata().row_groups() {
+        for (leaf, chunk) in group.columns().iter().enumerate() {
+            let column = group.schema_descr().get_column_root_idx(leaf);
+            let bytes = u64::try_from(chunk.uncompressed_size()).unwrap_or_default();
+            if let Some(size) = sizes.get_mut(column) {
+                *size = size.saturating_add(bytes);
+            }
+        }
+    }
+    sizes
+}
+
+/// Batches of all columns, of batches of some.
+fn put_together(schema: &SchemaRef, parts: Vec<Vec<RecordBatch>>) -> Result<Vec<RecordBatch>, HandlerError> {
+    let count = parts.first().map_or(0, Vec::len);
+    if parts.iter().any(|batches| batches.len() != count) {
+        return Err("some columns have more rows than others".into());
+    }
+    let batch = |n: usize| {
+        let rows = parts.first().map(|batches| batches[n].num_rows());
+        let columns = parts.iter().flat_map(|batches| batches[n].columns()).cloned().collect();
+        // The reader forgets what else belongs to the schema.
+        let options = RecordBatchOptions::new().with_row_count(rows);
+        RecordBatch::try_new_with_options(SchemaRef::clone(schema), columns, &options)
+    };
+    Ok((0..count).map(batch).collect::<Result<_, _>>()?)
 }

@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{Tensor, Tensors};
 use crate::codec::handler::HandlerError;
+use crate::codec::native::source::damaged;
 use crate::codec::native::{Native, NativeFormat, NativeOptions, ParquetCodec, Source};
 
 const OPTIONS: NativeOptions = NativeOptions { format: NativeFormat::SafeTensors, parquet: ParquetCodec::Lz4 };
@@ -219,18 +220,11 @@ fn the_name_of_the_texts_is_no_name_of_a_tensor() {
 #[test]
 fn no_flipped_bit_and_no_cut_makes_it_panic_or_take_much_memory() {
     let whole = written(&model());
-    let try_one = |bytes: Vec<u8>| {
-        let used = measure(|| drop(read_within(&bytes, 100)));
+    for bytes in damaged(&whole) {
+        let mut read = None;
+        let used = measure(|| read = Some(read_within(&bytes, 100)));
         assert!(used.bytes_max < MIB, "{used:?}");
-    };
-    for bit in 0..whole.len() * 8 {
-        let mut bytes = whole.clone();
-        bytes[bit / 8] ^= 1 << (bit % 8);
-        try_one(bytes);
-    }
-    for len in 0..whole.len() {
-        assert!(read_back(&whole[..len]).is_err());
-        try_one(whole[..len].to_vec());
+        assert!(bytes.len() == whole.len() || read.is_some_and(|read| read.is_err()), "{}", bytes.len());
     }
 }
 

@@ -16,17 +16,19 @@ use super::*;
 use crate::codec::native::ParquetCodec;
 use random::{Random, batch, dictionaries_of, made_of, of_schema, plain_types};
 
-const PARQUET: NativeOptions = NativeOptions { format: NativeFormat::Parquet, parquet: ParquetCodec::Lz4 };
-const ARROW: NativeOptions = NativeOptions { format: NativeFormat::Arrow, parquet: ParquetCodec::Lz4 };
+pub(in crate::codec::native) const PARQUET: NativeOptions =
+    NativeOptions { format: NativeFormat::Parquet, parquet: ParquetCodec::Lz4 };
+pub(in crate::codec::native) const ARROW: NativeOptions =
+    NativeOptions { format: NativeFormat::Arrow, parquet: ParquetCodec::Lz4 };
 
-fn written<T: Native>(value: &T, options: NativeOptions) -> Result<Vec<u8>, HandlerError> {
+pub(in crate::codec::native) fn written<T: Native>(value: &T, options: NativeOptions) -> Result<Vec<u8>, HandlerError> {
     let mut bytes = Vec::new();
     value.write(options, &mut bytes)?;
     Ok(bytes)
 }
 
 /// The same bytes from memory and from a file.
-fn sources(bytes: &[u8]) -> [Source; 2] {
+pub(in crate::codec::native) fn sources(bytes: &[u8]) -> [Source; 2] {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     [Source::of_bytes(bytes.to_vec()), Source::of_file(file, bytes.len() as u64)]

@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use cacheness::{Cache, CacheConfig};
-use cacheness_benches::{Bar, Bench, Line, Unit, ramp, random_numbers, steps, timed, walk};
+use cacheness_benches::{Bar, Bench, Line, Unit, ramp, random_numbers, settle, steps, timed, walk};
 
 const NUMBERS: usize = 12_500_000;
 const ROUNDS: usize = 7;
@@ -26,6 +26,7 @@ fn numbers(bench: &mut Bench, cache: &Cache, kind: &'static str, numbers: &Vec<f
     let name = |doing: &str| format!("{doing} 100 MB f64, {kind}");
     let order = |work: &str| format!("{work}.{kind}.{}", numbers.len());
     let put = |_| {
+        settle();
         let seconds = timed(|| drop(cache.put(kind, numbers).unwrap()));
         // What is left to write is not to be written in another's turn.
         cache.flush().unwrap();

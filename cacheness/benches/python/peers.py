@@ -126,6 +126,7 @@ class Peers:
 
     def diskcache_put(self, times, kind, count):
         numbers, large = array(kind, count), self.large()
+        os.sync()
         return timed(lambda _: large.set(kind, numbers), times)
 
     def diskcache_get_numbers(self, times, kind, count):
@@ -216,7 +217,12 @@ class Peers:
 
     def joblib_put(self, times, kind, count):
         numbers, path = array(kind, count), self.path(f"joblib.{kind}.{count}")
+        os.sync()
         return timed(lambda _: joblib.dump(numbers, path), times)
+
+    def joblib_hash(self, times, count):
+        numbers = array("random", count)
+        return timed(lambda _: joblib.hash(numbers), times)
 
     def joblib_get(self, times, kind, count):
         path = self.path(f"joblib.{kind}.{count}")
@@ -236,6 +242,7 @@ class Peers:
         def put(_):
             blosc2.save_array(numbers, path, mode="w", cparams=parameters)
 
+        os.sync()
         return timed(put, times)
 
     def blosc2_get(self, times, kind, count):
@@ -259,6 +266,7 @@ class Peers:
             pyarrow.parquet.write_table(table, sink, compression="lz4")
             large.set("table", sink.getvalue().to_pybytes())
 
+        os.sync()
         return timed(put, times)
 
     def parquet_get(self, times, count):
@@ -269,6 +277,7 @@ class Peers:
 
     def joblib_put_table(self, times, count):
         table, path = frame(count).to_pandas(), self.path("joblib.table")
+        os.sync()
         return timed(lambda _: joblib.dump(table, path), times)
 
     def joblib_get_table(self, times, count):

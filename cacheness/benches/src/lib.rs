@@ -19,4 +19,4 @@ pub use data::{Random, Station, megabytes_of_bytes, ramp, random_numbers, statio
 pub use line::{Bar, Line, Unit};
 pub use python::Python;
 pub use redis::RedisServer;
-pub use work::{Work, median, quartiles, repeat, timed};
+pub use work::{Work, median, quartiles, repeat, settle, timed};

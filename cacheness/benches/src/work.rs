@@ -177,6 +177,12 @@ pub fn timed(work: impl FnOnce()) -> f64 {
     watch.seconds()
 }
 
+/// Waits until all that was written lies on the disk, so that nobody has to wait for what another wrote.
+pub fn settle() {
+    // Where there is no such program, the figures are less steady.
+    drop(std::process::Command::new("sync").status());
+}
+
 /// The middle one.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     quartiles(values)[0]

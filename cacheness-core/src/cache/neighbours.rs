@@ -138,7 +138,7 @@ impl Wait {
 
     /// Computing beside others, whose value is not replaced by an older one.
     fn beside(&self) -> Computing {
-        let fence = self.lease.as_ref().and_then(|_| self.engine.store().fence(&self.key));
+        let fence = self.lease.as_ref().map(|_| self.engine.store().fence(&self.key));
         Computing { fence, ..Computing::default() }
     }
 

@@ -33,7 +33,19 @@ const PREFIX: &str = "lease.";
 
 /// What must be in the place of a row for the value of a call to be stored there.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Fence(pub(super) Option<Record>);
+pub(crate) enum Fence {
+    /// This row, or none.
+    Row(Option<Record>),
+    /// Nobody could tell which row was there, so that no value is stored: it could take the place of a newer one.
+    Unknown,
+}
+
+impl Fence {
+    /// By what was found when the row was looked up.
+    pub(super) fn of(found: Result<Option<Record>>) -> Self {
+        found.map_or(Self::Unknown, Self::Row)
+    }
+}
 
 /// The leases of this process on some rows.
 #[derive(Clone)]

@@ -2,7 +2,8 @@
 //!
 //! The order of the steps is what makes it safe. A put writes the blob under a new name, then the record that names it
 //! (this is the commit), then removes the blob of the record before. A delete takes the record first. So a crash can only
-//! leave a blob that no record names, and those are removed when an index that was not closed is opened.
+//! leave a blob that no record names, and those are removed when an index that was not closed is opened; of a removal that was not
+//! flushed also its record, whose value is a miss if it had a blob.
 
 mod acknowledge;
 mod columns;
@@ -260,9 +261,9 @@ impl Store {
     }
 
     /// The row that a value which is computed from now on may take the place of.
-    pub(crate) fn fence(&self, key: &IndexKey) -> Option<Fence> {
+    pub(crate) fn fence(&self, key: &IndexKey) -> Fence {
         self.give_up_copy(key);
-        self.index.get(key).ok().map(Fence)
+        Fence::of(self.index.get(key))
     }
 
     /// Whether there was a copy of a row of this key on this machine: there is none any more.

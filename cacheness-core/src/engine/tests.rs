@@ -77,6 +77,23 @@ fn small_and_large_values_survive_a_close_and_their_files_go_with_them() {
 }
 
 #[test]
+fn a_value_whose_fence_could_not_be_seen_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "k", b"newer");
+    let out_of_reach = Fence::of(Err(CacheError::new(ErrorKind::Unavailable, "the server does not answer")));
+    for len in [4, 300_000] {
+        assert!(!store.put(sample::entry("k"), &noise(len)[..], u64::MAX, Some(&out_of_reach)).unwrap());
+        assert_eq!(get(&store, "k").as_deref(), Some(&b"newer"[..]));
+    }
+    assert!(blob_files(dir.path()).is_empty());
+    let seen = store.fence(&key_of("k"));
+    assert!(store.put(sample::entry("k"), &b"late"[..], u64::MAX, Some(&seen)).unwrap());
+    assert!(!store.put(sample::entry("k"), &b"later"[..], u64::MAX, Some(&seen)).unwrap());
+    assert_eq!(get(&store, "k").as_deref(), Some(&b"late"[..]));
+}
+
+#[test]
 fn a_directory_that_moved_keeps_its_entries() {
     let dir = tempfile::tempdir().unwrap();
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));

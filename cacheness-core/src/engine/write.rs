@@ -55,8 +55,9 @@ impl Store {
     ) -> Result<bool> {
         let commit = match fence {
             None => Commit::Put,
-            Some(Fence(None)) => Commit::New,
-            Some(Fence(Some(record))) => Commit::Over(record),
+            Some(Fence::Row(None)) => Commit::New,
+            Some(Fence::Row(Some(record))) => Commit::Over(record),
+            Some(Fence::Unknown) => return Ok(false),
         };
         self.put_content(entry, content.into(), largest, commit)
     }

@@ -1,6 +1,5 @@
 //! The other clouds: Azure by an emulator that is not installed everywhere (`npm install azurite`).
 
-use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use cacheness::config::Durability;
 use cacheness::testing::check_blob_backend;
 use cacheness_tests::noise;
 
-use super::server::{BUCKET, free_port};
+use super::server::{BUCKET, free_port, listens};
 
 struct Emulator(Child);
 
@@ -30,7 +29,7 @@ fn start(program: &str, arguments: &[&str], port: u16) -> Option<Emulator> {
     };
     let emulator = Emulator(process);
     let begun = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+    while !listens(port) {
         assert!(begun.elapsed() < Duration::from_secs(60), "{program} does not listen");
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -1,6 +1,6 @@
 //! A server that speaks the protocol of S3, in a process of its own, for as long as a test runs.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -40,6 +40,12 @@ impl Server {
     }
 
     fn started(actions_without_signature: &str) -> Option<Self> {
+        // A port that is free now may be taken by another program a moment later.
+        let once = |_| Self::started_once(actions_without_signature);
+        once(String::new()).or_else(once).or_else(once).inspect_err(|why| skip(why)).ok()
+    }
+
+    fn started_once(actions_without_signature: &str) -> Result<Self, String> {
         let port = free_port();
         let mut command = Command::new("moto_server");
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdin(Stdio::null());
@@ -47,33 +53,35 @@ impl Server {
             command.env("INITIAL_NO_AUTH_ACTION_COUNT", actions_without_signature);
         }
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let Ok(process) = process else {
-            skip("moto_server is not installed (pip install 'moto[s3]==5.2.5' flask flask-cors)");
-            return None;
-        };
+        let process =
+            process.map_err(|_| "moto_server is not installed (pip install 'moto[s3]==5.2.5' flask flask-cors)")?;
         let mut server = Self { process, port };
         let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        // An accepted connection says nothing, as in `listens`.
+        while !server.try_ask(&format!("PUT /{BUCKET}")).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
             if let Ok(Some(status)) = server.process.try_wait() {
-                skip(&format!("moto_server does not start: {status}"));
-                return None;
+                return Err(format!("moto_server does not start: {status}"));
             }
-            assert!(begun.elapsed() < LONG, "moto_server does not listen");
+            assert!(begun.elapsed() < LONG, "moto_server does not make a bucket");
             std::thread::sleep(Duration::from_millis(20));
         }
-        let made = server.ask(&format!("PUT /{BUCKET}"));
-        assert!(made.starts_with("HTTP/1.1 200"), "{made}");
-        Some(server)
+        Ok(server)
     }
 
     /// What it answers to a request without a body and without a signature.
     pub fn ask(&self, request: &str) -> String {
-        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        self.try_ask(request).unwrap()
+    }
+
+    fn try_ask(&self, request: &str) -> io::Result<String> {
+        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         let head = format!("{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        connection.write_all(head.as_bytes()).unwrap();
+        connection.write_all(head.as_bytes())?;
         let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
+        // One that is connected to itself would wait for its own end.
+        connection.shutdown(std::net::Shutdown::Write)?;
+        connection.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// The names of all objects.
@@ -87,6 +95,12 @@ impl Server {
     pub fn blobs(&self) -> Vec<String> {
         self.objects().into_iter().filter(|name| name.contains("blobs/")).collect()
     }
+}
+
+/// Whether somebody listens. While nobody does, a connection that happens to come from the same port is connected to itself.
+pub fn listens(port: u16) -> bool {
+    let connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+    connection.and_then(|connection| connection.local_addr()).is_ok_and(|from| from.port() != port)
 }
 
 pub fn free_port() -> u16 {

@@ -1,18 +1,18 @@
 //! Data frames of polars: as Parquet, compressed by columns, and as files of Arrow IPC, as they lie in memory.
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+mod parquet;
+
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Mutex, PoisonError};
 
 use polars_core::prelude::{Column, DataFrame, DataType, Series};
 use polars_io::mmap::MmapBytesReader;
-use polars_io::prelude::{
-    IpcReader, IpcWriter, ParquetCompression, ParquetReader, ParquetWriter, SerReader, SerWriter,
-};
+use polars_io::prelude::{IpcReader, IpcWriter, ParquetCompression, ParquetWriter, SerReader, SerWriter};
 use polars_lazy::frame::{IntoLazy, LazyFrame};
 
 use super::source::Source;
 use super::table::{SLACK, ipc};
-use super::thrift::{self, Chunk, Stop};
+use super::thrift::Stop;
 use super::{Native, NativeFormat, NativeOptions, ParquetCodec, sealed};
 use crate::codec::handler::HandlerError;
 
@@ -104,11 +104,7 @@ fn is_held(data_type: &DataType, format: NativeFormat) -> bool {
 /// The frame never refers to the file, which may be cut short or go away.
 fn read(format: NativeFormat, from: Source, limit: u64) -> Result<DataFrame, HandlerError> {
     let frame = match format {
-        NativeFormat::Parquet => {
-            let bytes = from.into_bytes()?;
-            check_announced(&bytes, limit)?;
-            ParquetReader::new(Cursor::new(bytes)).set_rechunk(true).finish()?
-        }
+        NativeFormat::Parquet => parquet::read(from, limit)?,
         NativeFormat::Arrow => {
             let from = ipc::checked(from, limit)?;
             IpcReader::new(Shared(Mutex::new(from))).set_rechunk(false).finish()?
@@ -116,44 +112,6 @@ fn read(format: NativeFormat, from: Source, limit: u64) -> Result<DataFrame, Han
         other => return Err(no_frame(other)),
     };
     if frame.estimated_size() as u64 > limit.saturating_add(SLACK) { Err(Stop::TooLarge.into()) } else { Ok(frame) }
-}
-
-/// Whether what a Parquet file and its pages announce can be true: the library reserves memory for it.
-fn check_announced(bytes: &[u8], limit: u64) -> Result<(), HandlerError> {
-    let limit = limit.saturating_add(SLACK);
-    let (head, tail) = bytes.split_last_chunk::<8>().ok_or("the file is too short")?;
-    let [a, b, c, d, b'P', b'A', b'R', b'1'] = *tail else { return Err("the file is not Parquet".into()) };
-    let length = usize::try_from(u32::from_le_bytes([a, b, c, d]))?;
-    let start = head.len().checked_sub(length).ok_or("the file describes more than it has")?;
-    let summary = thrift::summary(&head[start..])?;
-    let values = summary.chunks.iter().map(|chunk| chunk.values.max(8) / 8);
-    let least = values.fold(summary.rows / 8, u64::saturating_add);
-    if least > limit {
-        return Err(Stop::TooLarge.into());
-    }
-    Ok(summary.chunks.iter().try_for_each(|chunk| check_pages(bytes, chunk, limit))?)
-}
-
-fn check_pages(bytes: &[u8], chunk: &Chunk, limit: u64) -> Result<(), Stop> {
-    let place = |at: u64| usize::try_from(at).map_err(|_| Stop::Malformed);
-    let end = chunk.start().checked_add(chunk.stored).ok_or(Stop::Malformed)?;
-    let mut rest = bytes.get(place(chunk.start())?..place(end)?).ok_or(Stop::Short)?;
-    let mut left = *chunk;
-    while !rest.is_empty() {
-        let page = thrift::page(rest)?;
-        rest = page
-            .stored
-            .checked_add(page.head as u64)
-            .and_then(|length| rest.get(usize::try_from(length).ok()?..))
-            .ok_or(Stop::Short)?;
-        let values = if page.is_dictionary { 0 } else { page.values };
-        left.plain = left.plain.checked_sub(page.plain).ok_or(Stop::TooLarge)?;
-        left.values = left.values.checked_sub(values).ok_or(Stop::TooLarge)?;
-        if page.plain > limit || (page.is_dictionary && page.values > page.plain) {
-            return Err(Stop::TooLarge);
-        }
-    }
-    Ok(())
 }
 
 /// A source as polars wants it: between threads.

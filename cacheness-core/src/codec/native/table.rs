@@ -4,6 +4,7 @@ pub(super) mod ipc;
 mod nesting;
 mod parquet;
 
+use std::cmp::Reverse;
 use std::io;
 use std::ops::Range;
 
@@ -16,6 +17,7 @@ use super::{Native, NativeFormat, NativeOptions, sealed};
 use crate::codec::handler::{HandlerError, Taken};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{CacheKey, KeyWriter, encode_table};
+use crate::util::threads::{each, is_worth_two};
 
 /// What a value may take in memory beyond what it is allowed: decoders have to keep something, too.
 pub(in crate::codec::native) const SLACK: u64 = 16 << 20;
@@ -168,6 +170,21 @@ fn size_of_column(column: &ArrayRef) -> u64 {
 fn bitmaps_of(data: &ArrayData) -> u64 {
     let own = if data.nulls().is_some() { 0 } else { data.len().div_ceil(8) as u64 };
     own + data.child_data().iter().map(bitmaps_of).sum::<u64>()
+}
+
+/// Does `work` on columns of some bytes each, by two threads if they are large, and returns the results in order. The largest
+/// comes first, so that nobody waits for it at the end.
+pub(in crate::codec::native) fn by_two_columns<C: Send, R: Send>(
+    columns: impl Iterator<Item = (u64, C)>,
+    work: impl Fn(C) -> Result<R, HandlerError> + Sync,
+) -> Result<Vec<R>, HandlerError> {
+    let mut columns: Vec<_> = columns.enumerate().collect();
+    columns.sort_by_key(|(_, (bytes, _))| Reverse(*bytes));
+    let bytes = columns.iter().map(|(_, (bytes, _))| *bytes).fold(0, u64::saturating_add);
+    let worth_two = is_worth_two(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let mut done = each(columns, worth_two, || (), |(), (n, (_, column))| Ok((n, work(column))))?;
+    done.sort_by_key(|(n, _)| *n);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 fn write_table(

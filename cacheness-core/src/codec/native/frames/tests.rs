@@ -1,7 +1,8 @@
 use polars_core::prelude::*;
+use proptest::prelude::{ProptestConfig, Strategy, prop_assert, proptest};
 
 use super::*;
-use crate::codec::native::table::tests::{ARROW, PARQUET, sources, written};
+use crate::codec::native::table::tests::{ARROW, PARQUET, any_codec, sources, written};
 use crate::util::threads::caught;
 
 const LIMIT: u64 = 1 << 24;
@@ -60,9 +61,16 @@ pub(crate) fn types() -> Vec<DataType> {
 /// Values of a type, some of them null.
 pub(crate) fn series(data_type: &DataType, rows: usize, nulls: bool) -> Series {
     let numbers = (0..rows).map(|n| (!nulls || n % 3 > 0).then_some(n as i32 % 4));
+    series_of(data_type, &numbers.collect::<Vec<_>>())
+}
+
+/// Numbers as values of a type; those that it does not have are null.
+fn series_of(data_type: &DataType, numbers: &[Option<i32>]) -> Series {
+    let is_of_categories = matches!(data_type, DataType::Categorical(..) | DataType::Enum(..));
+    let numbers = numbers.iter().map(|number| number.map(|number| if is_of_categories { number % 4 } else { number }));
     let numbers = Series::new("values".into(), numbers.collect::<Vec<_>>());
     let cast = match data_type {
-        DataType::Null => Ok(Series::new_null("values".into(), rows)),
+        DataType::Null => Ok(Series::new_null("values".into(), numbers.len())),
         DataType::Categorical(..) | DataType::Enum(..) | DataType::Binary => {
             numbers.cast(&DataType::String).and_then(|texts| texts.cast(data_type))
         }
@@ -90,6 +98,55 @@ fn every_type_comes_back_alone_and_in_lists_arrays_and_structs() {
                         assert_comes_back(&frame, options);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// So many rows of a type, or of lists of up to two, arrays of two or structs of two of its values.
+fn any_column(rows: usize) -> impl Strategy<Value = Series> {
+    let numbers = proptest::collection::vec(proptest::option::of(0..60_000_i32), 2 * rows);
+    let lengths = proptest::collection::vec(0..3_usize, rows);
+    (proptest::sample::select(types()), numbers, lengths, 0..4).prop_map(move |(data_type, numbers, lengths, shape)| {
+        let (all, name) = (series_of(&data_type, &numbers), PlSmallStr::from("column"));
+        let plain = all.slice(0, rows);
+        match shape {
+            0 => plain,
+            1 if rows > 0 => {
+                let lists = lengths.iter().enumerate().map(|(n, length)| all.slice(2 * n as i64, *length));
+                Series::new(name, lists.collect::<Vec<_>>())
+            }
+            1 => Series::new_empty(name, &DataType::List(Box::new(data_type))),
+            2 => {
+                let width = ReshapeDimension::new_dimension(2);
+                all.reshape_array(&[ReshapeDimension::new_dimension(rows as u64), width]).unwrap()
+            }
+            _ => {
+                let fields = [plain.with_name("a".into()), all.slice(rows as i64, rows).with_name("b".into())];
+                StructChunked::from_series(name, rows, fields.iter()).unwrap().into_series()
+            }
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_frame_of_any_types_comes_back_or_is_refused_before_anything_is_written(
+        columns in (0..40_usize).prop_flat_map(|rows| proptest::collection::vec(any_column(rows), 1..4)),
+        codec in any_codec(),
+    ) {
+        let named = columns.into_iter().enumerate().map(|(n, column)| column.with_name(format!("c{n}").into()).into_column());
+        let frame = DataFrame::new_infer_height(named.collect()).unwrap();
+        assert_comes_back(&frame, ARROW);
+        let options = NativeOptions { parquet: codec, ..PARQUET };
+        let mut bytes = Vec::new();
+        match frame.write(options, &mut bytes) {
+            Ok(()) => assert_comes_back(&frame, options),
+            Err(error) => {
+                prop_assert!(bytes.is_empty());
+                prop_assert!(error.to_string().ends_with("use the format `arrow`"), "{}", error);
             }
         }
     }
@@ -143,6 +200,21 @@ fn a_frame_comes_back_by_every_codec_and_lazily() {
         let back = LazyFrame::read(options.format, Source::of_bytes(bytes), LIMIT).unwrap();
         assert!(is_same(&back.collect().unwrap(), &frame));
     }
+}
+
+#[test]
+fn a_frame_of_several_row_groups_comes_back_with_its_categories_and_lists() {
+    let rows = 2 * GROUP_ROWS + 1000;
+    let words = series(&DataType::from_categories(Categories::global()), rows, true);
+    let small = series(&DataType::Int8, rows, false).with_name("small".into());
+    let listed = series(&DataType::UInt8, rows, true)
+        .reshape_list(&[ReshapeDimension::new_dimension(rows as u64), ReshapeDimension::new_dimension(1)]);
+    let listed = listed.unwrap().with_name("listed".into());
+    let frame = DataFrame::new_infer_height(vec![words.into(), small.into(), listed.into()]).unwrap();
+    let bytes = written(&frame, PARQUET).unwrap();
+    let back = DataFrame::read(NativeFormat::Parquet, Source::of_bytes(bytes), 1 << 30).unwrap();
+    assert!(back.columns().iter().all(|column| column.n_chunks() > 1), "it is one row group");
+    assert!(is_same(&frame, &back));
 }
 
 #[test]

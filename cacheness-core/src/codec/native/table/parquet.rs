@@ -3,7 +3,6 @@
 mod guarded;
 mod holds;
 
-use std::cmp::Reverse;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +16,10 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::{SLACK, Table, size_of, size_of_column};
+use super::{SLACK, Table, by_two_columns, size_of, size_of_column};
 use crate::codec::handler::HandlerError;
 use crate::codec::native::ParquetCodec;
 use crate::codec::native::source::Source;
-use crate::util::threads::{each, is_worth_two};
 use guarded::Guarded;
 
 /// A row group has about so many bytes in memory: as much as is kept until it is written.
@@ -124,21 +122,6 @@ fn write_group<W: io::Write + Send>(
     }
     group.close()?;
     Ok(())
-}
-
-/// Does `work` on columns of some bytes each, by two threads if they are large, and returns the results in order. The largest
-/// comes first, so that nobody waits for it at the end.
-fn by_two_columns<C: Send, R: Send>(
-    columns: impl Iterator<Item = (u64, C)>,
-    work: impl Fn(C) -> Result<R, HandlerError> + Sync,
-) -> Result<Vec<R>, HandlerError> {
-    let mut columns: Vec<_> = columns.enumerate().collect();
-    columns.sort_by_key(|(_, (bytes, _))| Reverse(*bytes));
-    let bytes = columns.iter().map(|(_, (bytes, _))| *bytes).fold(0, u64::saturating_add);
-    let worth_two = is_worth_two(usize::try_from(bytes).unwrap_or(usize::MAX));
-    let mut done = each(columns, worth_two, || (), |(), (n, (_, column))| Ok((n, work(column))))?;
-    done.sort_by_key(|(n, _)| *n);
-    done.into_iter().map(|(_, result)| result).collect()
 }
 
 fn properties(codec: ParquetCodec) -> WriterProperties {

@@ -50,7 +50,7 @@ fn any_type() -> impl Strategy<Value = DataType> {
     plain.prop_recursive(3, 8, 1, |inner| (inner, 0..12_usize).prop_map(|(inner, n)| made_of(&inner).swap_remove(n)))
 }
 
-fn any_codec() -> impl Strategy<Value = ParquetCodec> {
+pub(in crate::codec::native) fn any_codec() -> impl Strategy<Value = ParquetCodec> {
     proptest::sample::select(vec![ParquetCodec::None, ParquetCodec::Lz4, ParquetCodec::Zstd, ParquetCodec::Snappy])
 }
 

@@ -298,6 +298,7 @@ impl Engine {
 
     /// Keeps a value in memory. One whose `Clone` panics is not kept: the caller has it already.
     pub(super) fn keep<T>(&self, key: &Key, value: &T, core: &Core, (token, ops): (InsertToken, CloneOps<T>)) {
+        let core = &ops.weighed(value, core);
         let Some(memory) = self.store().memory().filter(|memory| memory.has_room_for(core.raw_size)) else { return };
         if let Some(clone) = ops.clone_value(value) {
             self.keep_owned(memory, key, clone, core, (token, ops));

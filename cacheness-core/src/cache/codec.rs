@@ -97,9 +97,13 @@ impl<T: Native> ValueCodec<'_, T> {
         Self { shared: Some(const { &SharedOps::new(false) }), ..Self::native_alone() }
     }
 
-    /// Values have a file format of their own, and stay in memory.
+    /// Values have a file format of their own, and stay in memory, but for plans: what is stored is what came of them.
     pub(crate) const fn native_in_memory() -> Self {
-        Self { shared: Some(const { &SharedOps::new(true) }), ..Self::native_alone() }
+        let shared = const {
+            let shared = SharedOps::new(!T::IS_PLAN);
+            &SharedOps { clone: CloneOps::cloned().weighed_by(T::size), ..shared }
+        };
+        Self { shared: Some(shared), ..Self::native_alone() }
     }
 
     const fn native_alone() -> Self {

@@ -109,8 +109,9 @@ impl Store {
             Payload::Blob(name) if self.format_in_file(&found.core).is_some() => {
                 let Some(mut blob) = self.open_blob(key, &found.core, &name)? else { return Ok(None) };
                 blob.look_through(true)?;
-                // The directory may have been moved since it was opened.
-                match self.blobs.file_of(&name).filter(|path| path.is_file()) {
+                // What was looked through may be one file that has all of the blob, and the directory may have been moved.
+                let path = blob.file().and_then(|_| self.blobs.file_of(&name));
+                match path.filter(|path| path.is_file()) {
                     Some(path) => Ok(Some(FileOf::Path(path))),
                     None => Ok(Some(FileOf::Bytes(blob.payload(None, true)?))),
                 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::Store;
 use super::opened::Opened;
 use crate::codec::compress;
-use crate::codec::handler::{Kind, LENGTH, Numbers, Raw, Taken, TakenAs};
+use crate::codec::handler::{Kind, LENGTH, NATIVE, Numbers, Raw, Taken, TakenAs};
 use crate::config::StoredCodec;
 use crate::entry::{self, Core, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -102,7 +102,10 @@ impl Store {
         }
         if core.stored_size > READ_AT_ONCE && self.format_in_file(core).is_some() {
             let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
-            if let Some(source) = blob.source(verify)? {
+            // A file may be written to after it was looked through. With a key, only what was believed is decoded.
+            if !self.settings.signing.is_on()
+                && let Some(source) = blob.source(verify)?
+            {
                 return Ok(Some(Raw::File(source)));
             }
             return Ok(Some(Raw::Bytes(blob.payload(None, verify)?)));
@@ -112,7 +115,8 @@ impl Store {
     }
 
     fn stored_in_blob(&self, key: &IndexKey, core: &Core, name: &BlobName, verify: bool) -> Result<Option<Vec<u8>>> {
-        if core.stored_size <= READ_AT_ONCE {
+        // The header of a native value may have been written before its size and checksum were known.
+        if core.stored_size <= READ_AT_ONCE && core.payload_format != NATIVE {
             return self.read_at_once(key, core, name, verify);
         }
         let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };

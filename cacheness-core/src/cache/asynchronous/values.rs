@@ -13,7 +13,8 @@ use crate::util::threads::{blocking, yield_now};
 
 /// The bytes without the value. A large vector of numbers is copied in steps, between which other tasks have their turn.
 async fn detached(encoded: Encoded<'_>) -> Encoded<'static> {
-    let Encoded { bytes, payload_format, type_fingerprint, shape, handler, body: _ } = encoded;
+    let Encoded { bytes, payload_format, type_fingerprint, shape, handler, body } = encoded;
+    debug_assert!(body.is_none(), "native values are written on the pool");
     let mut copying = bytes.copying();
     while copying.step() {
         yield_now().await;

@@ -1,5 +1,7 @@
 //! Values with a file format of their own: which file they become, and what is made of it.
 
+mod packed;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -400,4 +402,21 @@ fn a_damaged_file_of_numbers_is_a_miss_wherever_the_damage_is_and_so_is_one_that
         assert_eq!(stored_counted(&cache), None);
         assert!(cache.open_file("k").unwrap().is_some());
     }
+}
+
+#[test]
+fn the_file_of_a_value_is_the_one_that_was_believed_and_not_one_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path()).with_signing_key(SigningKey::from_bytes([3; 32]));
+    let cache = Cache::new(config).unwrap();
+    cache.put_native("k", &noise(LARGE)).unwrap();
+    cache.flush().unwrap();
+    let body = cache.open_file("k").unwrap().unwrap().path().to_owned();
+    let (genuine, sidecar) = (fs::read(&body).unwrap(), fs::read(body.with_extension("entry")).unwrap());
+    let head_len = u64::from_le_bytes(sidecar[sidecar.len() - 32..][..8].try_into().unwrap()) as usize;
+    let (head, tail) = sidecar[..sidecar.len() - 32].split_at(head_len);
+    fs::write(body.with_extension("blob"), [head, &genuine, tail].concat()).unwrap();
+    fs::write(&body, vec![b'f'; genuine.len()]).unwrap();
+    let file = cache.open_file("k").unwrap().unwrap();
+    assert!(fs::read(file.path()).unwrap() == genuine, "the file is forged");
 }

@@ -38,7 +38,7 @@ impl Handlers {
             Choice::Registered(Known { handler, .. }) => return write_by(&*handler, value, limits).map(Proven::unseen),
             Choice::Format(format) => format,
         };
-        let options = NativeOptions { format, parquet: self.parquet() };
+        let options = NativeOptions { format, parquet: self.parquet(), limit: limits.max_value_bytes };
         Ok(Proven::unseen(Encoded {
             bytes: Parts::default(),
             payload_format: NATIVE,

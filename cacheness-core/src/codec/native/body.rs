@@ -37,7 +37,8 @@ impl<'v> Body<'v> {
     /// # Errors
     /// `Limit` if the value takes more than `limit` bytes in memory.
     pub(crate) fn of<T: Native>(value: &'v T, options: NativeOptions, limit: u64) -> Result<Self> {
-        let (size, data_type) = (value.size(), type_name::<T>());
+        // Of a plan it may be as much as there may be.
+        let (size, data_type) = (if T::IS_PLAN { limit } else { value.size() }, type_name::<T>());
         if size > limit {
             let message = format!("`{data_type}` takes {size} bytes, the limit `max_value_bytes` is {limit}");
             return Err(CacheError::new(ErrorKind::Limit, message));

@@ -46,7 +46,7 @@ pub fn read_file<T: Native>(path: impl AsRef<Path>) -> Result<T> {
 /// As [`read_file`]; [`Handler`](ErrorKind::Handler) if the format cannot hold the value.
 pub fn write_file<T: Native>(path: impl AsRef<Path>, value: &T) -> Result<()> {
     let path = path.as_ref();
-    let options = NativeOptions { format: format_of::<T>(path)?, parquet: ParquetCodec::default() };
+    let options = NativeOptions { format: format_of::<T>(path)?, parquet: ParquetCodec::default(), limit: u64::MAX };
     let body = Body::of(value, options, u64::MAX)?;
     let failed = |error: io::Error| storage_error("write", path, error);
     let mut file = File::create(path).map_err(failed)?;
@@ -71,7 +71,8 @@ pub fn native_from_bytes<T: Native>(format: NativeFormat, bytes: Vec<u8>, limit:
 /// As [`write_file`].
 #[cfg(feature = "testing")]
 pub fn native_to_bytes<T: Native>(format: NativeFormat, value: &T) -> Result<Vec<u8>> {
-    Body::of(value, NativeOptions { format, parquet: ParquetCodec::default() }, u64::MAX)?.to_bytes(u64::MAX)
+    let options = NativeOptions { format, parquet: ParquetCodec::default(), limit: u64::MAX };
+    Body::of(value, options, u64::MAX)?.to_bytes(u64::MAX)
 }
 
 fn format_of<T: Native>(path: &Path) -> Result<NativeFormat> {

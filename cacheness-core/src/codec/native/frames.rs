@@ -22,6 +22,11 @@ const GROUP_ROWS: usize = 1 << 20;
 
 fn write(frame: &DataFrame, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
     check(frame, options.format)?;
+    let size = size_of(frame);
+    if size > options.limit {
+        let limit = options.limit;
+        return Err(format!("the data frame takes {size} bytes, the limit `max_value_bytes` is {limit}").into());
+    }
     // The columns are shared.
     let mut frame = frame.clone();
     match options.format {
@@ -40,6 +45,34 @@ fn write(frame: &DataFrame, options: NativeOptions, to: &mut (dyn io::Write + Se
         other => return Err(no_frame(other)),
     }
     Ok(())
+}
+
+/// About how many bytes it takes in memory. The library counts the bytes of texts, and not where each of them is.
+fn size_of(frame: &DataFrame) -> u64 {
+    let columns = frame.columns().iter().map(Column::as_materialized_series);
+    columns.map(|column| column.estimated_size() as u64 + VIEW_BYTES * views_in(column)).sum()
+}
+
+/// What says where a text is.
+const VIEW_BYTES: u64 = 16;
+
+fn views_in(series: &Series) -> u64 {
+    match series.dtype() {
+        DataType::String | DataType::Binary => series.len() as u64,
+        DataType::List(items) if has_views(items) => series.list().map_or(0, |lists| views_in(&lists.get_inner())),
+        DataType::Array(items, _) if has_views(items) => series.array().map_or(0, |lists| views_in(&lists.get_inner())),
+        DataType::Struct(_) => series.struct_().map_or(0, |all| all.fields_as_series().iter().map(views_in).sum()),
+        _ => 0,
+    }
+}
+
+fn has_views(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::String | DataType::Binary => true,
+        DataType::List(items) | DataType::Array(items, _) => has_views(items),
+        DataType::Struct(fields) => fields.iter().any(|field| has_views(field.dtype())),
+        _ => false,
+    }
 }
 
 fn rows_of_a_group(frame: &DataFrame) -> usize {
@@ -93,10 +126,24 @@ fn is_held(data_type: &DataType, format: NativeFormat) -> bool {
         DataType::Float16 => format == NativeFormat::Arrow,
         DataType::Date | DataType::Datetime(..) | DataType::Duration(_) | DataType::Time => true,
         DataType::Categorical(..) | DataType::Enum(..) => true,
+        // How much a Parquet file of arrays in lists takes in memory cannot be told before it is read.
+        DataType::List(items) if format == NativeFormat::Parquet && has_arrays(items) => false,
         DataType::List(items) => is_held(items, format),
         DataType::Array(items, _) => is_held(items, format),
-        DataType::Struct(fields) => fields.iter().all(|field| is_held(field.dtype(), format)),
+        DataType::Struct(fields) => {
+            (format != NativeFormat::Parquet || !fields.is_empty())
+                && fields.iter().all(|field| is_held(field.dtype(), format))
+        }
         // Objects, and whatever other crates of the program turn on in polars.
+        _ => false,
+    }
+}
+
+fn has_arrays(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Array(..) => true,
+        DataType::List(items) => has_arrays(items),
+        DataType::Struct(fields) => fields.iter().any(|field| has_arrays(field.dtype())),
         _ => false,
     }
 }
@@ -111,7 +158,7 @@ fn read(format: NativeFormat, from: Source, limit: u64) -> Result<DataFrame, Han
         }
         other => return Err(no_frame(other)),
     };
-    if frame.estimated_size() as u64 > limit.saturating_add(SLACK) { Err(Stop::TooLarge.into()) } else { Ok(frame) }
+    if size_of(&frame) > limit.saturating_add(SLACK) { Err(Stop::TooLarge.into()) } else { Ok(frame) }
 }
 
 /// A source as polars wants it: between threads.
@@ -138,15 +185,16 @@ impl Seek for Shared {
 impl MmapBytesReader for Shared {}
 
 macro_rules! native {
-    ($($value:ty: $size:expr, $write:expr, $read:expr;)+) => {$(
+    ($($value:ty: $is_plan:literal, $size:expr, $write:expr, $read:expr;)+) => {$(
         impl sealed::Sealed for $value {}
 
         impl Native for $value {
             const FORMATS: &'static [NativeFormat] = &[NativeFormat::Parquet, NativeFormat::Arrow];
+            const IS_PLAN: bool = $is_plan;
 
             fn size(&self) -> u64 {
-                let size: fn(&Self) -> usize = $size;
-                size(self) as u64
+                let size: fn(&Self) -> u64 = $size;
+                size(self)
             }
 
             fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
@@ -163,14 +211,14 @@ macro_rules! native {
 }
 
 native! {
-    DataFrame: DataFrame::estimated_size, |frame| Ok(frame.clone()), Ok;
+    DataFrame: false, size_of, |frame| Ok(frame.clone()), Ok;
     // A frame of one column.
-    Series: |series| series.estimated_size(), |series| Ok(series.clone().into_frame()), |frame| match frame.columns() {
+    Series: false, |series| size_of(&series.clone().into_frame()), |series| Ok(series.clone().into_frame()), |frame| match frame.columns() {
         [column] => Ok(column.as_materialized_series().clone()),
         _ => Err("the data frame has not one column".into()),
     };
     // Its size is known when it is collected, which is when it is written.
-    LazyFrame: |_| 0, |frame| Ok(frame.clone().collect()?), |frame| Ok(frame.lazy());
+    LazyFrame: true, |_| 0, |frame| Ok(frame.clone().collect()?), |frame| Ok(frame.lazy());
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub struct NativeOptions {
     pub(crate) format: NativeFormat,
     /// What columns of Parquet are compressed with.
     pub(crate) parquet: ParquetCodec,
+    /// How many bytes a value may take in memory: for one whose size is known when it is written.
+    pub(crate) limit: u64,
 }
 
 /// A type whose values are stored in a file format of their own.
@@ -65,6 +67,11 @@ pub struct NativeOptions {
 pub trait Native: sealed::Sealed + Clone + Send + Sync + 'static {
     /// The formats that its values can be written in; the first is taken where nothing else is asked for.
     const FORMATS: &'static [NativeFormat];
+
+    /// Whether a value is a plan, which is carried out when it is written: its size is not known before, and it does not stay in
+    /// memory in the place of what is stored.
+    #[doc(hidden)]
+    const IS_PLAN: bool = false;
 
     /// About how many bytes it takes in memory: what `limits.max_value_bytes` bounds before anything is written.
     #[doc(hidden)]

@@ -54,6 +54,11 @@ impl Source {
         self.len
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
     /// The bytes, if they are in memory.
     #[cfg(feature = "arrow")]
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {

@@ -3,13 +3,13 @@
 pub(super) mod ipc;
 mod nesting;
 mod parquet;
+mod size;
 
 use std::cmp::Reverse;
 use std::io;
 use std::ops::Range;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_data::ArrayData;
+use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 
 use super::source::Source;
@@ -18,6 +18,7 @@ use crate::codec::handler::{HandlerError, Taken};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::key::{CacheKey, KeyWriter, encode_table};
 use crate::util::threads::{each, is_worth_two};
+use size::{size_of, size_of_column};
 
 /// What a value may take in memory beyond what it is allowed: decoders have to keep something, too.
 pub(in crate::codec::native) const SLACK: u64 = 16 << 20;
@@ -153,23 +154,6 @@ impl<'t> Rows<'t> {
         self.at += rows;
         Some(piece)
     }
-}
-
-/// About how many bytes these rows take, without those of the same buffers that they do not refer to.
-fn size_of(batches: &[RecordBatch]) -> u64 {
-    batches.iter().flat_map(RecordBatch::columns).map(size_of_column).sum()
-}
-
-fn size_of_column(column: &ArrayRef) -> u64 {
-    let data = column.to_data();
-    let exact = data.get_slice_memory_size();
-    exact.unwrap_or_else(|_| column.get_array_memory_size()) as u64 + bitmaps_of(&data)
-}
-
-/// What says which values are null, where nothing is null: a file of Arrow has it all the same.
-fn bitmaps_of(data: &ArrayData) -> u64 {
-    let own = if data.nulls().is_some() { 0 } else { data.len().div_ceil(8) as u64 };
-    own + data.child_data().iter().map(bitmaps_of).sum::<u64>()
 }
 
 /// Does `work` on columns of some bytes each, by two threads if they are large, and returns the results in order. The largest

@@ -255,6 +255,8 @@ pub(super) struct Page {
     pub(super) plain: u64,
     pub(super) values: u64,
     pub(super) is_dictionary: bool,
+    /// Lengths of byte arrays are in the page, where they may say anything: DELTA_LENGTH_BYTE_ARRAY and DELTA_BYTE_ARRAY.
+    pub(super) has_lengths: bool,
     pub(super) stored: u64,
     /// How many bytes the head has.
     pub(super) head: usize,
@@ -273,6 +275,7 @@ pub(super) fn page(bytes: &[u8]) -> Result<Page, Stop> {
             [2] => page.plain = count?,
             [3] => page.stored = count?,
             [5 | 8, 1] => page.values = count?,
+            [5, 2] | [8, 4] => page.has_lengths = matches!(number, 6 | 7),
             [7, 1] => {
                 page.values = count?;
                 page.is_dictionary = true;

@@ -22,12 +22,19 @@ use crate::util::threads::contained;
 pub(crate) struct CloneOps<T> {
     clone: fn(&T) -> T,
     hold: fn(T, Held<()>) -> Arc<Held>,
+    /// Bytes that a value takes, where that is more than it takes encoded.
+    size: Option<fn(&T) -> u64>,
 }
 
 impl<T: Clone + Send + Sync + 'static> CloneOps<T> {
     /// By cloning.
     pub(crate) const fn cloned() -> Self {
-        Self { clone: T::clone, hold: hold::<T> }
+        Self { clone: T::clone, hold: hold::<T>, size: None }
+    }
+
+    /// What a value weighs is told by itself.
+    pub(crate) const fn weighed_by(self, size: fn(&T) -> u64) -> Self {
+        Self { size: Some(size), ..self }
     }
 }
 
@@ -77,6 +84,12 @@ impl<T> CloneOps<T> {
     pub(crate) fn clone_value(&self, value: &T) -> Option<T> {
         let _cloning = Cloning::begin()?;
         contained(|| (self.clone)(value))
+    }
+
+    /// What an entry says of a value, for memory: by its size there, if that is known and more than it takes encoded.
+    pub(crate) fn weighed(&self, value: &T, core: &Core) -> Core {
+        let size = self.size.map_or(0, |size| size(value));
+        Core { raw_size: core.raw_size.max(size), ..*core }
     }
 
     pub(super) fn hold(&self, value: T, about: Held<()>) -> Arc<Held> {

@@ -176,3 +176,24 @@ pub(super) fn frame() -> DataFrame {
     let numbers = Series::new("n".into(), [Some(0.5), Some(1.5), None]);
     DataFrame::new(3, vec![names.into_column(), numbers.into_column()]).unwrap()
 }
+
+#[test]
+fn a_large_table_that_shrinks_to_a_small_file_comes_back_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || in_files(dir.path()).with_memory_cache(false);
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7; 1_000_000]));
+    let table = RecordBatch::try_from_iter([("number", numbers)]).unwrap();
+    let frame = Series::new("number".into(), vec![7_i64; 1_000_000]).into_column();
+    let frame = DataFrame::new(1_000_000, vec![frame]).unwrap();
+    let cache = Cache::new(config()).unwrap();
+    cache.put_native("table", &table).unwrap();
+    cache.put_native("frame", &frame).unwrap();
+    cache.close().unwrap();
+    let cache = Cache::new(config()).unwrap();
+    for key in ["table", "frame"] {
+        assert!(cache.open_file(key).unwrap().unwrap().path().metadata().unwrap().len() < 100_000);
+    }
+    assert_eq!(cache.get_native::<RecordBatch>("table").unwrap(), Some(table));
+    assert_eq!(cache.scan_table("table", None, 5..9).unwrap().unwrap().num_rows(), 4);
+    assert!(cache.get_native::<DataFrame>("frame").unwrap().is_some_and(|found| found.equals(&frame)));
+}

@@ -5,8 +5,10 @@
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::sync::{Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use polars_buffer::Buffer;
-use polars_core::prelude::{ArrowField, Column, DataFrame, DataType, IntoColumn, Series};
+use polars_core::prelude::{ArrowDataType, ArrowField, Column, DataFrame, DataType, IntoColumn, Series};
 use polars_parquet::read::{
     BasicDecompressor, FileMetadata, Filter, PageReader, RowGroupMetadata, column_iter_to_arrays, infer_schema,
     read_metadata,
@@ -14,7 +16,7 @@ use polars_parquet::read::{
 
 use crate::codec::handler::HandlerError;
 use crate::codec::native::source::Source;
-use crate::codec::native::table::{SLACK, by_two_columns};
+use crate::codec::native::table::{SLACK, by_two_columns, ipc};
 use crate::codec::native::thrift::{self, Chunk, Stop};
 
 /// The length of what describes the file, and `PAR1`.
@@ -26,8 +28,13 @@ pub(super) fn read(mut from: Source, limit: u64) -> Result<DataFrame, HandlerErr
     let chunks = announced(&mut from, limit)?;
     from.rewind()?;
     let metadata = read_metadata(&mut from)?;
+    check_arrow_schema(&metadata)?;
     let schema = infer_schema(&metadata)?;
     let file = File { source: Mutex::new(from), chunks: by_groups(&chunks, &metadata)?, metadata: &metadata, limit };
+    // What no cache has written may be anything, and who opens it without a limit wants it as it is.
+    if limit < u64::MAX {
+        schema.iter_values().try_for_each(|field| file.check_values(field))?;
+    }
     let fields = schema.iter_values().map(|field| (file.size_of(field), field));
     let columns = by_two_columns(fields, |field| file.column(field))?;
     Ok(DataFrame::new_infer_height(columns)?)
@@ -44,6 +51,15 @@ fn announced(from: &mut Source, limit: u64) -> Result<Vec<Chunk>, HandlerError> 
     let values = summary.chunks.iter().map(|chunk| chunk.values.max(8) / 8);
     let least = values.fold(summary.rows / 8, u64::saturating_add);
     if least > limit { Err(Stop::TooLarge.into()) } else { Ok(summary.chunks) }
+}
+
+/// The schema of Arrow beside that of Parquet, which the library decodes however deep it is nested.
+fn check_arrow_schema(metadata: &FileMetadata) -> Result<(), HandlerError> {
+    let schemas = metadata.key_value_metadata.iter().flatten().filter(|pair| pair.key == "ARROW:schema");
+    for schema in schemas.filter_map(|pair| pair.value.as_ref()) {
+        ipc::check_schema(&STANDARD.decode(schema)?)?;
+    }
+    Ok(())
 }
 
 /// Bytes of the file, which are there.
@@ -87,6 +103,29 @@ impl File<'_> {
         leaves.fold(0, |sum, chunk| sum.saturating_add(chunk.plain))
     }
 
+    /// Whether what a column takes at least when it is in memory, by what is said of its number of values, may be taken.
+    fn check_values(&self, field: &ArrowField) -> Result<(), HandlerError> {
+        let mut leaves = Vec::new();
+        leaves_of(field.dtype(), Some(1), &mut leaves)?;
+        let mut bits = 0_u128;
+        for (group, chunks) in self.metadata.row_groups.iter().zip(&self.chunks) {
+            let places = group.columns_idxs_under_root_iter(&field.name).ok_or(Stop::Malformed)?;
+            if places.len() != leaves.len() {
+                return Err(Stop::Malformed.into());
+            }
+            for (place, leaf) in places.iter().zip(&leaves) {
+                let chunk = chunks.get(*place).ok_or(Stop::Malformed)?;
+                let (count, width) = match leaf.in_row {
+                    Some(in_row) => (in_row.saturating_mul(group.num_rows() as u128), leaf.width),
+                    // An empty list counts as a value and takes no more than its offset.
+                    None => (u128::from(chunk.values), leaf.width.min(64)),
+                };
+                bits = bits.saturating_add(count.saturating_mul(width));
+            }
+        }
+        if bits / 8 > u128::from(self.limit) { Err(Stop::TooLarge.into()) } else { Ok(()) }
+    }
+
     fn column(&self, field: &ArrowField) -> Result<Column, HandlerError> {
         let mut column: Option<Series> = None;
         for (group, chunks) in self.metadata.row_groups.iter().zip(&self.chunks) {
@@ -125,6 +164,46 @@ impl File<'_> {
     }
 }
 
+/// A column of the file: bits of a value in memory, and how many values a row has, null or not; `None` of lists of any length.
+struct Leaf {
+    width: u128,
+    in_row: Option<u128>,
+}
+
+fn leaves_of(data_type: &ArrowDataType, in_row: Option<u128>, leaves: &mut Vec<Leaf>) -> Result<(), Stop> {
+    match data_type {
+        ArrowDataType::List(items) | ArrowDataType::LargeList(items) | ArrowDataType::Map(items, _) => {
+            leaves_of(items.dtype(), None, leaves)
+        }
+        // A null of this type takes as much as a list. How many there are in lists, no number of the file tells.
+        ArrowDataType::FixedSizeList(items, width) => {
+            let in_row = in_row.ok_or(Stop::Malformed)?.saturating_mul(*width as u128);
+            leaves_of(items.dtype(), Some(in_row), leaves)
+        }
+        ArrowDataType::Struct(fields) => fields.iter().try_for_each(|field| leaves_of(field.dtype(), in_row, leaves)),
+        ArrowDataType::Extension(extension) => leaves_of(&extension.inner, in_row, leaves),
+        plain => {
+            leaves.push(Leaf { width: width_of(plain), in_row });
+            Ok(())
+        }
+    }
+}
+
+/// Bits of a value.
+fn width_of(data_type: &ArrowDataType) -> u128 {
+    use ArrowDataType as Type;
+    match data_type {
+        Type::Null | Type::Boolean => 1,
+        Type::Int16 | Type::UInt16 | Type::Float16 => 16,
+        Type::Int32 | Type::UInt32 | Type::Float32 | Type::Date32 | Type::Time32(_) => 32,
+        Type::Int64 | Type::UInt64 | Type::Float64 | Type::Date64 | Type::Time64(_) => 64,
+        Type::Timestamp(..) | Type::Duration(_) => 64,
+        Type::Int128 | Type::UInt128 | Type::Decimal(..) | Type::Utf8View | Type::BinaryView => 128,
+        Type::FixedSizeBinary(bytes) => 8 * *bytes as u128,
+        _ => 8,
+    }
+}
+
 /// Whether what the pages of a column announce can be true.
 fn check_pages(bytes: &[u8], chunk: &Chunk, limit: u64) -> Result<(), Stop> {
     let (mut rest, mut left) = (bytes, *chunk);
@@ -138,7 +217,9 @@ fn check_pages(bytes: &[u8], chunk: &Chunk, limit: u64) -> Result<(), Stop> {
         let values = if page.is_dictionary { 0 } else { page.values };
         left.plain = left.plain.checked_sub(page.plain).ok_or(Stop::TooLarge)?;
         left.values = left.values.checked_sub(values).ok_or(Stop::TooLarge)?;
-        if page.plain > limit || (page.is_dictionary && page.values > page.plain) {
+        // No frame is written with lengths in its pages, by which a reader takes memory.
+        let is_foreign = page.has_lengths && limit < u64::MAX;
+        if page.plain > limit || (page.is_dictionary && page.values > page.plain) || is_foreign {
             return Err(Stop::TooLarge);
         }
     }

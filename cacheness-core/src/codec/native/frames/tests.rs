@@ -218,6 +218,45 @@ fn a_frame_of_several_row_groups_comes_back_with_its_categories_and_lists() {
 }
 
 #[test]
+fn a_plan_whose_frame_takes_more_than_is_allowed_is_refused_before_it_is_written() {
+    let plan = series(&DataType::Int64, 1000, false).into_frame().lazy();
+    assert!(LazyFrame::IS_PLAN);
+    for options in [PARQUET, ARROW] {
+        assert!(written(&plan, NativeOptions { limit: 8000, ..options }).is_ok());
+        let error = written(&plan, NativeOptions { limit: 7999, ..options }).unwrap_err().to_string();
+        assert_eq!(error, "the data frame takes 8000 bytes, the limit `max_value_bytes` is 7999");
+    }
+}
+
+#[test]
+fn texts_take_what_says_where_they_are() {
+    let texts = series(&DataType::String, 1000, false);
+    assert!((16_000..24_000).contains(&texts.size()), "{}", texts.size());
+    let pair = [texts.clone().with_name("a".into()), texts.clone().with_name("b".into())];
+    let pairs = StructChunked::from_series("pairs".into(), 1000, pair.iter()).unwrap().into_series();
+    assert!((32_000..48_000).contains(&pairs.size()), "{}", pairs.size());
+    let list = texts.implode().unwrap().into_series();
+    assert!((16_000..24_000).contains(&list.size()), "{}", list.size());
+}
+
+#[test]
+fn nulls_that_take_as_much_as_arrays_count_as_such_and_are_not_in_lists() {
+    let array = DataType::Array(Box::new(DataType::Int64), 4_000_000);
+    let nulls = Series::full_null("arrays".into(), 1, &array);
+    let bytes = written(&nulls, PARQUET).unwrap();
+    assert!(bytes.len() < 10_000, "{}", bytes.len());
+    let error = Series::read(NativeFormat::Parquet, Source::of_bytes(bytes), 1 << 20).unwrap_err();
+    assert!(error.to_string().contains("more than a value may have"), "{error}");
+    let list = series(&DataType::Int8, 4, false)
+        .reshape_array(&[ReshapeDimension::new_dimension(2), ReshapeDimension::new_dimension(2)])
+        .and_then(|array| array.implode())
+        .unwrap()
+        .into_series();
+    assert!(written(&list, PARQUET).unwrap_err().to_string().ends_with("use the format `arrow`"));
+    assert_comes_back(&list.into_frame(), ARROW);
+}
+
+#[test]
 fn damaged_files_do_no_harm() {
     let columns = [series(&DataType::Int64, 20, true), series(&DataType::String, 20, false).with_name("b".into())];
     let frame = DataFrame::new_infer_height(columns.map(IntoColumn::into_column).into()).unwrap();

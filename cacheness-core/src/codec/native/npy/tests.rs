@@ -9,7 +9,7 @@ use super::*;
 use crate::codec::native::ParquetCodec;
 use crate::codec::native::source::damaged;
 
-const OPTIONS: NativeOptions = NativeOptions { format: NativeFormat::Npy, parquet: ParquetCodec::Lz4 };
+const OPTIONS: NativeOptions = NativeOptions { format: NativeFormat::Npy, parquet: ParquetCodec::Lz4, limit: u64::MAX };
 const MIB: u64 = 1 << 20;
 
 fn written<T: Native>(value: &T) -> Vec<u8> {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
+#[cfg(feature = "polars")]
+use arrow_ipc::root_as_message_with_opts;
 use arrow_ipc::writer::FileWriter;
 use arrow_ipc::{Block, Footer, convert, root_as_footer_with_opts, root_as_message};
 use arrow_schema::{DataType, SchemaRef};
@@ -69,14 +71,28 @@ pub(in crate::codec::native) fn checked(from: Source, limit: u64) -> Result<Sour
     })
 }
 
-fn verified(footer: &[u8]) -> Result<Footer<'_>, HandlerError> {
-    let options = VerifierOptions {
+fn bounds(bytes: &[u8]) -> VerifierOptions {
+    VerifierOptions {
         // A table takes eight bytes or more. One that is referred to twice would count twice, and take twice the memory.
-        max_tables: footer.len() / 8,
+        max_tables: bytes.len() / 8,
         max_depth: 2 * nesting::DEEPEST + 4,
         ..VerifierOptions::default()
+    }
+}
+
+/// Looks whether a schema that stands in a file of another format is nested so that a library can be trusted with it.
+#[cfg(feature = "polars")]
+pub(in crate::codec::native) fn check_schema(bytes: &[u8]) -> Result<(), HandlerError> {
+    let message = match bytes {
+        [0xff, 0xff, 0xff, 0xff, rest @ ..] => rest.get(4..).unwrap_or_default(),
+        all => all,
     };
-    let footer = root_as_footer_with_opts(&options, footer)?;
+    let message = root_as_message_with_opts(&bounds(message), message)?;
+    message.header_as_schema().map(drop).ok_or_else(|| "the schema of the file is none".into())
+}
+
+fn verified(footer: &[u8]) -> Result<Footer<'_>, HandlerError> {
+    let footer = root_as_footer_with_opts(&bounds(footer), footer)?;
     let schema = footer.schema().ok_or("the file has no schema")?;
     if schema.endianness().equals_to_target_endianness() {
         Ok(footer)

@@ -24,6 +24,18 @@ pub(super) fn children(data_type: &DataType) -> Vec<&DataType> {
     }
 }
 
+/// Whether it is of lists of any length.
+pub(super) fn is_list(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::ListView(_)
+            | DataType::LargeListView(_)
+            | DataType::Map(..)
+    )
+}
+
 /// Whether a type, or one that it is made of, is of this kind.
 pub(super) fn any(data_type: &DataType, kind: &impl Fn(&DataType) -> bool) -> bool {
     kind(data_type) || children(data_type).into_iter().any(|child| any(child, kind))

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriter, compute_leaves};
@@ -16,7 +16,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::{SLACK, Table, by_two_columns, size_of, size_of_column};
+use super::{SLACK, Table, by_two_columns, concatenated, nesting, size_of, size_of_column};
 use crate::codec::handler::HandlerError;
 use crate::codec::native::ParquetCodec;
 use crate::codec::native::source::Source;
@@ -152,7 +152,7 @@ pub(super) fn read(from: Source, limit: u64, batches: Batches) -> Result<Table, 
     };
     let columns: Vec<usize> = (0..metadata.schema().fields().len()).collect();
     let batch_rows = usize::try_from(batch_rows)?.max(1);
-    collect(&file, &metadata, &columns, limit, |reader| reader.with_batch_size(batch_rows))
+    collect(&file, &metadata, &columns, batch_rows, limit, |reader| reader)
 }
 
 pub(super) fn scan(
@@ -168,8 +168,8 @@ pub(super) fn scan(
     };
     let (groups, skipped, largest) = groups_of(&metadata, &rows)?;
     let batch_rows = largest.min(rows.len()).max(1);
-    collect(&file, &metadata, &columns, limit, |reader| {
-        let reader = reader.with_row_groups(groups.clone()).with_batch_size(batch_rows);
+    collect(&file, &metadata, &columns, batch_rows, limit, |reader| {
+        let reader = reader.with_row_groups(groups.clone());
         reader.with_offset(rows.start.saturating_sub(skipped)).with_limit(rows.len())
     })
 }
@@ -206,6 +206,7 @@ fn collect(
     file: &Guarded,
     metadata: &ArrowReaderMetadata,
     columns: &[usize],
+    batch_rows: usize,
     limit: u64,
     rows: impl Fn(Reader) -> Reader + Sync,
 ) -> Result<Table, HandlerError> {
@@ -214,15 +215,17 @@ fn collect(
     let decode = |columns: &[usize]| -> Result<Vec<RecordBatch>, HandlerError> {
         let reader = Reader::new_with_metadata(file.clone(), metadata.clone());
         let mask = ProjectionMask::roots(reader.parquet_schema(), columns.iter().copied());
+        let most = columns.iter().map(|column| rows_at_once(file, metadata, *column, limit));
+        let at_once = most.min().map_or(batch_rows, |most| batch_rows.min(most));
         let mut batches = Vec::new();
-        for batch in rows(reader.with_projection(mask)).build()? {
+        for batch in rows(reader.with_projection(mask)).with_batch_size(at_once).build()? {
             let batch = batch?;
             let size = size_of(std::slice::from_ref(&batch));
             let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(size));
             taken.map_err(|_| "the file holds more than a value may have")?;
             batches.push(batch);
         }
-        Ok(batches)
+        if at_once == batch_rows { Ok(batches) } else { divided_anew(&batches, batch_rows) }
     };
     // Without any column, the rows are still counted.
     let jobs: Vec<&[usize]> = if columns.is_empty() { vec![columns] } else { columns.chunks(1).collect() };
@@ -231,6 +234,30 @@ fn collect(
     let decoded = by_two_columns(jobs.into_iter().map(|columns| (size(columns), columns)), decode)?;
     let batches = put_together(&schema, decoded)?;
     Ok(Table { schema, batches })
+}
+
+/// How many rows of a column may be decoded before a look at what they take: a text that a dictionary has once may be that of every
+/// row.
+fn rows_at_once(file: &Guarded, metadata: &ArrowReaderMetadata, column: usize, limit: u64) -> usize {
+    let is_text = |data_type: &DataType| {
+        matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
+    };
+    if limit == u64::MAX || !nesting::any(metadata.schema().field(column).data_type(), &is_text) {
+        return usize::MAX;
+    }
+    let chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
+    let schema = metadata.metadata().file_metadata().schema_descr();
+    let of_column = chunks.filter(|(leaf, _)| schema.get_column_root_idx(*leaf) == column);
+    let longest = of_column.map(|(_, chunk)| file.bytes_of_dictionary(chunk)).max().unwrap_or_default();
+    usize::try_from(limit / longest.max(1)).unwrap_or(usize::MAX).max(1)
+}
+
+/// The same rows in other batches, of so many rows each.
+fn divided_anew(batches: &[RecordBatch], rows: usize) -> Result<Vec<RecordBatch>, HandlerError> {
+    let Some(first) = batches.first() else { return Ok(Vec::new()) };
+    let whole = concatenated(&first.schema(), batches)?;
+    let batch = |start| whole.slice(start, rows.min(whole.num_rows() - start));
+    Ok((0..whole.num_rows()).step_by(rows).map(batch).collect())
 }
 
 /// What the columns take in memory, by what the file says.

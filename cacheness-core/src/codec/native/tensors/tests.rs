@@ -11,7 +11,8 @@ use crate::codec::handler::HandlerError;
 use crate::codec::native::source::damaged;
 use crate::codec::native::{Native, NativeFormat, NativeOptions, ParquetCodec, Source};
 
-const OPTIONS: NativeOptions = NativeOptions { format: NativeFormat::SafeTensors, parquet: ParquetCodec::Lz4 };
+const OPTIONS: NativeOptions =
+    NativeOptions { format: NativeFormat::SafeTensors, parquet: ParquetCodec::Lz4, limit: u64::MAX };
 const MIB: u64 = 1 << 20;
 
 fn written(tensors: &Tensors) -> Vec<u8> {

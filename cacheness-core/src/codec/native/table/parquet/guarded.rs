@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type;
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnDescriptor;
 
@@ -43,26 +43,37 @@ pub(super) fn open(from: Source, limit: u64) -> Result<(Guarded, ArrowReaderMeta
     }
     let metadata = ParquetMetaDataReader::decode_metadata(&head)?;
     let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
-    check_values(&metadata, limit)?;
+    // What no cache has written may be anything, and who opens it without a limit wants it as it is.
+    if limit < u64::MAX {
+        check_values(&metadata, limit)?;
+    }
     Ok((file.with_chunks(&summary.chunks, limit), metadata))
 }
 
 /// What all values take at least when they are in memory, by what is said of their number.
 fn check_values(metadata: &ArrowReaderMetadata, limit: u64) -> Result<(), HandlerError> {
-    let has_dictionary = |data_type: &DataType| matches!(data_type, DataType::Dictionary(..));
     let fields = metadata.schema().fields();
+    let has_dictionary = |data_type: &DataType| matches!(data_type, DataType::Dictionary(..));
     let dictionaries = fields.iter().any(|field| nesting::any(field.data_type(), &has_dictionary));
+    let mut in_rows = Vec::new();
+    fields.iter().try_for_each(|field| values_of_a_row(field.data_type(), Some(1), &mut in_rows))?;
     let (mut rows, mut bits) = (0, 0_u128);
     for group in metadata.metadata().row_groups() {
         let in_group = u128::try_from(group.num_rows())?;
         rows += in_group;
-        for column in group.columns() {
-            let (count, widest) = match column.column_descr().max_rep_level() {
-                0 => (in_group, u128::MAX),
-                // An empty list counts as a value and takes no more than its offset.
-                _ => (u128::try_from(column.num_values())?, 32),
+        if in_rows.len() != group.columns().len() {
+            return Err(Stop::Malformed.into());
+        }
+        for (column, in_row) in group.columns().iter().zip(&in_rows) {
+            let width = if dictionaries { 8 } else { bits_of(column.column_descr()) };
+            let (count, width) = match in_row {
+                Some(in_row) => (in_group.saturating_mul(*in_row), width),
+                // An empty list counts as a value and takes no more than its offset, but for values of a fixed width.
+                None if column.column_descr().physical_type() == Type::FIXED_LEN_BYTE_ARRAY => {
+                    (u128::try_from(column.num_values())?, width)
+                }
+                None => (u128::try_from(column.num_values())?, width.min(32)),
             };
-            let width = if dictionaries { 8 } else { bits_of(column.column_descr()).min(widest) };
             bits = bits.saturating_add(count.saturating_mul(width));
         }
     }
@@ -71,6 +82,25 @@ fn check_values(metadata: &ArrowReaderMetadata, limit: u64) -> Result<(), Handle
     }
     // A column of nothing but nulls takes a bit a row.
     if bits.max(rows) / 8 > u128::from(limit) { Err(Stop::TooLarge.into()) } else { Ok(()) }
+}
+
+/// How many values each column of the file has in memory for a row, null or not; `None` where it is a list of any length.
+fn values_of_a_row(data_type: &DataType, times: Option<u128>, of_columns: &mut Vec<Option<u128>>) -> Result<(), Stop> {
+    let times = match data_type {
+        // A null of this type takes as much as a list. How many there are in lists, no number of the file tells.
+        DataType::FixedSizeList(_, width) => {
+            let width = u128::try_from(*width).map_err(|_| Stop::Malformed)?;
+            Some(times.ok_or(Stop::Malformed)?.saturating_mul(width))
+        }
+        list if nesting::is_list(list) => None,
+        _ => times,
+    };
+    let children = nesting::children(data_type);
+    if children.is_empty() || matches!(data_type, DataType::Dictionary(..)) {
+        of_columns.push(times);
+        return Ok(());
+    }
+    children.into_iter().try_for_each(|child| values_of_a_row(child, times, of_columns))
 }
 
 /// The narrowest type that is kept in this one.
@@ -110,6 +140,13 @@ impl Guarded {
             None => Place::Elsewhere(Mutex::new(from)),
         };
         Ok(Self(Arc::new(Inner { place, len, chunks: Vec::new(), limit: 0 })))
+    }
+
+    /// What the dictionary of a column of a row group takes, if it has one.
+    pub(super) fn bytes_of_dictionary(&self, chunk: &ColumnChunkMetaData) -> u64 {
+        let start = chunk.dictionary_page_offset().and_then(|start| u64::try_from(start).ok());
+        let head = start.and_then(|start| self.0.head(start).ok());
+        head.and_then(|head| thrift::page(&head).ok()).map_or(0, |page| page.plain)
     }
 
     /// From now on the heads of pages are checked by what is said of these.
@@ -168,7 +205,9 @@ impl Inner {
         let chunk = chunk.copied().unwrap_or_default();
         // Each value of a dictionary takes a byte at least.
         let values = if page.is_dictionary { page.plain } else { chunk.values };
-        if page.plain > chunk.plain || page.plain > self.limit || page.values > values {
+        // No value is written so, and a reader takes memory by what such a page says inside.
+        let is_foreign = page.has_lengths && self.limit < u64::MAX;
+        if page.plain > chunk.plain || page.plain > self.limit || page.values > values || is_foreign {
             return Err(ParquetError::External(Stop::TooLarge.into()));
         }
         Ok(())

@@ -37,7 +37,8 @@ fn is_foreign(data_type: &DataType) -> bool {
         DataType::Struct(fields) => fields.is_empty(),
         DataType::FixedSizeBinary(width) => *width == 0,
         DataType::Dictionary(_, values) => !is_of_dictionaries(values),
-        _ => false,
+        // How much a file of them takes in memory cannot be told before it is read: a null takes as much as a list.
+        other => nesting::is_list(other) && nesting::any(other, &|inner| matches!(inner, DataType::FixedSizeList(..))),
     }
 }
 

@@ -1,5 +1,12 @@
 //! Bytes that nobody wrote: an error, or another table, and never more memory than is allowed.
 
+use ::parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use ::parquet::basic::Encoding;
+use ::parquet::file::properties::WriterProperties;
+use allocation_counter::measure;
+use arrow_array::builder::{FixedSizeListBuilder, Int64Builder};
+use arrow_array::types::Int32Type;
+
 use super::*;
 use crate::codec::native::thrift;
 use crate::util::threads::caught;
@@ -85,4 +92,87 @@ fn what_is_announced_must_be_possible() {
     assert_eq!((page.plain, page.stored), (i32::MAX as u64, 1));
     // The same field twice, of which the second would hold.
     assert!(thrift::page(&[0x15, 0, 0x15, 2, 0x05, 4, 8, 0]).is_err());
+}
+
+fn parquet_of(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, batch.schema(), options).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn a_text_that_a_dictionary_has_once_for_many_rows_is_refused_before_it_is_written_out() {
+    let text = "a".repeat(900_000);
+    let column: DictionaryArray<Int32Type> = (0..600).map(|_| text.as_str()).collect();
+    let batch = RecordBatch::try_from_iter([("text", Arc::new(column) as _)]).unwrap();
+    let bytes = parquet_of(&batch, WriterProperties::default());
+    assert!(bytes.len() < 2_000_000, "{}", bytes.len());
+    let mut refused = false;
+    let used = measure(|| {
+        refused = RecordBatch::read(NativeFormat::Parquet, Source::of_bytes(bytes), 50 << 20).is_err();
+    });
+    assert!(refused && used.bytes_max < 250 << 20, "{used:?}");
+}
+
+#[test]
+fn a_few_texts_for_many_rows_come_back_as_they_were() {
+    let texts: StringArray = (0..40_000).map(|n| Some("abc".repeat(n % 50))).collect();
+    let batch = RecordBatch::try_from_iter([("text", Arc::new(texts) as _)]).unwrap();
+    let bytes = written(&batch, PARQUET).unwrap();
+    // So little may be taken that a few thousand rows are decoded at a time.
+    let back = |limit| RecordBatch::read(NativeFormat::Parquet, Source::of_bytes(bytes.clone()), limit).unwrap();
+    assert_eq!(back(batch.size()), batch);
+    let table = Table::read(NativeFormat::Parquet, Source::of_bytes(bytes.clone()), batch.size()).unwrap();
+    assert_eq!(table, batch.into());
+}
+
+#[test]
+fn pages_with_lengths_inside_are_read_of_files_and_not_of_entries() {
+    let batch = numbers(0..1000).project(&[1]).unwrap();
+    for encoding in [Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY] {
+        let properties = WriterProperties::builder().set_dictionary_enabled(false).set_encoding(encoding).build();
+        let bytes = parquet_of(&batch, properties);
+        let read = |limit| RecordBatch::read(NativeFormat::Parquet, Source::of_bytes(bytes.clone()), limit);
+        assert_eq!(read(u64::MAX).unwrap().num_rows(), 1000);
+        assert!(read(1 << 30).is_err(), "{encoding}");
+    }
+}
+
+#[test]
+fn nulls_that_take_as_much_as_lists_count_as_such_and_are_not_in_lists() {
+    let mut lists = FixedSizeListBuilder::new(Int64Builder::new(), 4_000_000);
+    (0..4_000_000).for_each(|_| lists.values().append_null());
+    lists.append(false);
+    let batch = RecordBatch::try_from_iter([("lists", Arc::new(lists.finish()) as _)]).unwrap();
+    let bytes = written(&batch, PARQUET).unwrap();
+    assert!(bytes.len() < 10_000, "{}", bytes.len());
+    let used = measure(|| {
+        let error = RecordBatch::read(NativeFormat::Parquet, Source::of_bytes(bytes), LIMIT).unwrap_err();
+        assert!(error.to_string().contains("more than a value may have"), "{error}");
+    });
+    assert!(used.bytes_max < 1 << 20, "{used:?}");
+    let inner = DataType::FixedSizeList(Arc::new(Field::new("item", DataType::Int8, true)), 2);
+    for outer in [made_of(&inner).swap_remove(0), random::map_of(inner, false)] {
+        let value = super::batch(&mut Random(3), &[outer], 2);
+        assert!(written(&value, PARQUET).unwrap_err().to_string().ends_with("use the format `arrow`"));
+    }
+}
+
+#[cfg(feature = "polars")]
+#[test]
+fn a_schema_that_is_nested_without_end_is_refused_before_a_library_decodes_it() {
+    use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
+    let encoded = |depth: usize| {
+        let nested =
+            (0..depth).fold(DataType::Int8, |inner, _| DataType::List(Arc::new(Field::new("item", inner, true))));
+        let schema = Schema::new(vec![Field::new("nested", nested, true)]);
+        let mut tracker = DictionaryTracker::new(false);
+        IpcDataGenerator {}.schema_to_bytes_with_dictionary_tracker(&schema, &mut tracker, &IpcWriteOptions::default())
+    };
+    assert!(ipc::check_schema(&encoded(nesting::DEEPEST - 1).ipc_message).is_ok());
+    assert!(ipc::check_schema(&encoded(200).ipc_message).is_err());
+    assert!(ipc::check_schema(b"").is_err() && ipc::check_schema(&[0xff; 6]).is_err());
 }

@@ -17,9 +17,9 @@ use crate::codec::native::ParquetCodec;
 use random::{Random, batch, dictionaries_of, made_of, of_schema, plain_types};
 
 pub(in crate::codec::native) const PARQUET: NativeOptions =
-    NativeOptions { format: NativeFormat::Parquet, parquet: ParquetCodec::Lz4 };
+    NativeOptions { format: NativeFormat::Parquet, parquet: ParquetCodec::Lz4, limit: u64::MAX };
 pub(in crate::codec::native) const ARROW: NativeOptions =
-    NativeOptions { format: NativeFormat::Arrow, parquet: ParquetCodec::Lz4 };
+    NativeOptions { format: NativeFormat::Arrow, parquet: ParquetCodec::Lz4, limit: u64::MAX };
 
 pub(in crate::codec::native) fn written<T: Native>(value: &T, options: NativeOptions) -> Result<Vec<u8>, HandlerError> {
     let mut bytes = Vec::new();

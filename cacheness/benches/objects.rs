@@ -20,6 +20,8 @@ const MEGABYTES: usize = 100;
 const ROUNDS: usize = 7;
 const BUCKET: &str = "weather";
 const PART: usize = 8 << 20;
+const KEY: &str = "somebody";
+const SECRET: &str = "secret";
 
 struct Server {
     process: Child,
@@ -33,28 +35,42 @@ impl Drop for Server {
     }
 }
 
-fn server() -> Option<Server> {
+/// `s3s-fs` if it is there, which keeps objects in files (`cargo install s3s-fs --features binary`), else `moto_server`, which is
+/// written in Python.
+fn server(dir: &std::path::Path) -> Option<Server> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let mut command = Command::new("moto_server");
-    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-    let server = Server { process: command.spawn().ok()?, port };
+    let text = port.to_string();
+    std::fs::create_dir_all(dir.join(BUCKET)).unwrap();
+    let mut files = Command::new("s3s-fs");
+    files.args(["--host", "127.0.0.1", "--port", &text, "--access-key", KEY, "--secret-key", SECRET]).arg(dir);
+    let mut python = Command::new("moto_server");
+    python.args(["-H", "127.0.0.1", "-p", &text]);
+    let start = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok();
+    let (process, is_python) =
+        start(&mut files).map(|files| (files, false)).or_else(|| Some((start(&mut python)?, true)))?;
+    let server = Server { process, port };
     let mut connection = loop {
         match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
             Ok(connection) => break connection,
             Err(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
         }
     };
-    write!(connection, "PUT /{BUCKET} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-    connection.read_to_end(&mut Vec::new()).unwrap();
+    if is_python {
+        write!(connection, "PUT /{BUCKET} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        connection.read_to_end(&mut Vec::new()).unwrap();
+    }
     Some(server)
 }
 
 fn main() {
-    let Some(server) = server() else {
-        println!("SKIPPED: moto_server is not installed (pip install 'moto[s3]==5.2.5' flask flask-cors)");
+    let mut bench = Bench::new("objects", env!("CARGO_TARGET_TMPDIR"));
+    let Some(server) = server(&bench.dir("bucket")) else {
+        println!(
+            "SKIPPED: neither s3s-fs nor moto_server is installed (pip install 'moto[s3]==5.2.5' flask flask-cors)"
+        );
         return;
     };
-    let mut bench = Bench::new("objects", env!("CARGO_TARGET_TMPDIR"));
     let bytes = megabytes_of_bytes(bench.full_or(MEGABYTES, 20));
     rustls::crypto::ring::default_provider().install_default().unwrap();
     let endpoint = format!("http://127.0.0.1:{}", server.port);
@@ -63,7 +79,7 @@ fn main() {
 
     let options = BackendOptions::new().with("bucket", BUCKET).with("endpoint", endpoint.as_str());
     let options = options.with("allow_http", true).with("timeout_ms", 60_000);
-    let options = options.with("access_key_id", "somebody").with("secret_access_key", "secret");
+    let options = options.with("access_key_id", KEY).with("secret_access_key", SECRET);
     let blobs = get_blob_backend("s3", &options).unwrap();
     let (name, path) = (BlobName::unique(), Path::from("alone"));
     let put = |_| timed(|| blobs.write(&name, &[&bytes], Durability::Interval).unwrap());
@@ -107,7 +123,7 @@ fn main() {
 
 fn alone(endpoint: &str) -> AmazonS3 {
     let builder = AmazonS3Builder::new().with_bucket_name(BUCKET).with_endpoint(endpoint).with_allow_http(true);
-    builder.with_access_key_id("somebody").with_secret_access_key("secret").build().unwrap()
+    builder.with_access_key_id(KEY).with_secret_access_key(SECRET).build().unwrap()
 }
 
 async fn put_in_parts(store: &AmazonS3, path: &Path, bytes: &[u8]) {

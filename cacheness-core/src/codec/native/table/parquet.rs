@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriter, compute_leaves};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Type, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
@@ -216,7 +216,7 @@ fn collect(
         let reader = Reader::new_with_metadata(file.clone(), metadata.clone());
         let mask = ProjectionMask::roots(reader.parquet_schema(), columns.iter().copied());
         let most = columns.iter().map(|column| rows_at_once(file, metadata, *column, limit));
-        let at_once = most.min().map_or(batch_rows, |most| batch_rows.min(most));
+        let at_once = most.collect::<Result<Vec<_>, _>>()?.into_iter().fold(batch_rows, usize::min);
         let mut batches = Vec::new();
         for batch in rows(reader.with_projection(mask)).with_batch_size(at_once).build()? {
             let batch = batch?;
@@ -238,18 +238,25 @@ fn collect(
 
 /// How many rows of a column may be decoded before a look at what they take: a text that a dictionary has once may be that of every
 /// row.
-fn rows_at_once(file: &Guarded, metadata: &ArrowReaderMetadata, column: usize, limit: u64) -> usize {
+fn rows_at_once(
+    file: &Guarded,
+    metadata: &ArrowReaderMetadata,
+    column: usize,
+    limit: u64,
+) -> Result<usize, HandlerError> {
     let is_text = |data_type: &DataType| {
         matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
     };
     if limit == u64::MAX || !nesting::any(metadata.schema().field(column).data_type(), &is_text) {
-        return usize::MAX;
+        return Ok(usize::MAX);
     }
     let chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
     let schema = metadata.metadata().file_metadata().schema_descr();
-    let of_column = chunks.filter(|(leaf, _)| schema.get_column_root_idx(*leaf) == column);
-    let longest = of_column.map(|(_, chunk)| file.bytes_of_dictionary(chunk)).max().unwrap_or_default();
-    usize::try_from(limit / longest.max(1)).unwrap_or(usize::MAX).max(1)
+    let is_of_column = |leaf: usize| schema.get_column_root_idx(leaf) == column;
+    let of_column = chunks.filter(|(leaf, chunk)| is_of_column(*leaf) && chunk.column_type() == Type::BYTE_ARRAY);
+    let longest = of_column.map(|(_, chunk)| file.longest_in_dictionary(chunk)).collect::<Result<Vec<_>, _>>()?;
+    let longest = longest.into_iter().max().unwrap_or_default();
+    Ok(usize::try_from(limit / longest.max(1)).unwrap_or(usize::MAX).max(1))
 }
 
 /// The same rows in other batches, of so many rows each.

@@ -7,9 +7,11 @@ use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type;
+use parquet::column::page::{Page as ParquetPage, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 
 use super::super::{SLACK, nesting};
@@ -142,11 +144,18 @@ impl Guarded {
         Ok(Self(Arc::new(Inner { place, len, chunks: Vec::new(), limit: 0 })))
     }
 
-    /// What the dictionary of a column of a row group takes, if it has one.
-    pub(super) fn bytes_of_dictionary(&self, chunk: &ColumnChunkMetaData) -> u64 {
-        let start = chunk.dictionary_page_offset().and_then(|start| u64::try_from(start).ok());
-        let head = start.and_then(|start| self.0.head(start).ok());
-        head.and_then(|head| thrift::page(&head).ok()).map_or(0, |page| page.plain)
+    /// The length of the longest text in the dictionary of a column of a row group, if it has one.
+    pub(super) fn longest_in_dictionary(&self, chunk: &ColumnChunkMetaData) -> Result<u64, HandlerError> {
+        // It is the first page, or there is none.
+        let mut pages = SerializedPageReader::new(Arc::new(self.clone()), chunk, 0, None)?;
+        let Some(ParquetPage::DictionaryPage { buf, .. }) = pages.get_next_page()? else { return Ok(0) };
+        let (mut rest, mut longest) = (&buf[..], 0);
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_le_bytes(*length);
+            longest = longest.max(u64::from(length));
+            rest = behind.get(usize::try_from(length)?..).unwrap_or_default();
+        }
+        Ok(longest)
     }
 
     /// From now on the heads of pages are checked by what is said of these.
@@ -205,8 +214,9 @@ impl Inner {
         let chunk = chunk.copied().unwrap_or_default();
         // Each value of a dictionary takes a byte at least.
         let values = if page.is_dictionary { page.plain } else { chunk.values };
-        // No value is written so, and a reader takes memory by what such a page says inside.
-        let is_foreign = page.has_lengths && self.limit < u64::MAX;
+        // No value is written with lengths inside of a page, by which a reader takes memory, or with a dictionary that is not first.
+        let is_late = page.is_dictionary && start != chunk.start();
+        let is_foreign = (page.has_lengths || is_late) && self.limit < u64::MAX;
         if page.plain > chunk.plain || page.plain > self.limit || page.values > values || is_foreign {
             return Err(ParquetError::External(Stop::TooLarge.into()));
         }

@@ -28,6 +28,7 @@ SHARED = {
     "redis": "Rows on a Redis server, on loopback",
     "postgresql": "Rows on a PostgreSQL server, on loopback",
     "local": "A local tier before Redis",
+    "objects": "A bucket of an S3 server, on loopback",
 }
 
 
@@ -76,18 +77,32 @@ def table(lines):
     return rows
 
 
-def peers(results, benches):
-    found = {bench: [line for line in read(results, bench) if "work" in line] for bench in benches}
-    found = {bench: lines for bench, lines in found.items() if lines}
-    if not found:
+def peers(results, benches, before):
+    """A section for each bench: made anew where there are results, else as it was."""
+    if not any(section(results, bench) for bench in benches):
         return None
-    absolute = {bench: verdicts(read(results, bench)) for bench in found}
-    barred = [line for lines in found.values() for line in lines if line["met"] is not None]
-    met = sum(line["met"] for line in barred)
-    text = [measured_when(results, found), f"{met} of {len(barred)} bars are met."]
-    for bench, lines in found.items():
-        text += ["", f"### {benches[bench]}", "", *table(lines), *absolute[bench]]
-    return text
+    kept = sections(before)
+    text = []
+    for bench, title in benches.items():
+        made = section(results, bench) or kept.get(title)
+        text += ["", f"### {title}", "", *made] if made else []
+    met, missed = (sum(line.rstrip().endswith(f"| {word} |") for line in text) for word in ["met", "**missed**"])
+    return [f"{met} of {met + missed} bars are met.", *text]
+
+
+def section(results, bench):
+    lines = read(results, bench)
+    found = [line for line in lines if "work" in line]
+    return [measured_when(results, [bench]), "", *table(found), *verdicts(lines)] if found else None
+
+
+def sections(page):
+    """The sections of a part of the page, by their titles."""
+    found = {}
+    for piece in page.split("\n### ")[1:]:
+        title, _, text = piece.partition("\n")
+        found[title] = text.strip("\n").split("\n")
+    return found
 
 
 def verdicts(lines):
@@ -148,12 +163,21 @@ def plots(results, docs):
     return text
 
 
-def put_between_marks(page, part, text):
-    begin, end = f"<!-- generated: {part} -->", f"<!-- end of {part} -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if not pattern.search(page):
+def marks(part):
+    return f"<!-- generated: {part} -->", f"<!-- end of {part} -->"
+
+
+def between_marks(page, part):
+    begin, end = marks(part)
+    found = re.search(re.escape(begin) + "(.*?)" + re.escape(end), page, re.DOTALL)
+    if not found:
         sys.exit(f"docs/benchmarks.md has no part `{part}` between `{begin}` and `{end}`")
-    return pattern.sub(lambda _: "\n".join([begin, "", *text, "", end]), page)
+    return found.group(1)
+
+
+def put_between_marks(page, part, text):
+    begin, end = marks(part)
+    return page.replace(begin + between_marks(page, part) + end, "\n".join([begin, "", *text, "", end]))
 
 
 def main():
@@ -162,8 +186,8 @@ def main():
     with open(path, encoding="utf-8") as file:
         page = file.read()
     parts = [
-        ("peers", peers(results, BENCHES)),
-        ("shared", peers(results, SHARED)),
+        ("peers", peers(results, BENCHES, between_marks(page, "peers"))),
+        ("shared", peers(results, SHARED, between_marks(page, "shared"))),
         ("plots", plots(results, docs)),
         ("scale", scale(results)),
     ]

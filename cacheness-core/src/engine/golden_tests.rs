@@ -3,19 +3,21 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::manifest::{self, FORMAT, Kind};
 use crate::clock::Timestamp;
-use crate::storage::BlobName;
-
-use crate::config::Limits;
+use crate::config::{Durability, Limits, NativeFormat};
 use crate::entry::{self, Core, Details, Entry, IndexKey, sample};
 use crate::format::{self, Expected, Rules, Start};
 use crate::index::{Payload, Record};
 use crate::key::ToKey;
 use crate::params;
 use crate::security::{Signing, SigningKey};
+use crate::storage::BlobName;
+use crate::storage::blob::{BlobBackend, FilesystemBlobs};
+use crate::storage::vfs::RealVfs;
 use crate::util::digest::{checksum, hex};
 use crate::value::Value;
 
@@ -89,6 +91,18 @@ fn stream(signing: &Signing) -> Vec<u8> {
     [start.bytes(), &payload, &start.trailer(found)].concat()
 }
 
+/// What stands beside a file that has a value and nothing else.
+fn sidecar() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = FilesystemBlobs::open(Arc::new(RealVfs::new()), dir.path()).unwrap();
+    let mut blob = blobs.create_around(&name(), b"header", NativeFormat::Parquet).unwrap();
+    blob.write(VALUE).unwrap();
+    blob.end_middle();
+    blob.write(b"trailer").unwrap();
+    blob.publish(Durability::Interval).unwrap();
+    std::fs::read(blobs.file_of(&name()).unwrap().with_extension("entry")).unwrap()
+}
+
 fn golden() -> String {
     let (off, on) = (Signing::OFF, signing());
     let key = |key: &dyn Fn() -> IndexKey| key().as_bytes().to_vec();
@@ -106,6 +120,7 @@ fn golden() -> String {
         ("signed blob", envelope(&on)),
         ("stream", stream(&off)),
         ("signed stream", stream(&on)),
+        ("sidecar", sidecar()),
     ];
     all.iter().fold(String::new(), |mut text, (what, bytes)| {
         writeln!(text, "{what}: {}", hex(bytes)).unwrap();

@@ -10,7 +10,7 @@ use super::*;
 use crate::codec::handler::{HandlerError, Kind, Taken};
 use crate::codec::native::Source;
 use crate::codec::native::sealed::Sealed;
-use crate::codec::native::{Native, NativeFormat, NativeOptions};
+use crate::codec::native::{InMemory, Native, NativeFormat, NativeOptions};
 use crate::config::{Codec, Durability};
 use crate::security::SigningKey;
 use crate::util::threads::WORTH_TWO;
@@ -334,7 +334,7 @@ impl Native for Counted {
         Ok(to.write_all(bytemuck::cast_slice(&self.numbers))?)
     }
 
-    fn in_memory(&self, _: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+    fn in_memory(&self, _: NativeOptions) -> Result<Option<InMemory<'_>>, HandlerError> {
         Ok(Some((self.head.clone(), bytemuck::cast_slice(&self.numbers))))
     }
 

@@ -3,19 +3,19 @@
 use std::any::type_name;
 use std::io;
 
-use super::{Native, NativeFormat, NativeOptions};
+use super::{InMemory, Native, NativeFormat, NativeOptions};
 use crate::codec::Parts;
 use crate::codec::handler::{HandlerError, failed, shielded_by};
 use crate::error::{CacheError, ErrorKind, Result};
 
 /// A native value, its type left behind.
 trait Writes: Send + Sync {
-    fn in_memory(&self, options: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError>;
+    fn in_memory(&self, options: NativeOptions) -> Result<Option<InMemory<'_>>, HandlerError>;
     fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError>;
 }
 
 impl<T: Native> Writes for T {
-    fn in_memory(&self, options: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+    fn in_memory(&self, options: NativeOptions) -> Result<Option<InMemory<'_>>, HandlerError> {
         Native::in_memory(self, options)
     }
 

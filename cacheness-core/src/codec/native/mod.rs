@@ -44,6 +44,9 @@ pub(crate) const COMPILED: &[NativeFormat] = &[
     NativeFormat::SafeTensors,
 ];
 
+/// The bytes of a file: the first of them, and those behind, which are the memory of a value.
+pub type InMemory<'v> = (Vec<u8>, &'v [u8]);
+
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NativeOptions {
@@ -89,7 +92,7 @@ pub trait Native: sealed::Sealed + Clone + Send + Sync + 'static {
     /// # Errors
     /// As [`write`](Self::write).
     #[doc(hidden)]
-    fn in_memory(&self, _: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+    fn in_memory(&self, _: NativeOptions) -> Result<Option<InMemory<'_>>, HandlerError> {
         Ok(None)
     }
 

@@ -16,7 +16,7 @@ use ndarray::{ArcArray, Array, ArrayRef, Dimension, IxDyn, ShapeBuilder};
 use num_complex::Complex;
 
 use super::sealed::Sealed;
-use super::{Native, NativeFormat, NativeOptions, Source};
+use super::{InMemory, Native, NativeFormat, NativeOptions, Source};
 use crate::codec::handler::{HandlerError, Kind, Taken};
 use header::Header;
 
@@ -140,7 +140,7 @@ macro_rules! arrays {
                     write(self, to)
                 }
 
-                fn in_memory(&self, options: NativeOptions) -> Result<Option<(Vec<u8>, &[u8])>, HandlerError> {
+                fn in_memory(&self, options: NativeOptions) -> Result<Option<InMemory<'_>>, HandlerError> {
                     check_format(options.format)?;
                     let (header, elements) = in_memory(self)?;
                     Ok(elements.map(|elements| (header, elements)))

@@ -45,7 +45,7 @@ pub(crate) const COMPILED: &[NativeFormat] = &[
 ];
 
 /// The bytes of a file: the first of them, and those behind, which are the memory of a value.
-pub type InMemory<'v> = (Vec<u8>, &'v [u8]);
+pub(crate) type InMemory<'v> = (Vec<u8>, &'v [u8]);
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,21 @@ const PIECE: usize = 64 << 10;
 /// What the arrays consist of that are stored as files of NumPy's: `i8` to `i64`, `u8` to `u64`, `f32`, `f64`, `bool`, and
 /// `Complex` of `f32` or `f64`.
 ///
-/// It is implemented for these, and for nothing else.
+/// It is implemented for these, and for nothing else: of other numbers an array is refused by the compiler, with what to take instead.
+///
+/// ```
+/// # use cacheness_core::Cache;
+/// # use ndarray::Array1;
+/// Cache::in_memory().put_native("ids", &Array1::<u64>::zeros(3))?;
+/// # cacheness_core::Result::Ok(())
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use cacheness_core::Cache;
+/// # use ndarray::Array1;
+/// Cache::in_memory().put_native("ids", &Array1::<u128>::zeros(3))?;
+/// # cacheness_core::Result::Ok(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "arrays of `{Self}` have no file format of their own",
     label = "NumPy has no such numbers",

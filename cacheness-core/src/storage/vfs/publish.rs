@@ -148,8 +148,12 @@ fn remove_ours(vfs: &dyn Vfs, dir: &Path, is_ours: impl Fn(&str) -> bool) -> Res
         if vfs.is_being_written(&path).unwrap_or(true) {
             continue;
         }
-        vfs.remove(&path).map_err(|error| storage_error("remove", &path, error))?;
-        removed += 1;
+        match vfs.remove(&path) {
+            Ok(()) => removed += 1,
+            // By who wrote it, and was done or gave up meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(storage_error("remove", &path, error)),
+        }
     }
     Ok(removed)
 }
@@ -264,6 +268,23 @@ mod tests {
         let left = root.join(STAGING).join(unique_name() + SUFFIX);
         std::fs::write(&left, "of a process that is gone").unwrap();
         assert_eq!(remove_left_over(&vfs, &root, &[]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_before_it_is_removed_was_no_left_over() {
+        for call in 0.. {
+            let (vfs, root) = prepared();
+            drop(vfs.create_new(&root.join(STAGING).join(unique_name() + SUFFIX)).unwrap());
+            vfs.fail_at(call, Fault::Kind(io::ErrorKind::NotFound), Repeat::Once);
+            match remove_left_over(&vfs, &root, &[]) {
+                Ok(removed) if !vfs.clear_faults() => {
+                    assert!(removed == 1 && call > 2, "{call}");
+                    break;
+                }
+                Ok(removed) => assert_eq!(removed, 0),
+                Err(error) => assert!(error.to_string().contains("cannot list"), "{error}"),
+            }
+        }
     }
 
     #[test]

@@ -31,15 +31,19 @@ const PIECE: usize = 64 << 10;
 /// ```
 /// # use cacheness_core::Cache;
 /// # use ndarray::Array1;
+/// # fn main() -> cacheness_core::Result<()> {
 /// Cache::in_memory().put_native("ids", &Array1::<u64>::zeros(3))?;
-/// # cacheness_core::Result::Ok(())
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// ```compile_fail,E0277
 /// # use cacheness_core::Cache;
 /// # use ndarray::Array1;
+/// # fn main() -> cacheness_core::Result<()> {
 /// Cache::in_memory().put_native("ids", &Array1::<u128>::zeros(3))?;
-/// # cacheness_core::Result::Ok(())
+/// # Ok(())
+/// # }
 /// ```
 #[diagnostic::on_unimplemented(
     message = "arrays of `{Self}` have no file format of their own",

@@ -143,8 +143,8 @@ impl Encoded<'_> {
     }
 }
 
-/// How the reader of a type takes what is stored as it is, where that is neither bytes nor a file: it is read to where it stays,
-/// by two threads if it is large, and verified on the way.
+/// How the reader of a type wants a large value that is stored as it is: read to where it stays, by two threads, and verified on the
+/// way.
 #[derive(Clone, Copy, Debug)]
 pub enum Taken {
     /// Numbers behind their count.

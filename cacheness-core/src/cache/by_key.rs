@@ -208,7 +208,7 @@ async fn load_on_pool<T: 'static>(
 ) -> Result<Option<T>> {
     let (loader, taken) = (Arc::clone(engine), codec.taken());
     let (loaded, found) = blocking(move || (loader.load(&key, &mut found, taken), found)).await;
-    Ok(engine.decode(loaded?, &found, codec))
+    engine.decode(loaded?, &found, codec)
 }
 
 impl Engine {
@@ -293,7 +293,7 @@ impl Engine {
         token: Option<InsertToken>,
     ) -> Result<Option<T>> {
         let raw = self.load(index_key, &mut found, codec.taken())?;
-        Ok(self.kept_value(key, raw, &found, codec, token))
+        self.kept_value(key, raw, &found, codec, token)
     }
 
     /// Keeps a value in memory. One whose `Clone` panics is not kept: the caller has it already.

@@ -8,6 +8,7 @@ use super::entries::{Counters, Stats};
 use super::removal::{self, Evictor};
 use crate::clock::{Clock, Timestamp};
 use crate::codec::handler::{Encoded, Handlers, Proven, Raw, TakenAs};
+use crate::codec::native::Failure;
 use crate::config::{self, CacheConfig};
 use crate::engine::flight::InFlight;
 use crate::engine::local::Tier as LocalTier;
@@ -277,22 +278,32 @@ impl Engine {
         loaded
     }
 
-    /// The value itself; `None` if it does not decode as a `T`.
-    pub(super) fn decode<T: 'static>(&self, raw: Option<Raw>, found: &Found, codec: ValueCodec<'_, T>) -> Option<T> {
-        let raw = raw?;
+    /// The value itself; `None` if it does not decode as a `T`, or its file turns out to be damaged.
+    pub(super) fn decode<T: 'static>(
+        &self,
+        raw: Option<Raw>,
+        found: &Found,
+        codec: ValueCodec<'_, T>,
+    ) -> Result<Option<T>> {
+        let Some(raw) = raw else { return Ok(None) };
+        let failure = raw.failure();
         // Loading may have found a newer record, of another type or by another handler.
         let read = match codec.is_of(&found.core) {
             Ok(true) => codec.read(&self.handlers, raw, found, self.store.limits()),
-            Ok(false) => return None,
+            Ok(false) => return Ok(None),
             Err(error) => Err(error),
         };
-        match read {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.unreadable(&error);
-                None
-            }
+        if self.has_failed(failure, found)? {
+            return Ok(None);
         }
+        Ok(read.inspect_err(|error| self.unreadable(error)).ok())
+    }
+
+    /// Whether the file of a value turned out to be damaged while it was decoded; its entry is gone then.
+    pub(super) fn has_failed(&self, failure: Option<Failure>, found: &Found) -> Result<bool> {
+        let Some(failure) = failure.and_then(|failure| failure.take()) else { return Ok(false) };
+        self.store.failed(found, failure).inspect_err(|error| self.count_error(error))?;
+        Ok(true)
     }
 
     /// A value that is not returned: one that serde does not take back is another type by now, which is no news.

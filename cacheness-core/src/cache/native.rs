@@ -75,8 +75,8 @@ impl Cache {
     /// Some columns and rows of a table or frame that lies as Parquet under a key: the others are not decoded. All columns if none
     /// are named; the columns come in the order in which the table has them, and rows behind its end are none.
     ///
-    /// The file is looked through first, as for every read; with `metadata.verify_cache_integrity = false` and without signatures
-    /// only what is asked for is read of it.
+    /// Of a file over 1 MiB only the parts that have them are read, and believed by checksums and signatures of their own. In a bucket
+    /// and behind a local tier, all of it is read.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -109,6 +109,7 @@ impl Cache {
 fn scan(engine: &Engine, key: &IndexKey, columns: Option<&[&str]>, rows: Range<usize>) -> Result<Option<Table>> {
     let Some(mut found) = engine.fresh(key, None)? else { return Ok(None) };
     let raw = engine.load(key, &mut found, |_| None)?;
+    let failure = raw.as_ref().and_then(Raw::failure);
     let source = match raw {
         _ if format_of(&found.core) != Some(NativeFormat::Parquet) => {
             let message =
@@ -120,7 +121,8 @@ fn scan(engine: &Engine, key: &IndexKey, columns: Option<&[&str]>, rows: Range<u
         Some(Raw::Numbers(_) | Raw::Array(..)) | None => return Ok(None),
     };
     let limit = engine.store().limits().max_value_bytes;
-    shielded_by(NativeFormat::Parquet.name(), "read", || table::scan(source, limit, columns, rows)).map(Some)
+    let scanned = shielded_by(NativeFormat::Parquet.name(), "read", || table::scan(source, limit, columns, rows));
+    if engine.has_failed(failure, &found)? { Ok(None) } else { scanned.map(Some) }
 }
 
 fn file_of(engine: &Engine, key: &IndexKey) -> Result<Option<ValueFile>> {

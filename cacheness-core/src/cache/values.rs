@@ -248,7 +248,7 @@ impl Cache {
         // Loading may find a newer record in the place of the one that was found: describe that.
         let raw = engine.load(key, &mut found, codec.taken())?;
         let entry = engine.describe(&found.record)?;
-        Ok(engine.decode(raw, &found, codec).map(|value| (value, entry)))
+        Ok(engine.decode(raw, &found, codec)?.map(|value| (value, entry)))
     }
 
     /// Replaces the value under a key, of whatever type it was, in one step: nobody sees a time without a value. What was
@@ -336,8 +336,7 @@ impl Cache {
         moves: bool,
     ) -> Result<Option<(Record, Option<Reserved<'e>>)>> {
         let Some(mut found) = engine.fresh(from, None)? else { return Ok(None) };
-        let Some(stored) = engine.store().load_stored(from, &mut found)? else { return Ok(None) };
-        let mut entry = found.record.entry()?;
+        let Some((mut entry, stored)) = engine.store().load_unsealed(from, &mut found)? else { return Ok(None) };
         entry.key = IndexKey::of(to);
         entry.details.params = self.noted_params(to, Vec::new());
         let reserved = engine.reserve_unique(&entry.key, &entry.details, moves.then_some(from))?;
@@ -461,7 +460,10 @@ impl Engine {
         };
         let loaded = each_by(wanted.iter().zip(rows), AT_ONCE, || (), load)?;
         for ((at, token), loaded) in missing.into_iter().zip(tokens).zip(loaded) {
-            let value = loaded.and_then(|(raw, found)| self.kept_value(&keys[at], raw, &found, codec, token));
+            let value = match loaded {
+                Some((raw, found)) => self.kept_value(&keys[at], raw, &found, codec, token)?,
+                None => None,
+            };
             self.count(Attempt::First, value.is_some());
             values[at] = value;
         }
@@ -476,11 +478,11 @@ impl Engine {
         found: &Found,
         codec: ValueCodec<'_, T>,
         token: Option<InsertToken>,
-    ) -> Option<T> {
-        let value = self.decode(raw, found, codec);
+    ) -> Result<Option<T>> {
+        let value = self.decode(raw, found, codec)?;
         if let (Some(value), Some(token), Some(ops)) = (&value, token, codec.memory_ops()) {
             self.keep(key, value, &found.core, (token, ops));
         }
-        value
+        Ok(value)
     }
 }

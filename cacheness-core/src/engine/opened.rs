@@ -1,7 +1,6 @@
 //! A blob that is open for reading: its two ends are checked at once, what is between them as it is read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::Mutex;
 
 use crate::codec::handler::NATIVE;
@@ -26,6 +25,8 @@ pub(crate) struct Opened {
     entry: Entry,
     payload_start: u64,
     payload: Expected,
+    /// Bytes of the payload before the seals that stand behind it; all of it if there are none.
+    value_len: u64,
     chunks: Chunks,
     signer: Option<KeyId>,
     /// What is to be fed with the payload, with a look at its checksum and without.
@@ -65,14 +66,16 @@ impl Opened {
         if !entry.core.is_open() && entry.core.stored_size != payload.len {
             return Err(damaged("has another length than its header says"));
         }
+        let mut value_len = payload.len;
         if entry.core.is_open() {
-            let raw_len =
-                if entry.core.payload_format == NATIVE { Some(payload.len) } else { chunks.raw_len(payload.len) };
-            entry.core.raw_size = raw_len.ok_or_else(|| damaged("is no stream"))?;
+            entry.core.raw_size = chunks.raw_len(payload.len).ok_or_else(|| damaged("is no stream"))?;
             entry.core.stored_size = payload.len;
             entry.core.checksum = payload.checksum;
+            if entry.core.payload_format == NATIVE {
+                value_len = entry.core.raw_size;
+            }
         }
-        Ok(Self { file, entry, payload_start, payload, chunks, signer, verifying, trusting })
+        Ok(Self { file, entry, payload_start, payload, value_len, chunks, signer, verifying, trusting })
     }
 
     /// To be fed with the payload; none if nothing would come of it.
@@ -116,12 +119,13 @@ impl Opened {
     /// Whether this is the blob of this value of this key.
     pub(crate) fn is_value_of(&self, key: &IndexKey, core: &Core) -> bool {
         self.entry.key == *key
+            && self.entry.core.raw_size == core.raw_size
             && self.entry.core.checksum == core.checksum
             && self.payload.checksum == core.checksum
             && self.payload.len == core.stored_size
     }
 
-    /// All bytes between the ends, read by a second reader too where there is one.
+    /// All bytes between the ends but for the seals behind them, read by a second reader too where there is one.
     ///
     /// # Errors
     /// [`Integrity`](ErrorKind::Integrity) if they are not what was written, where that is to be verified;
@@ -140,7 +144,7 @@ impl Opened {
         second: Option<Box<dyn BlobRead>>,
         verify: bool,
     ) -> Result<Vec<u8>> {
-        let len = self.payload.len.checked_sub(head.len() as u64).ok_or_else(|| damaged("is too short"))?;
+        let len = self.value_len.checked_sub(head.len() as u64).ok_or_else(|| damaged("is too short"))?;
         if second.is_some() {
             let mut bytes = zeros(len)?;
             self.payload_into(head, &mut bytes, second, verify)?;
@@ -153,7 +157,7 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// Reads the bytes between the ends: the first of them into `head`, the others into `body`.
+    /// Reads the bytes that [`payload`](Self::payload) does: the first of them into `head`, the others into `body`.
     ///
     /// # Errors
     /// As [`payload`](Self::payload); also if they are not as many.
@@ -164,7 +168,7 @@ impl Opened {
         second: Option<Box<dyn BlobRead>>,
         verify: bool,
     ) -> Result<()> {
-        let whole = (head.len() + body.len()) as u64 == self.payload.len;
+        let whole = (head.len() + body.len()) as u64 == self.value_len;
         let mut sum = self.proof(verify);
         let filled = whole
             && fill(&mut *self.file, None, self.payload_start, head, sum.as_mut())?
@@ -172,9 +176,49 @@ impl Opened {
         self.check(filled, sum)
     }
 
-    /// The file that has the payload and nothing else, where there is one.
-    pub(super) fn file(&self) -> Option<&File> {
-        self.file.file()
+    /// Whether the value has a file for itself.
+    pub(super) fn lies_by_itself(&self) -> bool {
+        self.file.lies_by_itself()
+    }
+
+    /// How many bytes there are between the ends but for the seals behind them.
+    pub(super) fn value_len(&self) -> u64 {
+        self.value_len
+    }
+
+    /// How long the value is whose chunks can be read each by itself; `None` if it has no seals behind it.
+    pub(super) fn sealed_len(&self) -> Option<u64> {
+        (self.value_len < self.payload.len).then_some(self.value_len)
+    }
+
+    /// The seals behind the value.
+    ///
+    /// # Errors
+    /// [`Integrity`](ErrorKind::Integrity) if there are fewer than there should be; [`Storage`](ErrorKind::Storage).
+    pub(super) fn seals(&mut self) -> Result<Vec<u8>> {
+        let len = self.payload.len - self.value_len;
+        let mut seals = room_for(len)?;
+        if append(&mut *self.file, self.payload_start + self.value_len, len, &mut seals, None)? {
+            Ok(seals)
+        } else {
+            Err(damaged("is cut off"))
+        }
+    }
+
+    /// Reads a chunk of a value with seals behind it into `into`, and looks at it unless nothing is to be verified.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub(super) fn sealed_chunk(&mut self, chunk: u64, seals: &[u8], into: &mut Vec<u8>, verify: bool) -> Result<()> {
+        let (start, seal_len) = (chunk * format::CHUNK_LEN as u64, self.chunks.seal_len());
+        let len = self.value_len.saturating_sub(start).min(format::CHUNK_LEN as u64);
+        let whole = append(&mut *self.file, self.payload_start + start, len, into, None)?;
+        let is_sound = || {
+            let seal = usize::try_from(chunk).ok().and_then(|chunk| seals.chunks(seal_len).nth(chunk));
+            seal.is_some_and(|seal| self.chunks.is_sound(chunk, into, seal))
+        };
+        let sound = whole && (!(verify || self.trusting.is_needed()) || is_sound());
+        if sound { Ok(()) } else { Err(damaged(&format!("is damaged in part {chunk} of its file"))) }
     }
 
     /// The first bytes of the payload, as many as there are, which are not verified.
@@ -192,11 +236,15 @@ impl Opened {
     /// As [`payload`](Self::payload).
     pub(super) fn look_through(&mut self, verify: bool) -> Result<()> {
         let Some(mut proof) = self.proof(verify) else { return Ok(()) };
-        scan(&mut *self.file, self.payload_start, self.payload.len, &mut proof)?;
+        scan(&mut *self.file, self.payload_start, self.value_len, &mut proof)?;
         self.check(true, Some(proof))
     }
 
-    fn check(&self, whole: bool, sum: Option<Proof>) -> Result<()> {
+    /// With the value summed up already.
+    fn check(&mut self, whole: bool, mut sum: Option<Proof>) -> Result<()> {
+        if let Some(sum) = sum.as_mut().filter(|_| whole) {
+            scan(&mut *self.file, self.payload_start + self.value_len, self.payload.len - self.value_len, sum)?;
+        }
         let sound = whole && sum.is_none_or(|sum| sum.shows(&self.payload));
         if sound { Ok(()) } else { Err(damaged("has a damaged payload")) }
     }
@@ -239,7 +287,7 @@ impl Opened {
 
 /// Feeds some bytes of a blob, or as many as there are.
 fn scan(file: &mut dyn BlobRead, start: u64, len: u64, proof: &mut Proof) -> Result<()> {
-    let mut buf = vec![0; SCAN_LEN];
+    let mut buf = vec![0; usize::try_from(len).map_or(SCAN_LEN, |len| len.min(SCAN_LEN))];
     let (mut at, mut left) = (start, len);
     while left > 0 {
         let wanted = usize::try_from(left).map_or(SCAN_LEN, |left| left.min(SCAN_LEN));
@@ -414,65 +462,4 @@ impl<'b, 's> Filling<'b, 's> {
 }
 
 #[cfg(test)]
-mod pieces_tests {
-    use super::*;
-    use crate::config::Limits;
-    use crate::error::{CacheError, ErrorKind};
-    use crate::format::{Rules, Start};
-
-    /// So many bytes, each the number of its piece; those behind cannot be read.
-    #[derive(Debug)]
-    struct Numbered {
-        len: usize,
-        broken_from: Option<usize>,
-    }
-
-    impl BlobRead for Numbered {
-        fn len(&self) -> u64 {
-            self.len as u64
-        }
-
-        fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-            let offset = offset as usize;
-            if self.broken_from.is_some_and(|from| offset + buf.len() > from) {
-                return Err(CacheError::new(ErrorKind::Storage, "the disk is gone"));
-            }
-            let len = buf.len().min(self.len.saturating_sub(offset));
-            (offset..).zip(&mut buf[..len]).for_each(|(at, byte)| *byte = (at / PIECE) as u8);
-            Ok(len)
-        }
-    }
-
-    fn proof() -> Proof {
-        let rules = Rules::unsigned(&Limits::DEFAULT);
-        Start::of(b"", rules).unwrap().proof()
-    }
-
-    fn filled(second: bool, len: usize, broken_from: Option<usize>) -> Result<Option<(Vec<u8>, u64)>> {
-        let reader = || Numbered { len: 20 * PIECE, broken_from };
-        let second = second.then(|| Box::new(reader()) as Box<dyn BlobRead>);
-        let (mut into, mut sum) = (vec![0; len], proof());
-        let whole = fill(&mut reader(), second, 0, &mut into, Some(&mut sum))?;
-        Ok(whole.then(|| (into, sum.found().checksum)))
-    }
-
-    #[test]
-    fn one_reader_and_two_give_the_same_bytes_and_their_checksum() {
-        for len in [0, 1, PIECE, 7 * PIECE + 5, 20 * PIECE] {
-            for second in [false, true] {
-                let (bytes, sum) = filled(second, len, None).unwrap().unwrap();
-                assert!(bytes.iter().enumerate().all(|(at, byte)| usize::from(*byte) == at / PIECE), "{len}");
-                assert_eq!(sum, crate::util::digest::checksum(&bytes), "{len}");
-            }
-        }
-    }
-
-    #[test]
-    fn too_few_bytes_and_an_error_in_the_middle_end_it_for_both() {
-        for second in [false, true] {
-            assert_eq!(filled(second, 20 * PIECE + 1, None).unwrap(), None);
-            let error = filled(second, 20 * PIECE, Some(5 * PIECE + 1)).unwrap_err();
-            assert_eq!(error.to_string(), "the disk is gone");
-        }
-    }
-}
+mod pieces_tests;

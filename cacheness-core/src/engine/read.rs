@@ -8,14 +8,14 @@ use super::opened::Opened;
 use crate::codec::compress;
 use crate::codec::handler::{Kind, LENGTH, NATIVE, Numbers, Raw, Taken, TakenAs};
 use crate::config::StoredCodec;
-use crate::entry::{self, Core, IndexKey};
+use crate::entry::{self, Core, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::format;
 use crate::index::{Payload, Record};
 use crate::security::Distrust;
 use crate::storage::BlobName;
 use crate::storage::blob::BlobRead;
-use crate::util::threads;
+use crate::util::{digest, threads};
 
 /// A reader meets a blob that was just replaced at most this often before it gives up.
 pub(crate) const MAX_OVERTAKEN: usize = 16;
@@ -56,6 +56,16 @@ impl Store {
         })
     }
 
+    /// [`load_stored`](Self::load_stored) with the entry that tells of these bytes alone, without the seals behind them.
+    pub(crate) fn load_unsealed(&self, key: &IndexKey, found: &mut Found) -> Result<Option<(Entry, Vec<u8>)>> {
+        let Some(stored) = self.load_stored(key, found)? else { return Ok(None) };
+        let mut entry = found.record.entry()?;
+        if entry.core.stored_size != stored.len() as u64 && entry.core.payload_format == NATIVE {
+            (entry.core.stored_size, entry.core.checksum) = (stored.len() as u64, digest::checksum(&stored));
+        }
+        Ok(Some((entry, stored)))
+    }
+
     pub(super) fn read<R>(
         &self,
         key: &IndexKey,
@@ -93,7 +103,7 @@ impl Store {
         let verify = self.settings.verify;
         if core.codec == StoredCodec::None
             && core.stored_size > READ_AT_ONCE
-            && core.raw_size == core.stored_size
+            && (core.raw_size == core.stored_size || core.payload_format == NATIVE)
             && let Some(taken) = taken(core)
         {
             let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
@@ -101,14 +111,8 @@ impl Store {
             return taken_from(&mut blob, second, core, taken, verify).map(Some);
         }
         if core.stored_size > READ_AT_ONCE && self.format_in_file(core).is_some() {
-            let Some(mut blob) = self.open_blob(key, core, name)? else { return Ok(None) };
-            // A file may be written to after it was looked through. With a key, only what was believed is decoded.
-            if !self.settings.signing.is_on()
-                && let Some(source) = blob.source(verify)?
-            {
-                return Ok(Some(Raw::File(source)));
-            }
-            return Ok(Some(Raw::Bytes(blob.payload(None, verify)?)));
+            let blob = self.open_blob(key, core, name)?;
+            return blob.map(|blob| blob.into_raw(verify)).transpose();
         }
         let stored = self.stored_in_blob(key, core, name, verify)?;
         stored.map(|stored| self.unverified_raw(core, stored.into(), taken)).transpose()
@@ -152,7 +156,7 @@ impl Store {
         if !blob.is_value_of(key, core) {
             return Err(CacheError::new(ErrorKind::Integrity, format!("blob {name} is not the value of {key}")));
         }
-        let (len, limit) = (core.stored_size, self.settings.limits.max_value_bytes);
+        let (len, limit) = (blob.value_len(), self.settings.limits.max_value_bytes);
         if len > limit {
             let message = format!("the payload of blob {name} is {len} bytes long, the limit is {limit}");
             return Err(CacheError::new(ErrorKind::Limit, message));
@@ -348,7 +352,7 @@ impl Store {
         matches!(found.record.payload(), Ok(Payload::Inline(_)))
     }
 
-    fn gives_up_copy(&self, found: &Found) -> bool {
+    pub(super) fn gives_up_copy(&self, found: &Found) -> bool {
         found.record.blob().is_some_and(|name| self.blobs.give_up_copy(&name))
     }
 

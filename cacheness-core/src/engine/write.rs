@@ -6,7 +6,8 @@ use super::Store;
 use super::index::Index;
 use super::lease::Fence;
 use super::opened::Opened;
-use crate::codec::{Content, Parts, compress, handler, native};
+use crate::codec::native::{self, Body};
+use crate::codec::{Content, Parts, compress, handler};
 use crate::config::{Durability, NativeFormat, StoredCodec};
 use crate::entry::{self, Core, Entry, IndexKey, policy};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -80,7 +81,7 @@ impl Store {
         let raw = match content {
             Content::Bytes(parts) => parts,
             Content::Body(body) if self.is_written_straight(&body) => {
-                let outcome = self.write_body(entry, &body, largest, commit)?;
+                let outcome = self.write_body(entry, &body, largest, commit, &self.settings.signing)?;
                 return Ok(matches!(outcome, Outcome::Done(_)));
             }
             Content::Body(ref body) => body.parts(self.settings.limits.max_value_bytes)?,
@@ -157,6 +158,9 @@ impl Store {
         let inline_up_to = self.settings.inline_up_to;
         let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
             self.commit(entry, &Payload::Inline(&stored.contiguous()), commit, signing)
+        } else if let Some(format) = self.format_written_straight(entry, stored) {
+            let body = &native::Stored(&stored.contiguous());
+            return self.write_body(entry.clone(), &Body::of_stored(body, format), u64::MAX, commit, signing);
         } else {
             self.write_blob(entry, stored, commit, signing)
         }?;

@@ -32,7 +32,7 @@ use crate::codec::Parts;
 use crate::config::Limits;
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::security::{Purpose, SIGNATURE_LEN, Signature, Signing};
-use crate::util::digest::{Mac, TAG_LEN, checksum, checksum_within};
+use crate::util::digest::{Checksum, Mac, TAG_LEN, checksum};
 
 const MAGIC: [u8; 8] = *b"cnssblob";
 const PLAIN: u16 = 1;
@@ -219,14 +219,15 @@ fn too_long(part: &str, len: u64, max: u64) -> CacheError {
     CacheError::new(ErrorKind::Limit, format!("the {part} of a blob is {len} bytes long, the limit is {max}"))
 }
 
-// The payload of a stream: its bytes in chunks of one length, each with a seal of its own behind it.
+// The payload of a stream: its bytes in chunks of one length, each with a seal of its own behind it. Of a value that has its file
+// for itself, all seals stand behind all chunks.
 //
 // So a reader checks what it is about to return without having read the rest, and finds any place in the stream by
 // arithmetic. A seal is a checksum and, in a signed blob, a tag. It covers the chunk's place and the blob's header too: a
 // chunk that turns up elsewhere is damaged. The last chunk is as long as what is left, and an empty stream has none; how
 // long it is, the trailer says.
 
-/// Bytes of the stream in every chunk but the last.
+/// Bytes in every chunk but the last.
 pub(crate) const CHUNK_LEN: usize = 256 << 10;
 const SUM_LEN: usize = 8;
 
@@ -260,35 +261,39 @@ impl Chunks {
 
     /// Puts the seal behind the bytes of the chunk at a place.
     pub(crate) fn seal(&self, chunk: u64, bytes: &mut Vec<u8>) {
-        let (sum, tag) = (self.sum(chunk, bytes), self.tagged(chunk, bytes).map(|mac| mac.finish()));
-        bytes.extend_from_slice(&sum);
-        bytes.extend(tag.iter().flatten());
+        let mut seal = self.begin(chunk);
+        seal.update(bytes);
+        seal.append_to(bytes);
+    }
+
+    /// The seals of chunks that come without them.
+    pub(crate) fn seals(&self) -> Seals {
+        Seals { chunks: self.clone(), count: 0, current: None, bytes: Vec::new() }
     }
 
     /// The bytes of a stored chunk, if its seal is right.
     pub(crate) fn checked<'b>(&self, chunk: u64, stored: &'b [u8]) -> Option<&'b [u8]> {
         let (bytes, seal) = stored.split_at_checked(stored.len().checked_sub(self.seal_len())?)?;
-        let (sum, tag) = seal.split_first_chunk::<SUM_LEN>()?;
-        let sound = *sum == self.sum(chunk, bytes);
-        let genuine = || self.tagged(chunk, bytes).is_none_or(|mac| tag.first_chunk().is_some_and(|tag| mac.is(tag)));
-        (sound && genuine()).then_some(bytes)
+        self.is_sound(chunk, bytes, seal).then_some(bytes)
     }
 
-    fn sum(&self, chunk: u64, bytes: &[u8]) -> [u8; SUM_LEN] {
+    /// Whether the bytes of a chunk are those that were sealed.
+    pub(crate) fn is_sound(&self, chunk: u64, bytes: &[u8], seal: &[u8]) -> bool {
+        let mut found = self.begin(chunk);
+        found.update(bytes);
+        found.is(seal)
+    }
+
+    fn begin(&self, chunk: u64) -> Seal {
         let mut place = [0; 16];
         place[..8].copy_from_slice(&self.header_checksum.to_le_bytes());
         place[8..].copy_from_slice(&chunk.to_le_bytes());
-        checksum_within(&place, bytes).to_le_bytes()
+        let mut mac = self.mac.clone();
+        mac.iter_mut().for_each(|mac| mac.update(&chunk.to_le_bytes()));
+        Seal { sum: Checksum::within(&place), mac }
     }
 
-    fn tagged(&self, chunk: u64, bytes: &[u8]) -> Option<Mac> {
-        let mut mac = self.mac.clone()?;
-        mac.update(&chunk.to_le_bytes());
-        mac.update(bytes);
-        Some(mac)
-    }
-
-    /// How long the stream is that is stored in so many bytes; `None` if no stream is.
+    /// How long what was sealed is that is stored in so many bytes; `None` if nothing is.
     pub(crate) fn raw_len(&self, stored: u64) -> Option<u64> {
         let (rest, seal_len) = (stored % self.stored_len(), self.seal_len() as u64);
         let last = if rest == 0 { Some(0) } else { rest.checked_sub(seal_len).filter(|len| *len > 0) };
@@ -311,6 +316,68 @@ impl Chunks {
         }
         stored.truncate(to);
         stored
+    }
+}
+
+/// The seal of a chunk, as its bytes come.
+struct Seal {
+    sum: Checksum,
+    mac: Option<Mac>,
+}
+
+impl Seal {
+    fn update(&mut self, bytes: &[u8]) {
+        self.sum.update(bytes);
+        self.mac.iter_mut().for_each(|mac| mac.update(bytes));
+    }
+
+    fn append_to(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.sum.finish().to_le_bytes());
+        bytes.extend(self.mac.iter().flat_map(Mac::finish));
+    }
+
+    /// Without the key of a tag, the checksum decides.
+    fn is(&self, seal: &[u8]) -> bool {
+        let Some((sum, tag)) = seal.split_first_chunk::<SUM_LEN>() else { return false };
+        let genuine = |mac: &Mac| tag.first_chunk().is_some_and(|tag| mac.is(tag));
+        *sum == self.sum.finish().to_le_bytes() && self.mac.as_ref().is_none_or(genuine)
+    }
+}
+
+/// The seals of chunks one behind the other, made as the bytes of the chunks come.
+pub(crate) struct Seals {
+    chunks: Chunks,
+    /// Of whole chunks.
+    count: u64,
+    /// That of the chunk which has begun, and how much it has room for.
+    current: Option<(Seal, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl Seals {
+    pub(crate) fn update(&mut self, mut part: &[u8]) {
+        while !part.is_empty() {
+            let (seal, room) = self.current.get_or_insert_with(|| (self.chunks.begin(self.count), CHUNK_LEN));
+            let (now, later) = part.split_at(part.len().min(*room));
+            seal.update(now);
+            *room -= now.len();
+            part = later;
+            if *room == 0 {
+                self.end_chunk();
+            }
+        }
+    }
+
+    fn end_chunk(&mut self) {
+        if let Some((seal, _)) = self.current.take() {
+            seal.append_to(&mut self.bytes);
+            self.count += 1;
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.end_chunk();
+        self.bytes
     }
 }
 

@@ -296,6 +296,11 @@ impl Proof {
         self.len += piece.len() as u64;
     }
 
+    /// How many bytes came.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
     /// What the payload is, as far as was looked at.
     pub(crate) fn found(&self) -> Expected {
         let checksum = self.checksum.as_ref().map_or(0, Checksum::finish);

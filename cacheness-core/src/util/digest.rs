@@ -39,6 +39,11 @@ impl Checksum {
         Self(Xxh3::new())
     }
 
+    /// [`checksum_within`] over parts as they come.
+    pub(crate) fn within(context: &[u8]) -> Self {
+        Self(Xxh3::with_seed(checksum(context)))
+    }
+
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -231,12 +236,14 @@ mod tests {
     #[test]
     fn parts_and_whole_have_the_same_digests() {
         let whole: Vec<u8> = (0..5000u32).flat_map(u32::to_le_bytes).collect();
-        let (mut sum, mut id) = (Checksum::new(), IdentityHasher::new());
+        let (mut sum, mut within, mut id) = (Checksum::new(), Checksum::within(b"here"), IdentityHasher::new());
         for part in whole.chunks(333) {
             sum.update(part);
+            within.update(part);
             id.update(part);
         }
         assert_eq!(sum.finish(), checksum(&whole));
+        assert_eq!(within.finish(), checksum_within(b"here", &whole));
         assert_eq!(id.finish(), identity(&whole));
     }
 

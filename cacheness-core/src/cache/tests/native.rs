@@ -1,6 +1,7 @@
 //! Values with a file format of their own: which file they become, and what is made of it.
 
 mod packed;
+mod sealed;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -93,7 +94,7 @@ fn a_value_of_any_size_comes_back_from_memory_from_disk_and_after_a_restart() {
         assert_eq!(cache.get_native(size).unwrap(), Some(noise(size)), "{size}");
         assert_eq!(cache.get_native(size).unwrap(), Some(noise(size)), "{size} out of memory");
         let entry = cache.get_metadata(size, Expired::Skip).unwrap().unwrap();
-        assert_eq!((entry.handler_used(), entry.size()), ("safetensors", size as u64 + 11));
+        assert_eq!((entry.handler_used(), entry.raw_size()), ("safetensors", size as u64 + 11));
     }
     drop(cache);
     let cache = Cache::new(config(dir.path())).unwrap();

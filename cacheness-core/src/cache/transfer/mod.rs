@@ -71,10 +71,11 @@ impl Engine {
                 return visit(Taken::Damaged);
             }
             let mut found = Found { core: record.core()?, record: record.clone() };
-            let taken = match self.store().load_stored(key, &mut found) {
+            let taken = match self.store().load_unsealed(key, &mut found) {
                 // Also where reads are configured not to look: damage must not get a new checksum elsewhere.
-                Ok(Some(stored)) if digest::checksum(&stored) == found.core.checksum => {
-                    Taken::Whole(Box::new(self.describe(&found.record)?), stored)
+                Ok(Some((mut entry, stored))) if digest::checksum(&stored) == entry.core.checksum => {
+                    entry.accessed_at = self.store().index().last_access(key)?;
+                    Taken::Whole(Box::new(entry), stored)
                 }
                 Ok(_) => Taken::Damaged,
                 Err(error) if error.is_limit() => Taken::TooLarge,

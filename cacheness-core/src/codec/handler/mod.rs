@@ -47,7 +47,7 @@ pub(crate) use registry::Handlers;
 pub use registry::{HandlerInfo, list_handlers, register_handler, unregister_handler};
 
 use super::Parts;
-use super::native::{Body, Source};
+use super::native::{Body, Failure, Source};
 use crate::config::Limits;
 use crate::entry::Core;
 use crate::error::{CacheError, ErrorKind, Result};
@@ -170,6 +170,13 @@ pub(crate) enum Raw {
     Array(Vec<u8>, Numbers),
     /// The file of a native value.
     File(Source),
+}
+
+impl Raw {
+    /// Why not all of it could be read, to be asked when the value is there.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        if let Self::File(source) = self { source.failure() } else { None }
+    }
 }
 
 /// Writes a value, which is looked at as far as serde shows it.

@@ -3,7 +3,7 @@
 use std::any::type_name;
 use std::io;
 
-use super::{InMemory, Native, NativeFormat, NativeOptions};
+use super::{InMemory, Native, NativeFormat, NativeOptions, ParquetCodec};
 use crate::codec::Parts;
 use crate::codec::handler::{HandlerError, failed, shielded_by};
 use crate::error::{CacheError, ErrorKind, Result};
@@ -21,6 +21,19 @@ impl<T: Native> Writes for T {
 
     fn write(&self, options: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
         Native::write(self, options, to)
+    }
+}
+
+/// The bytes of a file as another store had them.
+pub(crate) struct Stored<'b>(pub(crate) &'b [u8]);
+
+impl Writes for Stored<'_> {
+    fn in_memory(&self, _: NativeOptions) -> Result<Option<InMemory<'_>>, HandlerError> {
+        Ok(Some((Vec::new(), self.0)))
+    }
+
+    fn write(&self, _: NativeOptions, to: &mut (dyn io::Write + Send)) -> Result<(), HandlerError> {
+        Ok(to.write_all(self.0)?)
     }
 }
 
@@ -44,6 +57,11 @@ impl<'v> Body<'v> {
             return Err(CacheError::new(ErrorKind::Limit, message));
         }
         Ok(Self { value, data_type, options, size })
+    }
+
+    pub(crate) fn of_stored(bytes: &'v Stored<'_>, format: NativeFormat) -> Self {
+        let options = NativeOptions { format, parquet: ParquetCodec::default(), limit: u64::MAX };
+        Self { value: bytes, data_type: "the bytes of a file", options, size: bytes.0.len() as u64 }
     }
 
     pub(crate) fn format(&self) -> NativeFormat {

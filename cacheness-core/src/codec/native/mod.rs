@@ -22,13 +22,13 @@ use std::io;
 use super::handler::{HandlerError, NATIVE, Taken, mark_of};
 pub(crate) use crate::config::{NativeFormat, ParquetCodec};
 use crate::entry::Core;
-pub(crate) use body::{Body, read};
+pub(crate) use body::{Body, Stored, read};
 #[cfg(feature = "testing")]
 pub use file::{native_from_bytes, native_to_bytes};
 pub use file::{read_file, write_file};
 #[cfg(feature = "ndarray")]
 pub use npy::Element;
-pub(crate) use source::Source;
+pub(crate) use source::{Failure, Pieces, Source};
 #[cfg(feature = "safetensors")]
 pub use tensors::{Dtype, Tensor, TensorElement, Tensors, TensorsIter};
 

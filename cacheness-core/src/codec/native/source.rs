@@ -1,9 +1,12 @@
 //! Where the bytes of a file format are read from.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::handler::Numbers;
+use crate::error::{CacheError, Result};
 
 /// The bytes of a value in a file format, from its first one: in memory, or in a file that has nothing else in it.
 #[derive(Debug)]
@@ -17,7 +20,33 @@ pub struct Source {
 enum Place {
     Bytes(Vec<u8>),
     File(File),
+    Pieces(Box<dyn Pieces>, Failure),
     Array(Vec<u8>, Numbers),
+}
+
+/// Bytes that are looked at as they are read, piece by piece.
+pub(crate) trait Pieces: Debug + Send {
+    /// Some of the bytes from a place on, one at least.
+    ///
+    /// # Errors
+    /// `Integrity` if they are not those that were written; `Storage`.
+    fn from(&mut self, at: u64) -> Result<&[u8]>;
+}
+
+/// Why bytes could not be read, whatever a library made of that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<CacheError>>>);
+
+impl Failure {
+    fn note(&self, error: CacheError) -> io::Error {
+        let says = io::Error::other(error.to_string());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        says
+    }
+
+    pub(crate) fn take(&self) -> Option<CacheError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Source {
@@ -44,6 +73,16 @@ impl Source {
         numbers.into_value()
     }
 
+    /// Bytes that are looked at as they are read.
+    pub(crate) fn of_pieces(pieces: Box<dyn Pieces>, len: u64) -> Self {
+        Self { place: Place::Pieces(pieces, Failure::default()), at: 0, len }
+    }
+
+    /// Why bytes could not be read, to be asked when all is done.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        if let Place::Pieces(_, failure) = &self.place { Some(failure.clone()) } else { None }
+    }
+
     /// A file that has these bytes alone.
     pub(crate) fn of_file(file: File, len: u64) -> Self {
         Self { place: Place::File(file), at: 0, len }
@@ -52,11 +91,6 @@ impl Source {
     /// How many bytes there are.
     pub(crate) fn len(&self) -> u64 {
         self.len
-    }
-
-    #[cfg(test)]
-    pub(crate) fn is_file(&self) -> bool {
-        matches!(self.place, Place::File(_))
     }
 
     /// The bytes, if they are in memory.
@@ -95,6 +129,9 @@ impl Read for Source {
             Place::Bytes(bytes) => copied(bytes, self.at, buf),
             Place::Array(head, _) if self.at < head.len() as u64 => copied(head, self.at, buf),
             Place::Array(head, numbers) => copied(numbers.as_bytes(), self.at - head.len() as u64, buf),
+            Place::Pieces(pieces, failure) => {
+                copied(pieces.from(self.at).map_err(|error| failure.note(error))?, 0, buf)
+            }
             Place::File(file) => {
                 file.seek(SeekFrom::Start(self.at))?;
                 file.read(buf)?
@@ -155,5 +192,30 @@ mod tests {
             assert!(source.seek(SeekFrom::Current(-3000)).is_err());
             assert_eq!(source.into_bytes().unwrap(), bytes);
         }
+    }
+
+    /// Bytes of which the second hundred cannot be read.
+    #[derive(Debug)]
+    struct Broken([u8; 100]);
+
+    impl Pieces for Broken {
+        fn from(&mut self, at: u64) -> Result<&[u8]> {
+            match at {
+                0..100 => Ok(&self.0[at as usize..]),
+                _ => Err(CacheError::new(crate::error::ErrorKind::Storage, "the disk is gone")),
+            }
+        }
+    }
+
+    #[test]
+    fn why_a_piece_could_not_be_read_is_known_whatever_the_reader_made_of_that() {
+        let mut source = Source::of_pieces(Box::new(Broken([7; 100])), 200);
+        let failure = source.failure().unwrap();
+        let mut bytes = [0; 60];
+        source.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, [7; 60]);
+        assert!(failure.take().is_none());
+        assert_eq!(source.read_exact(&mut bytes).unwrap_err().to_string(), "the disk is gone");
+        assert!(failure.take().is_some_and(|error| error.is_storage()));
     }
 }

@@ -10,7 +10,6 @@ mod object;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
-use std::fs::File;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -240,9 +239,9 @@ pub trait BlobRead: Debug + Send {
         Ok(())
     }
 
-    /// The file that has the middle of the blob and nothing else, where there is one.
-    fn file(&self) -> Option<&File> {
-        None
+    /// Whether the middle of the blob has a file for itself, for other tools.
+    fn lies_by_itself(&self) -> bool {
+        false
     }
 }
 

@@ -22,7 +22,6 @@ mod sys_unix;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -176,11 +175,6 @@ pub trait ReadFile: io::Read + io::Seek + Debug + Send {
     /// # Errors
     /// Those of the operating system.
     fn owner(&self) -> io::Result<Option<Owner>>;
-
-    /// The file of the system that it is, if it is one: for libraries that read such files alone.
-    fn as_file(&self) -> Option<&File> {
-        None
-    }
 }
 
 /// A new file open for writing.

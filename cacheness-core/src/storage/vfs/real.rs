@@ -207,10 +207,6 @@ impl ReadFile for File {
     fn owner(&self) -> io::Result<Option<Owner>> {
         Ok(sys::owner(&self.metadata()?))
     }
-
-    fn as_file(&self) -> Option<&File> {
-        Some(self)
-    }
 }
 
 /// A file that is written from its beginning to its end.

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
+use cacheness::config::SigningKey;
 use cacheness::native::{Native, Tensor, Tensors};
 use cacheness::{Cache, CacheConfig, PutOptions};
 use ndarray::Array1;
@@ -48,11 +49,14 @@ fn get<T: Native>(cache: &Cache) -> Outcome<u64> {
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [story, dir, mib] = arguments.as_slice() else { return Err("a story, a directory and a size in MiB".into()) };
-    let mut config = CacheConfig::new(std::path::Path::new(dir).join("cache"));
-    config.metadata.enable_memory_cache = false;
+    let config = CacheConfig::new(std::path::Path::new(dir).join("cache")).with_memory_cache(false);
+    let (story, config) = match story.strip_suffix("-signed") {
+        Some(story) => (story, config.with_signing_key(SigningKey::from_bytes([7; 32]))),
+        None => (story.as_str(), config),
+    };
     let (cache, len) = (Cache::new(config)?, (mib.parse::<usize>()? << 20) / 8);
     let column = || Arc::new(Float64Array::from_iter_values(noise(len))) as ArrayRef;
-    let grown = match story.as_str() {
+    let grown = match story {
         "put-array" => put(&cache, &Array1::from_iter(noise(len)), None),
         "put-table" => put(&cache, &RecordBatch::try_from_iter([("x", column())])?, Some("parquet")),
         "put-ipc" => put(&cache, &RecordBatch::try_from_iter([("x", column())])?, Some("arrow")),

@@ -20,7 +20,9 @@ fn grown_by(story: &str, dir: &std::path::Path, mib: u64) -> u64 {
 #[test]
 fn putting_and_getting_a_gigabyte_takes_the_value_and_no_more_than_64_mib() {
     let mib = std::env::var("CACHENESS_LARGE_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(256);
-    for kind in ["array", "table", "ipc", "frame", "frame-ipc", "tensors"] {
+    let kinds =
+        ["array", "table", "ipc", "frame", "frame-ipc", "tensors", "array-signed", "table-signed", "frame-signed"];
+    for kind in kinds {
         let dir = tempfile::tempdir().unwrap();
         let put = grown_by(&format!("put-{kind}"), dir.path(), mib);
         assert!(put < BESIDE_KIB, "put of {kind}: {put} KiB beside the value");

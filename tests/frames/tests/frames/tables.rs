@@ -7,6 +7,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use cacheness::config::SigningKey;
 use cacheness::native::{Table, read_file};
 use cacheness::{Cache, CacheConfig, PutOptions};
 use polars_core::prelude::{DataFrame, DataType, IntoColumn, NamedFrom, Series, TimeUnit};
@@ -169,6 +170,31 @@ fn a_scan_of_some_columns_and_rows_reads_no_more_than_these() {
     assert_eq!(later, Some(part));
     let error = cache.scan_table("t", Some(&["nowhere"]), 0..1).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn a_scan_of_one_column_believes_that_column_and_does_not_read_the_other() {
+    let column = |from: i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values((0..300_000).map(|n| (n + from).wrapping_mul(0x1e37_79b9_7f4a_7c15))))
+    };
+    let table = RecordBatch::try_from_iter([("first", column(0)), ("last", column(1 << 40))]).unwrap();
+    let keys = [None, Some(SigningKey::from_bytes([7; 32]))];
+    for key in keys {
+        let dir = tempfile::tempdir().unwrap();
+        let config = in_files(dir.path()).with_memory_cache(false);
+        let cache = Cache::new(key.into_iter().fold(config, CacheConfig::with_signing_key)).unwrap();
+        cache.put_native("t", &table).unwrap();
+        cache.flush().unwrap();
+        let path = cache.open_file("t").unwrap().unwrap().path().to_owned();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() / 5;
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let last = cache.scan_table("t", Some(&["last"]), 0..300_000).unwrap();
+        assert_eq!(last, Some(table.project(&[1]).unwrap().into()), "the damage is in the other column");
+        assert_eq!(cache.scan_table("t", Some(&["first"]), 0..300_000).unwrap(), None);
+        assert!(!path.exists(), "the damaged file is set aside");
+    }
 }
 
 pub(super) fn frame() -> DataFrame {

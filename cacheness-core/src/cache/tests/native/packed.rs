@@ -6,7 +6,6 @@ use super::*;
 
 thread_local! {
     static READS: Cell<u32> = const { Cell::new(0) };
-    static FROM_FILE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A value that takes so much memory and has as many bytes as it likes in its file; or a plan, by which it is made when it is
@@ -34,7 +33,6 @@ impl<const IS_PLAN: bool> Native for Packed<IS_PLAN> {
 
     fn read(_: NativeFormat, mut from: Source, _: u64) -> Result<Self, HandlerError> {
         READS.set(READS.get() + 1);
-        FROM_FILE.set(from.is_file());
         let (mut size, mut bytes) = ([0; 8], Vec::new());
         from.read_exact(&mut size)?;
         from.read_to_end(&mut bytes)?;
@@ -87,20 +85,5 @@ fn a_plan_does_not_stay_in_memory_in_the_place_of_what_came_of_it() {
         READS.set(0);
         (0..2).for_each(|_| assert!(cache.get_native::<Packed<true>>(key).unwrap().is_some()));
         assert_eq!(READS.get(), 2);
-    }
-}
-
-#[test]
-fn with_a_signing_key_no_file_is_decoded_that_could_change_after_it_was_believed() {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, is_signed) in [("plain", false), ("signed", true)] {
-        let mut config = config(&dir.path().join(name)).with_memory_cache(false);
-        if is_signed {
-            config = config.with_signing_key(SigningKey::from_bytes([3; 32]));
-        }
-        let cache = Cache::new(config).unwrap();
-        cache.put_native("k", &packed(200_000)).unwrap();
-        assert_eq!(cache.get_native("k").unwrap(), Some(packed(200_000)));
-        assert_eq!(FROM_FILE.get(), !is_signed, "{name}");
     }
 }

@@ -2,7 +2,6 @@
 //! piece, read at any place, and written anew after a sync that failed.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -269,11 +268,6 @@ pub(super) fn open(blobs: &FilesystemBlobs, path: &Path) -> Result<Option<Readin
 }
 
 impl Reading {
-    /// The file of the system.
-    pub(super) fn as_file(&self) -> Option<&File> {
-        self.file.as_file()
-    }
-
     fn fill(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         if self.position.take() != Some(offset) {
             self.file.seek(SeekFrom::Start(offset))?;

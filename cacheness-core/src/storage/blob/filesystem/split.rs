@@ -7,7 +7,6 @@
 //! The sidecar appears first and goes last, so that whoever lists blobs finds each middle by it. A power cut may leave a middle
 //! alone: that counts as a blob that no record names.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -275,8 +274,8 @@ impl BlobRead for Both {
         Ok(filled + behind.map_or(0, |at| copy_from(tail, at, &mut buf[filled..])))
     }
 
-    fn file(&self) -> Option<&File> {
-        self.body.as_file()
+    fn lies_by_itself(&self) -> bool {
+        true
     }
 }
 

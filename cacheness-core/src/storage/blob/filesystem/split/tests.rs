@@ -52,7 +52,7 @@ fn two_files_read_as_one_blob_at_any_place_and_one_of_them_is_the_middle_alone()
         assert_eq!(file.extension().unwrap(), "npy");
         let mut open = blobs.open(&name).unwrap().unwrap();
         assert_eq!(open.len(), whole.len() as u64);
-        assert!(open.file().is_some());
+        assert!(open.lies_by_itself());
         for (at, room) in [(0, 4000), (0, 3), (2, 4), (4, 1), (3, len + 3), (len + 2, 4), (len + 8, 1), (len + 9, 1)] {
             let mut buf = vec![0; room];
             let read = open.read_at(at as u64, &mut buf).unwrap();

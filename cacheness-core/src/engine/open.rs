@@ -257,9 +257,11 @@ impl Store {
         tenure.set_host(&home, &index, flusher.as_ref());
         let as_guest = HeldLock::default();
         let leases = index.is_on_a_server().then(|| Leases::of(index.shared_backend()));
-        // What a blob store keeps has nobody to make it anew: there, nothing goes but by name.
+        // Who opens rows that others share may not tell left-overs from what is about to get a row. What a blob store keeps has
+        // nobody to make it anew: there, nothing goes but by name.
+        let never_alone = leases.is_some() || index.backend().traits().shared && blobs.is_remote();
         let sweep =
-            (leases.is_some() && damage_is_absence).then(|| Sweep::new(settings.limits, Arc::clone(&settings.signing)));
+            (never_alone && damage_is_absence).then(|| Sweep::new(settings.limits, Arc::clone(&settings.signing)));
         Ok(Self {
             home: Some(home),
             manifest,

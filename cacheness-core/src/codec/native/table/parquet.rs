@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Schema, SchemaRef};
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriter, compute_leaves};
+use parquet::arrow::{ArrowSchemaConverter, ProjectionMask};
 use parquet::basic::{Compression, Type, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
@@ -20,6 +20,7 @@ use super::{SLACK, Table, by_two_columns, concatenated, nesting, size_of, size_o
 use crate::codec::handler::HandlerError;
 use crate::codec::native::ParquetCodec;
 use crate::codec::native::source::Source;
+use crate::codec::native::thrift::Stop;
 use guarded::Guarded;
 
 /// A row group has about so many bytes in memory: as much as is kept until it is written.
@@ -36,7 +37,7 @@ pub(super) fn write(
     to: &mut (dyn io::Write + Send),
 ) -> Result<(), HandlerError> {
     holds::check(schema, batches)?;
-    let writer = ArrowWriter::try_new(to, SchemaRef::clone(schema), Some(properties(codec)))?;
+    let writer = ArrowWriter::try_new(to, SchemaRef::clone(schema), Some(properties(codec, schema)?))?;
     let (mut writer, columns) = writer.into_serialized_writer()?;
     for group in Groups::of(batches) {
         let columns = columns.create_column_writers(writer.flushed_row_groups().len())?;
@@ -124,14 +125,42 @@ fn write_group<W: io::Write + Send>(
     Ok(())
 }
 
-fn properties(codec: ParquetCodec) -> WriterProperties {
+fn properties(codec: ParquetCodec, schema: &Schema) -> Result<WriterProperties, HandlerError> {
     let compression = match codec {
         ParquetCodec::None => Compression::UNCOMPRESSED,
         ParquetCodec::Lz4 => Compression::LZ4_RAW,
         ParquetCodec::Zstd => Compression::ZSTD(ZstdLevel::default()),
         ParquetCodec::Snappy => Compression::SNAPPY,
     };
-    WriterProperties::builder().set_compression(compression).set_statistics_enabled(EnabledStatistics::Chunk).build()
+    let mut properties =
+        WriterProperties::builder().set_compression(compression).set_statistics_enabled(EnabledStatistics::Chunk);
+    // Of a text that a dictionary has once, a list can have any number: how much a row takes could not be told before it is decoded.
+    let columns = ArrowSchemaConverter::new().convert(schema)?;
+    let mut is_text_in_list = Vec::new();
+    schema.fields().iter().for_each(|field| texts_in_lists(field.data_type(), false, &mut is_text_in_list));
+    for (column, _) in columns.columns().iter().zip(is_text_in_list).filter(|(_, is_one)| *is_one) {
+        properties = properties.set_column_dictionary_enabled(column.path().clone(), false);
+    }
+    Ok(properties.build())
+}
+
+/// Which columns of the file are texts of lists.
+fn texts_in_lists(data_type: &DataType, in_list: bool, of_columns: &mut Vec<bool>) {
+    let children = nesting::children(data_type);
+    if children.is_empty() || matches!(data_type, DataType::Dictionary(..)) {
+        return of_columns.push(in_list && is_text(data_type));
+    }
+    let in_list = in_list || is_list(data_type);
+    children.into_iter().for_each(|child| texts_in_lists(child, in_list, of_columns));
+}
+
+fn is_list(data_type: &DataType) -> bool {
+    nesting::is_list(data_type) || matches!(data_type, DataType::FixedSizeList(..))
+}
+
+/// Whether values are copied out of a dictionary.
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
 }
 
 /// How the rows are to be divided when they are read.
@@ -237,25 +266,30 @@ fn collect(
 }
 
 /// How many rows of a column may be decoded before a look at what they take: a text that a dictionary has once may be that of every
-/// row.
+/// row. Of lists, one row may have all of them.
 fn rows_at_once(
     file: &Guarded,
     metadata: &ArrowReaderMetadata,
     column: usize,
     limit: u64,
 ) -> Result<usize, HandlerError> {
-    let is_text = |data_type: &DataType| {
-        matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
-    };
-    if limit == u64::MAX || !nesting::any(metadata.schema().field(column).data_type(), &is_text) {
+    let data_type = metadata.schema().field(column).data_type();
+    if limit == u64::MAX || !nesting::any(data_type, &is_text) {
         return Ok(usize::MAX);
     }
     let chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
     let schema = metadata.metadata().file_metadata().schema_descr();
     let is_of_column = |leaf: usize| schema.get_column_root_idx(leaf) == column;
     let of_column = chunks.filter(|(leaf, chunk)| is_of_column(*leaf) && chunk.column_type() == Type::BYTE_ARRAY);
-    let longest = of_column.map(|(_, chunk)| file.longest_in_dictionary(chunk)).collect::<Result<Vec<_>, _>>()?;
-    let longest = longest.into_iter().max().unwrap_or_default();
+    let (mut longest, mut most) = (0, 0_u64);
+    for (_, chunk) in of_column {
+        let text = file.longest_in_dictionary(chunk)?;
+        longest = longest.max(text);
+        most = most.saturating_add(text.saturating_mul(u64::try_from(chunk.num_values())?));
+    }
+    if nesting::any(data_type, &is_list) && most > limit.saturating_add(SLACK) {
+        return Err(Stop::TooLarge.into());
+    }
     Ok(usize::try_from(limit / longest.max(1)).unwrap_or(usize::MAX).max(1))
 }
 

@@ -1,5 +1,6 @@
 //! A Parquet file whose numbers are looked at before the library reserves memory by them.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -125,8 +126,18 @@ struct Inner {
     len: u64,
     /// Columns of row groups, by where they begin.
     chunks: Vec<Chunk>,
+    /// What the pages of each have taken so far.
+    seen: Mutex<HashMap<u64, Seen>>,
     /// No page takes more.
     limit: u64,
+}
+
+/// What was announced by the pages of a column of a row group, up to the last of them that was read.
+#[derive(Debug, Default)]
+struct Seen {
+    last: Option<u64>,
+    plain: u64,
+    values: u64,
 }
 
 enum Place {
@@ -141,7 +152,7 @@ impl Guarded {
             Some(_) => Place::Memory(from.into_bytes()?.into()),
             None => Place::Elsewhere(Mutex::new(from)),
         };
-        Ok(Self(Arc::new(Inner { place, len, chunks: Vec::new(), limit: 0 })))
+        Ok(Self(Arc::new(Inner { place, len, chunks: Vec::new(), seen: Mutex::default(), limit: 0 })))
     }
 
     /// The length of the longest text in the dictionary of a column of a row group, if it has one.
@@ -165,7 +176,10 @@ impl Guarded {
         match Arc::into_inner(self.0) {
             Some(inner) => Self(Arc::new(Inner { chunks, limit, ..inner })),
             // Nobody else has it yet.
-            None => Self(Arc::new(Inner { place: Place::Memory(Bytes::new()), len: 0, chunks, limit })),
+            None => {
+                let place = Place::Memory(Bytes::new());
+                Self(Arc::new(Inner { place, len: 0, chunks, seen: Mutex::default(), limit }))
+            }
         }
     }
 }
@@ -217,10 +231,24 @@ impl Inner {
         // No value is written with lengths inside of a page, by which a reader takes memory, or with a dictionary that is not first.
         let is_late = page.is_dictionary && start != chunk.start();
         let is_foreign = (page.has_lengths || is_late) && self.limit < u64::MAX;
-        if page.plain > chunk.plain || page.plain > self.limit || page.values > values || is_foreign {
+        let is_more = page.plain > chunk.plain || page.plain > self.limit || page.values > values;
+        if is_more || is_foreign || self.limit < u64::MAX && self.is_too_much(start, page, chunk) {
             return Err(ParquetError::External(Stop::TooLarge.into()));
         }
         Ok(())
+    }
+
+    /// Whether the pages of a column announce more than all of it has. They are read in order, by some readers once more.
+    fn is_too_much(&self, start: u64, page: Page, chunk: Chunk) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = seen.entry(chunk.start()).or_default();
+        if seen.last.is_none_or(|last| last < start) {
+            let values = if page.is_dictionary { 0 } else { page.values };
+            seen.last = Some(start);
+            seen.plain = seen.plain.saturating_add(page.plain);
+            seen.values = seen.values.saturating_add(values);
+        }
+        seen.plain > chunk.plain || seen.values > chunk.values
     }
 }
 

@@ -2,9 +2,10 @@
 
 use ::parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use ::parquet::basic::Encoding;
+use ::parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
 use ::parquet::file::properties::WriterProperties;
 use allocation_counter::measure;
-use arrow_array::builder::{FixedSizeListBuilder, Int64Builder};
+use arrow_array::builder::{FixedSizeListBuilder, Int64Builder, ListBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
 
 use super::*;
@@ -115,6 +116,53 @@ fn a_text_that_a_dictionary_has_once_for_many_rows_is_refused_before_it_is_writt
         refused = RecordBatch::read(NativeFormat::Parquet, Source::of_bytes(bytes), 50 << 20).is_err();
     });
     assert!(refused && used.bytes_max < 250 << 20, "{used:?}");
+}
+
+#[test]
+fn a_text_that_a_dictionary_has_once_for_many_items_of_a_list_is_refused_and_never_written_so() {
+    let text = "a".repeat(100_000);
+    let texts = vec![Some(text.as_str()); 600];
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    lists.append_value(texts.clone());
+    lists.append_value(texts[..5].to_vec());
+    let batch = RecordBatch::try_from_iter([("texts", Arc::new(lists.finish()) as _)]).unwrap();
+    let bytes = parquet_of(&batch, WriterProperties::default());
+    assert!(bytes.len() < 300_000, "{}", bytes.len());
+    let read = |bytes: Vec<u8>, limit| RecordBatch::read(NativeFormat::Parquet, Source::of_bytes(bytes), limit);
+    let mut refused = false;
+    let used = measure(|| refused = read(bytes.clone(), 10 << 20).is_err());
+    assert!(refused && used.bytes_max < 20 << 20, "{used:?}");
+    assert_eq!(read(bytes, u64::MAX).unwrap().num_rows(), 2, "a file from elsewhere");
+    let bytes = written(&batch, PARQUET).unwrap();
+    assert!(bytes.len() > 1_000_000 / 255, "each text, compressed: {}", bytes.len());
+    assert_eq!(read(bytes, batch.size()).unwrap(), batch);
+}
+
+#[test]
+fn pages_that_have_more_values_together_than_their_column_are_refused() {
+    let mut lists = ListBuilder::new(Int64Builder::new());
+    (0..64).for_each(|row| lists.append_value((0..1000).map(|n| Some(n + row))));
+    let batch = RecordBatch::try_from_iter([("numbers", Arc::new(lists.finish()) as _)]).unwrap();
+    // A page for each row.
+    let properties = WriterProperties::builder().set_data_page_row_count_limit(1).set_write_batch_size(1).build();
+    let bytes = parquet_of(&batch, properties);
+    let read = |bytes: Vec<u8>| RecordBatch::read(NativeFormat::Parquet, Source::of_bytes(bytes), batch.size());
+    assert_eq!(read(bytes.clone()).unwrap().num_rows(), 64);
+    let error = read(with_values(&bytes, 1000)).unwrap_err().to_string();
+    assert!(error.contains("more than"), "{error}");
+}
+
+/// The same file, whose end says that its first column has so many values.
+fn with_values(bytes: &[u8], values: i64) -> Vec<u8> {
+    let length = u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap()) as usize;
+    let end = bytes.len() - 8 - length;
+    let metadata = ParquetMetaDataReader::decode_metadata(&bytes[end..bytes.len() - 8]).unwrap();
+    let column = metadata.row_group(0).column(0).clone().into_builder().set_num_values(values).build().unwrap();
+    let group = metadata.row_group(0).clone().into_builder().set_column_metadata(vec![column]).build().unwrap();
+    let metadata = metadata.into_builder().set_row_groups(vec![group]).build();
+    let mut changed = bytes[..end].to_vec();
+    ParquetMetaDataWriter::new(&mut changed, &metadata).finish().unwrap();
+    changed
 }
 
 #[test]

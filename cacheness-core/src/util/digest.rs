@@ -92,11 +92,14 @@ impl IdentityHasher {
 }
 
 /// Bytes that one thread digests by itself: a power of two.
+#[cfg_attr(not(unix), allow(dead_code, reason = "files are read by one thread there"))]
 pub(crate) const SUBTREE_LEN: u64 = 4 << 20;
 
 /// What one thread digests of a larger whole: the bytes from a multiple of [`SUBTREE_LEN`] to the next one, or to the end.
+#[cfg_attr(not(unix), allow(dead_code, reason = "files are read by one thread there"))]
 pub(crate) struct Subtree(Blake3);
 
+#[cfg_attr(not(unix), allow(dead_code, reason = "files are read by one thread there"))]
 impl Subtree {
     /// The bytes from `start`, a multiple of [`SUBTREE_LEN`].
     pub(crate) fn at(start: u64) -> Self {
@@ -115,6 +118,7 @@ impl Subtree {
 }
 
 /// The identity of the whole whose subtrees these are. `None` of fewer than two.
+#[cfg_attr(not(unix), allow(dead_code, reason = "files are read by one thread there"))]
 pub(crate) fn identity_of_subtrees(subtrees: &[ChainingValue]) -> Option<Identity> {
     let (left, right) = halves(subtrees)?;
     Some(*hazmat::merge_subtrees_root(&merged(left)?, &merged(right)?, Mode::Hash).as_bytes())

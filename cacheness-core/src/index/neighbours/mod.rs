@@ -12,6 +12,7 @@
 mod socket;
 #[cfg(all(test, unix))]
 mod tests;
+#[cfg_attr(not(unix), allow(dead_code, reason = "no process joins another one there"))]
 mod wire;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ pub(crate) use socket::Server;
 pub(crate) use wire::{Guests, OWNER, Owner};
 
 /// The name of the socket in the directory.
+#[cfg(unix)]
 pub(crate) const SOCKET: &str = "socket";
 
 /// How long a call waits for an answer of the owner.

@@ -16,7 +16,6 @@ use crate::util::digest::{Identity, IdentityHasher};
 const READ_LEN: usize = 256 << 10;
 
 /// The longest file that two threads read. They note each part of it; a sparse file may tell any length.
-#[cfg(unix)]
 const LONGEST_BY_TWO: u64 = 1 << 40;
 
 /// The digest of the file at `path`, which was just found there.
@@ -90,7 +89,6 @@ impl Digested {
 fn whole(file: &mut File, len: u64) -> io::Result<Digested> {
     #[cfg(test)]
     READS.set(READS.get() + 1);
-    #[cfg(unix)]
     if len <= LONGEST_BY_TWO
         && usize::try_from(len).is_ok_and(crate::util::threads::is_worth_two)
         && let Some(digest) = by_two(file, len)
@@ -145,6 +143,12 @@ fn by_two(file: &File, len: u64) -> Option<Identity> {
         },
     );
     crate::util::digest::identity_of_subtrees(&subtrees.ok()?)
+}
+
+/// Reading at a place would move the one that [`stream`] reads from.
+#[cfg(not(unix))]
+fn by_two(_: &File, _: u64) -> Option<Identity> {
+    None
 }
 
 #[cfg(test)]

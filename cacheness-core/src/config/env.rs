@@ -207,7 +207,6 @@ fn switch(text: &str) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::path::Path;
 
     use super::*;
 
@@ -385,6 +384,7 @@ mod tests {
     #[test]
     fn bytes_that_are_not_utf8_are_refused_but_for_a_directory() {
         use std::os::unix::ffi::OsStringExt;
+        use std::path::Path;
         let bytes = || OsString::from_vec(vec![b'/', 0xff]);
         let config = CacheConfig::default().apply(|name| (name == DIR).then(bytes)).unwrap();
         assert_eq!(config.storage.cache_dir, Path::new(&bytes()));

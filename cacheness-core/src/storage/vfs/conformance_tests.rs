@@ -125,7 +125,6 @@ fn names(entries: Vec<DirEntry>) -> Answer {
 }
 
 /// Runs the operations on both, beginning with a link and a pipe in place.
-#[cfg(unix)]
 fn compare(real: &RealVfs, ops: &[Op]) {
     let dir = tempfile::tempdir().unwrap();
     let real_root = real.canonical(dir.path()).unwrap();
@@ -141,7 +140,6 @@ fn compare(real: &RealVfs, ops: &[Op]) {
     }
 }
 
-#[cfg(unix)]
 proptest! {
     #[test]
     fn the_simulation_answers_as_the_strict_real_file_system_does(ops in prop::collection::vec(op(), 1..40)) {
@@ -154,7 +152,6 @@ proptest! {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn a_link_anywhere_in_the_path_leads_nowhere() {
     let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -8,7 +8,7 @@
 //! it. So no call ever has a reason to follow one, and a link that somebody planted is an error instead of a way out.
 #![cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public under the feature `testing` only"))]
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod conformance_tests;
 pub(crate) mod publish;
 mod real;

@@ -17,6 +17,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::orders::Sums;
+use crate::index::sync_dir;
 use crate::util::digest::{self, Checksum};
 
 const MAGIC: &[u8; 8] = b"CNSSMARK";
@@ -70,7 +71,7 @@ impl Marker {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Err(_) => Ok(()),
             // A marker that a power cut brings back would speak of older records and have the newer ones dropped.
-            Ok(()) => File::open(root)?.sync_all(),
+            Ok(()) => sync_dir(root),
         }
     }
 

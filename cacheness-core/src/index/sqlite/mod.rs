@@ -116,7 +116,8 @@ impl SqliteMetadata {
     /// Brings what was committed to the disk.
     fn sync(&self, file: &DatabaseFile) -> Result<()> {
         // The log is no file that SQLite locks: to open and close it takes nobody's lock away.
-        let synced = match File::open(file.wal()) {
+        // Some systems sync only what may be written.
+        let synced = match File::options().write(true).open(file.wal()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             opened => opened.and_then(|wal| wal.sync_data()),
         };

@@ -52,6 +52,10 @@ pub(crate) fn publish_new(vfs: &dyn Vfs, target: &Path, bytes: &[u8]) -> Result<
     let mut staged = Staged::create_at(vfs, PathBuf::from(beside))?;
     staged.write(bytes)?;
     staged.on_file("sync", |file| file.sync())?;
+    if cfg!(windows) {
+        // There nobody else can read what is locked, and it is locked until it is closed.
+        staged.file = None;
+    }
     match vfs.rename_new(&staged.path, target) {
         Ok(()) => staged.committed = true,
         // Either something has the name, or another process took the file beside it for one that was left over.

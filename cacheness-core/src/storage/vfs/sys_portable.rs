@@ -82,7 +82,8 @@ impl Sys {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// A file that is open cannot be replaced here.
+    /// The standard library cannot tell one file from another here: of two processes that lock a file as it is replaced, both
+    /// may go on.
     #[cfg_attr(unix, allow(dead_code, reason = "the tests of Unix compile this file, too"))]
     pub(super) fn is_at(self, _: &File, path: &Path) -> io::Result<bool> {
         Ok(path.exists())

@@ -233,7 +233,6 @@ fn make_dirs(vfs: &dyn Vfs, dir: &Path, apart_from: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod key_file_tests {
-    use std::collections::HashMap;
     use std::fs;
 
     use super::*;
@@ -357,8 +356,11 @@ mod key_file_tests {
         assert!(load_or_make(&vfs, &link, &cache).is_err());
     }
 
+    // The paths are absolute on Unix alone.
+    #[cfg(unix)]
     #[test]
     fn the_default_place_is_that_of_the_users_configurations() {
+        use std::collections::HashMap;
         let at = |variables: &[(&str, &str)]| {
             let variables: HashMap<_, _> = variables.iter().copied().collect();
             default_path_by(|name| variables.get(name).map(OsString::from))

@@ -232,6 +232,7 @@ fn damage_met_in_use_is_not_forgotten_where_it_cannot_be_carried_over_at_once() 
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_pipe_in_the_place_of_the_log_is_not_waited_for() {
     let root = tempfile::tempdir().unwrap();

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::index::Index;
+use crate::entry::IndexKey;
 use crate::index::backend::{LEASE, Traits};
 use crate::util::threads::lock;
 
@@ -116,6 +118,62 @@ impl Drop for Acknowledging {
             (Acknowledge::Owed, Acknowledge::Together) => ACKNOWLEDGE.set(Acknowledge::Owed),
             _ => {}
         }
+    }
+}
+
+impl Index {
+    /// Whether [`is_memory_current`](Self::is_memory_current) would ask now.
+    #[inline]
+    pub(crate) fn would_ask(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| !lease.is_running())
+    }
+
+    /// Whether memory has heard of every change that was acknowledged by now. Where it has not, it asks.
+    #[inline]
+    pub(crate) fn is_memory_current(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.is_running() || self.renew(lease))
+    }
+
+    #[cold]
+    fn renew(&self, lease: &Lease) -> bool {
+        lease.renew(|mark| {
+            let changes = match self.ask(|backend| backend.changes(mark)) {
+                // Nobody can have been told that a value is gone: for that the server is needed.
+                Err(error) if error.is_unavailable() => return Some(mark),
+                changes => changes.inspect_err(|error| log::debug!("values in memory are not used: {error}")).ok()?,
+            };
+            match changes.keys {
+                Some(keys) => keys.iter().filter_map(|key| IndexKey::from_stored(key).ok()).for_each(|key| {
+                    let _forgotten = self.changing(&key);
+                }),
+                None => self.memory().iter().for_each(|memory| memory.forget()),
+            }
+            Some(changes.mark)
+        })
+    }
+
+    /// Changes of this thread are acknowledged together, when the result is dropped: each alone would wait until nobody else
+    /// can have its row in memory.
+    pub(crate) fn together(&self) -> Acknowledging {
+        Acknowledging::begin(Acknowledge::Together)
+    }
+
+    /// [`together`](Self::together) for one who removes all that it finds: what is not there any more may have been removed
+    /// just now, and others may not have heard of that.
+    pub(crate) fn together_with_others(&self) -> Acknowledging {
+        Acknowledging::begin(if self.has_neighbours() { Acknowledge::Owed } else { Acknowledge::Together })
+    }
+
+    /// Changes of this thread need not be heard of by others for as long as the result is there: what is evicted was not
+    /// wrong.
+    pub(crate) fn unheard(&self) -> Acknowledging {
+        Acknowledging::begin(Acknowledge::None)
+    }
+
+    /// Each change is acknowledged for itself in `work`, which is the user's.
+    pub(crate) fn apart<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _each = Acknowledging::begin(Acknowledge::Each);
+        work()
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::acknowledge::{Acknowledge, Acknowledging, Lease, acknowledge};
+use super::acknowledge::{Lease, acknowledge};
 use super::columns::Columns;
 use super::memory::{self, Tier};
 use super::neighbours::{UniqueTurns, is_the_only_user};
@@ -116,12 +116,6 @@ impl Index {
         self.backend.is_reachable()
     }
 
-    /// Whether [`is_memory_current`](Self::is_memory_current) would ask now.
-    #[inline]
-    pub(crate) fn would_ask(&self) -> bool {
-        self.lease.as_ref().is_some_and(|lease| !lease.is_running())
-    }
-
     /// This process was counted among the users of rows that all of them have.
     pub(super) fn set_counted(&self) {
         self.counted.store(true, Ordering::SeqCst);
@@ -129,54 +123,6 @@ impl Index {
 
     pub(super) fn is_counted(&self) -> bool {
         self.counted.load(Ordering::SeqCst)
-    }
-
-    /// Whether memory has heard of every change that was acknowledged by now. Where it has not, it asks.
-    #[inline]
-    pub(crate) fn is_memory_current(&self) -> bool {
-        self.lease.as_ref().is_none_or(|lease| lease.is_running() || self.renew(lease))
-    }
-
-    #[cold]
-    fn renew(&self, lease: &Lease) -> bool {
-        lease.renew(|mark| {
-            let changes = match self.ask(|backend| backend.changes(mark)) {
-                // Nobody can have been told that a value is gone: for that the server is needed.
-                Err(error) if error.is_unavailable() => return Some(mark),
-                changes => changes.inspect_err(|error| log::debug!("values in memory are not used: {error}")).ok()?,
-            };
-            match changes.keys {
-                Some(keys) => keys.iter().filter_map(|key| IndexKey::from_stored(key).ok()).for_each(|key| {
-                    let _forgotten = self.changing(&key);
-                }),
-                None => self.memory.iter().for_each(|memory| memory.forget()),
-            }
-            Some(changes.mark)
-        })
-    }
-
-    /// Changes of this thread are acknowledged together, when the result is dropped: each alone would wait until nobody else
-    /// can have its row in memory.
-    pub(crate) fn together(&self) -> Acknowledging {
-        Acknowledging::begin(Acknowledge::Together)
-    }
-
-    /// [`together`](Self::together) for one who removes all that it finds: what is not there any more may have been removed
-    /// just now, and others may not have heard of that.
-    pub(crate) fn together_with_others(&self) -> Acknowledging {
-        Acknowledging::begin(if self.has_neighbours() { Acknowledge::Owed } else { Acknowledge::Together })
-    }
-
-    /// Changes of this thread need not be heard of by others for as long as the result is there: what is evicted was not
-    /// wrong.
-    pub(crate) fn unheard(&self) -> Acknowledging {
-        Acknowledging::begin(Acknowledge::None)
-    }
-
-    /// Each change is acknowledged for itself in `work`, which is the user's.
-    pub(crate) fn apart<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _each = Acknowledging::begin(Acknowledge::Each);
-        work()
     }
 
     /// The backend's name in the configuration.
@@ -204,7 +150,7 @@ impl Index {
     }
 
     /// Begins to change a row: its value is not in memory until this is dropped.
-    fn changing(&self, key: &IndexKey) -> Option<memory::Change<'_>> {
+    pub(super) fn changing(&self, key: &IndexKey) -> Option<memory::Change<'_>> {
         let (change, last_use) = self.memory.as_ref()?.change(key);
         if let Some(at) = last_use {
             self.accessed(key, at);

@@ -46,8 +46,7 @@ use index::Index;
 use lease::Leases;
 use local::Tier as LocalTier;
 use neighbours::Tenure;
-use sweep::Sweep;
-use write::Retired;
+use sweep::{Retired, Sweep};
 
 pub(crate) use home::{Home, prepare};
 pub(crate) use lease::{Fence, Lease, Watch};

@@ -1,4 +1,4 @@
-//! The sweep of blobs that no row names, where machines share rows and blobs.
+//! Blobs that no row names: those that a change has left, and the sweep, where machines share rows and blobs.
 //!
 //! A process that is killed between a blob and its row leaves the blob, and a Redis may let go of rows on its own. A cache on
 //! one machine looks for such blobs when it is opened; here nobody is ever alone with them, so one process at a time looks
@@ -9,12 +9,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Store;
 use super::index::Index;
+use super::opened::Opened;
 use super::recover::{forget_referenced, is_left_over};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::entry::IndexKey;
+use crate::error::{CacheError, Result};
 use crate::format::Rules;
+use crate::index::Record;
 use crate::index::backend::{MetadataBackend, Swap};
 use crate::security::Signing;
 use crate::storage::BlobName;
@@ -150,6 +154,164 @@ fn run(
             }
             blobs.remove_many(some)?;
             removed += some.len() as u64;
+        }
+    }
+}
+
+// Blobs whose end is near: those of values that were replaced, and those whose commit has an unknown outcome.
+//
+// A replaced value stays until the record of the new one is on the disk, so that a process that is killed before has
+// lost the new value alone. A blob of which nobody knows whether a record names it stays until the index can tell.
+
+/// Blobs that one call removes from a place that is a round trip away.
+const REMOVED_AT_ONCE: usize = 1000;
+
+#[derive(Debug, Default)]
+pub(super) struct Retired {
+    replaced: Mutex<Replaced>,
+    doubtful: Mutex<Vec<(IndexKey, BlobName)>>,
+}
+
+#[derive(Debug, Default)]
+struct Replaced {
+    names: Vec<BlobName>,
+    /// The index is closed and on the disk: nothing more is waited for, and nobody comes to look.
+    closed: bool,
+}
+
+impl Retired {
+    pub(super) fn add(&self, blobs: &dyn BlobBackend, name: BlobName) {
+        let mut replaced = lock(&self.replaced);
+        if !replaced.closed {
+            return replaced.names.push(name);
+        }
+        drop(replaced);
+        if let Err(error) = blobs.remove(&name) {
+            log::debug!("cannot remove blob {name} of a closed store: {error}");
+        }
+    }
+
+    /// Whether there are blobs that no record names and that are still there.
+    pub(super) fn has_any(&self) -> bool {
+        !lock(&self.replaced).names.is_empty()
+    }
+
+    /// Removes what calls beside the close have retired, and from now on at once: the index is closed, and every record
+    /// that it took is on the disk.
+    pub(super) fn close(&self, blobs: &dyn BlobBackend) {
+        let names = {
+            let mut replaced = lock(&self.replaced);
+            replaced.closed = true;
+            std::mem::take(&mut replaced.names)
+        };
+        names.into_iter().for_each(|name| self.add(blobs, name));
+    }
+
+    /// Notes a blob that the record of this key may name or not: the index failed when it was to say.
+    pub(super) fn doubt(&self, key: &IndexKey, name: BlobName) {
+        lock(&self.doubtful).push((key.clone(), name));
+    }
+
+    pub(super) fn has_doubts(&self) -> bool {
+        !lock(&self.doubtful).is_empty()
+    }
+
+    /// Runs `flush`, and then removes what was retired before. Also after an error: on a disk that is full, these may be
+    /// what takes the room. What was doubtful before a flush that succeeded is looked up.
+    pub(super) fn after(
+        &self,
+        index: &Index,
+        blobs: &dyn BlobBackend,
+        flush: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let names = std::mem::take(&mut lock(&self.replaced).names);
+        let doubtful = std::mem::take(&mut *lock(&self.doubtful));
+        let flushed = flush();
+        self.remove_all(blobs, &names);
+        for (key, name) in doubtful {
+            if index.is_on_a_server() {
+                // A change whose answer did not come may be made later, and name it.
+                continue;
+            }
+            // As long as nothing succeeds, the record may still turn up in a database that is opened anew.
+            match flushed.as_ref().ok().map(|()| index.get(&key)) {
+                Some(Ok(record)) if record.as_ref().and_then(|record| record.blob()).as_ref() == Some(&name) => {}
+                Some(Ok(_)) => self.remove(blobs, &name),
+                Some(Err(_)) | None => self.doubt(&key, name),
+            }
+        }
+        flushed
+    }
+
+    fn remove_all(&self, blobs: &dyn BlobBackend, names: &[BlobName]) {
+        if !blobs.is_remote() {
+            return names.iter().for_each(|name| self.remove(blobs, name));
+        }
+        for some in names.chunks(REMOVED_AT_ONCE) {
+            if let Err(error) = blobs.remove_many(some) {
+                log::debug!("cannot remove {} blobs now: {error}", some.len());
+                some.iter().for_each(|name| self.add(blobs, name.clone()));
+            }
+        }
+    }
+
+    fn remove(&self, blobs: &dyn BlobBackend, name: &BlobName) {
+        if let Err(error) = blobs.remove(name) {
+            log::debug!("cannot remove blob {name} now: {error}");
+            self.add(blobs, name.clone());
+        }
+    }
+}
+
+impl Store {
+    /// The end of the blob that a put replaced: when the record of the new value is on the disk.
+    pub(super) fn retire(&self, key: &IndexKey, replaced: Option<&Record>) {
+        match (replaced.and_then(|record| self.own_blob(key, record)), &self.flusher) {
+            (Some(name), Some(_)) => self.retired.add(&*self.blobs, name),
+            (Some(name), None) => self.discard(&name),
+            (None, _) => {}
+        }
+    }
+
+    /// The blob of a record, to go with it. A record that is not believed names whatever its writer liked: its blob goes
+    /// with it only if that says it belongs to the key.
+    pub(crate) fn own_blob(&self, key: &IndexKey, record: &Record) -> Option<BlobName> {
+        let name = record.blob()?;
+        let owned = record.is_believed() || Opened::owner(&*self.blobs, &name, self.limits()).as_ref() == Some(key);
+        owned.then_some(name)
+    }
+
+    /// The end of a blob when what is in the index is on the disk.
+    pub(crate) fn retire_blob(&self, name: &BlobName) {
+        self.retired.add(&*self.blobs, name.clone());
+    }
+
+    /// The end of a blob whose record is out of the index, while the disk may not have heard of it. Where the store was
+    /// closed meanwhile, it has, as soon as the close has succeeded.
+    pub(super) fn unsettled(&self, key: &IndexKey, gone: Option<&Record>, error: &CacheError) {
+        if !error.is_closed() {
+            return self.doubt_blob_of(key, gone);
+        }
+        gone.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.retire_blob(name));
+    }
+
+    /// After an error of the index, a record may be in it or not: its blob stays until that is known.
+    pub(crate) fn doubt_blob_of(&self, key: &IndexKey, record: Option<&Record>) {
+        if let Some(name) = record.and_then(|record| self.own_blob(key, record)) {
+            self.retired.doubt(key, name);
+            self.flusher.iter().for_each(|flusher| flusher.wake());
+        }
+    }
+
+    /// Removes a blob that no record names. If it can't be removed now, that is tried again with later ones.
+    pub(crate) fn discard(&self, name: &BlobName) {
+        // A call does not wait for round trips that make no difference to it.
+        if self.blobs.is_remote() && self.flusher.is_some() {
+            return self.retire_blob(name);
+        }
+        if let Err(error) = self.blobs.remove(name) {
+            log::debug!("cannot remove blob {name}: {error}");
+            self.retired.add(&*self.blobs, name.clone());
         }
     }
 }

@@ -40,7 +40,8 @@ pub trait MetadataBackend: fmt::Debug + Send + Sync {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
-    /// Makes changes, in their order, and tells of each what it did. Each is atomic; all of them together need not be.
+    /// Makes changes, in their order, and tells of each what it did. Each is atomic; all of them together need not be. Where a
+    /// change is a round trip, make all at once: the engine gives 64 at most.
     ///
     /// # Errors
     /// [`Metadata`](crate::ErrorKind::Metadata) or [`Storage`](crate::ErrorKind::Storage), of which the caller knows only that
@@ -308,6 +309,19 @@ pub struct Change<'a> {
     pub expected: Expected<'a>,
     /// The new row and its facts; `None` removes the one that is there.
     pub row: Option<(&'a [u8], &'a Facts)>,
+}
+
+/// So many changes are made together at most.
+pub(crate) const CHANGES_AT_ONCE: usize = 64;
+
+/// How many changes of these sizes are made together: not of more bytes than these, unless it is one alone.
+pub(crate) fn changes_within(bytes: u64, sizes: impl Iterator<Item = u64>) -> usize {
+    let mut sum = 0u64;
+    let fit = sizes.take(CHANGES_AT_ONCE).take_while(|size| {
+        sum = sum.saturating_add(*size);
+        sum <= bytes
+    });
+    fit.count().max(1)
 }
 
 /// What must be there for a [`Change`] to be made.

@@ -1,4 +1,5 @@
-//! What a handle of a shared database has of its own: a number, and uses of rows that are not written yet.
+//! What a handle of a shared database has of its own: a number, and uses of rows that are not written yet; and how much it asks for
+//! at once.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,6 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::backend::Row;
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+use super::backend::{Change, changes_within};
 use crate::clock::Timestamp;
 use crate::util::digest;
 use crate::util::threads::lock;
@@ -111,4 +114,15 @@ pub(super) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
     Some(end)
+}
+
+/// So many bytes of rows are changed at once at most.
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// How many of these changes are made at once, the next time. In PostgreSQL each takes a lock, of which a server has room for 64 for each
+/// of its connections; while Redis makes them, it does nothing else.
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+pub(super) fn batch_of(changes: &[Change<'_>]) -> usize {
+    changes_within(BATCH_BYTES, changes.iter().map(|change| change.row.map_or(0, |(row, _)| row.len() as u64)))
 }

@@ -26,7 +26,7 @@ use tokio_postgres::{Error, Row as Found};
 use super::backend::{Applied, Change, Changes, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use super::columns::quoted;
 use super::guard::Known;
-use super::handle::{Uses, Writer, behind, limit_of};
+use super::handle::{Uses, Writer, batch_of, behind, limit_of};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
 use crate::config::postgresql::PostgresOptions;
@@ -218,7 +218,7 @@ impl MetadataBackend for PostgresMetadata {
     fn apply(&self, mut changes: &[Change<'_>]) -> Result<Vec<Applied>> {
         let mut applied = Vec::with_capacity(changes.len());
         while !changes.is_empty() {
-            let (batch, rest) = changes.split_at(rows::batch_of(changes));
+            let (batch, rest) = changes.split_at(batch_of(changes));
             applied.extend(self.apply_batch(batch).inspect_err(|_| self.writer.renew())?);
             changes = rest;
         }

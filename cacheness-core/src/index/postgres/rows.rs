@@ -16,10 +16,6 @@ use crate::clock::Timestamp;
 use crate::index::backend::{Applied, Change, Expected, Facts};
 use crate::index::handle::Uses;
 
-/// So many changes, of so many bytes, are one transaction at most. Each takes a lock, of which a server has room for 64 for
-/// each of its connections.
-const BATCH: usize = 64;
-const BATCH_BYTES: usize = 8 << 20;
 /// What a row takes beside its bytes: its key, which stands in four trees, and its places in the others.
 const ROW_OVERHEAD: u64 = 256;
 /// What one entry may count with, so that sums of them fit.
@@ -27,16 +23,6 @@ pub(super) const LARGEST: u64 = 1 << 48;
 
 pub(super) fn footprint_of(row: u64, blob: u64) -> u64 {
     row.saturating_add(ROW_OVERHEAD).saturating_add(blob)
-}
-
-/// How many of these changes go into the next transaction.
-pub(super) fn batch_of(changes: &[Change<'_>]) -> usize {
-    let mut bytes = 0usize;
-    let fit = changes.iter().take(BATCH).take_while(|change| {
-        bytes = bytes.saturating_add(change.row.map_or(0, |(row, _)| row.len()));
-        bytes <= BATCH_BYTES
-    });
-    fit.count().max(1)
 }
 
 /// A change and its place in the transaction.

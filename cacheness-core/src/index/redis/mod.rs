@@ -1,6 +1,6 @@
 //! A metadata backend over Redis: rows in the memory of a server that many machines share.
 //!
-//! Each change is one run of a script, with all that follows from it: places in the orders, totals, and a line in the list of
+//! Changes are one run of a script, with all that follows from them: places in the orders, totals, and a line in the list of
 //! changes, by which other handles know what they must not believe any longer. All names of a namespace have one hash tag, so
 //! that one slot of a cluster has them.
 //!
@@ -24,7 +24,7 @@ use redis::Value;
 
 use super::backend::{Applied, Change, Changes, Expected, MetadataBackend, Row, Scan, Swap, Totals, Traits};
 use super::guard::Known;
-use super::handle::{Uses, Writer};
+use super::handle::{Uses, Writer, batch_of};
 use crate::clock::Timestamp;
 use crate::config::backends::BackendOptions;
 use crate::config::redis::RedisOptions;
@@ -212,25 +212,37 @@ impl RedisMetadata {
         Err(READ.failed("the rows of the server are lost again and again"))
     }
 
-    fn change(&self, change: &Change<'_>) -> Result<Applied> {
-        let script = if change.row.is_some() { &SCRIPTS.put } else { &SCRIPTS.remove };
+    /// Makes changes by one run of a script: all put rows in, or all remove some.
+    fn apply_batch(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
+        let puts = changes.iter().any(|change| change.row.is_some());
+        let script = if puts { &SCRIPTS.put } else { &SCRIPTS.remove };
+        let again = if matches!(changes, [change] if is_guarded(change)) { Again::Once } else { Again::Never };
+        let writer = format!("{:016x}", self.writer.number());
+        let mut answer = self.run(WRITE, script, |command| {
+            let command = command.arg(writer.as_bytes()).again(again);
+            changes.iter().fold(command, |command, change| self.with_change(command, change))
+        })?;
+        self.bytes.store(answer.number()?, Ordering::SeqCst);
+        changes.iter().map(|change| self.applied(change, &mut answer)).collect()
+    }
+
+    fn with_change(&self, command: Command, change: &Change<'_>) -> Command {
         let (expected, bytes): (&str, &[u8]) = match change.expected {
             Expected::Anything => ("any", &[]),
             Expected::Absent => ("absent", &[]),
             Expected::Bytes(bytes) => ("bytes", bytes),
         };
-        let again = if is_guarded(change) { Again::Once } else { Again::Never };
-        let writer = format!("{:016x}", self.writer.number());
         let used = self.uses.of(change.key).map(|at| sortable(Timestamp::from_micros(at)));
         let facts = change.row.map(|(row, facts)| facts_of(row, facts)).unwrap_or_default();
-        let mut answer = self.run(WRITE, script, |command| {
-            let command = command.arg(change.key).arg(expected.as_bytes()).arg(bytes).arg(writer.as_bytes());
-            let command = command.arg(used.as_ref().map_or(&[][..], |used| used)).arg(&facts);
-            command.arg(change.row.map_or(&[][..], |(row, _)| row)).again(again)
-        })?;
+        let command = command.arg(change.key).arg(expected.as_bytes()).arg(bytes);
+        let command = command.arg(used.as_ref().map_or(&[][..], |used| used)).arg(&facts);
+        command.arg(change.row.map_or(&[][..], |(row, _)| row))
+    }
+
+    fn applied(&self, change: &Change<'_>, answer: &mut Answer) -> Result<Applied> {
         let (made, unsettled) = (answer.number()? == 1, answer.number()? == 1);
         self.lost.fetch_add(answer.number()?, Ordering::SeqCst);
-        self.bytes.store(answer.number()?, Ordering::SeqCst);
+        let previous = answer.bytes()?;
         if !made && answer.is_second {
             return self.made_before(change, unsettled);
         }
@@ -238,7 +250,7 @@ impl RedisMetadata {
             return Ok(Applied { unsettled, ..Applied::NOT_MADE });
         }
         self.uses.take(change.key);
-        Ok(Applied { unsettled, ..Applied::made(answer.bytes()?) })
+        Ok(Applied { unsettled, ..Applied::made(previous) })
     }
 
     /// What a guarded change did that was sent twice and not made the second time: if its row is there, it was made the first
@@ -318,7 +330,16 @@ impl MetadataBackend for RedisMetadata {
     }
 
     fn apply(&self, changes: &[Change<'_>]) -> Result<Vec<Applied>> {
-        changes.iter().map(|change| self.change(change).inspect_err(|_| self.writer.renew())).collect()
+        let mut applied = Vec::with_capacity(changes.len());
+        for alike in changes.chunk_by(|one, next| one.row.is_some() == next.row.is_some()) {
+            let mut left = alike;
+            while !left.is_empty() {
+                let (batch, rest) = left.split_at(batch_of(left));
+                applied.extend(self.apply_batch(batch).inspect_err(|_| self.writer.renew())?);
+                left = rest;
+            }
+        }
+        Ok(applied)
     }
 
     fn page(&self, scan: &Scan<'_>, limit: usize) -> Result<Vec<Row>> {

@@ -339,10 +339,14 @@ fn a_server_without_room_refuses_rows_and_lets_go_of_those_that_are_removed() {
     let error = put(full).unwrap_err();
     assert!(error.is_limit() && error.to_string().contains("maxmemory"), "{error}");
     assert_eq!(rows.totals().unwrap().entries, full, "a put that failed changed nothing");
-    for n in 0..full {
-        let removed = rows.apply(&[Change { key: &key(n), expected: Expected::Anything, row: None }]).unwrap();
-        assert!(removed[0].previous.is_some(), "{n}");
-    }
+    let keys: Vec<_> = (0..full).map(key).collect();
+    let removal = |key: &'_ [u8; 8]| -> bool {
+        let removed = rows.apply(&[Change { key, expected: Expected::Anything, row: None }]).unwrap();
+        removed[0].previous.is_some()
+    };
+    assert!(keys[..10].iter().all(removal));
+    let others: Vec<_> = keys[10..].iter().map(|key| Change { key, expected: Expected::Anything, row: None }).collect();
+    assert!(rows.apply(&others).unwrap().iter().all(|applied| applied.previous.is_some()));
     assert_eq!(rows.totals().unwrap().entries, 0);
     put(0).unwrap();
 }
@@ -402,7 +406,7 @@ fn orders_and_totals_are_those_of_rows_in_memory_whatever_is_changed() {
         state % below
     };
     let time = |at: u64| Timestamp::from_micros(at.cast_signed() - 50);
-    for _ in 0..600 {
+    let one = |_| {
         let key = [&[7; 8][..], &vec![0xff; random(3) as usize], &[random(4) as u8]].concat();
         let mut facts = Facts::new(time(random(100)));
         facts.expires_at = (random(2) == 0).then(|| time(random(100)));
@@ -410,8 +414,20 @@ fn orders_and_totals_are_those_of_rows_in_memory_whatever_is_changed() {
         facts.blob_bytes = random(3) * 100;
         let row = vec![random(256) as u8; random(40) as usize];
         let expected = if random(3) == 0 { Expected::Absent } else { Expected::Anything };
-        let change = Change { key: &key, expected, row: (random(4) > 0).then_some((&row, &facts)) };
-        assert_eq!(rows.apply(&[change]).unwrap(), memory.apply(&[change]).unwrap());
+        (key, expected, (random(4) > 0).then_some((row, facts)))
+    };
+    let wanted: Vec<_> = (0..1200).map(one).collect();
+    let mut changes: Vec<_> = wanted
+        .iter()
+        .map(|(key, expected, row)| Change {
+            key,
+            expected: *expected,
+            row: row.as_ref().map(|(row, facts)| (&row[..], facts)),
+        })
+        .collect();
+    while !changes.is_empty() {
+        let some = changes.split_off(changes.len().saturating_sub(1 + random(9) as usize));
+        assert_eq!(rows.apply(&some).unwrap(), memory.apply(&some).unwrap());
     }
     let scans = [
         Scan::Keys { after: Some(&[7; 8]) },

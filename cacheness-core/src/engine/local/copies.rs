@@ -99,11 +99,11 @@ impl Tier {
         key: &[u8],
         gone: Option<&[u8]>,
         made: Option<&[u8]>,
-        changing: &Changing<'_>,
+        begun: &[Changing<'_>],
     ) -> bool {
         let new = made.filter(|_| self.may_copy()).and_then(|bytes| self.worth_copying(key, bytes));
         let copied =
-            new.filter(|(record, facts)| self.turns.copy_changed(key, changing, || self.put_copy(key, record, facts)));
+            new.filter(|(record, facts)| self.turns.copy_changed(key, begun, || self.put_copy(key, record, facts)));
         let blob = copied.as_ref().and_then(|(record, _)| record.blob());
         self.remove_blob_of(key, gone, blob.as_ref());
         copied.is_some()

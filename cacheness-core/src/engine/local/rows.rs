@@ -64,22 +64,22 @@ impl MetadataBackend for TieredRows {
                 log::debug!("the local tier is not used yet: {error}");
             }
         }
-        let begin = |change: &Change<'_>| tier.turns.change(change.key, || tier.remove_copy(change.key));
-        let changing: Vec<_> = changes.iter().map(begin).collect();
+        let (begun, gone) = tier.turns.change_all(changes.iter().map(|change| change.key), |key| tier.remove_copy(key));
         tier.forget_uses(changes);
         let applied = self.shared().apply(changes);
         if applied.as_ref().is_err_and(|error| !error.is_closed()) {
             // It may be made later, and nobody would be told of a change of one's own.
             tier.resting.rest(AFTER_A_DOUBTFUL_CHANGE);
         }
-        for (at, (change, (changing, gone))) in changes.iter().zip(changing).enumerate() {
+        for (at, (change, gone)) in changes.iter().zip(gone).enumerate() {
             let made = applied.as_ref().is_ok_and(|applied| applied.get(at).is_some_and(|applied| applied.made));
             let new = change.row.map(|(bytes, _)| bytes);
-            if !tier.end_change(change.key, gone.as_deref(), new.filter(|_| made), &changing) {
+            if !tier.end_change(change.key, gone.as_deref(), new.filter(|_| made), &begun) {
                 // The blob was written before.
                 tier.remove_blob_of(change.key, new, None);
             }
         }
+        drop(begun);
         tier.make_room();
         applied
     }

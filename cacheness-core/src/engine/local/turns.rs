@@ -103,7 +103,7 @@ impl Turns {
     }
 
     /// [`changed`](Self::changed) by this process, until the result is dropped.
-    pub(super) fn change<R>(&self, key: &[u8], forget: impl FnOnce() -> R) -> (Changing<'_>, R) {
+    fn change<R>(&self, key: &[u8], forget: impl FnOnce() -> R) -> (Changing<'_>, R) {
         let place = self.shard(key);
         let mut shard = lock(place);
         shard.changes += 1;
@@ -114,8 +114,35 @@ impl Turns {
         (Changing { shard: place, number: shard.changes }, forgotten)
     }
 
-    /// Ends a change that was made: has `copy` make a copy of the new row, unless another change was begun or heard of since.
-    pub(super) fn copy_changed(&self, key: &[u8], changing: &Changing<'_>, copy: impl FnOnce() -> bool) -> bool {
+    /// [`change`](Self::change) of several keys, which are changed together: those that share a shard are one change there.
+    pub(super) fn change_all<'k, R>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        forget: impl Fn(&[u8]) -> R,
+    ) -> (Vec<Changing<'_>>, Vec<R>) {
+        let (mut begun, mut met) = (Vec::<Changing<'_>>::new(), HashSet::new());
+        let begin = |key| {
+            let is_begun = begun.iter().any(|changing| std::ptr::eq(changing.shard, self.shard(key)));
+            // What comes of a key that stands there twice is not copied: two changes are running then.
+            if met.insert(key) && is_begun {
+                let mut shard = lock(self.shard(key));
+                shard.compared.remove(key);
+                return forget(key);
+            }
+            let (changing, forgotten) = self.change(key, || forget(key));
+            begun.push(changing);
+            forgotten
+        };
+        let forgotten = keys.map(begin).collect();
+        (begun, forgotten)
+    }
+
+    /// Ends one of these changes that was made: has `copy` make a copy of the new row, unless another change was begun or heard of
+    /// since.
+    pub(super) fn copy_changed(&self, key: &[u8], begun: &[Changing<'_>], copy: impl FnOnce() -> bool) -> bool {
+        let Some(changing) = begun.iter().find(|changing| std::ptr::eq(changing.shard, self.shard(key))) else {
+            return false;
+        };
         let mut shard = lock(changing.shard);
         shard.changes == changing.number && shard.running == 1 && self.copy_in(&mut shard, key, copy)
     }
@@ -129,6 +156,8 @@ impl Drop for Changing<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     const KEY: &[u8] = b"12345678k";
@@ -142,15 +171,34 @@ mod tests {
         assert!(!turns.copy(KEY, token, || unreachable!()), "heard of since");
         let (changing, ()) = turns.change(KEY, || {});
         assert!(turns.token(KEY).is_none());
-        assert!(turns.copy_changed(KEY, &changing, || true));
+        assert!(turns.copy_changed(KEY, from_ref(&changing), || true));
         drop(changing);
         let (first, ()) = turns.change(KEY, || {});
         let (second, ()) = turns.change(KEY, || {});
-        assert!(!turns.copy_changed(KEY, &second, || unreachable!()), "the first may be made after it");
+        assert!(!turns.copy_changed(KEY, from_ref(&second), || unreachable!()), "the first may be made after it");
         drop(second);
-        assert!(!turns.copy_changed(KEY, &first, || unreachable!()), "the second may have been made after it");
+        assert!(
+            !turns.copy_changed(KEY, from_ref(&first), || unreachable!()),
+            "the second may have been made after it"
+        );
         drop(first);
         assert!(turns.token(KEY).is_some(), "both are over");
+    }
+
+    #[test]
+    fn of_changes_that_are_made_together_all_are_copied_but_for_a_key_that_stands_there_twice() {
+        let turns = Turns::new();
+        // In one shard, and in another one.
+        let keys: [&[u8]; 3] = [KEY, b"12345678l", b"12345679k"];
+        let (begun, gone) = turns.change_all(keys.into_iter(), <[u8]>::len);
+        assert_eq!((begun.len(), gone), (2, vec![9, 9, 9]));
+        assert!(keys.iter().all(|key| turns.token(key).is_none() && turns.copy_changed(key, &begun, || true)));
+        let (other, ()) = turns.change(KEY, || {});
+        assert!(!turns.copy_changed(keys[1], &begun, || unreachable!()), "another change was begun");
+        drop((begun, other));
+        assert!(keys.iter().all(|key| turns.token(key).is_some()));
+        let (begun, _) = turns.change_all([KEY, KEY, keys[2]].into_iter(), |_| ());
+        assert!(!turns.copy_changed(KEY, &begun, || unreachable!()) && turns.copy_changed(keys[2], &begun, || true));
     }
 
     #[test]

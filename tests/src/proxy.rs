@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -38,6 +38,8 @@ struct State {
     upstream: AtomicU16,
     network: Mutex<Network>,
     requests: Mutex<Vec<String>>,
+    /// How often a client spoke first, or after an answer.
+    trips: AtomicU64,
     /// Questions without an answer: now, and at most.
     waiting: Mutex<[usize; 2]>,
     /// Both ends of all connections.
@@ -50,6 +52,8 @@ struct State {
 struct Fate {
     /// A question of it waits for an answer.
     is_open: AtomicBool,
+    /// The client spoke last.
+    is_asked: AtomicBool,
     /// Something of it was swallowed: to go on would be to forge what was sent.
     is_swallowed: AtomicBool,
     /// How many bytes of answers are left until it is cut.
@@ -72,6 +76,7 @@ impl Proxy {
             upstream: AtomicU16::new(upstream),
             network: Mutex::new(Network::Works),
             requests: Mutex::default(),
+            trips: AtomicU64::new(0),
             waiting: Mutex::default(),
             ends: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -115,6 +120,13 @@ impl Proxy {
     /// What was asked by HTTP, without what stands behind the path.
     pub fn requests(&self) -> Vec<String> {
         lock(&self.state.requests).clone()
+    }
+
+    /// What `work` returns, and how many round trips were made meanwhile, whatever is spoken.
+    pub fn trips<R>(&self, work: impl FnOnce() -> R) -> (R, u64) {
+        let before = self.state.trips.load(Ordering::SeqCst);
+        let done = work();
+        (done, self.state.trips.load(Ordering::SeqCst) - before)
     }
 
     /// How many questions by HTTP waited for an answer at the same time, at most.
@@ -163,6 +175,9 @@ impl State {
     fn pass_questions(&self, mut client: TcpStream, mut server: TcpStream, fate: &Fate) {
         let mut buf = [0; 64 << 10];
         while let Ok(read @ 1..) = client.read(&mut buf) {
+            if !fate.is_asked.swap(true, Ordering::SeqCst) {
+                self.trips.fetch_add(1, Ordering::SeqCst);
+            }
             if self.note(&buf[..read]) && !fate.is_open.swap(true, Ordering::SeqCst) {
                 let [now, most] = &mut *lock(&self.waiting);
                 *now += 1;
@@ -196,6 +211,7 @@ impl State {
     fn pass_answers(&self, mut server: TcpStream, mut client: TcpStream, fate: &Fate) {
         let mut buf = [0; 64 << 10];
         while let Ok(read @ 1..) = server.read(&mut buf) {
+            fate.is_asked.store(false, Ordering::SeqCst);
             match self.network_of(fate) {
                 Network::BlackHole => continue,
                 Network::Refuses => break,

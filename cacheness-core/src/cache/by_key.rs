@@ -140,7 +140,7 @@ impl Cache {
         let Proven { encoded, back } = engine.encode(value, options.handler.as_deref(), codec)?;
         // From before the put, which is the one change that may come between.
         let token = engine.insert_token(key, &codec);
-        let core = self.put_encoded_by_key(key, std::any::type_name::<T>(), encoded, options)?;
+        let core = self.put_encoded_by_key(key, std::any::type_name::<T>(), &encoded, options)?;
         if let (Some(ops), Some(token), Some(core)) = (codec.memory_ops(), token, core) {
             engine.keep_stored(key, value, back, &core, (token.after_own_change(), ops));
         }
@@ -153,19 +153,16 @@ impl Cache {
         &self,
         key: &Key,
         data_type: &str,
-        encoded: Encoded<'_>,
+        encoded: &Encoded<'_>,
         mut options: PutOptions,
     ) -> Result<Option<Core>> {
         let engine = self.engine()?;
         if self.0.disabled {
             return Ok(None);
         }
-        options.kinds()?.try_for_each(|schema| engine.register(schema))?;
-        let ttl = options.ttl.or_else(|| self.0.config.default_ttl());
-        let params = self.noted_params(key, std::mem::take(&mut options.params));
-        let fence = options.fence.take();
-        let details = options.into_details(data_type, params);
-        engine.put(IndexKey::of(key), details, &encoded, (ttl, fence.as_ref()))
+        let (ttl, fence) = (self.ttl_of(&options), options.fence.take());
+        let details = self.details_of(key, data_type, options)?;
+        engine.put(IndexKey::of(key), details, encoded, (ttl, fence.as_ref()))
     }
 
     /// [`put_by_key`](Self::put_by_key) that writes on the blocking pool, and gives the value back. One that threads can share is
@@ -190,7 +187,7 @@ impl Cache {
                         encode(engine).and_then(|proven| proven.encoded.into_owned(engine.store().limits()))
                     });
                     let data_type = std::any::type_name::<T>();
-                    let write = move || cache.put_encoded_by_key(&key, data_type, encoded?, options);
+                    let write = move || cache.put_encoded_by_key(&key, data_type, &encoded?, options);
                     let stored = blocking(write).await.map(drop);
                     (value, stored)
                 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, PoisonError, RwLock};
 
+use super::PutOptions;
 use super::engine::Engine;
 use super::removal::EntryScan;
 use crate::engine::UniqueTurn;
@@ -432,6 +433,15 @@ impl Engine {
         }
         let reserved = self.custom().unique.reserve(wanted);
         Some(Reserved { _in_all_processes: self.store().unique_turn(), ..reserved })
+    }
+
+    /// Whether a value among these rows must be unique.
+    pub(super) fn has_unique(&self, options: &PutOptions) -> bool {
+        let of_rows = |kind: &str| !self.custom().kinds.unique_columns(kind).is_empty();
+        options
+            .custom
+            .iter()
+            .any(|(schema, _)| schema.columns.iter().any(|column| column.unique) || of_rows(schema.name))
     }
 
     fn unique_values(&self, details: &Details) -> Vec<UniqueValue> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::codec::ValueCodec;
 use super::custom::Custom;
-use super::entries::{Counters, Stats};
+use super::entries::{Counters, Stats, handler_of};
 use super::removal::{self, Evictor};
 use crate::clock::{Clock, Timestamp};
+use crate::codec::Content;
 use crate::codec::handler::{Encoded, Handlers, Proven, Raw, TakenAs};
 use crate::codec::native::Failure;
 use crate::config::{self, CacheConfig};
@@ -344,9 +345,8 @@ impl Engine {
     ) -> Result<Option<Core>> {
         self.check_ttl(ttl)?;
         let _reserved = self.reserve_unique(&key, &details, None)?;
-        let core = self.core_of(encoded, ttl);
-        let details = Details { handler: handler_of(encoded), ..details };
-        let entry = Entry { key: key.clone(), core, details, accessed_at: None, signature: None };
+        let entry = self.entry_of(key.clone(), details, encoded, ttl);
+        let core = entry.core;
         let put = self.store.put(entry, encoded, self.evictor.max_bytes(), fence);
         if !put.inspect_err(|error| self.count_error(error))? {
             return Ok(None);
@@ -354,6 +354,24 @@ impl Engine {
         self.counters.put();
         self.make_room(&key);
         Ok(Some(core))
+    }
+
+    /// [`put`](Self::put) of several values, of which none has to be unique.
+    pub(super) fn put_together(
+        &self,
+        items: Vec<(IndexKey, Details, &Encoded<'_>)>,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
+        self.check_ttl(ttl)?;
+        let keys: Vec<_> = items.iter().map(|(key, ..)| key.clone()).collect();
+        let content = |(key, details, encoded)| (self.entry_of(key, details, encoded, ttl), Content::from(encoded));
+        let items = items.into_iter().map(content).collect();
+        let mut stored = 0;
+        let put = self.store.put_together(items, self.evictor.max_bytes(), &mut stored);
+        (0..stored).for_each(|_| self.counters.put());
+        // Room for all of them: the last one is the newest.
+        keys[..stored].last().iter().for_each(|newest| self.make_room(newest));
+        put.inspect_err(|error| self.count_error(error))
     }
 
     /// Zero and overflowing TTLs are rejected.
@@ -368,22 +386,6 @@ impl Engine {
              expires"
         );
         Err(CacheError::new(ErrorKind::InvalidArgument, message))
-    }
-
-    fn core_of(&self, encoded: &Encoded<'_>, ttl: Option<Duration>) -> Core {
-        let created_at = self.clock.now();
-        Core {
-            created_at,
-            expires_at: ttl.map(|ttl| created_at.after(ttl)),
-            ttl,
-            type_fingerprint: encoded.type_fingerprint,
-            shape: encoded.shape,
-            payload_format: encoded.payload_format,
-            codec: crate::config::StoredCodec::None,
-            raw_size: encoded.len(),
-            stored_size: 0,
-            checksum: 0,
-        }
     }
 
     /// Replaces the value of a key that has one which is not expired, and keeps what was said about it; says whether there
@@ -478,8 +480,4 @@ impl Engine {
     pub(super) fn make_room(&self, newest: &IndexKey) {
         removal::make_room(self, &self.evictor, newest);
     }
-}
-
-fn handler_of(encoded: &Encoded<'_>) -> Option<String> {
-    encoded.handler.as_deref().map(str::to_owned)
 }

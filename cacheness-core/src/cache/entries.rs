@@ -5,11 +5,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Cache;
+use super::engine::Engine;
+use super::{Cache, PutOptions};
 use crate::clock::Timestamp;
+use crate::codec::handler::Encoded;
+use crate::config::StoredCodec;
 use crate::engine::local::LocalStats;
 use crate::engine::memory::MemoryStats;
-use crate::entry::{Entry, IndexKey};
+use crate::entry::{Core, Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
 use crate::index::backend::Totals;
@@ -177,6 +180,55 @@ impl Cache {
     pub fn get_stats(&self) -> Result<Stats> {
         self.engine()?.stats()
     }
+}
+
+/// What is known of an entry that is put.
+impl Cache {
+    /// How long it lives.
+    pub(super) fn ttl_of(&self, options: &PutOptions) -> Option<Duration> {
+        options.ttl.or_else(|| self.0.config.default_ttl())
+    }
+
+    /// What is said about it.
+    pub(super) fn details_of(&self, key: &Key, data_type: &str, mut options: PutOptions) -> Result<Details> {
+        let engine = self.engine()?;
+        options.kinds()?.try_for_each(|schema| engine.register(schema))?;
+        let params = self.noted_params(key, std::mem::take(&mut options.params));
+        Ok(options.into_details(data_type, params))
+    }
+}
+
+impl Engine {
+    pub(super) fn entry_of(
+        &self,
+        key: IndexKey,
+        details: Details,
+        encoded: &Encoded<'_>,
+        ttl: Option<Duration>,
+    ) -> Entry {
+        let details = Details { handler: handler_of(encoded), ..details };
+        Entry { key, core: self.core_of(encoded, ttl), details, accessed_at: None, signature: None }
+    }
+
+    pub(super) fn core_of(&self, encoded: &Encoded<'_>, ttl: Option<Duration>) -> Core {
+        let created_at = self.now();
+        Core {
+            created_at,
+            expires_at: ttl.map(|ttl| created_at.after(ttl)),
+            ttl,
+            type_fingerprint: encoded.type_fingerprint,
+            shape: encoded.shape,
+            payload_format: encoded.payload_format,
+            codec: StoredCodec::None,
+            raw_size: encoded.len(),
+            stored_size: 0,
+            checksum: 0,
+        }
+    }
+}
+
+pub(super) fn handler_of(encoded: &Encoded<'_>) -> Option<String> {
+    encoded.handler.as_deref().map(str::to_owned)
 }
 
 impl IntoIterator for &Cache {

@@ -13,6 +13,7 @@ use crate::engine::{Fence, Found};
 use crate::entry::{Details, Entry, IndexKey};
 use crate::error::{CacheError, ErrorKind, Result};
 use crate::index::Record;
+use crate::index::backend::changes_within;
 use crate::key::{Key, ToKey};
 use crate::query::{CustomMetadata, Schema};
 use crate::util::threads::each_by;
@@ -380,11 +381,12 @@ impl Cache {
             .collect()
     }
 
-    /// Stores several values; returns their keys in order.
+    /// Stores several values; returns their keys in order. Where rows are on a server, 64 of them take one round trip; where values
+    /// are in a bucket, several are written at a time.
     ///
     /// # Errors
     /// As [`put`](Self::put). If a key or a value cannot be encoded, nothing is stored; an error in storing ends the batch,
-    /// and the values before it are stored, whole.
+    /// and the values before it are stored, whole. If a server is lost while it stores 64 together, each of these is stored or not.
     pub fn put_batch<'v, T: Storable, K: ToKey>(
         &self,
         items: impl IntoIterator<Item = (K, &'v T)>,
@@ -411,34 +413,45 @@ impl Cache {
     }
 
     pub(super) fn put_all_encoded<T>(&self, items: Vec<(Key, Encoded<'_>)>, options: &PutOptions) -> Result<Vec<Key>> {
-        let data_type = std::any::type_name::<T>();
-        let mut keys = Vec::with_capacity(items.len());
-        for (key, encoded) in items {
-            self.put_encoded_by_key(&key, data_type, encoded, options.clone())?;
-            keys.push(key);
+        let (engine, data_type) = (self.engine()?, std::any::type_name::<T>());
+        let _together = engine.store().index().together();
+        if engine.store().waits() && !engine.has_unique(options) && !self.0.disabled {
+            self.put_together(engine, data_type, &items, options)?;
+        } else {
+            for (key, encoded) in &items {
+                self.put_encoded_by_key(key, data_type, encoded, options.clone())?;
+            }
         }
-        Ok(keys)
+        Ok(items.into_iter().map(|(key, _)| key).collect())
     }
 
-    /// Removes the entries of several keys; returns how many there were.
-    ///
-    /// # Errors
-    /// As [`invalidate`](Self::invalidate). If a key is at fault, nothing is removed.
-    pub fn delete_batch<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64> {
-        let mut removed = 0;
-        for key in self.all_keys(keys)? {
-            removed += u64::from(self.invalidate(&key)?);
+    fn put_together(
+        &self,
+        engine: &Engine,
+        data_type: &str,
+        mut items: &[(Key, Encoded<'_>)],
+        options: &PutOptions,
+    ) -> Result<()> {
+        while !items.is_empty() {
+            let count = changes_within(BYTES_AT_ONCE, items.iter().map(|(_, encoded)| encoded.len()));
+            let described = items[..count].iter().map(|(key, encoded)| {
+                Ok((IndexKey::of(key), self.details_of(key, data_type, options.clone())?, encoded))
+            });
+            engine.put_together(described.collect::<Result<_>>()?, self.ttl_of(options))?;
+            items = &items[count..];
         }
-        Ok(removed)
+        Ok(())
     }
 
-    fn all_keys<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Key>> {
+    pub(super) fn all_keys<K: ToKey>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Key>> {
         keys.into_iter().map(|key| self.key(key)).collect()
     }
 }
 
 /// So many blobs of one batch are read at a time.
 const AT_ONCE: usize = 8;
+/// Values of so many bytes are stored together at most: none waits long for its record, nor takes room that is made too late.
+const BYTES_AT_ONCE: u64 = 64 << 20;
 
 impl Engine {
     /// The values of several keys: one question for all rows, then their blobs, several at a time.

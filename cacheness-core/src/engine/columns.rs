@@ -152,6 +152,12 @@ impl Columns {
         lock(&self.turns[key.hash() as usize % TURNS])
     }
 
+    /// [`turn`](Self::turn) for several keys. Everybody takes several in one order.
+    pub(super) fn turns<'k>(&self, keys: impl Iterator<Item = &'k IndexKey>) -> Vec<MutexGuard<'_, ()>> {
+        let numbers: BTreeSet<_> = keys.map(|key| key.hash() as usize % TURNS).collect();
+        numbers.into_iter().map(|number| lock(&self.turns[number])).collect()
+    }
+
     /// Whether there is any order that follows changes.
     pub(super) fn follows_changes(&self) -> bool {
         self.any.load(Ordering::SeqCst)

@@ -16,7 +16,7 @@ use super::neighbours::{UniqueTurns, is_the_only_user};
 use crate::clock::Timestamp;
 use crate::entry::IndexKey;
 use crate::error::{CacheError, ErrorKind, Result};
-use crate::index::backend::{Applied, Change, Expected, MetadataBackend, Row, Scan, Totals};
+use crate::index::backend::{Applied, CHANGES_AT_ONCE, Change, Expected, Facts, MetadataBackend, Row, Scan, Totals};
 use crate::index::neighbours::{Guests, OWNER};
 use crate::index::{Group, Record};
 use crate::security::Signing;
@@ -49,6 +49,16 @@ impl fmt::Debug for Index {
 
 /// Records with their keys.
 pub(super) type Records = Vec<(IndexKey, Record)>;
+
+fn change_of<'a>(
+    key: &'a IndexKey,
+    expected: Expected<'a>,
+    new: Option<&'a Record>,
+    facts: &'a Option<Facts>,
+) -> Change<'a> {
+    let row = new.zip(facts.as_ref()).map(|(record, facts)| (record.as_bytes(), facts));
+    Change { key: key.as_bytes(), expected, row }
+}
 
 impl Index {
     pub(crate) fn new(backend: Arc<dyn MetadataBackend>, signing: Arc<Signing>, memory: Option<Arc<Tier>>) -> Self {
@@ -171,15 +181,36 @@ impl Index {
     }
 
     fn change_if(&self, key: &IndexKey, expected: Expected<'_>, new: Option<&Record>) -> Result<Applied> {
-        let keeps_columns = self.backend.traits().columns;
-        let facts = |record: &Record| if keeps_columns { record.facts_and_columns() } else { record.facts() };
-        let facts = new.map(facts).transpose()?;
-        let row = new.zip(facts.as_ref()).map(|(record, facts)| (record.as_bytes(), facts));
-        let applied = self.make(OWNER, key, &Change { key: key.as_bytes(), expected, row }, new, &|| true)?;
+        let facts = self.facts_of(new)?;
+        let applied = self.make(OWNER, key, &change_of(key, expected, new, &facts), new, &|| true)?;
         if self.has_neighbours() && !self.backend.traits().waits {
             acknowledge(applied.is_settled(), || self.is_counted() && is_the_only_user(&*self.backend));
         }
         Ok(applied)
+    }
+
+    /// How many changes are made together at most. More than one where that saves round trips, to a server: nobody has the rows
+    /// changed by this process then, nor waits for it to be acknowledged.
+    pub(super) fn at_once(&self) -> usize {
+        if self.is_on_a_server() { CHANGES_AT_ONCE } else { 1 }
+    }
+
+    /// Puts records in the place of whatever is there, or takes them out, [several](Self::at_once) together; returns the records
+    /// that were there. After an error each change may have been made or not.
+    pub(super) fn change_together(&self, changes: &[(&IndexKey, Option<&Record>)]) -> Result<Vec<Option<Record>>> {
+        let facts = changes.iter().map(|(_, new)| self.facts_of(*new)).collect::<Result<Vec<_>>>()?;
+        let with_facts = changes.iter().zip(&facts);
+        let wanted: Vec<_> =
+            with_facts.map(|((key, new), facts)| change_of(key, Expected::Anything, *new, facts)).collect();
+        let _changing: Vec<_> = changes.iter().map(|(key, _)| self.changing(key)).collect();
+        let _turns = self.columns.turns(changes.iter().map(|(key, _)| *key));
+        let applied = self.ask(|backend| backend.apply(&wanted))?;
+        let applied = applied.into_iter().chain(std::iter::repeat(Applied::NOT_MADE));
+        let follow = |((key, new), applied): (&(&IndexKey, Option<&Record>), _)| {
+            self.follow(key, &applied, *new);
+            self.taken_out(key, applied)
+        };
+        Ok(changes.iter().zip(applied).map(follow).collect())
     }
 
     /// Makes a change of this or another process, and notes it before another change of the key can be made. After an error
@@ -210,11 +241,22 @@ impl Index {
         if !self.guests.are_none() {
             applied.unsettled |= !self.guests.note(by, key.as_bytes(), &applied);
         }
+        self.follow(key, &applied, new);
+        Ok(applied)
+    }
+
+    fn facts_of(&self, record: Option<&Record>) -> Result<Option<Facts>> {
+        let keeps_columns = self.backend.traits().columns;
+        let facts = |record: &Record| if keeps_columns { record.facts_and_columns() } else { record.facts() };
+        record.map(facts).transpose()
+    }
+
+    /// Tells the orders over columns of a change. The caller has the turn of the key.
+    fn follow(&self, key: &IndexKey, applied: &Applied, new: Option<&Record>) {
         if applied.made && self.columns.follows_changes() {
             let before = applied.previous.clone().and_then(|bytes| self.record(key, bytes).ok());
             self.columns.follow(key, before.as_ref(), new);
         }
-        Ok(applied)
     }
 
     /// Makes a change of another process, which waits itself until it may be acknowledged.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Store;
 use super::opened::Opened;
 use super::read::Found;
-use super::write::{Commit, Outcome, check_fits};
+use super::write::{Placed, check_fits};
 use crate::codec::Parts;
 use crate::codec::handler::Raw;
 use crate::codec::native::{self, Body, Pieces, Source};
@@ -44,15 +44,14 @@ impl Store {
         self.format_in_file(&entry.core).filter(|_| stored.len() as u64 > WRITTEN_STRAIGHT)
     }
 
-    /// Writes a value, then its record.
-    pub(super) fn write_body(
+    /// Writes a value, and makes its record.
+    pub(super) fn place_body(
         &self,
         mut entry: Entry,
         body: &Body<'_>,
         largest: u64,
-        commit: Commit<'_>,
         signing: &Signing,
-    ) -> Result<Outcome> {
+    ) -> Result<Placed> {
         if !self.index.is_reachable() {
             return Err(CacheError::new(ErrorKind::Unavailable, "the index does not answer now"));
         }
@@ -84,8 +83,7 @@ impl Store {
         blob.write(&start.trailer(found))?;
         let record = self.record(&entry, &Payload::Blob(name.clone()), signing)?;
         blob.publish(self.settings.durability)?;
-        let outcome = self.commit_blob(&entry, &record, name, commit)?;
-        self.written(&entry, outcome)
+        Ok(Placed { key: entry.key, record, blob: Some(name) })
     }
 }
 

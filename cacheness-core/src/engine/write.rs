@@ -1,5 +1,7 @@
 //! Values into the store, and out of it again: blob, record, and what becomes of those that they take the place of.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::Store;
 use super::lease::Fence;
 use crate::codec::native::{self, Body};
@@ -11,9 +13,12 @@ use crate::format::{self, Envelope, Rules};
 use crate::index::{Payload, Record};
 use crate::security::Signing;
 use crate::storage::BlobName;
+use crate::util::threads::each_by;
 
 /// The width that the bytes of arrays are compressed by: that of most numbers in them, and a multiple of the others.
 const WIDEST_NUMBER: usize = 8;
+/// So many blobs of one call are written at a time, where each is a round trip.
+const BLOBS_AT_ONCE: usize = 8;
 
 /// How a record goes into the index.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +37,13 @@ pub(super) enum Outcome {
     Done(Option<Record>),
     /// Another record was there than the expected one.
     Overtaken,
+}
+
+/// A record that is not committed yet. Its blob is there, if it names one.
+pub(super) struct Placed {
+    pub(super) key: IndexKey,
+    pub(super) record: Record,
+    pub(super) blob: Option<BlobName>,
 }
 
 impl Store {
@@ -71,19 +83,22 @@ impl Store {
         self.put_content(entry, content.into(), largest, Commit::Over(expected))
     }
 
-    fn put_content(&self, mut entry: Entry, content: Content<'_>, largest: u64, commit: Commit<'_>) -> Result<bool> {
+    fn put_content(&self, entry: Entry, content: Content<'_>, largest: u64, commit: Commit<'_>) -> Result<bool> {
+        let outcome = self.commit(&self.place_content(entry, content, largest)?, commit)?;
+        Ok(matches!(outcome, Outcome::Done(_)))
+    }
+
+    fn place_content(&self, mut entry: Entry, content: Content<'_>, largest: u64) -> Result<Placed> {
         let raw = match content {
             Content::Bytes(parts) => parts,
             Content::Body(body) if self.is_written_straight(&body) => {
-                let outcome = self.write_body(entry, &body, largest, commit, &self.settings.signing)?;
-                return Ok(matches!(outcome, Outcome::Done(_)));
+                return self.place_body(entry, &body, largest, &self.settings.signing);
             }
             Content::Body(ref body) => body.parts(self.settings.limits.max_value_bytes)?,
         };
         let stored = self.seal(&mut entry, raw)?;
         check_fits(&entry.key, stored.len() as u64, largest)?;
-        let outcome = self.write(&entry, &stored, commit, &self.settings.signing)?;
-        Ok(matches!(outcome, Outcome::Done(_)))
+        self.place(&entry, &stored, &self.settings.signing)
     }
 
     /// Stores the bytes of another entry of this store as they are, signed as those are. The entry tells everything about
@@ -146,28 +161,50 @@ impl Store {
     }
 
     fn write(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+        self.commit(&self.place(entry, stored, signing)?, commit)
+    }
+
+    /// Makes the record of a value, and before it the blob, unless the value is small.
+    fn place(&self, entry: &Entry, stored: &Parts<'_>, signing: &Signing) -> Result<Placed> {
         // That of the value before belongs to a blob that goes.
         let untagged = (self.blobs.is_remote() && entry.s3_etag().is_some()).then(|| entry.clone().with_s3_etag(None));
         let entry = untagged.as_ref().unwrap_or(entry);
         let inline_up_to = self.settings.inline_up_to;
-        let outcome = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
-            self.commit(entry, &Payload::Inline(&stored.contiguous()), commit, signing)
+        let (record, blob) = if inline_up_to > 0 && entry.core.stored_size <= inline_up_to {
+            (self.record(entry, &Payload::Inline(&stored.contiguous()), signing)?, None)
         } else if let Some(format) = self.format_written_straight(entry, stored) {
             let body = &native::Stored(&stored.contiguous());
-            return self.write_body(entry.clone(), &Body::of_stored(body, format), u64::MAX, commit, signing);
+            return self.place_body(entry.clone(), &Body::of_stored(body, format), u64::MAX, signing);
         } else {
-            self.write_blob(entry, stored, commit, signing)
-        }?;
-        self.written(entry, outcome)
+            let (record, name) = self.write_blob(entry, stored, signing)?;
+            (record, Some(name))
+        };
+        Ok(Placed { key: entry.key.clone(), record, blob })
+    }
+
+    fn commit(&self, placed: &Placed, commit: Commit<'_>) -> Result<Outcome> {
+        let Placed { key, record, blob } = placed;
+        let outcome = self.commit_record(key, record, commit);
+        let outcome = match blob {
+            Some(name) => self.blob_committed(key, record, name, outcome)?,
+            None => outcome?,
+        };
+        self.written(key, outcome)
     }
 
     /// What follows a commit.
-    pub(super) fn written(&self, entry: &Entry, outcome: Outcome) -> Result<Outcome> {
+    fn written(&self, key: &IndexKey, outcome: Outcome) -> Result<Outcome> {
         if let Outcome::Done(replaced) = &outcome {
-            self.after_change().inspect_err(|error| self.unsettled(&entry.key, replaced.as_ref(), error))?;
-            self.retire(&entry.key, replaced.as_ref());
+            self.all_written(&[(key, replaced.as_ref())])?;
         }
         Ok(outcome)
+    }
+
+    /// What follows commits by which records were replaced.
+    fn all_written(&self, replaced: &[(&IndexKey, Option<&Record>)]) -> Result<()> {
+        self.after_changes(replaced)?;
+        replaced.iter().for_each(|(key, record)| self.retire(key, *record));
+        Ok(())
     }
 
     fn compressed<'r>(&self, core: &Core, raw: Parts<'r>) -> Result<(StoredCodec, Parts<'r>)> {
@@ -188,7 +225,7 @@ impl Store {
         })
     }
 
-    fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
+    fn write_blob(&self, entry: &Entry, stored: &Parts<'_>, signing: &Signing) -> Result<(Record, BlobName)> {
         if !self.index.is_reachable() {
             return Err(CacheError::new(ErrorKind::Unavailable, "the index does not answer now"));
         }
@@ -202,7 +239,7 @@ impl Store {
             let written = self.record(&tagged, &Payload::Blob(name.clone()), signing);
             record = written.inspect_err(|_| self.discard(&name))?;
         }
-        self.commit_blob(entry, &record, name, commit)
+        Ok((record, name))
     }
 
     /// Writes a sealed blob; where other tools read its payload, with that in a file of its own.
@@ -222,35 +259,30 @@ impl Store {
         }
     }
 
-    /// Commits a record whose blob is there.
-    pub(super) fn commit_blob(
+    /// What becomes of the blob of a record by its commit.
+    fn blob_committed(
         &self,
-        entry: &Entry,
+        key: &IndexKey,
         record: &Record,
-        name: BlobName,
-        commit: Commit<'_>,
+        name: &BlobName,
+        outcome: Result<Outcome>,
     ) -> Result<Outcome> {
-        let outcome = self.commit_record(&entry.key, record, commit);
         match &outcome {
             // Its own blob: the record that took up what an owner before had lost, or one of which the answer was lost.
-            Ok(Outcome::Done(Some(replaced))) if replaced.blob().as_ref() == Some(&name) => {
+            Ok(Outcome::Done(Some(replaced))) if replaced.blob().as_ref() == Some(name) => {
                 return Ok(Outcome::Done(None));
             }
             Ok(Outcome::Done(_)) => {}
-            Ok(Outcome::Overtaken) => self.discard(&name),
+            Ok(Outcome::Overtaken) => self.discard(name),
             // A closed index has not taken it.
-            Err(error) if error.is_closed() => self.discard(&name),
+            Err(error) if error.is_closed() => self.discard(name),
             Err(_) => {
-                self.doubt_blob_of(&entry.key, Some(record));
+                self.doubt_blob_of(key, Some(record));
                 // The blob of a record that it may have replaced is not known here.
                 self.index.doubt_blobs();
             }
         }
         outcome
-    }
-
-    fn commit(&self, entry: &Entry, payload: &Payload<'_>, commit: Commit<'_>, signing: &Signing) -> Result<Outcome> {
-        self.commit_record(&entry.key, &self.record(entry, payload, signing)?, commit)
     }
 
     fn commit_record(&self, key: &IndexKey, record: &Record, commit: Commit<'_>) -> Result<Outcome> {
@@ -294,7 +326,7 @@ impl Store {
     /// Removes an entry; says whether there was one.
     pub(crate) fn remove(&self, key: &IndexKey) -> Result<bool> {
         let removed = self.index.remove(key)?;
-        self.after_removal(key, removed.as_ref())?;
+        self.after_removals(&[(key, removed.as_ref())])?;
         Ok(removed.is_some())
     }
 
@@ -302,15 +334,140 @@ impl Store {
     pub(crate) fn remove_expected(&self, key: &IndexKey, expected: &Record) -> Result<bool> {
         let removed = self.index.remove_expected(key, expected)?;
         if removed {
-            self.after_removal(key, Some(expected))?;
+            self.after_removals(&[(key, Some(expected))])?;
         }
         Ok(removed)
     }
 
-    fn after_removal(&self, key: &IndexKey, removed: Option<&Record>) -> Result<()> {
-        self.after_change().inspect_err(|error| self.unsettled(key, removed, error))?;
-        removed.and_then(|record| self.own_blob(key, record)).iter().for_each(|name| self.discard(name));
+    fn after_removals(&self, removed: &[(&IndexKey, Option<&Record>)]) -> Result<()> {
+        self.after_changes(removed)?;
+        let blob = |(key, record): &(&IndexKey, Option<&Record>)| self.own_blob(key, (*record)?);
+        removed.iter().filter_map(blob).for_each(|name| self.discard(&name));
         Ok(())
+    }
+
+    /// What follows changes by which these records are out of the index.
+    fn after_changes(&self, gone: &[(&IndexKey, Option<&Record>)]) -> Result<()> {
+        self.after_change()
+            .inspect_err(|error| gone.iter().for_each(|(key, record)| self.unsettled(key, *record, error)))
+    }
+}
+
+/// Many entries in one call: where rows are on a server, as many changes at a time as a backend gets at most.
+impl Store {
+    /// Stores the values of several entries, in their order; `stored` grows by how many of them are. Blobs are written several
+    /// at a time where each is a round trip.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), of the first entry that has one. Those before it are stored, and none of those behind it is,
+    /// unless the index failed while their records were on the way together: then each of these is stored or not.
+    pub(crate) fn put_together(
+        &self,
+        items: Vec<(Entry, Content<'_>)>,
+        largest: u64,
+        stored: &mut usize,
+    ) -> Result<()> {
+        let (mut ready, mut failed) = (Vec::with_capacity(items.len()), Ok(()));
+        for placed in self.place_all(items, largest)?.into_iter().flatten() {
+            match placed {
+                Ok(placed) if failed.is_ok() => ready.push(placed),
+                Ok(placed) => self.give_up(&placed),
+                Err(error) => failed = failed.and(Err(error)),
+            }
+        }
+        let mut left = &ready[..];
+        while !left.is_empty() {
+            let (some, rest) = left.split_at(self.index.at_once().min(left.len()));
+            self.commit_all(some, stored).inspect_err(|_| rest.iter().for_each(|placed| self.give_up(placed)))?;
+            left = rest;
+        }
+        failed
+    }
+
+    /// None of those behind one that fails, unless they have begun.
+    fn place_all(&self, items: Vec<(Entry, Content<'_>)>, largest: u64) -> Result<Vec<Option<Result<Placed>>>> {
+        let is_large = |(entry, _): &&(Entry, _)| entry.core.raw_size > self.settings.inline_up_to;
+        let blobs = if self.blobs.is_remote() { items.iter().filter(is_large).count() } else { 0 };
+        let first_failed = AtomicUsize::new(usize::MAX);
+        let place = |(): &mut (), (n, (entry, content)): (usize, (Entry, Content<'_>))| {
+            if first_failed.load(Ordering::SeqCst) < n {
+                return Ok(None);
+            }
+            let placed = self.place_content(entry, content, largest);
+            if placed.is_err() {
+                first_failed.fetch_min(n, Ordering::SeqCst);
+            }
+            Ok(Some(placed))
+        };
+        each_by(items.into_iter().enumerate(), blobs.clamp(1, BLOBS_AT_ONCE), || (), place)
+    }
+
+    /// Removes the blob of a record that is not committed any more.
+    fn give_up(&self, placed: &Placed) {
+        placed.blob.iter().for_each(|name| self.discard(name));
+    }
+
+    /// Commits records together.
+    fn commit_all(&self, all: &[Placed], stored: &mut usize) -> Result<()> {
+        if let [_] = all {
+            return self.commit_each(all, stored);
+        }
+        let changes: Vec<_> = all.iter().map(|placed| (&placed.key, Some(&placed.record))).collect();
+        let replaced = match self.index.change_together(&changes) {
+            Ok(replaced) => replaced,
+            // It answers: one of them may be at fault, and those before it are to be stored.
+            Err(error) if !error.is_unavailable() && !error.is_closed() => return self.commit_each(all, stored),
+            Err(error) => {
+                all.iter().for_each(|placed| self.not_committed(placed, &error));
+                return Err(error);
+            }
+        };
+        // Its own blob: the record of a change that was made twice.
+        let is_other = |placed: &Placed, record: &Record| placed.blob.is_none() || record.blob() != placed.blob;
+        let replaced: Vec<_> = all
+            .iter()
+            .zip(&replaced)
+            .map(|(placed, replaced)| (&placed.key, replaced.as_ref().filter(|record| is_other(placed, record))))
+            .collect();
+        self.all_written(&replaced)?;
+        *stored += all.len();
+        Ok(())
+    }
+
+    fn commit_each(&self, all: &[Placed], stored: &mut usize) -> Result<()> {
+        for (n, placed) in all.iter().enumerate() {
+            self.commit(placed, Commit::Put)
+                .inspect_err(|error| all[n + 1..].iter().for_each(|placed| self.not_committed(placed, error)))?;
+            *stored += 1;
+        }
+        Ok(())
+    }
+
+    /// What becomes of a blob whose record was not committed with others, as far as is known.
+    fn not_committed(&self, placed: &Placed, error: &CacheError) {
+        if let Some(name) = &placed.blob {
+            let _error = self.blob_committed(&placed.key, &placed.record, name, Err(error.clone()));
+        }
+    }
+
+    /// Removes entries; returns how many there were.
+    ///
+    /// # Errors
+    /// Those of the index, of which only the entries before are known to be gone.
+    pub(crate) fn remove_together(&self, keys: &[IndexKey]) -> Result<u64> {
+        let mut count = 0;
+        for some in keys.chunks(self.index.at_once()) {
+            if let [key] = some {
+                count += u64::from(self.remove(key)?);
+                continue;
+            }
+            let changes: Vec<_> = some.iter().map(|key| (key, None)).collect();
+            let removed = self.index.change_together(&changes)?;
+            count += removed.iter().flatten().count() as u64;
+            let removed: Vec<_> = some.iter().zip(removed.iter().map(Option::as_ref)).collect();
+            self.after_removals(&removed)?;
+        }
+        Ok(count)
     }
 }
 

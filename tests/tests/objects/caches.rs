@@ -78,6 +78,42 @@ fn a_batch_asks_for_all_rows_at_once_and_for_several_values_at_a_time() {
 }
 
 #[test]
+fn values_of_a_batch_are_written_several_at_a_time_and_a_bucket_out_of_reach_is_one_error() {
+    let Some(server) = Server::start() else { return };
+    let Ok(rows) = servers::redis().map_err(|why| servers::skip(&why)) else { return };
+    let (proxy, dirs) = (Proxy::before(server.port), [scratch(), scratch()]);
+    let far = |config: CacheConfig| {
+        let config =
+            config.with_backend("redis").with_connection_url(rows.url()).with_metadata_option("deadline_ms", 10_000);
+        config.with_metadata_option("namespace", rows.namespace())
+    };
+    for (n, dir) in dirs.iter().enumerate() {
+        let config = config(dir.path(), proxy.port).with_blob_option("prefix", format!("batch-{n}"));
+        let cache = Cache::new(if n == 0 { far(config) } else { config }).unwrap();
+        cache.put("first", &noise(0, LARGE)).unwrap();
+        proxy.becomes(Network::Slow(Duration::from_millis(100)));
+        proxy.forget();
+        let values: Vec<Vec<u8>> =
+            (0..100).map(|n: u64| noise(n, if n.is_multiple_of(4) { LARGE } else { 100 })).collect();
+        cache.put_batch((0u64..).zip(&values)).unwrap();
+        assert_eq!(proxy.requests().len(), 25, "{:?}", proxy.requests());
+        assert!(proxy.most_at_once() > 2, "{}", proxy.most_at_once());
+        proxy.becomes(Network::Works);
+        assert!((0u64..).zip(&values).all(|(n, value)| cache.get::<Vec<u8>>(n).unwrap().as_ref() == Some(value)));
+        assert_eq!(cache.get_stats().unwrap().puts, 101);
+
+        proxy.becomes(Network::BlackHole);
+        let begun = Instant::now();
+        let keys = (0u64..).map(|n| format!("new {n}"));
+        assert!(cache.put_batch(keys.zip(&values)).unwrap_err().is_unavailable());
+        assert!(begun.elapsed() < 3 * TIMEOUT, "{:?}", begun.elapsed());
+        let stats = cache.get_stats().unwrap();
+        assert_eq!((stats.outages, stats.entries), (1, 101), "the first one needs the bucket");
+        proxy.becomes(Network::Works);
+    }
+}
+
+#[test]
 fn an_entry_tells_the_etag_of_its_object_and_is_found_by_it() {
     let Some(server) = Server::start() else { return };
     let dir = scratch();

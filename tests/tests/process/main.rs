@@ -3,6 +3,7 @@
 mod aborting;
 mod bad_moments;
 mod bad_places;
+mod batches;
 mod blobs;
 mod defects;
 mod differential;

@@ -153,7 +153,7 @@ impl AsyncCache {
             let encoded = detached(encoded?).await;
             let put = move || {
                 let key = pending.resolve()?;
-                cache.put_encoded_by_key(&key, std::any::type_name::<T>(), encoded, options)?;
+                cache.put_encoded_by_key(&key, std::any::type_name::<T>(), &encoded, options)?;
                 Ok(key)
             };
             blocking(put).await

@@ -47,7 +47,7 @@ pub(crate) struct ServerOptions<S> {
     /// How long a call may take.
     pub(crate) deadline: Duration,
     /// How the server proves who it is; `None` if it is not asked to.
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "for TLS"))]
+    #[cfg_attr(not(any(feature = "postgresql-tls", feature = "redis-tls")), allow(dead_code, reason = "for TLS"))]
     pub(crate) tls: Option<TrustOptions>,
 }
 

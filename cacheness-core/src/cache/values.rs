@@ -473,10 +473,8 @@ impl Engine {
         };
         let loaded = each_by(wanted.iter().zip(rows), AT_ONCE, || (), load)?;
         for ((at, token), loaded) in missing.into_iter().zip(tokens).zip(loaded) {
-            let value = match loaded {
-                Some((raw, found)) => self.kept_value(&keys[at], raw, &found, codec, token)?,
-                None => None,
-            };
+            let kept = loaded.map(|(raw, found)| self.kept_value(&keys[at], raw, &found, codec, token));
+            let value = kept.transpose()?.flatten();
             self.count(Attempt::First, value.is_some());
             values[at] = value;
         }
